@@ -1,0 +1,189 @@
+"""How a convolution is computed: the one place that chooses a form for a backend.
+
+Three forms give the same numbers to float tolerance and very different times:
+
+  direct   XLA's convolution. The best on GPU and TPU.
+  patches  kh*kw shifted copies side by side, then one matrix product. Keeps its speed inside compiled loops and under
+           `vmap` over weights, where XLA:CPU's convolution falls by one to two orders of magnitude (a loop body gets no
+           multi-threaded convolution; `vmap` over weights makes a grouped one). Needs kh*kw times the memory.
+  mixed    XLA's convolution for the output and the input gradient, kh*kw matrix products for the weight gradient (XLA:CPU's
+           own weight gradient takes twice as long). Inputs of few channels go through `patches`.
+
+BUILD_NOTES.md has the measured table; `python -m launch.benchmark --only=convolution` makes it again. A caller that builds a
+compiled loop or maps over weights says so with `inside_loop()`; `using(form)` overrides everything.
+"""
+
+import contextlib
+import contextvars
+import functools
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxdistill import errors
+from jaxdistill.models import initializers
+
+FORMS = ('direct', 'patches', 'mixed')
+# Below this many input channels the patches are cheaper than XLA:CPU's convolution (measured at 3 and 128 channels).
+NARROW = 16
+
+_override: contextvars.ContextVar[str | None] = contextvars.ContextVar('convolution_form', default=None)
+_in_loop: contextvars.ContextVar[bool] = contextvars.ContextVar('convolution_in_loop', default=False)
+
+
+@contextlib.contextmanager
+def using(form: str):
+  """Computes every convolution traced inside the block in this `form`.
+
+  >>> with using('patches'):
+  ...   choose(128)
+  'patches'
+  """
+  if form not in FORMS:
+    raise errors.unknown('form of convolution', form, FORMS)
+  token = _override.set(form)
+  try:
+    yield
+  finally:
+    _override.reset(token)
+
+
+@contextlib.contextmanager
+def inside_loop():
+  """Says that what is traced in this block runs inside a compiled loop or under `vmap` over weights."""
+  token = _in_loop.set(True)
+  try:
+    yield
+  finally:
+    _in_loop.reset(token)
+
+
+def choose(in_channels: int) -> str:
+  """Returns the form for a convolution of so many input channels on the default backend, at trace time."""
+  if _override.get():
+    return _override.get()
+  if jax.default_backend() != 'cpu':
+    return 'direct'
+  if _in_loop.get() or in_channels <= NARROW:
+    return 'patches'
+  return 'mixed'
+
+
+def convolve(x: jax.Array, kernel: jax.Array, strides: tuple[int, int] = (1, 1),
+             padding: str | int | Sequence[tuple[int, int]] = 'SAME') -> jax.Array:
+  """2-D cross-correlation: y[n,i,j,d] = sum_{a,b,c} x[n, i*s+a-p, j*s+b-p, c] kernel[a,b,c,d].
+
+  Args:
+    x: [n, h, w, c].
+    kernel: [kh, kw, c, d].
+    strides: of both axes.
+    padding: 'SAME', 'VALID', a number for all sides, or ((top, bottom), (left, right)).
+
+  Returns:
+    [n, h', w', d] in the dtype of `x`.
+
+  >>> import jax.numpy as jnp
+  >>> float(convolve(jnp.ones((1, 3, 3, 1)), jnp.ones((3, 3, 1, 1)))[0, 1, 1, 0])
+  9.0
+  """
+  pads = _pads(x.shape[1:3], kernel.shape[:2], strides, padding)
+  form = choose(x.shape[-1])
+  if form == 'patches':
+    return _by_patches(x, kernel, strides, pads)
+  if form == 'mixed':
+    return _mixed(x, kernel, strides, pads)
+  return _direct(x, kernel, strides, pads)
+
+
+def extract_patches(x: jax.Array, size: tuple[int, int], strides: tuple[int, int], pads) -> jax.Array:
+  """Lays the kh*kw shifted views of `x` side by side: [n, h', w', kh*kw*c], in the order of a reshaped kernel."""
+  return jnp.concatenate(_shifts(x, size, strides, pads), axis=-1)
+
+
+def _pads(shape, size, strides, padding):
+  if isinstance(padding, int):
+    return ((padding, padding), (padding, padding))
+  if isinstance(padding, str):
+    return tuple(jax.lax.padtype_to_pads(shape, size, strides, padding))
+  return tuple(tuple(pair) for pair in padding)
+
+
+def _shifts(x, size, strides, pads):
+  x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+  out = [(x.shape[1 + axis] - size[axis]) // strides[axis] + 1 for axis in (0, 1)]
+  stop = [(out[axis] - 1) * strides[axis] + 1 for axis in (0, 1)]
+  return [x[:, a:a + stop[0]:strides[0], b:b + stop[1]:strides[1]] for a in range(size[0]) for b in range(size[1])]
+
+
+def _direct(x, kernel, strides, pads):
+  return jax.lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+
+
+def _by_patches(x, kernel, strides, pads):
+  patches = extract_patches(x, kernel.shape[:2], strides, pads)
+  flat = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1])
+  return flat.reshape(*patches.shape[:3], kernel.shape[-1])
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _mixed(x, kernel, strides, pads):
+  return _direct(x, kernel, strides, pads)
+
+
+def _mixed_forward(x, kernel, strides, pads):
+  return _direct(x, kernel, strides, pads), (x, kernel)
+
+
+def _mixed_backward(strides, pads, residuals, dy):
+  x, kernel = residuals
+  _, pull = jax.vjp(lambda x: _direct(x, kernel, strides, pads), x)
+  flat = dy.reshape(-1, dy.shape[-1])
+  # d kernel[a, b] = (view of x shifted by a, b)^T dy: one plain matrix product for each of the kh*kw shifts.
+  d_kernel = [shift.reshape(-1, x.shape[-1]).T @ flat for shift in _shifts(x, kernel.shape[:2], strides, pads)]
+  return pull(dy)[0], jnp.stack(d_kernel).reshape(kernel.shape)
+
+
+_mixed.defvjp(_mixed_forward, _mixed_backward)
+
+
+class Conv(nn.Module):
+  """Convolution layer with PyTorch's default initialisation.
+
+  y = x * kernel + bias, kernel and bias ~ U(+-1/sqrt(kh kw c)) unless other initialisers are given.
+
+  Attributes:
+    features: number of output channels.
+    kernel_size: (kh, kw).
+    strides: of both axes.
+    padding: 'SAME', 'VALID', a number for all sides, or ((top, bottom), (left, right)).
+    use_bias: whether a bias is added.
+    kernel_init: initialiser of the kernel; None: PyTorch's default.
+    bias_init: initialiser of the bias; None: PyTorch's default.
+    dtype: of the computation; parameters stay float32. None: that of the input.
+  """
+  features: int
+  kernel_size: tuple[int, int] = (3, 3)
+  strides: tuple[int, int] = (1, 1)
+  padding: str | int | Sequence[tuple[int, int]] = 'SAME'
+  use_bias: bool = True
+  kernel_init: Callable | None = None
+  bias_init: Callable | None = None
+  dtype: jnp.dtype | None = None
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    kernel, bias = self.weights(x.shape[-1])
+    dtype = self.dtype or x.dtype
+    y = convolve(x.astype(dtype), kernel.astype(dtype), self.strides, self.padding)
+    return y if bias is None else y + bias.astype(dtype).reshape(1, 1, 1, -1)
+
+  def weights(self, in_channels: int):
+    """Declares and returns (kernel, bias or None) for inputs of so many channels."""
+    fan_in = self.kernel_size[0] * self.kernel_size[1] * in_channels
+    kernel = self.param('kernel', self.kernel_init or initializers.torch_uniform(fan_in),
+                        (*self.kernel_size, in_channels, self.features))
+    if not self.use_bias:
+      return kernel, None
+    return kernel, self.param('bias', self.bias_init or initializers.torch_uniform(fan_in), (self.features,))

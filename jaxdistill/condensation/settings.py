@@ -1,0 +1,193 @@
+"""What the configs of this family share: the schema, what differs between data sets, the checks before any work."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxdistill import data, losses, models
+from jaxdistill.condensation import decode, engine, evaluation, methods
+from jaxdistill.data import Dataset, augment, statistics
+from jaxdistill.errors import UserError, unknown
+
+PRESETS = ('digits', 'mnist', 'fashion_mnist', 'svhn_cropped', 'cifar10', 'cifar100', 'npz:', 'folder:')
+# A mirrored digit is another sign or none: neither DSA nor IDC flips these sets.
+_NO_FLIP = ('digits', 'mnist', 'svhn_cropped')
+
+_CONDENSATION = (
+    'ipc', 'factor', 'init', 'iterations', 'batch_real', 'batch_syn_max', 'learning_rate', 'momentum', 'update',
+    'space', 'composition')
+_CHOICES = {
+    'dtype': models.DTYPES,
+    'data.normalisation': statistics.CONVENTIONS,
+    'condensation.init': decode.INITS,
+    'condensation.update': engine.UPDATES,
+    'condensation.space': engine.SPACES,
+    'condensation.composition': augment.COMPOSITIONS,
+    'evaluation.recipe': tuple(evaluation.RECIPES),
+}
+_BASELINES = ('random', 'mix', 'whole')
+# Dotted key -> the smallest value that makes sense.
+_AT_LEAST = {
+    'seed': 0, 'data.image_size': 0, 'data.validation_share': 0,
+    'condensation.ipc': 1, 'condensation.factor': 1, 'condensation.iterations': 0, 'condensation.batch_real': 1,
+    'condensation.batch_syn_max': 1, 'condensation.learning_rate': 0, 'condensation.momentum': 0,
+    'evaluation.networks': 1, 'evaluation.epochs': 0, 'evaluation.whole_epochs': 0, 'evaluation.steps': 0,
+    'evaluation.every': 0,
+    'run.devices': 0, 'run.steps_per_call': 0, 'run.checkpoint_every': 1, 'run.keep': 1, 'run.log_every': 1,
+}
+_BELOW_ONE = ('data.validation_share', 'condensation.momentum')
+
+
+def defaults(
+    preset: str, *, method: Mapping[str, Any], augmentation: str, recipe: str, quick: bool = False,
+    **condensation: Any,
+) -> ConfigDict:
+  """Returns the whole config of a condensation run from a data set and the method's own numbers.
+
+  `preset` is one of `PRESETS` (`npz:` and `folder:` with a path), `method` what only this method has (`name` at least),
+  `recipe` the evaluation recipe, whose statistics normalise the images too ('idc' or 'dm'; IDC uses CIFAR-10's for
+  CIFAR-100), `condensation` the fields of that section. `flip` leaves the augmentation where a mirrored image is no
+  longer of its class. `quick` makes a smoke run of it (`shrink`).
+
+  The scikit-learn digits are enlarged to 16x16 and images of a folder to 32x32, other sets keep their stored size. The
+  sizes, the short evaluation on digits and 200 epochs for networks trained on the whole set are our own choice.
+
+  >>> config = defaults('svhn_cropped', method=dict(name='dm'), augmentation='color_crop_flip', recipe='dm', ipc=1)
+  >>> config.condensation.augmentation, config.data.normalisation, config.model.width
+  ('color_crop', 'dm', 128)
+  """
+  if preset in _NO_FLIP:
+    augmentation = '_'.join(part for part in augmentation.split('_') if part != 'flip')
+  image_size = 16 if preset == 'digits' else 32 if preset.startswith('folder:') else 0
+  config = ConfigDict(dict(
+      family='condensation',
+      seed=0,
+      data=dict(name=preset, dir='', image_size=image_size, normalisation=recipe, validation_share=0.1),
+      model=dict(name='convnet', width=128, depth=3, norm='instance'),
+      dtype='float32',
+      method=dict(method),
+      condensation=dict(condensation, augmentation=augmentation),
+      evaluation=dict(
+          recipe=recipe, networks=5, epochs=0, whole_epochs=200, steps=300 if preset == 'digits' else 0, every=0,
+          baselines=_BASELINES),
+      run=dict(devices=0, steps_per_call=0, checkpoint_every=500, keep=2, log_every=10),
+  ))
+  return shrink(config) if quick else config
+
+
+def shrink(config: ConfigDict) -> ConfigDict:
+  """Returns `config` as a smoke run: every phase is reached, no number means anything.
+
+  >>> config = defaults('digits', method=dict(name='dm'), augmentation='', recipe='dm', iterations=500, batch_real=64)
+  >>> small = shrink(config)
+  >>> small.condensation.iterations, small.evaluation.networks, small.model.width
+  (4, 2, 16)
+  """
+  config = ConfigDict(config.to_dict())
+  config.model.width = 16
+  config.condensation.update(iterations=4, batch_real=8)
+  config.evaluation.update(networks=2, steps=4)
+  config.run.update(checkpoint_every=2, log_every=1)
+  return config
+
+
+@functools.lru_cache(maxsize=1)
+def _load(share: float, **arguments: Any) -> tuple[Dataset, Dataset | None, Dataset]:
+  train, test = data.load(**arguments)
+  train, validation = data.hold_out(train, share) if share else (train, None)
+  return train, validation, test
+
+
+def datasets(config: ConfigDict) -> tuple[Dataset, Dataset | None, Dataset]:
+  """Returns (train, validation, test) of a config; no validation set when its share is 0.
+
+  The split does not depend on `config.seed`, so that runs with different seeds compare. The last data set loaded is
+  kept, because `check` needs it before a run does.
+
+  >>> config = defaults('digits', method=dict(name='dm'), augmentation='', recipe='dm')
+  >>> train, validation, test = datasets(config)
+  >>> train.image_shape
+  (16, 16, 1)
+  """
+  section = config.data
+  return _load(section.validation_share, name=section.name, data_dir=section.dir, image_size=section.image_size,
+               normalisation=section.normalisation)
+
+
+def check(config: ConfigDict) -> None:
+  """Raises `UserError` for what would fail later, cheapest first: fields, values, then the data set and its sizes.
+
+  >>> config = defaults('digits', method=dict(name='dm'), augmentation='color_crop', recipe='dm')
+  >>> check(config)
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: The config lacks condensation.ipc, condensation.factor, ...
+  """
+  check_fields(config)
+  check_values(config)
+  train, _, _ = datasets(config)
+  model = models.build(config.model, train.num_classes, train.image_shape)
+  methods.plugs(config.method, model, train.image_shape)
+  check_sizes(config, train)
+
+
+def check_fields(config: ConfigDict) -> None:
+  """Raises `UserError` for a field that is missing or that nothing reads; `method` and `model` check their own."""
+  template = defaults('digits', method=dict(name=''), augmentation='', recipe='idc', **dict.fromkeys(_CONDENSATION, 0))
+  for section, expected in [('', template), *((name, template[name]) for name in template)]:
+    if section in ('method', 'model') or not isinstance(expected, ConfigDict):
+      continue
+    present = config[section] if section else config
+    prefix = f'{section}.' if section else ''
+    for name in present:
+      if name not in expected:
+        raise unknown('config key', f'{prefix}{name}', [f'{prefix}{each}' for each in expected])
+    missing = [f'{prefix}{name}' for name in expected if name not in present]
+    if missing:
+      raise UserError(f'The config lacks {", ".join(missing)}.')
+
+
+def check_values(config: ConfigDict) -> None:
+  """Raises `UserError` for a field whose value is out of range or no valid name."""
+  for key, valid in _CHOICES.items():
+    _check_name(key, _field(config, key), valid)
+  methods.find(config.method.name)
+  if 'kernel' in config.method:
+    _check_name('kernel', config.method.kernel, losses.KERNELS)
+  for operation in filter(None, config.condensation.augmentation.split('_')):
+    _check_name('augmentation', operation, augment.OPERATIONS)
+  for baseline in config.evaluation.baselines:
+    _check_name('baseline', baseline, _BASELINES)
+  for key, smallest in _AT_LEAST.items():
+    if _field(config, key) < smallest:
+      raise UserError(f'{key} is {_field(config, key)}; it must be at least {smallest}.')
+  for key in _BELOW_ONE:
+    if _field(config, key) >= 1:
+      raise UserError(f'{key} is {_field(config, key)}; it must be below 1.')
+
+
+def check_sizes(config: ConfigDict, train: Dataset) -> None:
+  """Raises `UserError` when the training set (less the validation share) is too small for `ipc` or `factor`."""
+  ipc, factor = config.condensation.ipc, config.condensation.factor
+  height, width = train.image_shape[:2]
+  if factor > min(height, width):
+    raise UserError(f'condensation.factor is {factor}, but the images of {train.name} are only {height}x{width}; '
+                    f'a factor of 1 to 3 is usual.')
+  smallest = int(train.counts.min())
+  cells = factor**2 if config.condensation.init == 'mix' or 'mix' in config.evaluation.baselines else 1
+  if ipc * cells > smallest:
+    name = train.class_names[train.counts.argmin()]
+    needs = f'ipc={ipc}' if cells == 1 else f'ipc={ipc} with factor={factor} needs {ipc * cells} images a class, which'
+    raise UserError(
+        f'{needs} is more than class {name!r} of {train.name} has: {smallest} training images, the validation share '
+        f'held out; use ipc={smallest // cells} or less.')
+
+
+def _field(config: ConfigDict, key: str) -> Any:
+  return functools.reduce(lambda section, name: section[name], key.split('.'), config)
+
+
+def _check_name(kind: str, name: str, valid: Sequence[str]) -> None:
+  if name not in valid:
+    raise unknown(kind, name, valid)

@@ -1,0 +1,255 @@
+"""The command line, `jaxdistill` or `python -m launch.run`: from flags to a finished work dir.
+
+Everything that a user may have got wrong is checked before anything is compiled: flags, config keys and values, the
+data set, the work dir. A mistake ends in one sentence and exit status 2; an interrupted run in status 75.
+"""
+
+import importlib
+import os
+import pathlib
+import re
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+from absl import flags, logging
+from ml_collections import ConfigDict
+
+from jaxdistill import config as configs
+from jaxdistill.errors import UserError, unknown
+
+# A family is a sub-package with run.py (run, dry_run) and settings.py (check).
+FAMILIES = ('condensation',)
+USER_ERROR = 2
+
+_USAGE = """\
+Condense or distil a data set: runs a config and leaves numbers, pictures and a report in a work dir.
+
+  jaxdistill --config=m3d:digits                                    the scikit-learn digits, in minutes, no download
+  jaxdistill --config=m3d:cifar10,ipc=10 --workdir=DIR              the same command again resumes
+  jaxdistill --config=m3d:cifar10,ipc=10 --config.seed=1 --dry_run  what would run, how long, how much memory
+  jaxdistill --list                                                 every config
+
+Flags:"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the command line and returns its exit status: 0, 2 for a mistake of the user, 75 when interrupted.
+
+  `argv` is the arguments without the program's name; those of the process when None.
+
+  >>> main(['--config=m3d:digits', '--config.condensation.ipc=two'])
+  2
+  """
+  try:
+    _dispatch(list(sys.argv[1:] if argv is None else argv))
+  except UserError as error:
+    print(f'error: {error}', file=sys.stderr)
+    return USER_ERROR
+  except KeyboardInterrupt:
+    # Before the run or after a second Ctrl-C: nothing is lost that a checkpoint had not missed already.
+    print('interrupted', file=sys.stderr)
+    return 130
+  except SystemExit as stop:
+    # The loop raises it once the state is saved; its text says how to continue.
+    if str(stop) != str(stop.code):
+      print(stop, file=sys.stderr)
+    return stop.code
+  return 0
+
+
+def _dispatch(argv: list[str]) -> None:
+  values, overrides = parse(argv)
+  if values.help:
+    print(help_text(values))
+  elif values.list:
+    print(list_text())
+  else:
+    _start(values, resolve(values, overrides))
+
+
+def _start(values: flags.FlagValues, config: ConfigDict) -> None:
+  _quiet()
+  settings, family = _family(config)
+  _prepare_jax(values)
+  settings.check(config)
+  if values.dry_run:
+    print(f'{configs.to_text(config)}\n\n{family.dry_run(config)}')
+    return
+  workdir = pathlib.Path(values.workdir or default_workdir(values.config, config)).expanduser()
+  from jaxdistill.training.run import Run
+  options = {name: config.run[name] for name in ('keep', 'checkpoint_every', 'log_every')}
+  options |= dict(progress=values.progress, tensorboard=values.tensorboard, handle_signals=True)
+  with Run(workdir, config, **options) as run:
+    run.say(f'work dir: {workdir}')
+    result = family.run(config, run)
+  print(result_text(result, workdir))
+
+
+def parse(argv: Sequence[str]) -> tuple[flags.FlagValues, list[tuple[str, str]]]:
+  """Splits the command line into the launcher's flags and the config's overrides [(key, text), ...].
+
+  Flags may be written with - or _ and one or two dashes; `--no-progress` and `--noprogress` both work.
+
+  Raises `UserError`, with the nearest valid name, for an unknown flag, and for a value of the wrong type.
+
+  >>> values, overrides = parse(['--config=m3d', '--config.seed=1', '--no-progress'])
+  >>> values.config, values.progress, overrides
+  ('m3d', False, [('seed', '1')])
+  """
+  values = _flags()
+  overrides, rest = [], []
+  arguments = iter(argv)
+  for argument in arguments:
+    match = re.match(r'--?config\.([^=]*)(=.*)?$', argument, re.DOTALL)
+    if match:
+      text = match[2][1:] if match[2] else next(arguments, None)
+      if text is None:
+        raise UserError(f'{argument} needs a value: {argument}=VALUE.')
+      overrides.append((match[1], text))
+    else:
+      rest.append(_spelling(argument, values))
+  try:
+    unparsed = values(['jaxdistill', *rest], known_only=True)[1:]
+  except flags.Error as error:
+    raise UserError(str(error).rstrip('.') + '.') from None
+  for argument in unparsed:
+    if argument.startswith('-'):
+      raise unknown('flag', argument.partition('=')[0], ['--config.KEY', *(f'--{name}' for name in _defined(values))])
+  if unparsed:
+    raise UserError(f'The argument {unparsed[0]!r} belongs to no flag; a config is named with --config=NAME.')
+  return values, overrides
+
+
+def _flags() -> flags.FlagValues:
+  """Defines the flags in a registry of their own: absl's global one would keep them from one call to the next."""
+  values = flags.FlagValues()
+  at = dict(flag_values=values)
+  flags.DEFINE_string('config', None, 'NAME[:ARGUMENTS] of a shipped config or of a .py file of yours; --list shows '
+                      'the names, --config.KEY=VALUE changes one field, for example --config.seed=1.', **at)
+  flags.DEFINE_string('workdir', None, 'Where the run leaves its files and resumes from '
+                      '(default: runs/<config>-<data>-ipc<k>-seed<s>).', **at)
+  flags.DEFINE_boolean('list', False, 'List every config with its run time and expected number.', **at)
+  flags.DEFINE_boolean('dry_run', False, 'Print the resolved config, the parameters, time and memory; start nothing.',
+                       **at)
+  flags.DEFINE_integer('devices', None, 'How many devices to use (default: all); the result does not depend on it.',
+                       lower_bound=1, **at)
+  flags.DEFINE_boolean('progress', True, 'Draw a progress bar; there is none without a terminal.', **at)
+  flags.DEFINE_boolean('tensorboard', True, 'Write TensorBoard events beside metrics.jsonl.', **at)
+  flags.DEFINE_string('compilation_cache', None, 'A folder, writable by you alone, that keeps compiled programs for '
+                      'later starts.', **at)
+  flags.DEFINE_boolean('help', False, 'Show this.', short_name='h', **at)
+  return values
+
+
+def _defined(values: flags.FlagValues) -> list[str]:
+  """Returns the launcher's flags in the order of their definition; absl adds two of its own to every registry."""
+  return [name for name in values if name not in ('flagfile', 'undefok', 'h')]
+
+
+def _spelling(argument: str, values: flags.FlagValues) -> str:
+  """Rewrites '--dry-run' to '--dry_run' and '--no-progress' to '--noprogress'."""
+  name, equals, value = argument.partition('=')
+  if not name.startswith('-'):
+    return argument
+  stem = name.lstrip('-').replace('-', '_')
+  if stem not in values and stem.startswith('no_') and stem[3:] in values and values[stem[3:]].boolean:
+    stem = f'no{stem[3:]}'
+  return f'--{stem}{equals}{value}' if stem else argument
+
+
+def help_text(values: flags.FlagValues) -> str:
+  """Returns the usage with a few examples and one entry a flag."""
+  lines = [_USAGE]
+  for name in _defined(values):
+    flag = values[name]
+    shown = f'--[no]{name}' if flag.boolean and flag.default else f'--{name}' if flag.boolean else f'--{name}=...'
+    lines += textwrap.wrap(f'{shown:<24} {flag.help}', 100, initial_indent='  ', subsequent_indent=' ' * 27)
+  return '\n'.join(lines)
+
+
+def list_text() -> str:
+  """Returns the shipped configs as an aligned table: name, run time, expected number, description.
+
+  >>> 'condensation/m3d' in list_text()
+  True
+  """
+  from jaxdistill.report import tables
+  columns = [('name', 'Config'), ('run_time', 'Run time'), ('expected', 'Expected'), ('description', 'What it does')]
+  return tables.text([entry._asdict() for entry in configs.list_configs()], columns)
+
+
+def resolve(values: flags.FlagValues, overrides: Sequence[tuple[str, str]]) -> ConfigDict:
+  """Loads the config that the flags name and applies the overrides; cheap, touches no data.
+
+  >>> resolve(*parse(['--config=m3d:digits', '--config.seed=3'])).seed
+  3
+  """
+  if not values.config:
+    raise UserError('Name a config with --config=NAME, for example --config=m3d:digits; --list shows them all.')
+  config = configs.load(values.config)
+  for key, text in overrides:
+    configs.override(config, key, text)
+  if values.devices:
+    configs.override(config, 'run.devices', str(values.devices))
+  return config
+
+
+def default_workdir(spec: str, config: ConfigDict) -> pathlib.Path:
+  """Returns runs/<config>-<data>-ipc<k>-seed<s>, and -quick for a smoke run, which shares no work dir with a full one.
+
+  >>> spec = 'm3d:npz:photos/mine.npz,quick'
+  >>> default_workdir(spec, configs.load(spec)).as_posix()
+  'runs/m3d-mine-ipc1-seed0-quick'
+  """
+  path, arg = configs.split(spec)
+  data = pathlib.PurePath(config.data.name.partition(':')[2] or config.data.name).stem
+  parts = [pathlib.PurePath(path).stem, re.sub(r'[^\w.]+', '_', data)]
+  if 'ipc' in config.get('condensation', {}):
+    parts.append(f'ipc{config.condensation.ipc}')
+  parts.append(f'seed{config.seed}')
+  if any(re.fullmatch(r'quick(=(true|yes|1))?', item.strip(), re.IGNORECASE) for item in arg.split(',')):
+    parts.append('quick')
+  return pathlib.Path('runs', '-'.join(parts))
+
+
+def _family(config: ConfigDict) -> tuple[ModuleType, ModuleType]:
+  """Returns the modules (settings, run) of the family that the config names."""
+  name = config.get('family', '')
+  if name not in FAMILIES:
+    raise unknown('family', name, FAMILIES)
+  return tuple(importlib.import_module(f'jaxdistill.{name}.{module}') for module in ('settings', 'run'))
+
+
+def _quiet() -> None:
+  """Leaves the terminal to the run's own lines: libraries report through absl and the environment."""
+  logging.set_verbosity(logging.ERROR)
+  for variable, level in {'TF_CPP_MIN_LOG_LEVEL': '3', 'GRPC_VERBOSITY': 'ERROR'}.items():
+    os.environ.setdefault(variable, level)
+
+
+def _prepare_jax(values: flags.FlagValues) -> None:
+  """Checks the number of devices and points JAX to the compilation cache."""
+  import jax
+  if values.devices and values.devices > jax.device_count():
+    raise UserError(f'--devices={values.devices}, but there are only {jax.device_count()} ({jax.default_backend()}).')
+  if values.compilation_cache:
+    from jaxdistill.training.machine import enable_compilation_cache
+    enable_compilation_cache(pathlib.Path(values.compilation_cache).expanduser())
+
+
+def result_text(result: Mapping[str, Any], workdir: pathlib.Path) -> str:
+  """Returns what a finished run prints: the table of its rows, then where the report and the numbers are.
+
+  Accuracies are percentages, mean +- standard deviation over networks, with the last weights and with the best.
+  """
+  from jaxdistill.report import tables
+  columns = [
+      ('label', 'Training set'), ('last', 'Last weights (%)', 'accuracy'), ('best', 'Best weights (%)', 'accuracy'),
+      ('images_per_class', 'Images/class', 'count'), ('seconds', 'Time', 'seconds')]
+  rows = result.get('rows', ())
+  columns = [column for column in columns if any(column[0] in row for row in rows)]
+  table = tables.text(rows, columns) + '\n\n' if columns else ''
+  return f'{table}report:  {workdir / "report.html"}\nnumbers: {workdir / "result.json"}'

@@ -1,0 +1,91 @@
+"""The checks before a run: a wrong field, value, data set or size ends in one sentence that names what is right."""
+
+import numpy as np
+import pytest
+
+from jaxdistill import config
+from jaxdistill.condensation import settings
+from jaxdistill.data import Dataset
+from jaxdistill.errors import UserError
+
+
+@pytest.fixture
+def digits():
+  return config.load('m3d:digits')
+
+
+def ten_and_six():
+  return Dataset(np.zeros((16, 8, 8, 1), np.uint8), np.repeat([0, 1], [10, 6]), class_names=('cat', 'dog'))
+
+
+@pytest.mark.parametrize('key, text, words', [
+    ('condensation.init', 'mixx', "no condensation.init 'mixx'; did you mean 'mix'"),
+    ('condensation.update', 'per-class', "did you mean 'per_class'"),
+    ('condensation.space', 'units', "did you mean 'unit'"),
+    ('condensation.composition', 'icd', "did you mean 'idc'"),
+    ('condensation.augmentation', 'color_cut', "no augmentation 'cut'; did you mean 'cutout'"),
+    ('evaluation.recipe', 'icd', "no evaluation.recipe 'icd'; did you mean 'idc'"),
+    ('evaluation.baselines', 'random,hole', "no baseline 'hole'; did you mean 'whole'"),
+    ('method.name', 'm3', "no condensation method 'm3'; did you mean 'm3d'"),
+    ('method.kernel', 'gausian', "no kernel 'gausian'; did you mean 'gaussian'"),
+    ('dtype', 'float16', "no dtype 'float16'; did you mean 'bfloat16'"),
+    ('data.normalisation', 'icd', "did you mean 'idc'"),
+    ('condensation.ipc', '0', 'condensation.ipc is 0; it must be at least 1'),
+    ('condensation.factor', '-1', 'condensation.factor is -1; it must be at least 1'),
+    ('condensation.momentum', '1', 'condensation.momentum is 1.0; it must be below 1'),
+    ('data.validation_share', '1.5', 'data.validation_share is 1.5; it must be below 1'),
+    ('evaluation.networks', '0', 'evaluation.networks is 0; it must be at least 1'),
+])
+def test_check_values_refuses(digits, key, text, words):
+  config.override(digits, key, text)
+  with pytest.raises(UserError, match=words):
+    settings.check_values(digits)
+
+
+def test_check_fields_finds_what_is_too_much_and_what_lacks(digits):
+  digits.condensation.itertions = 3
+  with pytest.raises(UserError, match="no config key 'condensation.itertions'; did you mean 'condensation.iterations'"):
+    settings.check_fields(digits)
+  del digits.condensation['itertions'], digits.condensation['space']
+  with pytest.raises(UserError, match='The config lacks condensation.space'):
+    settings.check_fields(digits)
+
+
+@pytest.mark.parametrize('ipc, factor, init, baselines, words', [
+    (7, 1, 'real', (), "ipc=7 is more than class 'dog' of arrays has: 6 training images.*use ipc=6 or less"),
+    (2, 2, 'mix', (), "ipc=2 with factor=2 starts from 8 images a class and.*use ipc=1 or less"),
+    (2, 2, 'noise', ('mix',), 'use ipc=1 or less'),
+    (1, 9, 'noise', (), 'condensation.factor is 9, but the images of arrays are only 8x8'),
+])
+def test_check_sizes_refuses(digits, ipc, factor, init, baselines, words):
+  digits.condensation.update(ipc=ipc, factor=factor, init=init)
+  digits.evaluation.baselines = baselines
+  with pytest.raises(UserError, match=words):
+    settings.check_sizes(digits, ten_and_six())
+
+
+@pytest.mark.parametrize('ipc, factor, init', [(6, 1, 'mix'), (1, 2, 'mix'), (6, 2, 'noise'), (6, 8, 'real')])
+def test_check_sizes_allows_the_last_image(digits, ipc, factor, init):
+  digits.condensation.update(ipc=ipc, factor=factor, init=init)
+  digits.evaluation.baselines = ()
+  settings.check_sizes(digits, ten_and_six())
+
+
+def test_check_reads_the_data_set_and_builds_the_model(digits):
+  settings.check(digits)
+  config.override(digits, 'model.name', 'convnt')
+  with pytest.raises(UserError, match="did you mean 'convnet'"):
+    settings.check(digits)
+  config.override(digits, 'data.name', 'cifra10')
+  with pytest.raises(UserError, match='cifar10'):
+    settings.check(digits)
+
+
+def test_datasets_split_is_disjoint_and_does_not_follow_the_seed(digits):
+  train, validation, test = settings.datasets(digits)
+  assert len(train) + len(validation) + len(test) == 1797
+  digits.seed = 5
+  np.testing.assert_array_equal(settings.datasets(digits)[1].images, validation.images)
+  digits.data.validation_share = 0.0
+  whole, none, _ = settings.datasets(digits)
+  assert none is None and len(whole) == len(train) + len(validation)

@@ -1,0 +1,65 @@
+"""The shipped configs: the sheet's numbers in every preset, headers that say what a newcomer needs."""
+
+import pytest
+
+from jaxdistill import config
+from jaxdistill.condensation import settings
+
+NAMES = [name for name in config.names() if name.startswith('condensation/')]
+DATA = [f'{preset}x.npz' if preset.endswith(':') else preset for preset in settings.PRESETS]
+
+
+@pytest.mark.parametrize('name', config.names())
+def test_header_states_description_command_run_time_and_number(name):
+  entry = next(each for each in config.list_configs() if each.name == name)
+  assert entry.description and entry.run_time and entry.expected
+  assert len(entry.description) <= 120
+  assert entry.command.startswith(f'python -m launch.run --config=configs/{name}.py')
+  config.load(entry.command.partition('--config=')[2].split()[0])
+
+
+@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('data', DATA)
+def test_every_preset_passes_the_checks_that_need_no_data(name, data):
+  for arg in (data, f'{data},ipc=10', f'{data},quick'):
+    loaded = config.load(f'{name}:{arg}')
+    settings.check_fields(loaded)
+    settings.check_values(loaded)
+    assert loaded.data.name == data and loaded.family == 'condensation'
+    assert config.from_json(config.to_json(loaded)) == loaded
+
+
+@pytest.mark.parametrize('ipc, kernel, rate', [
+    (1, 'gaussian', 1), (10, 'gaussian', 10), (50, 'gaussian', 50), (10, 'linear', 0.1)])
+def test_m3d_numbers_are_those_of_the_public_code(ipc, kernel, rate):
+  loaded = config.load(f'm3d:cifar10,ipc={ipc},kernel={kernel}')
+  assert loaded.method.to_dict() == dict(name='m3d', kernel=kernel, iterations_per_network=5)
+  assert loaded.condensation.to_dict() == dict(
+      ipc=ipc, factor=2, init='mix', iterations=10000, batch_real=128, batch_syn_max=200,
+      learning_rate=pytest.approx(rate), momentum=0.5, update='per_class', space='unit',
+      augmentation='color_crop_cutout', composition='idc')
+  assert loaded.evaluation.recipe == 'idc' and loaded.data.normalisation == 'idc'
+
+
+def test_dm_numbers_are_those_of_the_public_code():
+  loaded = config.load('dm:cifar100,ipc=10')
+  section = loaded.condensation
+  assert (section.iterations, section.batch_real, section.learning_rate, section.momentum) == (20000, 256, 1.0, 0.5)
+  assert (section.update, section.space, section.composition, section.init, section.factor) == (
+      'joint', 'normalised', 'dm', 'real', 1)
+  assert loaded.evaluation.recipe == 'dm' and loaded.data.normalisation == 'dm'
+  assert config.load('dm:cifar100,ipc=100').condensation.learning_rate == 10.0
+
+
+@pytest.mark.parametrize('data, flips', [
+    ('digits', False), ('mnist', False), ('svhn_cropped', False), ('fashion_mnist', True), ('cifar10', True)])
+def test_digits_are_never_mirrored(data, flips):
+  assert ('flip' in config.load(f'dm:{data}').condensation.augmentation.split('_')) == flips
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_quick_is_small_in_everything_that_costs(name):
+  quick = config.load(f'{name}:cifar10,quick')
+  assert quick.condensation.iterations <= 10 and quick.condensation.batch_real <= 16
+  assert quick.evaluation.networks <= 2 and 0 < quick.evaluation.steps <= 10
+  assert quick.model.width <= 16

@@ -1,0 +1,120 @@
+"""Condensing in Python: from a config and a data set to a condensed set."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from jaxdistill import config as configs
+from jaxdistill import models
+from jaxdistill.condensation import decode, engine, methods, settings
+from jaxdistill.condensation.condensed import Condensed
+from jaxdistill.data import Dataset, augment, samplers
+from jaxdistill.training import loop, parallel
+from jaxdistill.training.run import Run, environment
+
+
+class Problem(NamedTuple):
+  """A condensation ready for the loop: its step, first state, source of batches, length, and the first canvases."""
+  step: Callable
+  state: engine.State
+  source: loop.ArraySource
+  num_steps: int
+  canvases: np.ndarray
+
+
+def condense(train: Dataset, method: str = 'm3d', ipc: int = 10, seed: int = 0, *, factor: int = 0, iterations: int = 0,
+             overrides: Mapping[str, Any] | None = None, workdir: str | None = None, progress: bool = False) -> Condensed:
+  """Condenses a labelled image set into `ipc` canvases a class.
+
+  Args:
+    train: the real images, see `data.load`.
+    method: 'm3d' or 'dm'.
+    ipc: canvases a class.
+    seed: of everything random.
+    factor: cells along a canvas' side, factor^2 training images a canvas; 0: the method's own for this set.
+    iterations: 0: the method's own.
+    overrides: further fields of the method's config by dotted name, such as {'model.depth': 4}.
+    workdir: keeps checkpoints and metrics and resumes from them; None: in memory.
+    progress: whether to draw a progress bar.
+
+  Returns:
+    The condensed set.
+
+  Raises:
+    UserError: for a method, field or value that does not exist, or images too few for `ipc`.
+
+  Source: the configs of the methods, `configs/condensation/`, whose headers name the papers.
+  """
+  known = train.name in settings.PRESETS
+  arguments = [train.name if known else 'npz:' + train.name, f'ipc={ipc}', *([f'factor={factor}'] if factor else [])]
+  methods.find(method)
+  config = configs.load(f'condensation/{method}:{",".join(arguments)}')
+  changes = {'seed': seed, **({'condensation.iterations': iterations} if iterations else {}), **(overrides or {})}
+  for key, value in changes.items():
+    configs.override(config, key, str(value))
+  settings.check_fields(config)
+  settings.check_values(config)
+  settings.check_sizes(config, train)
+  with Run(workdir, config, progress=progress) as run:
+    made, _ = condense_config(config, train, run, parallel.make_mesh(config.run.devices))
+  return made
+
+
+def build_model(config: ConfigDict, num_classes: int, image_shape: tuple[int, int, int]):
+  """Returns the network that a config names, computing in the config's dtype."""
+  return models.build({**config.model.to_dict(), 'dtype': config.dtype}, num_classes, image_shape)
+
+
+def setup(config: ConfigDict, train: Dataset, mesh: Mesh | None) -> Problem:
+  """Builds the condensation that a config describes and places data and canvases on the devices."""
+  section = config.condensation
+  model = build_model(config, train.num_classes, train.image_shape)
+  numbers = engine.Settings(**{name: section[name] for name in engine.Settings.__dataclass_fields__ if name in section},
+                            strategy=section.augmentation)
+  functions = engine.make(methods.plugs(config.method, model, train.image_shape), numbers, model, num_classes=train.num_classes,
+                          mean=train.mean, std=train.std, mesh=mesh)
+  images, counts = samplers.class_major(train)
+  key_canvases, key = jax.random.split(jax.random.key(config.seed))
+  canvases = first_canvases(config, train, key_canvases, section.init, images, counts)
+  state = engine.start(functions, jax.random.key_data(key), canvases, mesh)
+  source = loop.ArraySource(engine.real_data(images, counts, mesh), functions.sample)
+  return Problem(functions.step, state, source, section.iterations, canvases)
+
+
+def first_canvases(config: ConfigDict, train: Dataset, key: jax.Array, init: str, images: np.ndarray,
+                   counts: np.ndarray) -> np.ndarray:
+  """Returns starting canvases [classes, ipc, h, w, c] of the given kind ('mix', 'real', 'noise')."""
+  section = config.condensation
+  return np.asarray(decode.first_canvases(key, images, counts, ipc=section.ipc, factor=section.factor, init=init,
+                                          mean=train.mean, std=train.std))
+
+
+def condense_config(config: ConfigDict, train: Dataset, run: Run, mesh: Mesh | None,
+                    problem: Problem | None = None) -> tuple[Condensed, Condensed]:
+  """Condenses as a config says; returns (the condensed set, the canvases that it started from).
+
+  Phase 'condense' of the run: metrics, checkpoints and resuming are the loop's.
+  """
+  problem = problem or setup(config, train, mesh)
+  before = as_condensed(config, train, problem.canvases)
+  state = loop.fit(run, 'condense', problem.step, problem.state, problem.source, problem.num_steps)
+  images = np.asarray(parallel.gather(state.images))[:train.num_classes]
+  if config.condensation.space == 'normalised':
+    images = np.asarray(augment.denormalise(images, train.mean, train.std))
+  else:
+    images = np.clip(images, 0, 1)
+  return as_condensed(config, train, images), before
+
+
+def as_condensed(config: ConfigDict, train: Dataset, canvases: np.ndarray, factor: int | None = None) -> Condensed:
+  """Wraps canvases [classes, ipc, h, w, c] with all that is needed to use them."""
+  section = config.condensation
+  return Condensed(
+      canvases.reshape(-1, *canvases.shape[2:]), np.repeat(np.arange(len(canvases)), canvases.shape[1]), train.class_names,
+      train.mean, train.std, factor=section.factor if factor is None else factor, flip=train.flip, dataset=train.name,
+      method=config.method.name, recipe=config.evaluation.recipe, config=config.to_dict(), versions=environment()['versions'],
+      augmentation={'strategy': section.augmentation, 'composition': section.composition})

@@ -1,0 +1,275 @@
+"""The condensation engine: one iteration of distribution matching, and the points where methods plug in.
+
+  decode the canvases -> augment real and synthetic images alike -> features under a frozen network
+  -> discrepancy of each class -> a step on the canvases  [-> calibration -> a second step]
+
+A method fills `Plugs`: where networks come from, what the discrepancy is, and whether a calibration follows. DM, M3D and DANCE
+are such fillings; nothing else differs between them. Classes are independent throughout, so they are what is spread over
+devices and what is taken in portions where memory or cache ask for it.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, PartitionSpec
+
+from jaxdistill import errors
+from jaxdistill.condensation import decode
+from jaxdistill.data import augment, samplers
+from jaxdistill.training import parallel
+
+UPDATES = ('per_class', 'joint')
+SPACES = ('unit', 'normalised')
+
+
+class NetworkSource(NamedTuple):
+  """Where the frozen networks come from.
+
+  init(key) -> state of the source; draw(source_state, key, step) -> (source_state, variables of one network).
+  """
+  init: Callable[[jax.Array], Any]
+  draw: Callable[[Any, jax.Array, jax.Array], tuple[Any, Any]]
+
+
+class Plugs(NamedTuple):
+  """What makes a method.
+
+  networks: a NetworkSource.
+  discrepancy: (synthetic features [n, d], real features [m, d]) -> scalar, for one class.
+  """
+  networks: NetworkSource
+  discrepancy: Callable[[jax.Array, jax.Array], jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """The engine's own numbers, the same for every method.
+
+  Attributes:
+    ipc: canvases a class.
+    factor: cells along a canvas' side.
+    batch_real: real images a class and iteration.
+    batch_syn_max: at most so many decoded images a class and iteration, a random subset beyond that.
+    learning_rate, momentum: of the canvases' SGD, as the released code of the method names them.
+    update: 'per_class': the released code takes one momentum step per class on the tensor of all classes. Between two steps of
+      one class its momentum runs out (to 2^-(classes-1) at momentum 1/2), so every class makes plain SGD steps of length
+      learning_rate / (1 - momentum), which is how they are computed here, all classes at once. 'joint': one momentum step for
+      the sum of all classes' losses.
+    space: 'unit': canvases live in [0, 1] and are clamped once an iteration; 'normalised': canvases are normalised images and
+      never clamped.
+    strategy, composition: the siamese augmentation, see `data.augment.diffaugment`.
+    classes_at_once: classes that one call of the network takes; 0: chosen for the backend.
+  """
+  ipc: int
+  factor: int = 1
+  batch_real: int = 128
+  batch_syn_max: int = 200
+  learning_rate: float = 1.0
+  momentum: float = 0.5
+  update: str = 'per_class'
+  space: str = 'unit'
+  strategy: str = 'color_crop_cutout'
+  composition: str = 'idc'
+  classes_at_once: int = 0
+
+
+@flax.struct.dataclass
+class State:
+  """All that affects the future of a condensation.
+
+  images: float32 [classes, ipc, h, w, c] canvases (classes padded to a multiple of the devices).
+  optimizer: of the canvases. networks: of the network source. key: raw key data. step: int32.
+  """
+  images: jax.Array
+  optimizer: Any
+  networks: Any
+  key: jax.Array
+  step: jax.Array
+
+
+class Functions(NamedTuple):
+  """The pure functions of a condensation: init(key, canvases) -> State, sample(data, key, step) -> batch, step(State, batch)."""
+  init: Callable
+  sample: Callable
+  step: Callable
+
+
+def make(plugs: Plugs, settings: Settings, model: nn.Module, *, num_classes: int, mean, std, mesh: Mesh | None = None) -> Functions:
+  """Builds a condensation as pure functions.
+
+  With S_c the canvases of class c, A one random augmentation for real and synthetic images of a class, f the network's
+  embedding: every iteration makes a gradient step on sum_c discrepancy(f(A(decode S_c)), f(A(X_c))) with respect to S.
+
+  Args:
+    plugs: the method.
+    settings: the engine's numbers.
+    model: a network of `models.build` that returns (logits, features with 'embedding').
+    num_classes: real classes; padding classes beyond them are computed and ignored.
+    mean, std: per channel, of images in [0, 1].
+    mesh: devices over which the classes are spread; None: the default device.
+
+  Returns:
+    Functions. `step` reports 'loss' (mean over classes) and 'class_loss' [classes].
+
+  Raises:
+    UserError: for an unknown update or space, or a network that couples the samples of a batch.
+  """
+  _check(settings, model)
+  optimizer = _optimizer(settings)
+  fill = 0.5 if settings.space == 'unit' else (0.5 - jnp.asarray(mean)) / jnp.asarray(std)
+
+  def init(key, canvases):
+    key_networks, key = jax.random.split(jax.random.wrap_key_data(key))
+    if settings.space == 'normalised':
+      canvases = augment.normalise(canvases, mean, std)
+    return State(canvases, optimizer.init(canvases), plugs.networks.init(key_networks), jax.random.key_data(key), jnp.int32(0))
+
+  def sample(data: Mapping[str, jax.Array], key: jax.Array, step: jax.Array) -> dict[str, jax.Array]:
+    positions = samplers.class_batch(key, step, data['counts'], settings.batch_real, data['classes'])
+    images = jax.vmap(lambda x, i: x[i])(data['images'], positions)
+    return {'images': images, 'classes': data['classes']}
+
+  def features(variables, images):
+    """[classes, n, h, w, c] -> [classes, n, d]; exact, since the network couples no samples."""
+    _, named = model.apply(variables, images.reshape(-1, *images.shape[2:]))
+    return named['embedding'].reshape(*images.shape[:2], -1)
+
+  def decoded(key, canvases):
+    cells = decode.decode(canvases, settings.factor, fill)
+    if len(cells) > settings.batch_syn_max:
+      cells = cells[samplers.shuffled_index(key, jnp.arange(settings.batch_syn_max), len(cells))]
+    return cells if settings.space == 'normalised' else augment.normalise(cells, mean, std)
+
+  def matching_loss(canvases, real, keys, variables, choice):
+    """Discrepancy of each class of a portion: [classes]."""
+    synthetic = jax.vmap(decoded)(keys[:, 0], canvases)
+    both = jnp.concatenate([augment.normalise(real, mean, std), synthetic], axis=1)
+    both = jax.vmap(lambda k, x: augment.diffaugment(
+        k, x, settings.strategy, composition=settings.composition, siamese=True, choice=choice))(keys[:, 1], both)
+    target = jax.lax.stop_gradient(features(variables, both[:, :settings.batch_real]))
+    return jax.vmap(plugs.discrepancy)(features(variables, both[:, settings.batch_real:]), target)
+
+  def step(state: State, batch: Mapping[str, jax.Array]) -> tuple[State, dict[str, jax.Array]]:
+    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    key_network, key_choice, key_classes = jax.random.split(key, 3)
+    networks, variables = plugs.networks.draw(state.networks, key_network, state.step)
+    choice = augment.draw_choice(key_choice, settings.strategy, settings.composition)
+    keys = jax.vmap(lambda c: jax.random.split(jax.random.fold_in(key_classes, c)))(batch['classes'])
+    images = jnp.clip(state.images, 0, 1) if settings.space == 'unit' else state.images
+
+    def portion(images, real, keys):
+      def total(images):
+        losses = matching_loss(images, real, keys, variables, choice)
+        return losses.sum(), losses
+      (_, losses), gradient = jax.value_and_grad(total, has_aux=True)(images)
+      return losses, gradient
+
+    losses, gradient = by_portions(portion, settings.classes_at_once)(images, batch['images'], keys)
+    updates, optimizer_state = optimizer.update(gradient, state.optimizer)
+    state = state.replace(images=optax.apply_updates(images, updates), optimizer=optimizer_state, networks=networks,
+                          step=state.step + 1)
+    return state, {'class_loss': losses, 'loss': jnp.sum(losses * (batch['classes'] < num_classes)) / num_classes}
+
+  return Functions(init, sample, step) if mesh is None or mesh.size == 1 else _spread(init, sample, step, mesh)
+
+
+def fresh_networks(model: nn.Module, image_shape: tuple[int, int, int], every: int) -> NetworkSource:
+  """Returns a source of random networks, each kept for `every` iterations (M3D's iterations per random model; DM: 1)."""
+  def new(key):
+    return model.init(key, jnp.zeros((1, *image_shape)))
+
+  def keep(variables, key, step):
+    variables = jax.lax.cond(step % every == 0, new, lambda _: variables, key)
+    return variables, variables
+
+  # With every = 1 nothing has to be kept between iterations.
+  return NetworkSource(new, keep) if every > 1 else NetworkSource(lambda key: (), lambda _, key, step: ((), new(key)))
+
+
+def real_data(images: jax.Array, counts: jax.Array, mesh: Mesh | None = None) -> dict[str, jax.Array]:
+  """Places the real images, class by class, where the step wants them.
+
+  Args:
+    images: uint8 [classes, n_max, h, w, c], see `data.samplers.class_major`.
+    counts: int32 [classes], valid images of each class.
+    mesh: devices over which the classes are spread.
+
+  Returns:
+    dict(images, counts, classes) with the classes padded to a multiple of the devices by repeating the first ones.
+  """
+  size = 1 if mesh is None else mesh.size
+  padded = -(-len(images) // size) * size
+  source = np.arange(padded) % len(images)
+  data = {'images': images[source] if padded > len(images) else images, 'counts': np.asarray(counts)[source],
+          'classes': np.arange(padded, dtype=np.int32)}
+  return jax.tree.map(jnp.asarray, data) if size == 1 else parallel.shard(data, mesh)
+
+
+def start(functions: Functions, key: jax.Array, canvases: np.ndarray, mesh: Mesh | None = None) -> State:
+  """Makes the first state from canvases [classes, ipc, h, w, c], on the devices where each class lives."""
+  if mesh is None or mesh.size == 1:
+    return jax.jit(functions.init)(key, canvases)
+  source = np.arange(-(-len(canvases) // mesh.size) * mesh.size) % len(canvases)
+  return parallel.make_sharded(functions.init, _state_spec(mesh.axis_names[0]), mesh, key, jnp.asarray(canvases)[source])
+
+
+def by_portions(function: Callable, at_once: int) -> Callable:
+  """Applies a function of leading axis `classes` to portions of `at_once` classes and joins the results.
+
+  On the CPU the portions stand one after the other in the program (a loop would slow its convolutions down) and are small,
+  because a portion's activations then stay in the cache; elsewhere they are a loop, and by default a single portion.
+  """
+  def mapped(*args):
+    classes = jax.tree.leaves(args)[0].shape[0]
+    on_cpu = jax.default_backend() == 'cpu'
+    size = min(at_once or (-(-classes // 10) if on_cpu else classes), classes)
+    if size == classes:
+      return function(*args)
+    if not on_cpu and classes % size == 0:
+      stacked = jax.tree.map(lambda a: a.reshape(classes // size, size, *a.shape[1:]), args)
+      results = jax.lax.map(lambda portion: function(*portion), stacked)
+      return jax.tree.map(lambda a: a.reshape(classes, *a.shape[2:]), results)
+    parts = [function(*jax.tree.map(lambda a, i=i: a[i:i + size], args)) for i in range(0, classes, size)]
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+  return mapped
+
+
+def _check(settings: Settings, model: nn.Module) -> None:
+  if settings.update not in UPDATES:
+    raise errors.unknown('update of the canvases', settings.update, UPDATES)
+  if settings.space not in SPACES:
+    raise errors.unknown('space of the canvases', settings.space, SPACES)
+  if getattr(model, 'norm', None) == 'batch':
+    raise errors.UserError('Matching needs a network that treats every sample alone, since all classes share one call: '
+                           "use model.norm='instance', 'group' or 'none' in place of 'batch'.")
+
+
+def _optimizer(settings: Settings) -> optax.GradientTransformation:
+  if settings.update == 'per_class':
+    return optax.sgd(settings.learning_rate / (1 - settings.momentum))
+  return optax.sgd(settings.learning_rate, momentum=settings.momentum or None)
+
+
+def _state_spec(axis: str) -> State:
+  share, whole = PartitionSpec(axis), PartitionSpec()
+  return State(share, share, whole, whole, whole)
+
+
+def _spread(init, sample, step, mesh) -> Functions:
+  """Runs each device's share of the classes on it; only the reported loss crosses devices."""
+  axis, whole, share = mesh.axis_names[0], PartitionSpec(), PartitionSpec(mesh.axis_names[0])
+
+  def local_step(state, batch):
+    state, metrics = step(state, batch)
+    return state, metrics | {'loss': jax.lax.psum(metrics['loss'], axis)}
+
+  return Functions(init, parallel.per_device(sample, mesh, (share, whole, whole), share),
+                   parallel.per_device(local_step, mesh, (_state_spec(axis), share),
+                                       (_state_spec(axis), {'class_loss': share, 'loss': whole})))

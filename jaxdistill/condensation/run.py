@@ -1,0 +1,149 @@
+"""A condensation experiment from start to report: estimate, condense, evaluate beside the baselines, write the page."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxdistill import models
+from jaxdistill.condensation import api, evaluation, methods, page, settings
+from jaxdistill.condensation.condensed import Condensed
+from jaxdistill.data import Dataset, samplers
+from jaxdistill.report import numbers
+from jaxdistill.training import classifier, loop, parallel
+from jaxdistill.training.run import Run, environment, peak_memory_bytes
+
+# Labels of the rows, in the order of the table; the method's own row comes first.
+BASELINES = {'random': 'Random real images', 'mix': 'Mix-init, not optimised', 'whole': 'Whole training set'}
+
+
+def run(config: ConfigDict, run: Run) -> dict[str, Any]:
+  """Runs the experiment of a config in a work dir, or continues it; returns what result.json holds."""
+  train, validation, test = settings.datasets(config)
+  mesh = parallel.make_mesh(config.run.devices)
+  run.say(train.describe())
+  run.say(test.describe())
+  problem = api.setup(config, train, mesh)
+  estimates = run.once('estimate', lambda: estimate(config, train, test, mesh, problem))
+  run.say(estimate_text(estimates))
+
+  made, before = api.condense_config(config, train, run, mesh, problem)
+  made.save(run.path('condensed.npz'))
+  run.write_png('condensed.png', made.picture())
+
+  rows = [evaluate_row(config, run, mesh, name, label, images, test, validation)
+          for name, label, images in contestants(config, train, made, before)]
+  result = summary(config, run, train, estimates, rows)
+  run.write_json('result.json', result)
+  run.write_text('report.html', page.html(result, run, before, made, train))
+  return result
+
+
+def dry_run(config: ConfigDict) -> str:
+  """Returns the parameter table and the estimate of time and memory of a config, without starting anything."""
+  train, _, test = settings.datasets(config)
+  mesh = parallel.make_mesh(config.run.devices)
+  model = api.build_model(config, train.num_classes, train.image_shape)
+  variables = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, *train.image_shape), np.float32))
+  estimates = estimate(config, train, test, mesh, api.setup(config, train, mesh))
+  return '\n\n'.join([f'{train.describe()}\n{test.describe()}', models.parameter_table(variables), estimate_text(estimates)])
+
+
+def contestants(config: ConfigDict, train: Dataset, made: Condensed, before: Condensed):
+  """Yields (name, label, set) for every row of the table: the method, then the baselines that the config asks for."""
+  yield config.method.name, methods.LABELS[config.method.name], made
+  for name in config.evaluation.baselines:
+    if name == 'whole':
+      yield name, BASELINES[name], train
+    elif name == 'mix' and config.condensation.factor == 1:
+      continue  # without cells the mix is a random draw of real images, which is the row above it
+    elif name == 'mix' and config.condensation.init == 'mix':
+      yield name, BASELINES[name], before
+    else:
+      yield name, BASELINES[name], _drawn(config, train, 'real' if name == 'random' else 'mix')
+
+
+def _drawn(config: ConfigDict, train: Dataset, init: str) -> Condensed:
+  """Draws ipc real images a class ('real': at full size), with a key of its own."""
+  images, counts = samplers.class_major(train)
+  key = jax.random.fold_in(jax.random.key(config.seed), 1)
+  canvases = api.first_canvases(config, train, key, init, images, counts)
+  return api.as_condensed(config, train, canvases, factor=1 if init == 'real' else None)
+
+
+def evaluate_row(config: ConfigDict, run: Run, mesh, name: str, label: str, images: Condensed | Dataset, test: Dataset,
+                 validation: Dataset | None) -> dict[str, Any]:
+  """Scores one set under the config's recipe; a finished row is read back."""
+  section = config.evaluation
+
+  def compute():
+    scores = evaluation.evaluate(
+        images, test, section.recipe, section.networks, seed=config.seed, model=config.model.to_dict(), dtype=config.dtype,
+        epochs=_epochs(config, images), steps=section.steps, checks=_checks(config, images), validation=validation, run=run,
+        name=f'evaluate-{name}', mesh=mesh)
+    stored = len(images) if isinstance(images, Dataset) else len(images.images)
+    return {'name': name, 'label': label, 'images_per_class': stored / test.num_classes, **scores}
+
+  return run.once(f'evaluate-{name}', compute)
+
+
+def _epochs(config: ConfigDict, images: Condensed | Dataset) -> int:
+  return config.evaluation.whole_epochs if isinstance(images, Dataset) else config.evaluation.epochs
+
+
+def _steps(config: ConfigDict, images: Condensed | Dataset) -> int:
+  count = len(images) if isinstance(images, Dataset) else len(images.images) * images.factor**2
+  chosen = evaluation.find_recipe(config.evaluation.recipe, epochs=_epochs(config, images))
+  return config.evaluation.steps or chosen.steps(count)
+
+
+def _checks(config: ConfigDict, images: Condensed | Dataset) -> int:
+  """How often a training is scored: `every` steps, or six times as DANCE's public code does."""
+  return max(1, _steps(config, images) // config.evaluation.every) if config.evaluation.every else 6
+
+
+def estimate(config: ConfigDict, train: Dataset, test: Dataset, mesh, problem: api.Problem) -> dict[str, Any]:
+  """Measures a few steps of every phase and extrapolates; nothing of it enters the run."""
+  estimates = {'condense': loop.estimate(problem.step, problem.state, problem.source, problem.num_steps)}
+  blank = api.as_condensed(config, train, problem.canvases)
+  for name, _, images in contestants(config, train, blank, blank):
+    estimates[f'evaluate-{name}'] = _estimate_row(config, images, test, mesh)
+  return {name: dataclasses.asdict(value) for name, value in estimates.items()}
+
+
+def _estimate_row(config: ConfigDict, images: Condensed | Dataset, test: Dataset, mesh) -> loop.Estimate:
+  pictures, labels = images.decode() if isinstance(images, Condensed) else (images.images, images.labels)
+  recipe = evaluation.find_recipe(config.evaluation.recipe, flip=images.flip, epochs=_epochs(config, images))
+  training = classifier.setup(
+      api.build_model(config, test.num_classes, test.image_shape), pictures, labels, recipe, num_classes=test.num_classes,
+      mean=images.mean, std=images.std, networks=config.evaluation.networks, num_steps=_steps(config, images), mesh=mesh)
+  return loop.estimate(training.step, training.state, training.source, training.num_steps)
+
+
+def estimate_text(estimates: dict[str, Any]) -> str:
+  """Returns the estimate as a few aligned lines: steps, seconds a step, time, memory, work a step."""
+  lines = []
+  for name, e in estimates.items():
+    share = f', {e["peak_share"]:.1%} of peak' if e['peak_share'] else ''
+    lines.append(f'{name:<18} {e["num_steps"]:>7,} steps x {numbers.seconds(e["seconds_per_step"])} = '
+                 f'{numbers.seconds(e["total_seconds"])}, {numbers.size(e["peak_bytes"])}, '
+                 f'{numbers.count(e["flops_per_step"])}FLOP a step{share}')
+  total = sum(e['total_seconds'] for e in estimates.values())
+  return '\n'.join(['Estimate (measured on a few steps):', *lines, f'in all about {numbers.seconds(total)}'])
+
+
+def summary(config: ConfigDict, run: Run, train: Dataset, estimates: dict[str, Any], rows: list[dict]) -> dict[str, Any]:
+  """Returns the content of result.json."""
+  condense = run.phase_seconds('condense')
+  about = environment()
+  return {
+      'title': f'{methods.LABELS[config.method.name]} on {train.name}, {config.condensation.ipc} image(s) a class',
+      'family': config.family, 'method': config.method.name, 'dataset': train.name, 'ipc': config.condensation.ipc,
+      'factor': config.condensation.factor, 'seed': config.seed, 'rows': rows,
+      'seconds': {'condense': condense, 'evaluate': sum(row['seconds'] for row in rows), 'total': run.seconds},
+      'steps_per_second': config.condensation.iterations / condense if condense else None,
+      'flops_per_step': estimates['condense']['flops_per_step'], 'peak_share': estimates['condense']['peak_share'],
+      'peak_memory_bytes': peak_memory_bytes(), **about, 'config': config.to_dict(),
+  }

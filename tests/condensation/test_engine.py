@@ -1,0 +1,198 @@
+"""The engine: what an iteration does, against loops written out as the released codes run them."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdistill import losses, models
+from jaxdistill.condensation import decode, engine
+from jaxdistill.data import augment
+from jaxdistill.errors import UserError
+from jaxdistill.training import parallel
+
+CLASSES, REAL, SHAPE = 5, 6, (8, 8, 1)
+MEAN, STD = (.4,), (.3,)
+KEY = jax.random.key_data(jax.random.key(3))
+SETTINGS = engine.Settings(ipc=2, factor=2, batch_real=4, learning_rate=.5, momentum=.5, strategy='')
+
+
+@functools.cache
+def model(norm='instance'):
+  return models.build({'name': 'convnet', 'width': 4, 'depth': 1, 'norm': norm}, CLASSES, SHAPE)
+
+
+@functools.cache
+def data():
+  rng = np.random.default_rng(0)
+  images = rng.integers(0, 256, (CLASSES, REAL, *SHAPE)).astype(np.uint8)
+  return images, np.array([6, 5, 6, 4, 6], np.int32), rng.random((CLASSES, 2, *SHAPE)).astype(np.float32)
+
+
+def plugs(every=2, kernel='gaussian'):
+  return engine.Plugs(engine.fresh_networks(model(), SHAPE, every), functools.partial(losses.mmd, kernel=kernel))
+
+
+def build(settings=SETTINGS, mesh=None, chosen=None):
+  images, counts, canvases = data()
+  functions = engine.make(chosen or plugs(), settings, model(), num_classes=CLASSES, mean=MEAN, std=STD, mesh=mesh)
+  return functions, engine.real_data(images, counts, mesh), engine.start(functions, KEY, canvases, mesh)
+
+
+def iterate(settings=SETTINGS, steps=3, mesh=None, chosen=None):
+  functions, real, state = build(settings, mesh, chosen)
+
+  @jax.jit
+  def step(state, real):
+    return functions.step(state, functions.sample(real, jax.random.wrap_key_data(state.key), state.step))
+
+  metrics = []
+  for _ in range(steps):
+    state, measured = step(state, real)
+    metrics.append(measured)
+  return state, metrics
+
+
+def test_one_update_of_all_classes_equals_the_released_loop_over_classes():
+  """The released loop: one tensor of all canvases, one optimiser with momentum, one step for each class in turn."""
+  settings = dataclasses.replace(SETTINGS, learning_rate=1e-2, momentum=.1)  # 0.1^4: the momentum is gone after five classes
+  chosen = plugs(every=100, kernel='linear')
+  functions, real, state = build(settings, chosen=chosen)
+  variables = state.networks
+
+  def class_gradient(canvases, batch, label):
+    def loss(own):
+      synthetic = augment.normalise(decode.decode(own, 2), MEAN, STD)
+      features = [model().apply(variables, x)[1]['embedding'] for x in (synthetic, augment.normalise(batch, MEAN, STD))]
+      return losses.mmd(*features, kernel='linear')
+    return jnp.zeros_like(canvases).at[label].set(jax.grad(loss)(canvases[label]))
+
+  gradient = jax.jit(class_gradient)
+  sample = jax.jit(functions.sample)
+  canvases, momentum = np.asarray(state.images), np.zeros(state.images.shape)
+  for number in range(3):
+    batch = sample(real, jax.random.wrap_key_data(KEY_OF(state)), number)['images']
+    canvases = np.clip(canvases, 0, 1)
+    for label in range(CLASSES):
+      momentum = settings.momentum * momentum + np.asarray(gradient(jnp.asarray(canvases, jnp.float32), batch[label], label))
+      canvases = canvases - settings.learning_rate * momentum
+  ours, _ = iterate(settings, steps=3, chosen=chosen)
+  # The last classes' momentum has not run out yet when the loop ends; let it.
+  for _ in range(CLASSES):
+    momentum = settings.momentum * momentum
+    canvases = canvases - settings.learning_rate * momentum
+  moved = np.abs(canvases - data()[2]).max()
+  assert moved > 1e-3
+  np.testing.assert_allclose(ours.images, canvases, atol=2e-3 * moved)
+
+
+def KEY_OF(state):
+  return state.key
+
+
+def test_joint_update_is_one_momentum_step_for_all():
+  settings = dataclasses.replace(SETTINGS, update='joint', space='normalised', learning_rate=.1)
+  functions, real, state = build(settings)
+  assert float(state.images.max()) > 1  # normalised, not clamped
+  plain = dataclasses.replace(settings, momentum=0.)
+  start = np.asarray(state.images)
+  with_momentum, _ = iterate(settings, 2)
+  one, _ = iterate(settings, 1)
+  first = np.asarray(one.images) - start
+  np.testing.assert_allclose(iterate(plain, 1)[0].images - start, first, atol=1e-6)
+  # Without the momentum the second step would differ by half of the first one.
+  functions, real, _ = build(plain)
+  batch = functions.sample(real, jax.random.wrap_key_data(one.key), one.step)
+  after, _ = jax.jit(functions.step)(one.replace(optimizer=build(plain)[2].optimizer), batch)
+  np.testing.assert_allclose(with_momentum.images, after.images + .5 * first, atol=1e-5)
+
+
+def test_linear_kernel_is_dm():
+  linear = iterate(chosen=plugs(1, 'linear'))
+  mean = iterate(chosen=engine.Plugs(engine.fresh_networks(model(), SHAPE, 1), losses.mean_discrepancy))
+  np.testing.assert_allclose(linear[0].images, mean[0].images, atol=1e-6)
+  np.testing.assert_allclose(linear[1][-1]['class_loss'], mean[1][-1]['class_loss'], rtol=1e-5)
+
+
+def test_a_network_is_kept_for_as_many_iterations_as_asked():
+  functions, real, state = build(chosen=plugs(every=2))
+  step = jax.jit(lambda s: functions.step(s, functions.sample(real, jax.random.wrap_key_data(s.key), s.step))[0])
+  seen = []
+  for _ in range(5):
+    state = step(state)
+    seen.append(np.asarray(jax.tree.leaves(state.networks)[-1]).ravel())
+  same = [np.array_equal(a, b) for a, b in zip(seen, seen[1:])]
+  assert same == [True, False, True, False]
+
+
+def test_canvases_are_clamped_once_at_the_start_of_an_iteration():
+  settings = dataclasses.replace(SETTINGS, learning_rate=0.)
+  functions, real, state = build(settings)
+  batch = functions.sample(real, jax.random.wrap_key_data(state.key), 0)
+  after, _ = jax.jit(functions.step)(state.replace(images=state.images * 3 - 1), batch)
+  np.testing.assert_allclose(after.images, np.clip(np.asarray(state.images) * 3 - 1, 0, 1))
+
+
+def test_portions_of_classes_change_nothing():
+  whole = iterate(dataclasses.replace(SETTINGS, classes_at_once=5), 1)
+  parts = iterate(dataclasses.replace(SETTINGS, classes_at_once=2), 1)
+  np.testing.assert_allclose(whole[0].images, parts[0].images, atol=1e-5)
+  np.testing.assert_allclose(whole[1][0]['class_loss'], parts[1][0]['class_loss'], rtol=1e-5)
+
+
+@pytest.mark.parametrize('update', engine.UPDATES)
+def test_one_device_and_four_agree(update):
+  settings = dataclasses.replace(SETTINGS, update=update, strategy='color_crop_cutout', learning_rate=.1)
+  alone, metrics = iterate(settings, 2)
+  spread, spread_metrics = iterate(settings, 2, parallel.make_mesh(4))
+  assert spread.images.shape[0] == 8 and len(spread.images.sharding.device_set) == 4
+  np.testing.assert_allclose(np.asarray(spread.images)[:CLASSES], alone.images, atol=1e-5)
+  np.testing.assert_allclose(spread_metrics[-1]['loss'], metrics[-1]['loss'], rtol=1e-4)
+
+
+def test_only_the_loss_crosses_devices():
+  mesh = parallel.make_mesh(4)
+  functions, real, state = build(mesh=mesh)
+  compiled = jax.jit(lambda s, r: functions.step(s, functions.sample(r, jax.random.wrap_key_data(s.key), s.step))).lower(
+      state, real).compile().as_text()
+  collectives = [line for line in compiled.splitlines() if any(
+      f'{name}(' in line or f'{name}-start(' in line for name in ('all-reduce', 'all-gather', 'all-to-all', 'collective-permute'))]
+  assert len(collectives) == 1 and 'f32[]' in collectives[0], collectives
+
+
+def test_at_most_so_many_decoded_images_are_matched():
+  seen = []
+
+  def discrepancy(synthetic, real):
+    seen.append(synthetic.shape[0])
+    return losses.mean_discrepancy(synthetic, real)
+
+  chosen = engine.Plugs(engine.fresh_networks(model(), SHAPE, 1), discrepancy)
+  iterate(dataclasses.replace(SETTINGS, batch_syn_max=3), 1, chosen=chosen)
+  iterate(SETTINGS, 1, chosen=chosen)
+  assert set(seen) == {3, 8}
+
+
+def test_each_step_sees_new_real_images_and_a_new_augmentation():
+  functions, real, state = build(dataclasses.replace(SETTINGS, strategy='color', learning_rate=0.), chosen=plugs(100))
+  step = jax.jit(functions.step)
+  batch = functions.sample(real, jax.random.wrap_key_data(state.key), 0)
+  moved, first = step(state, batch)
+  _, second = step(moved, batch)  # same images, same network: only the augmentation differs
+  assert not np.allclose(first['class_loss'], second['class_loss'], rtol=1e-3)
+  other = functions.sample(real, jax.random.wrap_key_data(state.key), 1)
+  assert not np.array_equal(batch['images'], other['images'])
+
+
+@pytest.mark.parametrize('changes, message', [(dict(update='each'), 'no update of the canvases'), (dict(space='log'), 'no space')])
+def test_unknown_choices_are_refused(changes, message):
+  with pytest.raises(UserError, match=message):
+    build(dataclasses.replace(SETTINGS, **changes))
+
+
+def test_batch_norm_is_refused():
+  with pytest.raises(UserError, match="use model.norm='instance'"):
+    engine.make(plugs(), SETTINGS, model('batch'), num_classes=CLASSES, mean=MEAN, std=STD)

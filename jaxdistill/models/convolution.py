@@ -97,6 +97,43 @@ def convolve(x: jax.Array, kernel: jax.Array, strides: tuple[int, int] = (1, 1),
   return _direct(x, kernel, strides, pads)
 
 
+def output_statistics(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, strides, padding) -> tuple[jax.Array, jax.Array]:
+  """Mean and biased variance of every output channel over the map, from the input's patches.
+
+  The output is linear in the patches P, so with their mean m and covariance C over the map
+    mean = m kernel + bias,   variance_d = kernel_d^T C kernel_d.
+  For an input of few channels this is far less work than two passes over a wide output (on a CPU half the time of a first
+  layer with instance norm), and exact up to rounding.
+
+  Args:
+    x: [n, h, w, c] with few channels.
+    kernel: [kh, kw, c, d].
+    bias: [d] or None.
+    strides, padding: as for `convolve`.
+
+  Returns:
+    (mean, variance), float32 [n, 1, 1, d].
+
+  >>> import jax.numpy as jnp
+  >>> x = jnp.arange(4.).reshape(1, 2, 2, 1)
+  >>> mean, variance = output_statistics(x, jnp.full((1, 1, 1, 1), 2.), jnp.ones(1), (1, 1), 'SAME')
+  >>> float(mean[0, 0, 0, 0]), float(variance[0, 0, 0, 0])
+  (4.0, 5.0)
+  """
+  x, kernel = x.astype(jnp.float32), kernel.astype(jnp.float32)
+  patches = extract_patches(x, kernel.shape[:2], strides, _pads(x.shape[1:3], kernel.shape[:2], strides, padding))
+  patches = patches.reshape(len(x), -1, patches.shape[-1])
+  flat = kernel.reshape(-1, kernel.shape[-1])
+  centre = patches.mean(1, keepdims=True)
+  deviation = patches - centre
+  precise = jax.lax.Precision.HIGHEST
+  covariance = jnp.einsum('npi,npj->nij', deviation, deviation, precision=precise) / patches.shape[1]
+  variance = (jnp.einsum('nij,jd->nid', covariance, flat, precision=precise) * flat[None]).sum(1)
+  mean = jnp.matmul(centre[:, 0], flat, precision=precise)
+  mean = mean if bias is None else mean + bias.astype(jnp.float32)[None, :]
+  return mean[:, None, None, :], variance[:, None, None, :]
+
+
 def extract_patches(x: jax.Array, size: tuple[int, int], strides: tuple[int, int], pads) -> jax.Array:
   """Lays the kh*kw shifted views of `x` side by side: [n, h', w', kh*kw*c], in the order of a reshaped kernel."""
   return jnp.concatenate(_shifts(x, size, strides, pads), axis=-1)
@@ -173,17 +210,19 @@ class Conv(nn.Module):
   dtype: jnp.dtype | None = None
 
   @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    kernel, bias = self.weights(x.shape[-1])
+  def __call__(self, x: jax.Array, with_statistics: bool = False):
+    """Returns the maps; `with_statistics` (maps, (mean, variance) of each channel of each), the latter None where computing
+    them from the maps is cheaper."""
+    fan_in = self.kernel_size[0] * self.kernel_size[1] * x.shape[-1]
+    kernel = self.param('kernel', self.kernel_init or initializers.torch_uniform(fan_in),
+                        (*self.kernel_size, x.shape[-1], self.features))
+    bias = None
+    if self.use_bias:
+      bias = self.param('bias', self.bias_init or initializers.torch_uniform(fan_in), (self.features,))
     dtype = self.dtype or x.dtype
     y = convolve(x.astype(dtype), kernel.astype(dtype), self.strides, self.padding)
-    return y if bias is None else y + bias.astype(dtype).reshape(1, 1, 1, -1)
-
-  def weights(self, in_channels: int):
-    """Declares and returns (kernel, bias or None) for inputs of so many channels."""
-    fan_in = self.kernel_size[0] * self.kernel_size[1] * in_channels
-    kernel = self.param('kernel', self.kernel_init or initializers.torch_uniform(fan_in),
-                        (*self.kernel_size, in_channels, self.features))
-    if not self.use_bias:
-      return kernel, None
-    return kernel, self.param('bias', self.bias_init or initializers.torch_uniform(fan_in), (self.features,))
+    y = y if bias is None else y + bias.astype(dtype).reshape(1, 1, 1, -1)
+    if not with_statistics:
+      return y
+    cheap = choose(x.shape[-1]) == 'patches' and 4 * fan_in <= self.features
+    return y, output_statistics(x.astype(dtype), kernel.astype(dtype), bias, self.strides, self.padding) if cheap else None

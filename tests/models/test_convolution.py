@@ -1,0 +1,116 @@
+"""Every form of a convolution against a loop in float64, and the statistics of its output."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdistill.errors import UserError
+from jaxdistill.models import convolution
+
+CASES = [((2, 6, 5, 3), (3, 3, 3, 4), (1, 1), 'SAME'), ((1, 7, 7, 2), (3, 3, 2, 3), (2, 2), 1), ((1, 6, 6, 1), (1, 1, 1, 2), (2, 2), 'VALID'),
+         ((1, 5, 5, 1), (3, 3, 1, 2), (1, 1), ((3, 3), (3, 3))), ((1, 8, 8, 17), (3, 3, 17, 2), (1, 1), 'SAME')]
+
+
+def arrays(x_shape, kernel_shape):
+  rng = np.random.default_rng(0)
+  return rng.normal(size=x_shape).astype(np.float32), rng.normal(size=kernel_shape).astype(np.float32)
+
+
+def by_hand(x, kernel, strides, padding):
+  x, kernel = x.astype(np.float64), kernel.astype(np.float64)
+  kh, kw = kernel.shape[:2]
+  if padding == 'SAME':
+    padding = ((kh // 2, kh // 2), (kw // 2, kw // 2))  # stride 1 and odd kernels only
+  elif padding == 'VALID':
+    padding = ((0, 0), (0, 0))
+  elif isinstance(padding, int):
+    padding = ((padding,) * 2,) * 2
+  x = np.pad(x, ((0, 0), *padding, (0, 0)))
+  height, width = ((x.shape[1 + a] - kernel.shape[a]) // strides[a] + 1 for a in (0, 1))
+  out = np.zeros((len(x), height, width, kernel.shape[-1]))
+  for i in range(height):
+    for j in range(width):
+      window = x[:, i * strides[0]:i * strides[0] + kh, j * strides[1]:j * strides[1] + kw]
+      out[:, i, j] = np.einsum('nabc,abcd->nd', window, kernel)
+  return out
+
+
+@pytest.mark.parametrize('form', convolution.FORMS)
+@pytest.mark.parametrize('case', CASES)
+def test_every_form_is_the_same_correlation(form, case):
+  x_shape, kernel_shape, strides, padding = case
+  x, kernel = arrays(x_shape, kernel_shape)
+  with convolution.using(form):
+    y = jax.jit(lambda x, k: convolution.convolve(x, k, strides, padding))(x, kernel)
+  np.testing.assert_allclose(y, by_hand(x, kernel, strides, padding), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('case', CASES[:3])
+def test_every_form_has_the_same_gradients(case):
+  x_shape, kernel_shape, strides, padding = case
+  x, kernel = arrays(x_shape, kernel_shape)
+  gradients = {}
+  for form in convolution.FORMS:
+    with convolution.using(form):
+      gradients[form] = jax.jit(jax.grad(lambda x, k: jnp.sin(convolution.convolve(x, k, strides, padding)).sum(), argnums=(0, 1)))(x, kernel)
+  for form in ('patches', 'mixed'):
+    for ours, direct in zip(gradients[form], gradients['direct']):
+      np.testing.assert_allclose(ours, direct, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('strides, padding', [((1, 1), 'SAME'), ((2, 2), 1), ((1, 1), 3)])
+def test_statistics_from_patches_are_those_of_the_output(strides, padding):
+  x, kernel = arrays((2, 8, 8, 2), (3, 3, 2, 5))
+  bias = np.arange(5.)
+  y = by_hand(x, kernel, strides, ((1, 1), (1, 1)) if padding == 'SAME' else padding) + bias
+  mean, variance = convolution.output_statistics(jnp.asarray(x), jnp.asarray(kernel), jnp.asarray(bias), strides, padding)
+  np.testing.assert_allclose(mean, y.mean((1, 2), keepdims=True), rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(variance, y.var((1, 2), keepdims=True), rtol=1e-4)
+
+
+def test_a_large_mean_does_not_spoil_the_variance():
+  x, kernel = arrays((1, 8, 8, 1), (3, 3, 1, 2))
+  far = jnp.asarray(x + 1000)
+  _, variance = convolution.output_statistics(far, jnp.asarray(kernel), None, (1, 1), 'VALID')
+  np.testing.assert_allclose(variance, by_hand(np.asarray(far), kernel, (1, 1), 'VALID').var((1, 2), keepdims=True), rtol=1e-3)
+
+
+def test_layer_starts_like_pytorch_and_counts_its_parameters():
+  layer = convolution.Conv(64)
+  params = layer.init(jax.random.key(0), jnp.zeros((1, 4, 4, 3)))['params']
+  assert params['kernel'].shape == (3, 3, 3, 64) and params['bias'].shape == (64,)
+  bound = 1 / np.sqrt(27)
+  assert abs(np.asarray(params['kernel'])).max() <= bound and abs(np.asarray(params['bias'])).max() <= bound
+  np.testing.assert_allclose(np.std(params['kernel']), 1 / np.sqrt(3 * 27), rtol=.05)
+
+
+def test_layer_returns_statistics_only_where_they_are_cheap():
+  x = jnp.asarray(arrays((2, 6, 6, 1), (1, 1, 1, 1))[0])
+  wide, narrow = convolution.Conv(36), convolution.Conv(8)
+  y, statistics = wide.apply(wide.init(jax.random.key(0), x), x, with_statistics=True)
+  np.testing.assert_allclose(statistics[0], y.mean((1, 2), keepdims=True), atol=1e-5)
+  np.testing.assert_allclose(statistics[1], y.var((1, 2), keepdims=True), rtol=1e-4)
+  assert narrow.apply(narrow.init(jax.random.key(0), x), x, with_statistics=True)[1] is None
+
+
+def test_bfloat16_computation_keeps_float32_parameters():
+  layer = convolution.Conv(4, dtype=jnp.bfloat16)
+  variables = layer.init(jax.random.key(0), jnp.zeros((1, 4, 4, 3)))
+  assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype('float32')}
+  assert layer.apply(variables, jnp.zeros((1, 4, 4, 3))).dtype == jnp.bfloat16
+
+
+def test_loops_take_the_patches_form_on_a_cpu_and_an_override_wins():
+  assert convolution.choose(128) == 'mixed' and convolution.choose(3) == 'patches'
+  with convolution.inside_loop():
+    assert convolution.choose(128) == 'patches'
+    with convolution.using('direct'):
+      assert convolution.choose(128) == 'direct'
+  assert convolution.choose(128) == 'mixed'
+
+
+def test_unknown_form_is_refused():
+  with pytest.raises(UserError, match="no form of convolution 'patch'; did you mean 'patches'"):
+    with convolution.using('patch'):
+      pass

@@ -1,0 +1,134 @@
+"""Networks, each called as module.apply(variables, x, train) on normalised NHWC images.
+
+Every network returns (logits, features): logits float32 [n, num_classes]; features a dict with 'embedding' [n, d],
+the input of the classifier, and 'block1', 'block2', ..., what each block or stage hands on.
+
+A network of your own joins with `REGISTRY['mine'] = 'my_package.networks:Mine'`: a flax module with the fields
+`num_classes` and, if it likes, `width`, `depth`, `norm`, `dtype` ..., all with defaults, a dict `choices` of the
+fields that have a closed set of values, and a method `check(image_shape)` that raises a UserError for images it
+cannot take.
+"""
+
+import dataclasses
+import importlib
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from jaxdistill import errors
+
+# Name -> 'module:class', imported when built.
+REGISTRY = {
+    'convnet': 'jaxdistill.models.convnet:ConvNet',
+    'mlp': 'jaxdistill.models.mlp:MLP',
+    'resnet': 'jaxdistill.models.resnet:ResNet',
+    'resnet_ap': 'jaxdistill.models.resnet_ap:ResNetAP',
+}
+DTYPES = ('float32', 'bfloat16')
+
+
+def build(config: Mapping[str, Any] | str, num_classes: int, image_shape: tuple[int, int, int]):
+  """Returns the network that a config describes, after checking every field and the image size.
+
+  Args:
+    config: a mapping with `name` and any of the network's fields (see `defaults`), or the name alone.
+    num_classes: outputs of the classifier.
+    image_shape: (height, width, channels).
+
+  Returns:
+    A flax module, not yet initialised.
+
+  Raises:
+    UserError: unknown network, field or choice, a value of the wrong kind, or images that the network cannot take.
+
+  >>> net = build({'name': 'convnet', 'width': 8, 'depth': 2}, num_classes=10, image_shape=(16, 16, 1))
+  >>> net.width, net.norm
+  (8, 'instance')
+  >>> build('convnet', 10, (4, 4, 1))
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: A convnet of depth 3 needs images of at least 8x8 pixels; 4x4 allow a depth of 2 at most.
+  """
+  fields = {'name': config} if isinstance(config, str) else dict(config)
+  if 'name' not in fields:
+    raise errors.UserError(f"A model needs a name, one of {', '.join(sorted(REGISTRY))}.")
+  name = fields.pop('name')
+  known = defaults(name)
+  network = _network(name)
+  for field, value in fields.items():
+    if field not in known:
+      raise errors.unknown(f'field of the model {name!r} called', field, known)
+    fields[field] = _checked(name, field, value, known[field], network.choices.get(field))
+  module = network(num_classes=num_classes, **fields)
+  module.check(tuple(image_shape))
+  return module
+
+
+def defaults(name: str) -> dict[str, Any]:
+  """Returns the fields that a config may set for the network of this name, with their defaults.
+
+  >>> defaults('convnet')
+  {'width': 128, 'depth': 3, 'norm': 'instance', 'dtype': 'float32'}
+  """
+  skipped = ('num_classes', 'parent', 'name')
+  return {field.name: field.default for field in dataclasses.fields(_network(name)) if field.name not in skipped}
+
+
+def count(variables: Mapping[str, Any]) -> int:
+  """Returns the number of trainable parameters, that is of all numbers in the collection 'params'.
+
+  >>> import jax.numpy as jnp
+  >>> count({'params': {'kernel': jnp.ones((3, 2)), 'bias': jnp.ones(2)}, 'batch_stats': {'mean': jnp.ones(9)}})
+  8
+  """
+  return sum(size for _, _, size in _rows(variables))
+
+
+def parameter_table(variables: Mapping[str, Any]) -> str:
+  """Returns the trainable parameters as aligned text: path, shape, number, and the total in the last line.
+
+  Args:
+    variables: of a module, as arrays or only as shapes (jax.eval_shape of its init).
+
+  >>> import jax.numpy as jnp
+  >>> print(parameter_table({'params': {'kernel': jnp.ones((300, 20)), 'bias': jnp.ones(20)}}))
+  parameter  shape     number
+  bias       20            20
+  kernel     300 x 20   6,000
+  total                 6,020
+  """
+  rows = [(path, ' x '.join(map(str, shape)) or 'scalar', f'{size:,}') for path, shape, size in _rows(variables)]
+  rows = [('parameter', 'shape', 'number'), *rows, ('total', '', f'{count(variables):,}')]
+  path, shape, number = (max(len(row[column]) for row in rows) for column in range(3))
+  return '\n'.join(f'{row[0]:{path}}  {row[1]:{shape}}  {row[2]:>{number}}' for row in rows)
+
+
+def _network(name):
+  if name not in REGISTRY:
+    raise errors.unknown('model', name, REGISTRY)
+  module, _, cls = REGISTRY[name].partition(':')
+  return getattr(importlib.import_module(module), cls)
+
+
+def _checked(name, field, value, default, choices):
+  """The value in the type of the field's default, or a UserError."""
+  if field == 'dtype':
+    # A dtype may also come as jnp.bfloat16 or as a numpy dtype.
+    value = getattr(value, '__name__', None) or getattr(value, 'name', None) or value
+    choices = DTYPES
+  if choices is not None:
+    if value not in choices:
+      raise errors.unknown(f'{field} of the model {name!r} called', value, choices)
+    return value
+  if isinstance(default, int) and not isinstance(default, bool):
+    # Zero is a value only where it is the default and means that the network chooses.
+    if isinstance(value, bool) or not hasattr(value, '__index__') or value < min(default, 1):
+      raise errors.UserError(f'The {field} of the model {name!r} is a whole number from {min(default, 1)} up; '
+                             f'got {value!r}.')
+    return int(value)
+  return value
+
+
+def _rows(variables):
+  import jax
+  leaves, _ = jax.tree_util.tree_flatten_with_path(variables['params'])
+  return [('/'.join(str(key.key) for key in path), leaf.shape, math.prod(leaf.shape)) for path, leaf in leaves]

@@ -1,0 +1,30 @@
+"""The linear layer of every network here, with PyTorch's default initialisation."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxdistill.models import initializers
+
+
+class Linear(nn.Module):
+  """y = x kernel + bias, kernel and bias ~ U(+-1/sqrt(d)) for inputs of d numbers.
+
+  Attributes:
+    features: number of outputs.
+    dtype: of the computation; parameters stay float32. Classifiers keep float32, so that logits are exact to float32
+      even behind a bfloat16 network.
+
+  >>> import jax, jax.numpy as jnp
+  >>> Linear(3).init_with_output(jax.random.key(0), jnp.ones((2, 5)))[0].shape
+  (2, 3)
+  """
+  features: int
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    init = initializers.torch_uniform(x.shape[-1])
+    kernel = self.param('kernel', init, (x.shape[-1], self.features))
+    bias = self.param('bias', init, (self.features,))
+    return x.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(self.dtype).reshape(1, -1)

@@ -1,0 +1,133 @@
+"""Normalisation layers and pooling against numpy in float64, and which samples they couple."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdistill import errors
+from jaxdistill.models import normalisation, pooling
+
+
+def apply(name, x, train=False, scale=None, bias=None, mutable=False):
+  layer = normalisation.norm(name)()
+  variables = layer.init(jax.random.key(0), x)
+  if scale is not None:
+    variables['params'] = {'scale': scale, 'bias': bias}
+  return layer.apply(variables, x, train, mutable=mutable)
+
+
+def sample(shape=(3, 4, 5, 8), offset=0.):
+  return jnp.asarray(np.random.default_rng(0).normal(size=shape) * 2 + offset, jnp.float32)
+
+
+def standardised(x, axes):
+  x = np.asarray(x, np.float64)
+  return (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + 1e-5)
+
+
+def test_instance_norm_is_per_image_and_channel_with_scale_and_bias():
+  x, scale, bias = sample(), jnp.linspace(-1, 2, 8), jnp.linspace(3, 4, 8)
+  expected = standardised(x, (1, 2)) * np.asarray(scale) + np.asarray(bias)
+  np.testing.assert_allclose(apply('instance', x, scale=scale, bias=bias), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('name, axes', [('instance', (1, 2)), ('batch', (0, 1, 2))])
+def test_a_large_mean_costs_no_more_digits_than_the_input_has(name, axes):
+  # At 3,000 float32 resolves 2e-4, that is 1e-4 of the spread.
+  x = sample(offset=3000.)
+  y = apply(name, x, train=True, mutable=['batch_stats'])[0]
+  np.testing.assert_allclose(y, standardised(x, axes), atol=2e-3)
+
+
+def test_a_first_pixel_far_off_does_no_harm():
+  x = sample((2, 16, 16, 3)).at[:, 0, 0].set(1000.)
+  np.testing.assert_allclose(apply('instance', x), standardised(x, (1, 2)), rtol=1e-3, atol=1e-4)
+
+
+def test_a_constant_map_normalises_to_the_bias():
+  x = jnp.full((1, 3, 3, 2), 0.1)
+  y, gradient = jax.value_and_grad(lambda x: apply('instance', x).sum())(x)
+  assert y == pytest.approx(0, abs=1e-4) and np.isfinite(gradient).all()
+
+
+def test_gradient_of_instance_norm():
+  # dx = (g - mean g - y mean(g y)) / s, the textbook formula.
+  x, g = sample((1, 3, 4, 2)), sample((1, 3, 4, 2), offset=0.5)
+  gradient = jax.grad(lambda x: (apply('instance', x) * g).sum())(x)
+  s = np.sqrt(np.asarray(x, np.float64).var((1, 2), keepdims=True) + 1e-5)
+  y, g = standardised(x, (1, 2)), np.asarray(g, np.float64)
+  expected = (g - g.mean((1, 2), keepdims=True) - y * (g * y).mean((1, 2), keepdims=True)) / s
+  np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_second_derivatives_go_through_the_statistics():
+  # Gradient matching differentiates a gradient: compare with central differences of the first one.
+  x, g, v = (sample((1, 2, 3, 1), offset=offset) for offset in (0., 1., 2.))
+  v = v * jnp.arange(6.).reshape(v.shape)
+  first = jax.jit(jax.grad(lambda x: (apply('instance', x) ** 3 * g).sum()))
+  _, product = jax.jvp(first, (x,), (v,))
+  numeric = (np.asarray(first(x + 1e-3 * v), np.float64) - np.asarray(first(x - 1e-3 * v), np.float64)) / 2e-3
+  np.testing.assert_allclose(product, numeric, rtol=0.02, atol=0.02 * np.abs(numeric).max())
+
+
+def test_group_norm_takes_four_groups_of_neighbouring_channels():
+  x = sample()
+  expected = standardised(np.asarray(x).reshape(3, 4, 5, 4, 2), (1, 2, 4)).reshape(x.shape)
+  np.testing.assert_allclose(apply('group', x), expected, rtol=1e-4, atol=1e-5)
+  with pytest.raises(errors.UserError, match='divisible by 4; got 6'):
+    apply('group', x[..., :6])
+
+
+def test_batch_norm_in_training_and_in_evaluation():
+  x = sample(offset=1.)
+  y, changed = apply('batch', x, train=True, mutable=['batch_stats'])
+  np.testing.assert_allclose(y, standardised(x, (0, 1, 2)), rtol=1e-4, atol=1e-5)
+  flat = np.asarray(x, np.float64).reshape(-1, 8)
+  np.testing.assert_allclose(changed['batch_stats']['mean'], 0.1 * flat.mean(0), rtol=1e-5)
+  np.testing.assert_allclose(changed['batch_stats']['var'], 0.9 + 0.1 * flat.var(0, ddof=1), rtol=1e-5)
+  layer = normalisation.norm('batch')()
+  statistics = {'mean': jnp.full(8, 2.), 'var': jnp.full(8, 4.)}
+  variables = {'params': layer.init(jax.random.key(0), x)['params'], 'batch_stats': statistics}
+  np.testing.assert_allclose(layer.apply(variables, x), (np.asarray(x) - 2) / np.sqrt(4 + 1e-5), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('name, couples', [('instance', False), ('group', False), ('none', False), ('batch', True)])
+def test_which_layers_couple_samples(name, couples):
+  x = sample()
+  other = x.at[1:].add(sample()[1:] ** 2)
+  first = lambda x: apply(name, x, train=True, mutable=['batch_stats'])[0][0]
+  assert (not np.array_equal(first(x), first(other))) == couples
+
+
+@pytest.mark.parametrize('name', normalisation.NAMES)
+def test_bfloat16_maps_get_float32_statistics(name):
+  # Half threes and half ones, 8,192 in all: a bfloat16 sum would stop counting at 512.
+  x = jnp.concatenate([jnp.full((1, 64, 64, 4), 3.), jnp.full((1, 64, 64, 4), 1.)], 2).astype(jnp.bfloat16)
+  y = apply(name, x, train=True, mutable=['batch_stats'])[0]
+  assert y.dtype == jnp.bfloat16
+  values = np.unique(np.asarray(y, np.float32))
+  np.testing.assert_allclose(values, [1, 3] if name == 'none' else [-1, 1], rtol=1e-2)
+
+
+def test_dtype_of_the_output_can_be_asked_for():
+  layer = normalisation.norm('instance', jnp.bfloat16)()
+  assert layer.init_with_output(jax.random.key(0), sample())[0].dtype == jnp.bfloat16
+
+
+def test_unknown_normalisation():
+  with pytest.raises(errors.UserError, match="did you mean 'instance'"):
+    normalisation.norm('instnace')
+
+
+@pytest.mark.parametrize('window', [1, 2, 4])
+def test_average_pool_floors_odd_sizes(window):
+  x = sample((2, 9, 6, 3))
+  h, w = 9 // window, 6 // window
+  expected = np.asarray(x)[:, :h * window, :w * window].reshape(2, h, window, w, window, 3).mean((2, 4))
+  np.testing.assert_allclose(pooling.average_pool(x, window), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_global_average():
+  x = sample()
+  np.testing.assert_allclose(pooling.global_average(x), np.asarray(x).mean((1, 2)), rtol=1e-5, atol=1e-6)

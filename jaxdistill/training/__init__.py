@@ -1,0 +1,27 @@
+"""The one training loop and what it stands on.
+
+  loop         fit, the only loop; estimate, what a job will cost before it starts
+  run          Run, a work directory: config, metrics, checkpoints, results
+  parallel     the mesh of all devices, sharding, per-device code
+  optim        schedules of the learning rate and the optimisers of the papers
+  classifier   supervised training of several networks at once
+  phase, program, sources, checkpoint, records, progress, interrupt, cost, machine    the pieces of the loop
+
+The modules load on first use.
+"""
+
+import importlib
+
+_MODULES = ('checkpoint', 'classifier', 'cost', 'interrupt', 'loop', 'machine', 'optim', 'parallel', 'phase', 'program',
+            'progress', 'records', 'run', 'sources')
+__all__ = list(_MODULES)
+
+
+def __getattr__(name):
+  if name in _MODULES:
+    return importlib.import_module(f'{__name__}.{name}')
+  raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__():
+  return sorted(__all__)

@@ -1,0 +1,220 @@
+"""Checkpoints of one phase: complete or absent, checked before they are believed.
+
+Orbax writes them (in the background, under a temporary name that is renamed at the end). On top of it: every leaf under
+its name, a SHA-256 over all leaves and the notes beside them, and the way back to the checkpoint before a damaged one.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import pathlib
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxdistill.errors import UserError
+
+_FORMAT = 1
+
+
+class NonFinite(ArithmeticError):
+  """A state with NaN or infinity was to be saved."""
+
+
+class Checkpoints:
+  """The newest `keep` checkpoints of one phase in one directory.
+
+  Args:
+    directory: made at the first save.
+    keep: number of checkpoints that stay; an older one goes when its successor is complete.
+    say: receives one sentence when a damaged checkpoint is passed over.
+
+  >>> import tempfile, jax.numpy as jnp
+  >>> with tempfile.TemporaryDirectory() as directory:
+  ...   checkpoints = Checkpoints(directory)
+  ...   checkpoints.save(10, {'w': jnp.ones(3)}, {'seconds': 1.5})
+  ...   state, meta = checkpoints.restore({'w': jnp.zeros(3)})
+  ...   checkpoints.close()
+  >>> state['w'].tolist(), meta
+  ([1.0, 1.0, 1.0], {'seconds': 1.5})
+  """
+
+  def __init__(self, directory: str | os.PathLike, keep: int = 2, say: Callable[[str], None] = print):
+    self.directory = pathlib.Path(directory).absolute()
+    self._keep, self._say = keep, say
+    self._opened = None
+
+  def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
+    """Saves a state with its notes; returns when the state may be overwritten, and writes on in the background.
+
+    Raises:
+      NonFinite: some floating-point leaf holds NaN or infinity; nothing is written.
+      UserError: this save, or the one before it, could not be written.
+    """
+    leaves = _to_host(state)
+    for name, leaf in leaves.items():
+      if jax.numpy.issubdtype(leaf.dtype, np.inexact) and not np.isfinite(leaf).all():
+        raise NonFinite(name)
+    content = json.loads(json.dumps({
+        'format': _FORMAT, 'meta': meta, 'leaves': {name: [str(leaf.dtype), list(leaf.shape)] for name, leaf in leaves.items()}}))
+    content['sha256'] = _digest(leaves, content)
+    stored = {name: leaf for name, leaf in leaves.items() if leaf.size}  # orbax refuses arrays without elements
+    arguments = _orbax().args
+    self._guarded(lambda: self._manager().save(
+        step, force=True, args=arguments.Composite(state=arguments.StandardSave(stored), meta=arguments.JsonSave(content))))
+
+  def wait(self) -> None:
+    """Waits until all saves are complete. Raises UserError if one could not be written."""
+    if self._opened is not None:
+      self._guarded(self._opened.wait_until_finished)
+
+  def restore(self, template: Any) -> tuple[Any, dict[str, Any]] | None:
+    """Returns (state, notes) of the newest good checkpoint, or None where there is none yet.
+
+    The leaves get the shardings of the `template`, whatever number of devices wrote them.
+
+    Raises:
+      UserError: every checkpoint is damaged, or they hold another state than the template.
+    """
+    damaged = {}
+    for step in reversed(self.steps()):
+      try:
+        leaves, content = self._read(step)
+      except MemoryError:
+        raise
+      except Exception as error:  # whatever orbax, the file system or the decoder raise: this checkpoint is no good
+        damaged[step] = _brief(error)
+        continue
+      state = _from_host(leaves, content['leaves'], template, self.directory)
+      for bad, reason in damaged.items():
+        self._say(f'The checkpoint of step {bad} in {self.directory} is damaged ({reason}); the one of step {step} is used.')
+        self._remove(bad)
+      return state, content['meta']
+    if damaged:
+      told = '; '.join(f'step {step}: {reason}' for step, reason in damaged.items())
+      raise UserError(f'No checkpoint in {self.directory} can be read ({told}). Delete that directory to begin the phase again.')
+    return None
+
+  def steps(self) -> list[int]:
+    """Returns the steps that have a complete checkpoint, oldest first."""
+    self.wait()
+    return sorted(self._manager().all_steps()) if self._opened is not None or self.directory.exists() else []
+
+  def delete(self) -> None:
+    """Deletes all of them."""
+    self.close()
+    shutil.rmtree(self.directory, ignore_errors=True)
+
+  def close(self) -> None:
+    """Waits for saves under way and lets go of the directory."""
+    if self._opened is not None:
+      try:
+        self.wait()
+      finally:
+        manager, self._opened = self._opened, None
+        manager.close()
+
+  def _manager(self):
+    if self._opened is None:
+      orbax = _orbax()
+      options = orbax.CheckpointManagerOptions(max_to_keep=self._keep, create=True, cleanup_tmp_directories=True)
+      self._opened = self._guarded(lambda: orbax.CheckpointManager(self.directory, options=options))
+    return self._opened
+
+  def _read(self, step):
+    arguments = _orbax().args
+    stored = self._manager().restore(
+        step, args=arguments.Composite(state=arguments.StandardRestore(), meta=arguments.JsonRestore()))
+    content, leaves = dict(stored.meta), dict(stored.state)
+    for name, (dtype, shape) in content['leaves'].items():
+      if name not in leaves:
+        leaves[name] = np.zeros(shape, dtype)
+    if _digest(leaves, content) != content['sha256']:
+      raise ValueError('its content does not match its checksum')
+    return leaves, content
+
+  def _remove(self, step):
+    try:
+      self._manager().delete(step)
+    except FileNotFoundError:
+      pass
+    shutil.rmtree(self.directory / str(step), ignore_errors=True)
+
+  def _guarded(self, call):
+    """Runs a call of orbax; what goes wrong on the disk becomes one sentence."""
+    try:
+      return call()
+    except (OSError, ValueError, RuntimeError) as error:
+      raise UserError(f'A checkpoint could not be written to {self.directory} ({_brief(error)}); '
+                      'free some space or use another work dir. Checkpoints before it are untouched.') from error
+
+
+def _orbax():
+  """Imports orbax, whose notes to its own developers stay out of the user's terminal (errors pass)."""
+  import orbax.checkpoint as orbax
+  logger = logging.getLogger('absl')
+  if not any(isinstance(old, _Quiet) for old in logger.filters):
+    logger.addFilter(_Quiet())
+  return orbax
+
+
+class _Quiet(logging.Filter):
+
+  def filter(self, record):
+    return record.levelno >= logging.ERROR or 'orbax' not in record.pathname
+
+
+def _named(tree) -> dict[str, Any]:
+  leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+  named = {jax.tree_util.keystr(path, simple=True, separator='.') or 'state': leaf for path, leaf in leaves}
+  if len(named) != len(leaves):
+    raise ValueError('Two leaves of the state have the same name; no key may contain a dot.')
+  return named
+
+
+def _is_key(leaf) -> bool:
+  return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _to_host(state) -> dict[str, np.ndarray]:
+  """Returns all leaves as arrays of the host that share no memory with the device: the next step overwrites that."""
+  named = {name: jax.random.key_data(leaf) if _is_key(leaf) else leaf for name, leaf in _named(state).items()}
+  return {name: np.array(leaf, copy=True, order='C') for name, leaf in jax.device_get(named).items()}
+
+
+def _from_host(leaves, specs, template, directory) -> Any:
+  """Returns the leaves in the structure and on the devices of the template."""
+  named = _named(template)
+  wanted = {name: jax.random.key_data(leaf) if _is_key(leaf) else leaf for name, leaf in named.items()}
+  for name in sorted(wanted.keys() | specs.keys()):
+    here = None if name not in wanted else [str(wanted[name].dtype), list(wanted[name].shape)]
+    if here != specs.get(name):
+      raise UserError(f'The checkpoints in {directory} hold another state: {name!r} is {_told(specs.get(name))} there and '
+                      f'{_told(here)} here. Use another work dir.')
+  placed = jax.device_put([leaves[name] for name in named], [getattr(leaf, 'sharding', None) for leaf in wanted.values()])
+  restored = [jax.random.wrap_key_data(new, impl=jax.random.key_impl(old)) if _is_key(old) else new
+              for new, old in zip(placed, named.values())]
+  return jax.tree.unflatten(jax.tree.structure(template), restored)
+
+
+def _told(spec) -> str:
+  return 'missing' if spec is None else f'{spec[0]}{spec[1]}'
+
+
+def _digest(leaves, content) -> str:
+  """SHA-256 over the notes and, in the order of their names, type, shape and bytes of all leaves."""
+  digest = hashlib.sha256(json.dumps({key: content[key] for key in ('format', 'meta', 'leaves')}, sort_keys=True).encode())
+  for name in sorted(leaves):
+    leaf = np.ascontiguousarray(leaves[name])
+    digest.update(f'{name} {leaf.dtype} {leaf.shape} '.encode())
+    digest.update(leaf.reshape(-1).view(np.uint8))
+  return digest.hexdigest()
+
+
+def _brief(error: BaseException) -> str:
+  text = ' '.join(str(error).split()) or type(error).__name__
+  return text if len(text) <= 160 else text[:157] + '...'

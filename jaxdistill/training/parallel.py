@@ -1,0 +1,131 @@
+"""The mesh of all devices, and how arrays and functions are spread over it.
+
+The library's `pmap` is `per_device`: jax.jit of jax.shard_map over this mesh, which is what jax.pmap itself has become. Code
+per device with collectives over a named axis, arrays without a leading device axis, the same on one host and on many.
+Whatever is independent goes over the one axis: classes when condensing, the batch when training, networks when evaluating.
+Numbers of devices never change a result beyond rounding: batch sizes and learning rates are those of the whole.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxdistill.errors import UserError
+
+AXIS = 'data'
+
+
+class Padded(NamedTuple):
+  """A padded pytree, mask bool [padded length] (True where real), and the number of real rows."""
+
+  tree: Any
+  mask: np.ndarray
+  count: int
+
+
+def make_mesh(num_devices: int = 0) -> Mesh:
+  """Returns the mesh over the first `num_devices` devices of all hosts (0: all), with the one axis 'data'.
+
+  Raises:
+    UserError: there are not so many.
+
+  >>> make_mesh(1).shape['data']
+  1
+  """
+  devices = jax.devices()
+  if not 0 <= num_devices <= len(devices):
+    raise UserError(f'{num_devices} devices were asked for, but {len(devices)} are here ({devices[0].platform}); '
+                    '0 takes all of them.')
+  devices = devices[:num_devices or len(devices)]
+  # Explicit axes are the default of make_mesh; with Auto the compiler places what the program leaves open.
+  return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+  """Puts a whole copy of every leaf on every device."""
+  return jax.tree.map(lambda leaf: _put(leaf, NamedSharding(mesh, PartitionSpec())), tree)
+
+
+def shard(tree: Any, mesh: Mesh) -> Any:
+  """Spreads the leading axis of every leaf over the devices.
+
+  On several hosts every process passes the same whole arrays and keeps its devices' part.
+
+  Raises:
+    ValueError: a leading axis is no multiple of the number of devices; see `pad_leading`.
+  """
+  def spread(leaf):
+    if not np.ndim(leaf) or np.shape(leaf)[0] % mesh.size:
+      raise ValueError(f'An array of shape {np.shape(leaf)} cannot be spread over {mesh.size} devices: '
+                       'pad its leading axis to a multiple with pad_leading.')
+    return _put(leaf, NamedSharding(mesh, PartitionSpec(mesh.axis_names[0])))
+  return jax.tree.map(spread, tree)
+
+
+def _put(leaf, sharding):
+  if sharding.is_fully_addressable or isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+    return jax.device_put(leaf, sharding)
+  if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    return jax.random.wrap_key_data(_put(jax.random.key_data(leaf), sharding), impl=jax.random.key_impl(leaf))
+  # An array of this host alone and a mesh over several: each process cuts out what its devices hold.
+  array = np.asarray(leaf)
+  return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+
+def pad_leading(tree: Any, multiple: int) -> Padded:
+  """Pads the leading axis of every leaf to a multiple, by repeating its rows from the first on.
+
+  Real rows as padding, rather than zeros, because a masked division by zero still spoils gradients.
+
+  >>> padded = pad_leading(np.array([5, 6, 7]), 2)
+  >>> padded.tree.tolist(), padded.mask.tolist(), padded.count
+  ([5, 6, 7, 5], [True, True, True, False], 3)
+  """
+  lengths = {np.shape(leaf)[0] for leaf in jax.tree.leaves(tree)}
+  if len(lengths) != 1 or 0 in lengths or multiple < 1:
+    raise ValueError(f'Padding needs leaves of one length above 0 and a multiple above 0, not {sorted(lengths)}, {multiple}.')
+  count = lengths.pop()
+  index = np.arange(-(-count // multiple) * multiple)
+  tree = tree if len(index) == count else jax.tree.map(lambda leaf: leaf[index % count], tree)
+  return Padded(tree, index < count, count)
+
+
+def per_device(fn: Callable, mesh: Mesh, in_specs: Any, out_specs: Any) -> Callable:
+  """Returns `fn` as code per device: it sees its part of each argument and may use collectives over the axis 'data'.
+
+  `in_specs` and `out_specs` are PartitionSpecs (or trees of them): P('data') for a leading axis that is spread, P() for what
+  is the same on all devices. As in pmap, a gradient taken inside is that of the device's own part: combine with
+  jax.lax.pmean, and give out as P() only what is equal on all devices.
+
+  >>> from jax.sharding import PartitionSpec as P
+  >>> total = per_device(lambda x: jax.lax.psum(x.sum(), 'data'), make_mesh(1), P('data'), P())
+  >>> int(total(np.arange(4)))
+  6
+  """
+  # check_vma tracks which values differ between devices; it makes every loop carry and constant be annotated.
+  return jax.jit(jax.shard_map(fn, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False))
+
+
+def make_sharded(fn: Callable, out_specs: Any, mesh: Mesh, *args: Any) -> Any:
+  """Returns fn(*args), computed so that every part of the result arises on the device where `out_specs` wants it."""
+  shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), out_specs, is_leaf=lambda x: isinstance(x, PartitionSpec))
+  return jax.jit(fn, out_shardings=shardings)(*args)
+
+
+def gather(array: jax.Array) -> jax.Array:
+  """Returns the whole array as every process can read it with np.asarray.
+
+  >>> np.asarray(gather(shard(np.arange(3), make_mesh(1)))).tolist()
+  [0, 1, 2]
+  """
+  if not isinstance(array.sharding, NamedSharding) or array.is_fully_replicated:
+    return array
+  return jax.device_put(array, NamedSharding(array.sharding.mesh, PartitionSpec()))
+
+
+def local(array: jax.Array) -> jax.Array:
+  """Returns the whole array on the first device of this process."""
+  return gather(array).addressable_data(0)

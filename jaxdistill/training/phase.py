@@ -1,0 +1,234 @@
+"""One phase of a run under way: the order in which the loop computes, logs, evaluates, saves and stops."""
+
+import collections
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxdistill.errors import UserError
+from jaxdistill.training import program, progress, records
+from jaxdistill.training.checkpoint import NonFinite
+from jaxdistill.training.interrupt import Interrupted
+from jaxdistill.training.run import Run
+
+# Calls that the device may have before it while the host waits for an older one: enough to keep it busy, and few enough
+# that Ctrl-C and the progress bar tell of now.
+_IN_FLIGHT = 2
+
+
+class Phase:
+  """The state of a phase and its bookkeeping; `loop.fit` tells what the arguments mean.
+
+  `at` counts the steps given to the device, `landed` those whose metrics are back, `saved` is the step of the last save.
+  """
+
+  def __init__(self, run: Run, name: str, num_steps: int, evaluate: Callable | None, evaluate_every: int,
+               checkpoint_every: int, keep_final: bool):
+    self.run, self.name, self.num_steps = run, name, num_steps
+    self.evaluate, self.evaluate_every = evaluate, evaluate_every
+    self.checkpoint_every, self.keep_final = checkpoint_every, keep_final
+    self.checkpoints = run.checkpoints(name)
+    self.state, self.at, self.landed, self.saved = None, 0, 0, None
+    self.position = None
+    self.interval, self.layout, self.recent = records.Interval(), (), collections.deque(maxlen=5)
+    self.flight, self.programs = collections.deque(), {}
+    self.times = dict.fromkeys(('seconds', 'compile_seconds', 'evaluate_seconds', 'save_seconds'), 0.0)
+    self.begun = self.started = self.saved_at = time.monotonic()
+    self.first_step_seconds = None
+
+  def resume(self, template: Any) -> bool:
+    """Takes the newest good checkpoint, or begins; forgets what was logged later. Returns whether the phase is finished."""
+    found = self.checkpoints.restore(template) if self.checkpoints else None
+    if found is None:
+      self.state = template
+      self.run.records.restore(self.name, -1, [])
+      return False
+    self.state, meta = found
+    self.at = self.landed = self.saved = meta['step']
+    if self.at > self.num_steps:
+      raise UserError(f'The phase {self.name!r} has done {self.at:,} steps already, more than the {self.num_steps:,} that are '
+                      'asked for; use another work dir.')
+    self.run.records.restore(self.name, self.at, meta['evaluations'])
+    self.interval, self.position, self.times = records.Interval(meta['interval']), meta['position'], meta['times']
+    self.started = self.saved_at = time.monotonic()
+    if self.at == self.num_steps and not self.evaluation_due():
+      self.report_times(self.times)
+      self.checkpoints.close()
+      return True
+    self.run.set_seconds(meta['run_seconds'])
+    self.run.say(f'{self.name}: continues after step {self.at:,} of {self.num_steps:,}.')
+    return False
+
+  def train(self, step: Callable, source: Any, per_call: int, place: Callable[[Any], Any]) -> Any:
+    """Runs what is left of the phase; the order of the lines is what makes a resumed run equal an uninterrupted one."""
+    self.bar = progress.Bar(self.name, self.num_steps, self.at, enabled=self.run.progress, say=self.run.say)
+    try:
+      feed = source.feed(place, self.at, self.num_steps, self.position) if self.at < self.num_steps else None
+      while self.at < self.num_steps:
+        if self.evaluation_due():
+          self.evaluate_now()
+        self.stop_if_asked()
+        if self.save_due():
+          self.save()
+        self.advance(feed, step, source.sample, per_call)
+      self.drain()
+      if self.interval.count:
+        self.log()
+      if self.evaluation_due():
+        self.evaluate_now()
+      if self.keep_final:
+        self.save()
+      return self.state
+    except (KeyboardInterrupt, Interrupted) as error:
+      self.rescue(error)
+      raise
+    finally:
+      self.close()
+
+  def advance(self, feed, step, sample, per_call):
+    """Gives the device one more call, and waits for an older one."""
+    inputs = feed.take()
+    self.position = feed.position
+    length = program.call_length(self.at, per_call, self.num_steps, self.evaluate_every)
+    if length not in self.programs:
+      self.programs[length] = program.build(step, sample, self.state, inputs, length)
+      self.times['compile_seconds'] += self.programs[length].seconds
+    self.state, metrics = self.programs[length](self.state, inputs)
+    self.at += length
+    metrics.values.copy_to_host_async()
+    self.flight.append(metrics)
+    feed.prepare(self.at)
+    self.position = feed.position
+    if self.first_step_seconds is None:
+      self.check_first_call()
+    while len(self.flight) > _IN_FLIGHT:
+      self.land()
+
+  def check_first_call(self):
+    """Waits for the first call, this once: how long it took to get there, and whether the step counts."""
+    counted = int(self.state.step)
+    self.first_step_seconds = time.monotonic() - self.begun
+    if counted != self.at:
+      raise ValueError(f'state.step is {counted} after step {self.at} of {self.name!r}: '
+                       'it must begin at 0 and be counted up by the step function.')
+
+  def land(self):
+    """Takes in the metrics of the oldest call: checks the losses, logs full intervals."""
+    metrics = self.flight[0]
+    rows = np.asarray(metrics.values)
+    self.flight.popleft()
+    self.layout = metrics.layout
+    rows = rows.reshape(-1, rows.shape[-1])
+    losses = records.column(rows, self.layout, 'loss')
+    for i, row in enumerate(rows):
+      self.landed += 1
+      if losses is not None:
+        self.check_loss(losses[i])
+      self.interval.add(row)
+      if self.landed % self.run.log_every == 0:
+        self.log()
+    self.bar.update(self.landed, None if losses is None else losses[-1])
+
+  def check_loss(self, loss: float):
+    self.recent.append(loss)
+    if not np.isfinite(loss):
+      told = ', '.join(f'{value:.4g}' for value in self.recent)
+      self.fail(f'the loss is not finite at step {self.landed:,} (last values: {told})')
+
+  def fail(self, what: str):
+    steps = self.checkpoints.steps() if self.checkpoints else []
+    where = (f'The newest good checkpoint is that of step {steps[-1]:,} in {self.checkpoints.directory}.' if steps else
+             'No checkpoint had been saved.')
+    raise UserError(f'{self.name}: {what}. {where} Try a lower learning rate, or float32 if the networks compute in bfloat16.')
+
+  def log(self):
+    self.run.log(self.name, self.landed, self.interval.means(self.layout))
+
+  def drain(self):
+    while self.flight:
+      self.land()
+
+  def evaluation_due(self) -> bool:
+    """Whether there is an evaluation at this step that is not in the history yet (an interrupt may have come in between)."""
+    on_schedule = self.at and self.evaluate_every and self.at % self.evaluate_every == 0
+    if self.evaluate is None or not (on_schedule or self.at == self.num_steps):
+      return False
+    done = self.run.history(self.name)
+    return not done or done[-1]['step'] != self.at
+
+  def evaluate_now(self):
+    self.drain()
+    with self.timed('evaluate_seconds'):
+      self.run.log(self.name, self.at, self.evaluate(self.state), kind='evaluate')
+
+  def save_due(self) -> bool:
+    if not self.checkpoints or not self.checkpoint_every or not self.at or self.saved == self.at:
+      return False
+    crossed = self.at // self.checkpoint_every > (self.saved or 0) // self.checkpoint_every
+    return crossed or time.monotonic() - self.saved_at > self.run.checkpoint_seconds
+
+  def save(self):
+    """Saves the state as of now, unless it is saved already or there is nowhere to."""
+    self.drain()
+    if not self.checkpoints or self.saved == self.at:
+      return
+    meta = dict(phase=self.name, step=self.at, run_seconds=self.run.seconds, times=self.times_now(), position=self.position,
+                interval=self.interval.saved(), evaluations=self.run.history(self.name))
+    with self.timed('save_seconds'):
+      try:
+        self.checkpoints.save(self.at, self.state, meta)
+      except NonFinite as error:
+        self.fail(f'the state ({error}) is not finite after step {self.at:,}')
+    self.saved, self.saved_at = self.at, time.monotonic()
+
+  def stop_if_asked(self):
+    """After a signal: saves, and ends the program."""
+    if not self.run.watch.requested:
+      return
+    self.save()
+    where = 'nothing is saved, since the run has no work dir.'
+    if self.checkpoints:
+      self.checkpoints.wait()
+      where = f'the state is saved in {self.checkpoints.directory}. Start the same command again to continue.'
+    raise Interrupted(f'{self.name}: stopped by {self.run.watch.requested} after step {self.at:,} of {self.num_steps:,}; {where}')
+
+  def rescue(self, error: BaseException):
+    """After an interrupt that may have come anywhere: saves if the state, its step and its metrics are whole and agree."""
+    if self.run.watch.requested and isinstance(error, KeyboardInterrupt):
+      return  # the second Ctrl-C means now
+    whole = not any(leaf.is_deleted() for leaf in jax.tree.leaves(self.state))
+    if not self.checkpoints or self.saved == self.at or not whole:
+      return
+    with contextlib.suppress(UserError, RuntimeError):
+      self.drain()
+      if self.landed == self.at == int(self.state.step):
+        self.save()
+        self.checkpoints.wait()
+        self.run.say(f'{self.name}: the state after step {self.at:,} is saved in {self.checkpoints.directory}.')
+
+  @contextlib.contextmanager
+  def timed(self, what: str) -> Iterator[None]:
+    started = time.monotonic()
+    try:
+      yield
+    finally:
+      self.times[what] += time.monotonic() - started
+
+  def times_now(self) -> dict[str, float]:
+    return {**self.times, 'seconds': self.times['seconds'] + time.monotonic() - self.started}
+
+  def report_times(self, times: dict[str, float]):
+    alone = times['seconds'] - times['compile_seconds'] - times['evaluate_seconds'] - times['save_seconds']
+    self.run.set_timing(self.name, {**times, 'steps': self.at, 'steps_per_second': self.at / max(alone, 1e-9),
+                                    'first_step_seconds': self.first_step_seconds or 0.0})
+
+  def close(self):
+    """Leaves the screen in order, tells the run what the phase took, waits for the last save."""
+    self.bar.close()
+    self.report_times(self.times_now())
+    if self.checkpoints:
+      self.checkpoints.close()

@@ -1,0 +1,77 @@
+"""One progress bar a phase: steps, rate, time left, loss. Lines instead of a bar where nobody watches a terminal."""
+
+import sys
+import time
+from collections.abc import Callable
+
+from jaxdistill.training import cost
+
+REFRESH_SECONDS = 0.2
+LINE_SECONDS = 30.0
+
+
+def say(text: str) -> None:
+  """Prints one line without tearing a bar that is on the screen."""
+  if 'tqdm' in sys.modules:
+    sys.modules['tqdm'].tqdm.write(text)
+    sys.stdout.flush()
+  else:
+    print(text, flush=True)
+
+
+def watched() -> bool:
+  """Whether a person sees the output as it comes: a terminal or a notebook."""
+  return 'ipykernel' in sys.modules or sys.stderr.isatty()
+
+
+class Bar:
+  """Progress of one phase from `done` to `total` steps.
+
+  >>> bar = Bar('condense', 1000, enabled=False)
+  >>> bar.update(10, 0.5)
+  >>> bar.close()
+  """
+
+  def __init__(self, name: str, total: int, done: int = 0, *, enabled: bool = True,
+               say: Callable[[str], None] = say, clock: Callable[[], float] = time.monotonic):
+    self.name, self.total, self.first, self.done = name, total, done, done
+    self._say, self._clock = say, clock
+    self._started = self._shown = clock()
+    self._enabled = enabled
+    self._bar = None
+    if enabled and watched():
+      from tqdm import auto
+      self._bar = auto.tqdm(total=total, initial=done, desc=name, unit=' steps', dynamic_ncols=True, leave=True)
+
+  def update(self, done: int, loss: float | None = None) -> None:
+    """Tells that `done` steps are finished; draws only now and then."""
+    self.done = done
+    if not self._enabled:
+      return
+    now = self._clock()
+    if now - self._shown >= (REFRESH_SECONDS if self._bar is not None else LINE_SECONDS):
+      self._shown = now
+      self._draw(loss, now)
+
+  def _draw(self, loss, now):
+    if self._bar is None:
+      self._say(self.line(loss, now))
+      return
+    if loss is not None:
+      self._bar.set_postfix_str(f'loss {loss:.4g}', refresh=False)
+    self._bar.update(self.done - self._bar.n)
+
+  def line(self, loss: float | None, now: float) -> str:
+    """Returns the state as one line of text."""
+    rate = (self.done - self.first) / max(now - self._started, 1e-9)
+    text = f'{self.name}: {self.done:,} of {self.total:,} steps, {rate:.3g} steps/s'
+    if rate > 0:
+      text += f', {cost.duration((self.total - self.done) / rate)} left'
+    return text if loss is None else text + f', loss {loss:.4g}'
+
+  def close(self) -> None:
+    """Draws the last state and leaves the screen in order."""
+    if self._bar is not None:
+      self._bar.update(self.done - self._bar.n)
+      self._bar.close()
+      self._bar = None

@@ -1,0 +1,212 @@
+"""metrics.jsonl and TensorBoard events: one line per logged interval, one per evaluation."""
+
+import json
+import math
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+RESERVED = ('phase', 'step', 'kind', 'seconds')
+
+
+def jsonable(value: Any) -> Any:
+  """Returns the value as JSON knows it: arrays become lists, tuples lists, non-finite numbers null.
+
+  >>> jsonable({'a': np.float32(0.5), 'b': (1, float('nan')), 'c': np.arange(2)})
+  {'a': 0.5, 'b': [1, None], 'c': [0, 1]}
+  """
+  if isinstance(value, Mapping):
+    return {str(key): jsonable(item) for key, item in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [jsonable(item) for item in value]
+  if hasattr(value, 'dtype'):
+    return jsonable(np.asarray(value).tolist())
+  if isinstance(value, float):
+    return value if math.isfinite(value) else None
+  if value is None or isinstance(value, (bool, int, str)):
+    return value
+  if isinstance(value, os.PathLike):
+    return os.fspath(value)
+  raise TypeError(f'{type(value).__name__} has no form in JSON')
+
+
+def write_atomic(path: pathlib.Path, content: bytes) -> None:
+  """Writes a file that is, whatever happens, either the old one or the new one: a temporary name, then a rename."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+  try:
+    with open(temporary, 'wb') as file:
+      file.write(content)
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(temporary, path)
+  finally:
+    temporary.unlink(missing_ok=True)
+
+
+class Records:
+  """The lines of metrics.jsonl, in memory and (with a `path`) on disk.
+
+  A line is a flat dict: phase, step, kind ('train' or 'evaluate'), seconds of the whole run, and the metrics.
+  """
+
+  def __init__(self, path: pathlib.Path | None):
+    self.path = path
+    self.lines: list[dict[str, Any]] = []
+    self._file = None
+    if path is not None and path.exists():
+      self._read()
+
+  def _read(self):
+    torn = False
+    for text in self.path.read_bytes().split(b'\n'):
+      try:
+        if text.strip():
+          self.lines.append(json.loads(text))
+      except ValueError:  # a process killed in the middle of a write leaves a part of a line
+        torn = True
+    if torn or not self.path.read_bytes().endswith(b'\n'):
+      self._rewrite()
+
+  def append(self, line: dict[str, Any]) -> None:
+    """Adds a line; it is in the file (not only in a buffer) when this returns."""
+    self.lines.append(line)
+    if self.path is None:
+      return
+    if self._file is None:
+      self._file = open(self.path, 'ab')
+    self._file.write(_encode(line))
+    self._file.flush()
+
+  def drop(self, phase: str, after: int) -> None:
+    """Removes the lines of a phase whose step is later than `after`."""
+    kept = [line for line in self.lines if line['phase'] != phase or line['step'] <= after]
+    if len(kept) != len(self.lines):
+      self.lines = kept
+      self._rewrite()
+
+  def restore(self, phase: str, step: int, evaluations: list[dict[str, Any]]) -> None:
+    """Brings the lines of a phase to what they were at `step`; its evaluations are those that the checkpoint holds."""
+    self.drop(phase, step)
+    if self.of(phase, 'evaluate') != evaluations:
+      self.lines = [line for line in self.lines if line['phase'] != phase or line['kind'] != 'evaluate'] + evaluations
+      self._rewrite()
+
+  def of(self, phase: str, kind: str) -> list[dict[str, Any]]:
+    """Returns the lines of one phase and kind, oldest first."""
+    return [line for line in self.lines if line['phase'] == phase and line['kind'] == kind]
+
+  def _rewrite(self):
+    if self.path is not None:
+      self.close()
+      write_atomic(self.path, b''.join(map(_encode, self.lines)))
+
+  def close(self) -> None:
+    if self._file is not None:
+      self._file.close()
+      self._file = None
+
+
+def _encode(line) -> bytes:
+  return (json.dumps(line, allow_nan=False) + '\n').encode()
+
+
+class Interval:
+  """The mean of every metric over the steps since the last line; goes into a checkpoint and comes back from it bit for bit.
+
+  >>> interval = Interval()
+  >>> for loss in (1.0, 2.0):
+  ...   interval.add(np.array([loss]))
+  >>> interval.means((('loss', ()),))
+  {'loss': 1.5}
+  """
+
+  def __init__(self, saved: Mapping[str, Any] | None = None):
+    self.count = saved['count'] if saved else 0
+    self._sum = np.array(saved['sum'], np.float64) if saved and saved['sum'] is not None else None
+
+  def add(self, row: np.ndarray) -> None:
+    """Adds the metrics of one step [m]."""
+    self._sum = row.astype(np.float64) if self._sum is None else self._sum + row
+    self.count += 1
+
+  def means(self, layout: tuple[tuple[str, tuple[int, ...]], ...]) -> dict[str, Any]:
+    """Returns the means under their names, and begins again."""
+    metrics = unpack(self._sum / self.count, layout)
+    self.__init__()
+    return metrics
+
+  def saved(self) -> dict[str, Any]:
+    """Returns what a checkpoint must hold."""
+    return {'count': self.count, 'sum': None if self._sum is None else self._sum.tolist()}
+
+
+def column(rows: np.ndarray, layout: tuple[tuple[str, tuple[int, ...]], ...], name: str) -> list[float] | None:
+  """Returns one metric of rows [n, m] (the mean of a vector) as n floats, or None if there is none of that name."""
+  start = 0
+  for each, shape in layout:
+    stop = start + math.prod(shape)
+    if each == name:
+      return rows[:, start:stop].mean(axis=1).tolist()
+    start = stop
+  return None
+
+
+def unpack(row: np.ndarray, layout: tuple[tuple[str, tuple[int, ...]], ...]) -> dict[str, Any]:
+  """Returns the metrics of one row [m] under their names: floats, and lists for vectors."""
+  metrics, start = {}, 0
+  for name, shape in layout:
+    stop = start + math.prod(shape)
+    metrics[name] = row[start:stop].reshape(shape).tolist()
+    start = stop
+  return metrics
+
+
+class Events:
+  """TensorBoard events, one event directory a phase. Without the package tensorboardX nothing is written.
+
+  A directory a phase, because TensorBoard can only forget (after a resume) the later events of a whole directory.
+  """
+
+  def __init__(self, directory: pathlib.Path):
+    self.directory = directory
+    self._writers: dict[str, Any] = {}
+    self._available = True
+
+  def write(self, phase: str, step: int, metrics: Mapping[str, Any]) -> None:
+    """Adds scalars, and vectors as one scalar an element."""
+    writer = self._writers.get(phase) or self._open(phase, step)
+    if writer is None:
+      return
+    for name, value in metrics.items():
+      if isinstance(value, list):
+        for i, item in enumerate(value):
+          _add(writer, f'{name}/{i}', item, step)
+      else:
+        _add(writer, name, value, step)
+
+  def _open(self, phase, step):
+    if not self._available:
+      return None
+    try:
+      import tensorboardX
+    except ImportError:
+      self._available = False
+      return None
+    # purge_step: events of this phase from here on were written by a process that did not live to save them.
+    writer = tensorboardX.SummaryWriter(str(self.directory / phase), purge_step=step, flush_secs=30)
+    self._writers[phase] = writer
+    return writer
+
+  def close(self) -> None:
+    for writer in self._writers.values():
+      writer.close()
+    self._writers.clear()
+
+
+def _add(writer, name, value, step):
+  if isinstance(value, (int, float)):
+    writer.add_scalar(name, value, step)

@@ -1,0 +1,216 @@
+"""A run: one work directory with its config, metrics, checkpoints and results, or the same in memory."""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jaxdistill.errors import UserError
+from jaxdistill.training import interrupt, progress, records
+from jaxdistill.training.checkpoint import Checkpoints
+from jaxdistill.training.machine import PeakMemory, enable_compilation_cache, environment, peak_memory_bytes
+
+__all__ = ['PeakMemory', 'Run', 'enable_compilation_cache', 'environment', 'peak_memory_bytes']
+
+_NAME = re.compile(r'[\w+=,-][\w.+=,-]*(/[\w+=,-][\w.+=,-]*)*')
+_FREE = 'run'
+
+
+class Run:
+  """Everything that a job leaves behind, and what it needs to go on after it was stopped.
+
+  A work directory holds config.json, metrics.jsonl, tensorboard/, checkpoints/PHASE/, results/NAME.json. With
+  `workdir=None` nothing is written and nothing can be resumed (notebooks, tests).
+
+  Args:
+    workdir: made if missing. A directory of another config is refused; the section `run` of a config may differ, as it says
+      how to compute and not what, and so may the devices.
+    config: ConfigDict or dict that JSON can hold.
+    progress: draw progress bars.
+    tensorboard: write TensorBoard events, if tensorboardX is installed.
+    keep: number of checkpoints that a phase keeps.
+    checkpoint_every: steps between two checkpoints of a phase; 0 for none.
+    checkpoint_seconds: save at the latest after this time.
+    log_every: steps whose mean makes one line of metrics.jsonl.
+    handle_signals: SIGTERM and Ctrl-C save the state and end the program with code 75 (for launchers).
+
+  Raises:
+    UserError: the directory cannot be written, or belongs to another config.
+
+  >>> with Run(progress=False) as run:
+  ...   run.log('train', 10, {'loss': 0.5})
+  ...   run.once('numbers/answer', lambda: 42)
+  42
+  """
+
+  def __init__(self, workdir: str | os.PathLike | None = None, config: Mapping | None = None, *, progress: bool = True,
+               tensorboard: bool = True, keep: int = 2, checkpoint_every: int = 500, checkpoint_seconds: float = 600.0,
+               log_every: int = 10, handle_signals: bool = False):
+    if keep < 1 or checkpoint_every < 0 or log_every < 1 or checkpoint_seconds <= 0:
+      raise UserError('A run needs keep >= 1, log_every >= 1, checkpoint_every >= 0 and checkpoint_seconds > 0.')
+    self.workdir = None if workdir is None else pathlib.Path(workdir).expanduser().absolute()
+    self.config = records.jsonable(config.to_dict() if hasattr(config, 'to_dict') else dict(config or {}))
+    self.progress, self.keep, self.log_every = progress, keep, log_every
+    self.checkpoint_every, self.checkpoint_seconds = checkpoint_every, checkpoint_seconds
+    self.handle_signals = handle_signals
+    self.watch = interrupt.Watch()
+    if self.workdir is not None:
+      _make_writable(self.workdir)
+      self._settle_config()
+    self.records = records.Records(self.workdir and self.workdir / 'metrics.jsonl')
+    self._events = records.Events(self.workdir / 'tensorboard') if tensorboard and self.workdir else None
+    self._results: dict[str, Any] = {}
+    self._timings: dict[str, dict[str, float]] = {}
+    self._checkpoints: dict[str, Checkpoints] = {}
+    self._started = time.monotonic() - max((line['seconds'] for line in self.records.lines), default=0.0)
+
+  def __enter__(self) -> 'Run':
+    return self
+
+  def __exit__(self, *error) -> None:
+    self.close()
+
+  def close(self) -> None:
+    """Waits for checkpoints under way and closes the files."""
+    with contextlib.ExitStack() as stack:
+      for closable in (self.records, self._events, *self._checkpoints.values()):
+        if closable is not None:
+          stack.callback(closable.close)
+    self._checkpoints.clear()
+
+  @property
+  def seconds(self) -> float:
+    """Seconds of work so far, over all restarts; work that a restart had to repeat counts once."""
+    return time.monotonic() - self._started
+
+  def set_seconds(self, seconds: float) -> None:
+    """Sets the clock to that of a restored checkpoint."""
+    self._started = time.monotonic() - seconds
+
+  def say(self, text: str) -> None:
+    """Prints one line for the person who watches."""
+    progress.say(text)
+
+  # Metrics.
+
+  def log(self, phase: str, step: int, metrics: Mapping[str, Any], kind: str = 'train') -> None:
+    """Writes one line of metrics (floats or short lists) of a phase."""
+    values = records.jsonable(metrics)
+    taken = [name for name in values if name in records.RESERVED]
+    if taken:
+      raise ValueError(f'A metric cannot be called {taken[0]!r}: every line has a field of that name already.')
+    line = {'phase': _checked(phase), 'step': int(step), 'kind': kind, 'seconds': round(self.seconds, 3), **values}
+    self.records.append(line)
+    if self._events is not None:
+      self._events.write(phase, int(step), values)
+
+  def history(self, phase: str) -> list[dict[str, Any]]:
+    """Returns the evaluations of a phase, oldest first; the same after a resume as without one (but for `seconds`)."""
+    return self.records.of(phase, 'evaluate')
+
+  def curve(self, phase: str) -> list[dict[str, Any]]:
+    """Returns the logged intervals of a phase, oldest first: the mean of every metric."""
+    return self.records.of(phase, 'train')
+
+  def timing(self, phase: str) -> dict[str, float]:
+    """Returns the times of a phase over all restarts, in seconds, or {} before it has run.
+
+    Keys: steps, seconds (all), compile_seconds, evaluate_seconds, save_seconds, first_step_seconds (start of the phase in
+    this process to the end of its first call), steps_per_second (of training alone).
+    """
+    return dict(self._timings.get(phase, {}))
+
+  def set_timing(self, phase: str, timing: Mapping[str, float]) -> None:
+    """Keeps the times of a phase (called by the loop)."""
+    self._timings[phase] = dict(timing)
+
+  # Files.
+
+  def once(self, name: str, fn: Callable[[], Any]) -> Any:
+    """Returns fn(), computed once in the life of the run and kept as results/NAME.json; `name` may contain '/'."""
+    _checked(name)
+    if name not in self._results:
+      path = self.workdir and self.workdir / 'results' / f'{name}.json'
+      value = _read_json(path, self.say)
+      if value is None:
+        # Through JSON even when it is fresh, so that a restart sees exactly the same value.
+        value = {'result': json.loads(json.dumps(records.jsonable(fn())))}
+        if path:
+          self.write_json(f'results/{name}.json', value)
+      self._results[name] = value['result']
+    return self._results[name]
+
+  def write_json(self, name: str, value: Any) -> pathlib.Path | None:
+    """Writes a file of the work dir atomically; returns its path, or None in memory."""
+    return self.write_bytes(name, (json.dumps(records.jsonable(value), indent=2) + '\n').encode())
+
+  def write_bytes(self, name: str, content: bytes) -> pathlib.Path | None:
+    """Writes a file of the work dir atomically; returns its path, or None in memory."""
+    if self.workdir is None:
+      return None
+    path = self.workdir / name
+    try:
+      records.write_atomic(path, content)
+    except OSError as error:
+      raise UserError(f'{path} could not be written ({error.strerror or error}); free some space or use another work dir.') from error
+    return path
+
+  def checkpoints(self, phase: str) -> Checkpoints | None:
+    """Returns the checkpoints of a phase, or None in memory."""
+    if self.workdir is None:
+      return None
+    if phase not in self._checkpoints:
+      directory = self.workdir / 'checkpoints' / _checked(phase).replace('/', '.')
+      self._checkpoints[phase] = Checkpoints(directory, keep=self.keep, say=self.say)
+    return self._checkpoints[phase]
+
+  def discard(self, phase: str) -> None:
+    """Deletes the checkpoints of a phase whose result is safe elsewhere."""
+    checkpoints = self.checkpoints(phase)
+    if checkpoints is not None:
+      checkpoints.delete()
+      checkpoints.close()
+      del self._checkpoints[phase]
+
+  def _settle_config(self):
+    path = self.workdir / 'config.json'
+    old = _read_json(path, self.say)
+    if old is not None:
+      from jaxdistill.config import differences
+      changed = [text for key, text in differences(old, self.config).items() if key.split('.')[0] != _FREE]
+      if changed:
+        raise UserError(f'The work dir {self.workdir} belongs to another config: {"; ".join(changed)}. '
+                        'Use another work dir, or the same config to continue.')
+    if old != self.config:
+      self.write_json('config.json', self.config)
+
+
+def _checked(name: str) -> str:
+  if not _NAME.fullmatch(name):
+    raise UserError(f'{name!r} cannot name a phase or a result: use letters, digits and any of "_-+=,." in parts divided by "/".')
+  return name
+
+
+def _read_json(path, say):
+  if path is None or not path.exists():
+    return None
+  try:
+    return json.loads(path.read_bytes())
+  except ValueError:
+    say(f'{path} is damaged and is written again.')
+    return None
+
+
+def _make_writable(workdir: pathlib.Path) -> None:
+  """Makes the directory and proves that files can be made in it (permission bits do not tell for every file system)."""
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=workdir):
+      pass
+  except OSError as error:
+    raise UserError(f'The work dir {workdir} cannot be written ({error.strerror or error}); choose another one.') from error

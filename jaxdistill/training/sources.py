@@ -1,0 +1,121 @@
+"""Where the batches of a loop come from: arrays on the device, or an iterator of the host."""
+
+import base64
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxdistill.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ArraySource:
+  """Data that stays on the device; every batch is drawn inside the compiled step.
+
+  Attributes:
+    data: pytree of arrays, placed once (replicated, or as its shardings say).
+    sample: pure function (data, key, step) -> batch. `key` is made from state.key for sampling alone and does not change as
+      long as state.key does not; `step` is state.step.
+
+  >>> source = ArraySource({'x': np.arange(10.0)}, lambda data, key, step: data['x'][step])
+  """
+
+  data: Any
+  sample: Callable[[Any, jax.Array, jax.Array], Any]
+
+  def feed(self, place: Callable[[Any], Any], step: int, stop: int, position: Any = None) -> '_ArrayFeed':
+    del step, stop, position
+    return _ArrayFeed(place(self.data))
+
+
+class _ArrayFeed:
+  """The same arrays for every call."""
+
+  position = None
+
+  def __init__(self, data):
+    self._data = data
+
+  def take(self) -> Any:
+    return self._data
+
+  def prepare(self, step: int) -> None:
+    pass
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HostSource:
+  """Batches from an iterator of the host, one step a call, the next batch on its way while the device computes.
+
+  A grain iterator (anything with get_state and set_state) continues after a resume where it was. A plain generator is
+  replayed: as many batches are drawn and thrown away as steps were done, so it must yield the same batches every time.
+
+  Attributes:
+    make_iterator: returns a fresh iterator (or iterable) of batches: pytrees of arrays that all have the same shapes.
+    place: puts a batch on the devices, for example `lambda batch: parallel.shard(batch, mesh)`; None replicates it.
+
+  >>> source = HostSource(lambda: iter([{'x': np.zeros(4)}] * 10))
+  """
+
+  make_iterator: Callable[[], Iterable[Any]]
+  place: Callable[[Any], Any] | None = None
+  sample = None
+
+  def feed(self, place: Callable[[Any], Any], step: int, stop: int, position: Any = None) -> '_HostFeed':
+    return _HostFeed(self.make_iterator(), self.place or place, step, stop, position)
+
+
+class _HostFeed:
+  """Draws one batch ahead; `position` is that of the batch which is not used yet."""
+
+  def __init__(self, iterable, place, step, stop, position):
+    self._iterator = iterable if hasattr(iterable, '__next__') else iter(iterable)
+    self._place, self._stop = place, stop
+    self._stateful = hasattr(self._iterator, 'get_state') and hasattr(self._iterator, 'set_state')
+    self._shapes = None
+    self._batch = None
+    self.position = None
+    if self._stateful and position is not None:
+      self._iterator.set_state(_decode(position))
+    else:
+      for _ in range(step):
+        self._draw(step)
+    self.prepare(step)
+
+  def prepare(self, step: int) -> None:
+    """Draws the batch of `step` and sends it to the devices."""
+    if self._stateful:
+      self.position = _encode(self._iterator.get_state())
+    if step < self._stop:
+      batch = self._draw(step)
+      shapes = jax.tree.map(np.shape, batch)
+      if self._shapes not in (None, shapes):
+        raise UserError(f'The batch of step {step} has the shapes {shapes}, the first one had {self._shapes}; '
+                        'drop or pad the last short batch.')
+      self._shapes = shapes
+      self._batch = self._place(batch)
+
+  def take(self) -> Any:
+    return self._batch
+
+  def _draw(self, step):
+    try:
+      return next(self._iterator)
+    except StopIteration:
+      raise UserError(f'The data ended before step {step} of {self._stop}; repeat them or do fewer steps.') from None
+
+
+def _encode(position: Any) -> Any:
+  """Makes a position fit for JSON: grain gives bytes or dicts."""
+  if isinstance(position, bytes):
+    return {'base64': base64.b64encode(position).decode()}
+  return position
+
+
+def _decode(position: Any) -> Any:
+  if isinstance(position, dict) and position.keys() == {'base64'}:
+    return base64.b64decode(position['base64'])
+  return position

@@ -1,0 +1,411 @@
+"""The loop on a linear model and on counters, with numbers worked out by hand."""
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdistill.errors import UserError
+from jaxdistill.training import loop, parallel, program
+from jaxdistill.training.run import Run
+
+
+@flax.struct.dataclass
+class State:
+  step: jax.Array
+  key: jax.Array
+  w: jax.Array
+
+
+def first_state(key=None):
+  return State(jnp.int32(0), jax.random.key(7) if key is None else key, jnp.zeros(3))
+
+
+def descend(state, batch):
+  """One step of least squares with a little noise, so that random numbers take part in the state."""
+  x, y = batch
+  loss, gradient = jax.value_and_grad(lambda w: jnp.mean((x @ w - y) ** 2))(state.w)
+  noise = 1e-3 * jax.random.normal(jax.random.fold_in(state.key, state.step), state.w.shape)
+  return state.replace(step=state.step + 1, w=state.w - 0.1 * (gradient + noise)), {'loss': loss, 'w': state.w}
+
+
+def draw(data, key, step):
+  index = jax.random.randint(jax.random.fold_in(key, step), (4,), 0, 16)
+  return data['x'][index], data['y'][index]
+
+
+def source():
+  x = np.asarray(np.random.default_rng(0).normal(size=(16, 3)), np.float32)
+  return loop.ArraySource({'x': x, 'y': x @ np.array([1, -2, 0.5], np.float32)}, draw)
+
+
+def count(state, batch):
+  return state.replace(step=state.step + 1, w=state.w + batch), {'loss': state.w.sum(), 'vector': state.w[:2]}
+
+
+def ones(data, key, step):
+  return 1.0
+
+
+COUNTS = loop.ArraySource((), ones)
+
+
+def quiet(workdir=None, **options):
+  return Run(workdir, progress=False, tensorboard=False, **options)
+
+
+class Crash(Exception):
+  pass
+
+
+def scores(state):
+  return {'w0': float(state.w[0]), 'all': state.w.tolist()}
+
+
+def crash_at(step):
+  def evaluate(state):
+    if int(state.step) == step:
+      raise Crash
+    return scores(state)
+  return evaluate
+
+
+def without_seconds(lines):
+  return [{name: value for name, value in line.items() if name != 'seconds'} for line in lines]
+
+
+def test_lines_hold_the_means_over_their_intervals():
+  with quiet(log_every=4) as run:
+    end = loop.fit(run, 'count', count, first_state(), COUNTS, 6)
+    lines = without_seconds(run.curve('count'))
+  # w = step in every element: loss = 3 * step.
+  assert lines == [
+      {'phase': 'count', 'step': 4, 'kind': 'train', 'loss': 4.5, 'vector': [1.5, 1.5]},
+      {'phase': 'count', 'step': 6, 'kind': 'train', 'loss': 13.5, 'vector': [4.5, 4.5]}]
+  assert int(end.step) == 6 and end.w.tolist() == [6, 6, 6]
+
+
+def test_the_caller_keeps_the_state_even_where_two_leaves_are_one_array():
+  shared = jnp.ones(3)
+  start = {'a': shared, 'b': shared}
+  state = flax.core.FrozenDict(start)
+
+  @flax.struct.dataclass
+  class Both:
+    step: jax.Array
+    key: jax.Array
+    pair: dict
+
+  def step(state, batch):
+    return state.replace(step=state.step + 1, pair=jax.tree.map(lambda v: v + 1, state.pair)), {'loss': 0.0}
+
+  both = Both(0, jax.random.key(0), dict(state))
+  with quiet() as run:
+    end = loop.fit(run, 'both', step, both, COUNTS, 3)
+  assert end.pair['a'].tolist() == end.pair['b'].tolist() == [4, 4, 4]
+  assert shared.tolist() == [1, 1, 1]
+
+
+def test_raw_keys_sample_as_typed_ones():
+  ends = []
+  for key in (jax.random.key(7), jax.random.key_data(jax.random.key(7))):
+    with quiet() as run:
+      ends.append(loop.fit(run, 'key', lambda s, b: (s.replace(step=s.step + 1, w=s.w + b), {'loss': 0.0}), first_state(key),
+                           loop.ArraySource((), lambda data, key, step: jax.random.normal(key, (3,))), 2).w.tolist())
+  assert ends[0] == ends[1] and ends[0][0] != 0
+
+
+def test_sampling_shares_no_random_numbers_with_the_steps():
+  seen = []
+  with quiet() as run:
+    key_data = loop.ArraySource((), lambda data, key, step: jax.random.key_data(key))
+    state = State(jnp.int32(0), jax.random.key(7), jnp.zeros(2, jnp.uint32))
+    end = loop.fit(run, 'key', lambda s, b: (s.replace(step=s.step + 1, w=b), {'loss': 0.0}), state, key_data, 3)
+  seen = [jax.random.key_data(jax.random.fold_in(state.key, step)).tolist() for step in range(3)]
+  assert end.w.tolist() not in [*seen, jax.random.key_data(state.key).tolist()]
+
+
+def test_evaluates_on_schedule_and_at_the_end():
+  with quiet() as run:
+    loop.fit(run, 'count', count, first_state(), COUNTS, 7, evaluate=scores, evaluate_every=3)
+    history = run.history('count')
+  assert [(line['step'], line['w0'], line['all']) for line in history] == [
+      (3, 3.0, [3.0] * 3), (6, 6.0, [6.0] * 3), (7, 7.0, [7.0] * 3)]
+
+
+@pytest.mark.parametrize('per_call', [1, 4])
+def test_several_steps_a_call_change_neither_result_nor_lines(per_call):
+  with quiet(log_every=3) as run:
+    end = loop.fit(run, 'fit', descend, first_state(), source(), 11, evaluate=scores, evaluate_every=5,
+                   steps_per_call=per_call)
+    lines, history = run.curve('fit'), run.history('fit')
+  assert [line['step'] for line in lines] == [3, 6, 9, 11] and [line['step'] for line in history] == [5, 10, 11]
+  w = np.zeros(3)
+  x, y = (np.asarray(source().data[name], np.float64) for name in 'xy')
+  key = jax.random.fold_in(jax.random.key(7), 0xFFFFFFFF)
+  for step in range(11):  # the same in float64
+    index = np.asarray(jax.random.randint(jax.random.fold_in(key, step), (4,), 0, 16))
+    noise = np.asarray(jax.random.normal(jax.random.fold_in(jax.random.key(7), step), (3,)))
+    w = w - 0.1 * (2 * x[index].T @ (x[index] @ w - y[index]) / 4 + 1e-3 * noise)
+  np.testing.assert_allclose(end.w, w, rtol=1e-5)
+
+
+def test_which_program_computes_a_step_depends_on_its_number_alone():
+  for per_call, num_steps, every in [(4, 19, 0), (4, 19, 6), (5, 20, 10), (3, 2, 0), (8, 40, 5)]:
+    owner, starts, step = {}, [], 0
+    while step < num_steps:
+      length = program.call_length(step, per_call, num_steps, every)
+      owner |= {i: length for i in range(step, step + length)}
+      starts.append(step)
+      step += length
+    assert step == num_steps and not (every and set(range(0, num_steps, every)) - set(starts))
+    for resumed in starts:  # an interrupted run saves at a start of a call
+      step = resumed
+      while step < num_steps:
+        assert owner[step] == program.call_length(step, per_call, num_steps, every)
+        step += owner[step]
+
+
+def test_steps_per_call_covers_an_interval_in_the_fewest_calls():
+  assert program.steps_per_call(0, 'cpu', 500) == 1
+  assert program.steps_per_call(7, 'cpu', 500) == 7
+  assert program.steps_per_call(0, 'gpu', 500) == 50
+  assert program.steps_per_call(0, 'gpu', 30) == 30
+  assert program.steps_per_call(0, 'gpu', 79) == 39  # two blocks and one step
+  assert program.steps_per_call(0, 'tpu', 1) == 1
+
+
+@pytest.mark.parametrize('per_call', [1, 4])
+def test_resume_equals_uninterrupted_bit_for_bit(tmp_path, per_call):
+  options = dict(evaluate_every=6, steps_per_call=per_call, checkpoint_every=5)
+  with quiet(tmp_path / 'whole', log_every=4) as run:
+    whole = loop.fit(run, 'fit', descend, first_state(), source(), 27, evaluate=scores, **options)
+    lines, history = run.curve('fit'), run.history('fit')
+  for crash in (6, 18, 27):
+    workdir = tmp_path / f'{crash}'
+    with quiet(workdir, log_every=4) as run, pytest.raises(Crash):
+      loop.fit(run, 'fit', descend, first_state(), source(), 27, evaluate=crash_at(crash), **options)
+    with quiet(workdir, log_every=4) as run:
+      resumed = loop.fit(run, 'fit', descend, first_state(), source(), 27, evaluate=scores, **options)
+      assert without_seconds(run.curve('fit')) == without_seconds(lines)
+      assert without_seconds(run.history('fit')) == without_seconds(history)
+    assert np.array_equal(resumed.w, whole.w) and int(resumed.step) == 27
+    with quiet(workdir) as run:  # from the file alone
+      assert without_seconds(run.history('fit')) == without_seconds(history)
+      assert without_seconds(run.curve('fit')) == without_seconds(lines)
+
+
+def test_interrupt_in_an_evaluation_saves_and_evaluates_again_after_the_resume(tmp_path):
+  def interrupt(state):
+    raise KeyboardInterrupt
+
+  with quiet(tmp_path) as run, pytest.raises(KeyboardInterrupt):
+    loop.fit(run, 'fit', descend, first_state(), source(), 9, evaluate=interrupt, evaluate_every=4)
+  traced = []
+
+  def step(state, batch):
+    traced.append(1)
+    return descend(state, batch)
+
+  with quiet(tmp_path) as run:
+    assert run.checkpoints('fit').steps() == [4]
+    loop.fit(run, 'fit', step, first_state(), source(), 9, evaluate=scores, evaluate_every=4)
+    assert [line['step'] for line in run.history('fit')] == [4, 8, 9]
+
+
+def test_a_finished_phase_returns_at_once_with_its_history(tmp_path):
+  with quiet(tmp_path) as run:
+    end = loop.fit(run, 'fit', descend, first_state(), source(), 4, evaluate=scores)
+    history, timing = run.history('fit'), run.timing('fit')
+
+  def never(*arguments):
+    raise AssertionError('computed again')
+
+  with quiet(tmp_path) as run:
+    again = loop.fit(run, 'fit', never, first_state(), loop.ArraySource((), never), 4, evaluate=never)
+    assert run.history('fit') == history
+    assert run.timing('fit')['steps'] == 4 and run.timing('fit')['compile_seconds'] == timing['compile_seconds']
+  assert np.array_equal(again.w, end.w)
+
+
+def test_a_phase_without_its_final_checkpoint_is_done_again_to_the_same_end(tmp_path):
+  ends = []
+  for _ in range(2):
+    with quiet(tmp_path, checkpoint_every=3) as run:
+      ends.append(loop.fit(run, 'fit', descend, first_state(), source(), 5, evaluate=scores, keep_final=False).w)
+      assert run.checkpoints('fit').steps() == [3]
+      assert [line['step'] for line in run.history('fit')] == [5]
+  assert np.array_equal(*ends)
+  with quiet(tmp_path) as run:
+    run.discard('fit')
+    assert run.checkpoints('fit').steps() == []
+
+
+def test_fewer_steps_than_done_are_refused(tmp_path):
+  with quiet(tmp_path) as run:
+    loop.fit(run, 'fit', count, first_state(), COUNTS, 4)
+    with pytest.raises(UserError, match='has done 4 steps already, more than the 3'):
+      loop.fit(run, 'fit', count, first_state(), COUNTS, 3)
+
+
+@pytest.mark.parametrize('per_call', [1, 5])
+def test_a_loss_that_is_not_finite_stops_with_advice_and_without_a_checkpoint(tmp_path, per_call):
+  def blow_up(state, batch):
+    return count(state, batch)[0], {'loss': jnp.where(state.step == 12, jnp.nan, state.step * 1.0)}
+
+  with quiet(tmp_path) as run:
+    with pytest.raises(UserError) as caught:
+      loop.fit(run, 'fit', blow_up, first_state(), COUNTS, 30, checkpoint_every=5, steps_per_call=per_call)
+    assert run.checkpoints('fit').steps() == [5, 10]
+  for part in ('fit: the loss is not finite at step 13', '10, 11, nan', 'that of step 10', 'lower learning rate'):
+    assert part in str(caught.value)
+
+
+def test_a_state_that_is_not_finite_is_never_saved(tmp_path):
+  def spoil(state, batch):
+    return state.replace(step=state.step + 1, w=state.w / 0), {'loss': 1.0}
+
+  with quiet(tmp_path) as run:
+    with pytest.raises(UserError, match=r'the state \(w\) is not finite after step 2.*No checkpoint'):
+      loop.fit(run, 'fit', spoil, first_state(), COUNTS, 2)
+    assert run.checkpoints('fit').steps() == []
+
+
+def test_nothing_compiles_after_the_first_steps():
+  traces = []
+
+  def traced(state, batch):
+    traces.append(1)
+    return descend(state, batch)
+
+  with quiet() as run:
+    loop.fit(run, 'fit', traced, first_state(), source(), 20)
+    assert len(traces) == 1
+    loop.fit(run, 'again', traced, first_state(), source(), 20)  # alike, so compiled already
+    assert len(traces) == 1
+    loop.fit(run, 'calls', traced, first_state(), source(), 20, steps_per_call=6)
+    assert len(traces) == 2  # the scan; its tail uses the one-step program
+
+
+def test_steps_that_break_the_rules_are_told_so():
+  wrong = [
+      (lambda s, b: (s.replace(w=s.w), {'loss': 0.0}), ValueError, 'counted up by the step'),
+      (lambda s, b: (s.replace(w=s.w.sum()), {'loss': 0.0}), TypeError, r'\.w was float32\[3\] and became float32\[\]'),
+      (lambda s, b: ((s.step, s.key), {'loss': 0.0}), TypeError, 'same structure')]
+  for step, error, text in wrong:
+    with quiet() as run, pytest.raises(error, match=text):
+      loop.fit(run, 'fit', step, first_state(), COUNTS, 3)
+
+
+class Batches:
+  """An iterator with a position, as grain's; remembers where it was set."""
+
+  def __init__(self):
+    self.at, self.set_to = 0, None
+
+  def __next__(self):
+    self.at += 1
+    return np.full(3, self.at, np.float32)
+
+  def get_state(self):
+    return {'at': self.at}
+
+  def set_state(self, state):
+    self.at = self.set_to = state['at']
+
+
+def plain():
+  return (np.full(3, i + 1, np.float32) for i in range(20))
+
+
+def test_host_batches_continue_where_they_were(tmp_path):
+  made = []
+
+  def make():
+    made.append(Batches())
+    return made[-1]
+
+  for make_iterator, name in ((make, 'stateful'), (plain, 'replayed')):
+    batches = loop.HostSource(make_iterator)
+    with quiet(tmp_path, checkpoint_every=4) as run:
+      with pytest.raises(Crash):
+        loop.fit(run, name, count, first_state(), batches, 10, evaluate=crash_at(6), evaluate_every=6)
+      end = loop.fit(run, name, count, first_state(), batches, 10)
+    assert end.w.tolist() == [55.0] * 3
+  assert [batches.set_to for batches in made] == [None, 4]
+
+
+def test_host_batches_that_end_or_change_shape_are_told():
+  with quiet() as run:
+    with pytest.raises(UserError, match='ended before step 20 of 21'):
+      loop.fit(run, 'short', count, first_state(), loop.HostSource(plain), 21)
+    ragged = loop.HostSource(lambda: iter([np.zeros(3), np.zeros(2)]))
+    with pytest.raises(UserError, match='drop or pad the last short batch'):
+      loop.fit(run, 'ragged', lambda s, b: count(s, b.sum()), first_state(), ragged, 2)
+
+
+def test_one_and_four_devices_agree():
+  mesh = parallel.make_mesh()
+  data = source().data
+  everywhere = loop.ArraySource(parallel.shard(data, mesh), lambda data, key, step: (data['x'], data['y']))
+  here = loop.ArraySource(data, everywhere.sample)
+  ends = {}
+  for name, batches in (('one', here), ('four', everywhere)):
+    with quiet() as run:
+      ends[name] = loop.fit(run, name, descend, first_state(), batches, 8, steps_per_call=4)
+  assert len(ends['four'].w.sharding.device_set) == 4 and len(ends['one'].w.sharding.device_set) == 1
+  np.testing.assert_allclose(ends['one'].w, ends['four'].w, rtol=1e-5)
+
+
+def test_a_run_of_one_device_continues_on_four(tmp_path):
+  mesh = parallel.make_mesh()
+  with quiet(tmp_path) as run:
+    loop.fit(run, 'fit', count, first_state(), COUNTS, 4, checkpoint_every=2, keep_final=False)
+    spread = first_state().replace(w=parallel.shard(jnp.zeros(4), mesh))
+    with pytest.raises(UserError, match=r"'w' is float32\[3\] there and float32\[4\] here"):
+      loop.fit(run, 'fit', count, spread, COUNTS, 4)
+    replicated = parallel.replicate(first_state(), mesh)
+    end = loop.fit(run, 'fit', count, replicated, COUNTS, 4)
+  assert end.w.tolist() == [4.0] * 3 and len(end.w.sharding.device_set) == 4
+
+
+def test_estimate_counts_one_step_and_leaves_no_trace(tmp_path):
+  size = 64
+
+  def multiply(state, batch):
+    return state.replace(step=state.step + 1, w=jnp.tanh(state.w @ batch)), {'loss': 0.0}
+
+  state = State(jnp.int32(0), jax.random.key(0), jnp.eye(size))
+  matrices = loop.ArraySource(np.eye(size, dtype=np.float32), lambda data, key, step: data)
+  found = loop.estimate(multiply, state, matrices, 1000)
+  assert found.flops_per_step == pytest.approx(2 * size**3, rel=0.02)
+  assert found.peak_bytes >= 2 * size * size * 4  # the state and the resident matrix
+  assert found.total_seconds == pytest.approx(found.compile_seconds + 1000 * found.seconds_per_step)
+  assert found.num_steps == 1000 and found.peak_share is None  # no peak is known for a CPU
+  assert state.w.tolist() == np.eye(size).tolist() and int(state.step) == 0
+  assert '1,000 steps' in found.text() and 'FLOP' in found.text()
+
+
+def test_estimate_counts_all_devices():
+  mesh = parallel.make_mesh()
+  x = np.ones((64, 64), np.float32)
+
+  def multiply(state, batch):
+    return state.replace(step=state.step + 1, w=batch @ state.w), {'loss': 0.0}
+
+  state = State(jnp.int32(0), jax.random.key(0), jnp.eye(64))
+  counted = [loop.estimate(multiply, state, loop.ArraySource(data, lambda data, key, step: data), 1).flops_per_step
+             for data in (x, parallel.shard(x, mesh))]
+  assert counted[0] == pytest.approx(2 * 64**3, rel=0.02) and counted[1] == pytest.approx(counted[0], rel=0.02)
+
+
+def test_times_of_a_phase_add_up_over_restarts(tmp_path):
+  with quiet(tmp_path) as run, pytest.raises(Crash):
+    loop.fit(run, 'fit', descend, first_state(), source(), 8, evaluate=crash_at(6), evaluate_every=6, checkpoint_every=2)
+  with quiet(tmp_path) as run:
+    before = run.seconds
+    loop.fit(run, 'fit', descend, first_state(), source(), 8, evaluate=scores)
+    timing = run.timing('fit')
+  assert before > 0 and timing['steps'] == 8 and timing['steps_per_second'] > 0
+  assert timing['seconds'] > timing['compile_seconds'] > 0 and timing['first_step_seconds'] > 0

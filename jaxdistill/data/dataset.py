@@ -1,0 +1,162 @@
+"""A set of labelled images in memory, and its division into parts that keep the share of every class."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxdistill.data import statistics
+from jaxdistill.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+  """Images of one split with their labels, and what is needed to preprocess them.
+
+  `images` is uint8 [n, h, w, c] and `labels` int32 [n] in [0, number of classes), both numpy arrays on the host. `mean`
+  and `std` are per channel and refer to `images / 255`. `flip` says whether a mirrored image still belongs to its
+  class. Left out, the class names are the numbers 0, 1, ..., and the statistics are measured on the images.
+
+  Raises `UserError` where the fields contradict each other.
+
+  >>> pair = Dataset(np.zeros((2, 8, 8, 3), np.uint8), np.array([0, 1]))
+  >>> pair.num_classes, pair.image_shape
+  (2, (8, 8, 3))
+  """
+
+  images: np.ndarray
+  labels: np.ndarray
+  class_names: tuple[str, ...] = ()
+  name: str = 'arrays'
+  split: str = 'train'
+  mean: tuple[float, ...] = ()
+  std: tuple[float, ...] = ()
+  flip: bool = True
+
+  def __post_init__(self):
+    images, labels = np.asarray(self.images), np.asarray(self.labels)
+    where = f'{self.name} ({self.split})'
+    _check_images(where, images)
+    _check_labels(where, labels, len(images))
+    names = tuple(map(str, self.class_names)) or tuple(map(str, range(int(labels.max()) + 1)))
+    if labels.max() >= len(names):
+      raise UserError(f'{where}: label {labels.max()} needs at least {labels.max() + 1} class names; '
+                      f'there are {len(names)}.')
+    mean, std = (self.mean, self.std) if self.mean and self.std else statistics.measure(images)
+    channels = images.shape[-1]
+    if len(mean) != channels or len(std) != channels or not min(std) > 0:
+      raise UserError(f'{where}: mean and std need {channels} values each, one a channel, every std above 0; '
+                      f'they are {tuple(mean)} and {tuple(std)}.')
+    fields = dict(images=images, labels=labels.astype(np.int32), class_names=names,
+                  mean=tuple(map(float, mean)), std=tuple(map(float, std)), flip=bool(self.flip))
+    for field, value in fields.items():
+      object.__setattr__(self, field, value)
+
+  def __len__(self) -> int:
+    return len(self.labels)
+
+  @property
+  def num_classes(self) -> int:
+    """Number of classes that the set knows, whether or not this split holds images of each."""
+    return len(self.class_names)
+
+  @property
+  def image_shape(self) -> tuple[int, int, int]:
+    """Height, width and number of channels."""
+    return self.images.shape[1:]
+
+  @property
+  def counts(self) -> np.ndarray:
+    """Number of images of each class, int64 [classes]."""
+    return np.bincount(self.labels, minlength=self.num_classes)
+
+  def take(self, indices: Sequence[int] | np.ndarray, split: str | None = None) -> 'Dataset':
+    """Returns the images at `indices`, in that order, with the same statistics; `split` renames them.
+
+    >>> pair = Dataset(np.zeros((2, 8, 8, 3), np.uint8), np.array([0, 1]))
+    >>> pair.take([1], 'last').labels
+    array([1], dtype=int32)
+    """
+    indices = np.asarray(indices)
+    return dataclasses.replace(
+        self, images=self.images[indices], labels=self.labels[indices], split=split or self.split)
+
+  def of_class(self, label: int) -> np.ndarray:
+    """Returns the positions of the images of one class, ascending.
+
+    >>> Dataset(np.zeros((3, 8, 8, 1), np.uint8), np.array([1, 0, 1])).of_class(1)
+    array([0, 2])
+    """
+    return np.flatnonzero(self.labels == label)
+
+  def describe(self) -> str:
+    """Returns the set in one line.
+
+    >>> Dataset(np.zeros((3, 8, 8, 1), np.uint8), np.array([1, 0, 1])).describe()
+    'arrays (train): 3 images of 8x8x1, 2 classes of 1 to 2 images'
+    """
+    low, high = self.counts.min(), self.counts.max()
+    each = f'{low:,}' if low == high else f'{low:,} to {high:,}'
+    height, width, channels = self.image_shape
+    return (f'{self.name} ({self.split}): {len(self):,} images of {height}x{width}x{channels}, '
+            f'{self.num_classes} classes of {each} images')
+
+
+def stratified(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+  """Returns ascending positions (kept, held out) with close to `share` of every class held out.
+
+  Of a class with n images round(share n) are held out, but at least one and at most n - 1; a class with one image keeps
+  it. The order is numpy's frozen `RandomState`, so a seed means the same split with every version.
+
+  >>> stratified(np.array([0, 0, 0, 0, 1, 1]), 0.25, seed=0)[1].size
+  2
+  """
+  random = np.random.RandomState(seed % 2**32)
+  held = np.zeros(len(labels), bool)
+  for label in np.unique(labels):
+    members = np.flatnonzero(labels == label)
+    count = min(max(round(share * len(members)), 1), len(members) - 1)
+    held[random.permutation(members)[:count]] = True
+  return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def hold_out(train: Dataset, share: float, seed: int = 0) -> tuple[Dataset, Dataset]:
+  """Returns (train, validation): close to `share` of every class held out, the same for the same seed.
+
+  Every class keeps at least one training image, and one with two or more gives at least one away. The statistics stay
+  those of the whole training set.
+
+  Raises `UserError` when the share is not between 0 and 1, a class has no image, or no class has two.
+
+  >>> pairs = Dataset(np.zeros((20, 8, 8, 1), np.uint8), np.repeat([0, 1], 10))
+  >>> rest, validation = hold_out(pairs, 0.2)
+  >>> validation.counts
+  array([2, 2])
+  """
+  if not 0 < share < 1:
+    raise UserError(f'The share held out for validation must lie between 0 and 1, both excluded; it is {share}.')
+  if train.counts.min() == 0:
+    raise UserError(f'{train.name}: class {train.class_names[train.counts.argmin()]!r} has no training image, '
+                    'so no part of it can be held out for validation.')
+  kept, held = stratified(train.labels, share, seed)
+  if not held.size:
+    raise UserError(f'{train.name}: every class has a single image, so none can be held out for validation.')
+  return train.take(kept), train.take(held, 'validation')
+
+
+def _check_images(where: str, images: np.ndarray) -> None:
+  if images.ndim != 4 or images.dtype != np.uint8:
+    raise UserError(f'{where}: images must be uint8 of shape [n, height, width, channels]; '
+                    f'they are {images.dtype} of shape {list(images.shape)}.')
+  if not images.size:
+    raise UserError(f'{where}: there are no images (the shape is {list(images.shape)}).')
+
+
+def _check_labels(where: str, labels: np.ndarray, num_images: int) -> None:
+  if labels.ndim != 1 or labels.dtype.kind not in 'iu':
+    raise UserError(f'{where}: labels must be integers of shape [n], one an image; '
+                    f'they are {labels.dtype} of shape {list(labels.shape)}.')
+  if len(labels) != num_images:
+    raise UserError(f'{where}: {num_images} images but {len(labels)} labels; there must be one label an image.')
+  if labels.min() < 0:
+    raise UserError(f'{where}: labels must be 0 or more; the smallest is {labels.min()}.')

@@ -1,0 +1,88 @@
+"""Where data sets come from: one name for each source, one function that loads them all."""
+
+import functools
+
+import numpy as np
+
+from jaxdistill.data import statistics
+from jaxdistill.data.dataset import Dataset, stratified
+from jaxdistill.data.stored import Stored, check_size, resize
+from jaxdistill.errors import UserError
+
+_DIGITS_SIZE = 16
+_TEST_SHARE = 0.2
+_DIGITS_SEED = 0
+
+
+def load(
+    name: str = 'digits', *, data_dir: str = '', image_size: int = 0, normalisation: str = 'idc', seed: int = 0,
+) -> tuple[Dataset, Dataset]:
+  """Loads a data set as (train, test), uint8 in memory.
+
+  `name`: 'digits' (scikit-learn's, in its package, no download); a name of TensorFlow Datasets, with `/config` and
+  `:version` if wanted, prepared on disk in array_record form under `data_dir`, else the environment variable
+  TFDS_DATA_DIR, else ~/tensorflow_datasets; 'npz:PATH' (see `files.read_npz`); 'folder:PATH' (see `files.read_folder`).
+
+  `image_size` n gives [n, n] images, resized by the short side and cut about the centre; 0 keeps the stored size (16
+  for digits, 32 for folders). `normalisation` chooses the statistics (see `statistics.choose`). A set without a test split
+  is divided by class, 4 : 1, by `seed`; that of digits never changes.
+
+  Raises `UserError` in one sentence for an unknown name, a missing or wrong file, labels that do not match the images,
+  a class without training images.
+
+  >>> train, test = load('digits')
+  >>> print(train.describe())
+  digits (train): 1,438 images of 16x16x1, 10 classes of 139 to 146 images
+  """
+  statistics.check_convention(normalisation)
+  check_size(image_size)
+  source, _, path = name.partition(':')
+  if name == 'digits':
+    stored = _read_digits(image_size or _DIGITS_SIZE)
+  elif source in ('npz', 'folder'):
+    from jaxdistill.data import files
+    read = files.read_npz if source == 'npz' else files.read_folder
+    stored = read(path, image_size)
+  else:
+    from jaxdistill.data import tfds_sets
+    stored = tfds_sets.read(name, data_dir, image_size)
+  return _datasets(name, stored, normalisation, seed)
+
+
+def _datasets(name: str, stored: Stored, normalisation: str, seed: int) -> tuple[Dataset, Dataset]:
+  fields = dict(name=name, class_names=stored.class_names, flip=stored.flip)
+  # With placeholders for the statistics: the set must be known to be sound before anything is computed from it.
+  whole = Dataset(*stored.train, mean=_ones(stored), std=_ones(stored), **fields)
+  if whole.counts.min() == 0:
+    missing = whole.class_names[whole.counts.argmin()]
+    raise UserError(f'{name}: class {missing!r} has no training image; each class from 0 to the last one needs some.')
+  if stored.test is None:
+    kept, held = stratified(whole.labels, _TEST_SHARE, seed)
+    if not held.size:
+      raise UserError(f'{name}: every class has a single image, so no test split can be made; add images.')
+    train, test = ((whole.images[part], whole.labels[part]) for part in (kept, held))
+  else:
+    train, test = stored.train, stored.test
+  fields['class_names'] = whole.class_names
+  fields['mean'], fields['std'] = statistics.choose(name, train[0], normalisation)
+  train, test = Dataset(*train, **fields), Dataset(*test, split='test', **fields)
+  if train.image_shape != test.image_shape:
+    raise UserError(f'{name}: training images are {train.image_shape} and test images {test.image_shape}; '
+                    'give image_size, or store both with one shape.')
+  return train, test
+
+
+def _ones(stored):
+  return (1.0,) * stored.train[0].shape[-1]
+
+
+@functools.lru_cache(maxsize=2)
+def _read_digits(image_size: int) -> Stored:
+  """The 1,797 handwritten digits of scikit-learn, 8x8 with 17 grey levels, enlarged and divided once and for all."""
+  from sklearn.datasets import load_digits
+  check_size(image_size, smallest=8)
+  digits = load_digits()
+  images = resize(np.rint(digits.images[..., None] * (255 / 16)).astype(np.uint8), image_size)
+  kept, held = stratified(digits.target, _TEST_SHARE, _DIGITS_SEED)
+  train, test = ((images[part], digits.target[part]) for part in (kept, held))
+  return Stored(train, test, tuple('0123456789'), flip=False)

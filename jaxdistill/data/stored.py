@@ -1,0 +1,62 @@
+"""What a reader of a data source hands over, and how images of any size become uint8 images of one size."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxdistill.errors import UserError
+
+# Pillow's mode for a number of channels.
+MODES = {1: 'L', 3: 'RGB', 4: 'RGBA'}
+
+
+class Stored(NamedTuple):
+  """A data set as found: (uint8 images, integer labels) of the training and, unless it has none, the test split."""
+
+  train: tuple[np.ndarray, np.ndarray]
+  test: tuple[np.ndarray, np.ndarray] | None
+  class_names: tuple[str, ...] = ()
+  flip: bool = True
+
+
+def check_size(image_size: int, smallest: int = 1) -> None:
+  """Raises `UserError` unless `image_size` is 0 (the default of the source) or at least `smallest`.
+
+  >>> check_size(16, smallest=8)
+  """
+  if image_size != 0 and image_size < smallest:
+    raise UserError(f'image_size must be at least {smallest}, or 0 for the default; it is {image_size}.')
+
+
+def fit(picture, image_size: int) -> np.ndarray:
+  """Returns a Pillow image as uint8 [size, size, channels]: its short side resized (bilinear), then the centre cut out.
+
+  `image_size` 0 keeps the size.
+
+  >>> import PIL.Image
+  >>> fit(PIL.Image.new('RGB', (40, 20)), 8).shape
+  (8, 8, 3)
+  """
+  from PIL import Image, ImageOps
+  if image_size and picture.size != (image_size, image_size):
+    picture = ImageOps.fit(picture, (image_size, image_size), Image.Resampling.BILINEAR)
+  pixels = np.asarray(picture, np.uint8)
+  return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def resize(images: np.ndarray, image_size: int) -> np.ndarray:
+  """Returns uint8 images [n, h, w, c] as [n, size, size, c], each by `fit`; 0 keeps them.
+
+  Raises `UserError` for a number of channels other than 1, 3 or 4.
+
+  >>> resize(np.zeros((2, 8, 8, 1), np.uint8), 16).shape
+  (2, 16, 16, 1)
+  """
+  from PIL import Image
+  if not image_size or images.shape[1:3] == (image_size, image_size):
+    return images
+  channels = images.shape[-1]
+  if channels not in MODES:
+    raise UserError(f'Only images of 1, 3 or 4 channels can be resized, these have {channels}: leave image_size at 0.')
+  pictures = (Image.fromarray(image[:, :, 0] if channels == 1 else image) for image in images)
+  return np.stack([fit(picture, image_size) for picture in pictures])

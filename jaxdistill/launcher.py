@@ -32,6 +32,8 @@ Condense or distil a data set: runs a config and leaves numbers, pictures and a 
   jaxdistill --config=m3d:cifar10,ipc=10 --config.seed=1 --dry_run  what would run, how long, how much memory
   jaxdistill --list                                                 every config
 
+In a checkout, `python -m launch.run` takes the same flags and `jaxdistill` need not be installed.
+
 Flags:"""
 
 

@@ -68,6 +68,7 @@ def defaults(
       model=dict(name='convnet', width=128, depth=3, norm='instance'),
       dtype='float32',
       method=dict(method),
+      # Read the field 'update' as condensation['update']: with a dot it is the method of ConfigDict.
       condensation=dict(condensation, augmentation=augmentation),
       evaluation=dict(
           recipe=recipe, networks=5, epochs=0, whole_epochs=200, steps=300 if preset == 'digits' else 0, every=0,
@@ -122,7 +123,7 @@ def check(config: ConfigDict) -> None:
   >>> config = defaults('digits', method=dict(name='dm'), augmentation='color_crop', recipe='dm')
   >>> check(config)
   Traceback (most recent call last):
-  jaxdistill.errors.UserError: The config lacks condensation.ipc, condensation.factor, ...
+  jaxdistill.errors.UserError: The config lacks condensation.batch_real, ...
   """
   check_fields(config)
   check_values(config)

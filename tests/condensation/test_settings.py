@@ -53,7 +53,7 @@ def test_check_fields_finds_what_is_too_much_and_what_lacks(digits):
 
 @pytest.mark.parametrize('ipc, factor, init, baselines, words', [
     (7, 1, 'real', (), "ipc=7 is more than class 'dog' of arrays has: 6 training images.*use ipc=6 or less"),
-    (2, 2, 'mix', (), "ipc=2 with factor=2 starts from 8 images a class and.*use ipc=1 or less"),
+    (2, 2, 'mix', (), "ipc=2 with factor=2 needs 8 images a class, which is more than class 'dog'.*use ipc=1 or less"),
     (2, 2, 'noise', ('mix',), 'use ipc=1 or less'),
     (1, 9, 'noise', (), 'condensation.factor is 9, but the images of arrays are only 8x8'),
 ])

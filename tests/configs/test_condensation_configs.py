@@ -45,7 +45,7 @@ def test_dm_numbers_are_those_of_the_public_code():
   loaded = config.load('dm:cifar100,ipc=10')
   section = loaded.condensation
   assert (section.iterations, section.batch_real, section.learning_rate, section.momentum) == (20000, 256, 1.0, 0.5)
-  assert (section.update, section.space, section.composition, section.init, section.factor) == (
+  assert (section['update'], section.space, section.composition, section.init, section.factor) == (
       'joint', 'normalised', 'dm', 'real', 1)
   assert loaded.evaluation.recipe == 'dm' and loaded.data.normalisation == 'dm'
   assert config.load('dm:cifar100,ipc=100').condensation.learning_rate == 10.0

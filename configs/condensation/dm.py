@@ -10,6 +10,7 @@ After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, 
 folder:PATH) and, behind commas:
   ipc=10          stored images a class
   factor=2        cells along the side of a stored image (1; 2 gives DM with multi-formation, init 'mix')
+  model=resnet_ap the network that condenses and evaluates (convnet)
   quick           a smoke run: every phase, no meaningful number
 Any other TFDS set of images and labels: a preset of like size, then --config.data.name=NAME.
 """
@@ -21,11 +22,12 @@ from jaxdistill.condensation import settings
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  args = config.parse_argument(arg, settings.PRESETS, ipc=1, factor=1, quick=False)
+  args = config.parse_argument(arg, settings.PRESETS, ipc=1, factor=1, model=settings.MODELS, quick=False)
   digits = args.data == 'digits'
   return settings.defaults(
       args.data,
       quick=args.quick,
+      model=args.model,
       recipe='dm',
       # Nothing of its own to set: a fresh network every iteration, and the mean features.
       method=dict(name='dm'),

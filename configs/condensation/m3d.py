@@ -11,6 +11,7 @@ folder:PATH) and, behind commas:
   ipc=10          stored images a class; the learning rate follows it
   factor=2        cells along the side of a stored image (2; digits 1)
   kernel=linear   plain mean matching instead of the Gaussian bank, with its own learning rate
+  model=resnet_ap the network that condenses and evaluates (convnet)
   quick           a smoke run: every phase, no meaningful number
 Any other TFDS set of images and labels: a preset of like size, then --config.data.name=NAME.
 """
@@ -22,11 +23,13 @@ from jaxdistill.condensation import settings
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  args = config.parse_argument(arg, settings.PRESETS, ipc=1, factor=0, kernel=('gaussian', 'linear'), quick=False)
+  args = config.parse_argument(
+      arg, settings.PRESETS, ipc=1, factor=0, kernel=('gaussian', 'linear'), model=settings.MODELS, quick=False)
   digits = args.data == 'digits'
   return settings.defaults(
       args.data,
       quick=args.quick,
+      model=args.model,
       recipe='idc',
       method=dict(
           name='m3d',

@@ -12,6 +12,7 @@ from jaxdistill.data import Dataset, augment, statistics
 from jaxdistill.errors import UserError, unknown
 
 PRESETS = ('digits', 'mnist', 'fashion_mnist', 'svhn_cropped', 'cifar10', 'cifar100', 'npz:', 'folder:')
+MODELS = ('convnet', *sorted(models.REGISTRY.keys() - {'convnet'}))
 # A mirrored digit is another sign or none: neither DSA nor IDC flips these sets.
 _NO_FLIP = ('digits', 'mnist', 'svhn_cropped')
 
@@ -41,15 +42,15 @@ _BELOW_ONE = ('data.validation_share', 'condensation.momentum')
 
 
 def defaults(
-    preset: str, *, method: Mapping[str, Any], augmentation: str, recipe: str, quick: bool = False,
-    **condensation: Any,
+    preset: str, *, method: Mapping[str, Any], augmentation: str, recipe: str, model: str = MODELS[0],
+    quick: bool = False, **condensation: Any,
 ) -> ConfigDict:
   """Returns the whole config of a condensation run from a data set and the method's own numbers.
 
   `preset` is one of `PRESETS` (`npz:` and `folder:` with a path), `method` what only this method has (`name` at least),
   `recipe` the evaluation recipe, whose statistics normalise the images too ('idc' or 'dm'; IDC uses CIFAR-10's for
-  CIFAR-100), `condensation` the fields of that section. `flip` leaves the augmentation where a mirrored image is no
-  longer of its class. `quick` makes a smoke run of it (`shrink`).
+  CIFAR-100), `model` a network of the registry, which gets its own defaults, `condensation` the fields of that section.
+  `flip` leaves the augmentation where a mirrored image is no longer of its class. `quick` makes a smoke run (`shrink`).
 
   The scikit-learn digits are enlarged to 16x16 and images of a folder to 32x32, other sets keep their stored size. The
   sizes, the short evaluation on digits and 200 epochs for networks trained on the whole set are our own choice.
@@ -60,12 +61,14 @@ def defaults(
   """
   if preset in _NO_FLIP:
     augmentation = '_'.join(part for part in augmentation.split('_') if part != 'flip')
+  network = models.defaults(model)
+  del network['dtype']  # which is one for the whole run
   image_size = 16 if preset == 'digits' else 32 if preset.startswith('folder:') else 0
   config = ConfigDict(dict(
       family='condensation',
       seed=0,
       data=dict(name=preset, dir='', image_size=image_size, normalisation=recipe, validation_share=0.1),
-      model=dict(name='convnet', width=128, depth=3, norm='instance'),
+      model=dict(network, name=model),
       dtype='float32',
       method=dict(method),
       # Read the field 'update' as condensation['update']: with a dot it is the method of ConfigDict.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxdistill import config
+from jaxdistill import config, models
 from jaxdistill.condensation import settings
 
 NAMES = [name for name in config.names() if name.startswith('condensation/')]
@@ -27,6 +27,18 @@ def test_every_preset_passes_the_checks_that_need_no_data(name, data):
     settings.check_values(loaded)
     assert loaded.data.name == data and loaded.family == 'condensation'
     assert config.from_json(config.to_json(loaded)) == loaded
+
+
+@pytest.mark.parametrize('model', settings.MODELS)
+def test_every_network_can_be_chosen_and_shrunk(model):
+  for arg in (f'cifar10,model={model}', f'cifar10,model={model},quick'):
+    loaded = config.load(f'm3d:{arg}')
+    assert loaded.model.name == model
+    models.build(loaded.model, 10, (32, 32, 3))
+
+
+def test_the_default_network_is_the_sheets():
+  assert config.load('dm:cifar10').model.to_dict() == dict(name='convnet', width=128, depth=3, norm='instance')
 
 
 @pytest.mark.parametrize('ipc, kernel, rate', [

@@ -245,12 +245,23 @@ def _prepare_jax(values: flags.FlagValues) -> None:
 def result_text(result: Mapping[str, Any], workdir: pathlib.Path) -> str:
   """Returns what a finished run prints: the table of its rows, then where the report and the numbers are.
 
-  Accuracies are percentages, mean +- standard deviation over networks, with the last weights and with the best.
+  Accuracies, mean and standard deviation over networks, are those of the last weights, of the check chosen on validation
+  images and of the best check on the test set; a column that no row fills is left out.
+
+  >>> rows = [dict(label='M3D', last=dict(mean=0.907, std=0.004, n=5))]
+  >>> print(result_text(dict(rows=rows), pathlib.Path('runs/m3d')))
+  Training set           Last (%)
+  ------------  ----------------
+  M3D           90.7 ± 0.4 (n=5)
+  <BLANKLINE>
+  report:  runs/m3d/report.html
+  numbers: runs/m3d/result.json
   """
   from jaxdistill.report import tables
   columns = [
-      ('label', 'Training set'), ('last', 'Last weights (%)', 'accuracy'), ('best', 'Best weights (%)', 'accuracy'),
-      ('images_per_class', 'Images/class', 'count'), ('seconds', 'Time', 'seconds')]
+      ('label', 'Training set'), ('last', 'Last (%)', 'accuracy'), ('selected', 'Selected (%)', 'accuracy'),
+      ('best', 'Best on test (%)', 'accuracy'), ('images_per_class', 'Images/class', 'count'),
+      ('training_images', 'Trained on', 'count'), ('seconds', 'Time', 'seconds')]
   rows = result.get('rows', ())
   columns = [column for column in columns if any(column[0] in row for row in rows)]
   table = tables.text(rows, columns) + '\n\n' if columns else ''

@@ -4,12 +4,15 @@ Orbax writes them (in the background, under a temporary name that is renamed at 
 its name, a SHA-256 over all leaves and the notes beside them, and the way back to the checkpoint before a damaged one.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
 import pathlib
 import shutil
+import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -59,13 +62,13 @@ class Checkpoints:
     for name, leaf in leaves.items():
       if jax.numpy.issubdtype(leaf.dtype, np.inexact) and not np.isfinite(leaf).all():
         raise NonFinite(name)
-    content = json.loads(json.dumps({
-        'format': _FORMAT, 'meta': meta, 'leaves': {name: [str(leaf.dtype), list(leaf.shape)] for name, leaf in leaves.items()}}))
+    specs = {name: [str(leaf.dtype), list(leaf.shape)] for name, leaf in leaves.items()}
+    content = json.loads(json.dumps({'format': _FORMAT, 'meta': meta, 'leaves': specs}))
     content['sha256'] = _digest(leaves, content)
     stored = {name: leaf for name, leaf in leaves.items() if leaf.size}  # orbax refuses arrays without elements
     arguments = _orbax().args
-    self._guarded(lambda: self._manager().save(
-        step, force=True, args=arguments.Composite(state=arguments.StandardSave(stored), meta=arguments.JsonSave(content))))
+    items = arguments.Composite(state=arguments.StandardSave(stored), meta=arguments.JsonSave(content))
+    self._guarded(lambda: self._manager().save(step, force=True, args=items))
 
   def wait(self) -> None:
     """Waits until all saves are complete. Raises UserError if one could not be written."""
@@ -91,12 +94,14 @@ class Checkpoints:
         continue
       state = _from_host(leaves, content['leaves'], template, self.directory)
       for bad, reason in damaged.items():
-        self._say(f'The checkpoint of step {bad} in {self.directory} is damaged ({reason}); the one of step {step} is used.')
+        self._say(f'The checkpoint of step {bad} in {self.directory} is damaged ({reason}); '
+                  f'the one of step {step} is used.')
         self._remove(bad)
       return state, content['meta']
     if damaged:
       told = '; '.join(f'step {step}: {reason}' for step, reason in damaged.items())
-      raise UserError(f'No checkpoint in {self.directory} can be read ({told}). Delete that directory to begin the phase again.')
+      raise UserError(f'No checkpoint in {self.directory} can be read ({told}). '
+                      'Delete that directory to begin the phase again.')
     return None
 
   def steps(self) -> list[int]:
@@ -127,8 +132,9 @@ class Checkpoints:
 
   def _read(self, step):
     arguments = _orbax().args
-    stored = self._manager().restore(
-        step, args=arguments.Composite(state=arguments.StandardRestore(), meta=arguments.JsonRestore()))
+    wanted = arguments.Composite(state=arguments.StandardRestore(), meta=arguments.JsonRestore())
+    with _without_late_answers():
+      stored = self._manager().restore(step, args=wanted)
     content, leaves = dict(stored.meta), dict(stored.state)
     for name, (dtype, shape) in content['leaves'].items():
       if name not in leaves:
@@ -168,6 +174,20 @@ class _Quiet(logging.Filter):
     return record.levelno >= logging.ERROR or 'orbax' not in record.pathname
 
 
+@contextlib.contextmanager
+def _without_late_answers():
+  """Where one file is damaged, the reads of the others answer to nobody, and would print a traceback each."""
+  hook = sys.unraisablehook
+  sys.unraisablehook = lambda event: None if 'Event loop is closed' in str(event.exc_value) else hook(event)
+  try:
+    yield
+  except BaseException:
+    time.sleep(0.1)
+    raise
+  finally:
+    sys.unraisablehook = hook
+
+
 def _named(tree) -> dict[str, Any]:
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
   named = {jax.tree_util.keystr(path, simple=True, separator='.') or 'state': leaf for path, leaf in leaves}
@@ -193,9 +213,10 @@ def _from_host(leaves, specs, template, directory) -> Any:
   for name in sorted(wanted.keys() | specs.keys()):
     here = None if name not in wanted else [str(wanted[name].dtype), list(wanted[name].shape)]
     if here != specs.get(name):
-      raise UserError(f'The checkpoints in {directory} hold another state: {name!r} is {_told(specs.get(name))} there and '
-                      f'{_told(here)} here. Use another work dir.')
-  placed = jax.device_put([leaves[name] for name in named], [getattr(leaf, 'sharding', None) for leaf in wanted.values()])
+      raise UserError(f'The checkpoints in {directory} hold another state: {name!r} is {_told(specs.get(name))} there '
+                      f'and {_told(here)} here. Use another work dir.')
+  shardings = [getattr(leaf, 'sharding', None) for leaf in wanted.values()]
+  placed = jax.device_put([leaves[name] for name in named], shardings)
   restored = [jax.random.wrap_key_data(new, impl=jax.random.key_impl(old)) if _is_key(old) else new
               for new, old in zip(placed, named.values())]
   return jax.tree.unflatten(jax.tree.structure(template), restored)
@@ -207,7 +228,8 @@ def _told(spec) -> str:
 
 def _digest(leaves, content) -> str:
   """SHA-256 over the notes and, in the order of their names, type, shape and bytes of all leaves."""
-  digest = hashlib.sha256(json.dumps({key: content[key] for key in ('format', 'meta', 'leaves')}, sort_keys=True).encode())
+  notes = {key: content[key] for key in ('format', 'meta', 'leaves')}
+  digest = hashlib.sha256(json.dumps(notes, sort_keys=True).encode())
   for name in sorted(leaves):
     leaf = np.ascontiguousarray(leaves[name])
     digest.update(f'{name} {leaf.dtype} {leaf.shape} '.encode())

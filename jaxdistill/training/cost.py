@@ -1,4 +1,4 @@
-"""What a job costs: operations, peak memory, share of the device's peak, and how such numbers are written for people."""
+"""What a job costs: operations, peak memory, share of the device's peak; and how people write such numbers."""
 
 import dataclasses
 import re
@@ -7,8 +7,8 @@ from typing import Any
 import jax
 
 # Dense peak of one device in FLOP/s, from the makers' data sheets: (pattern of the device kind, bfloat16, float32).
-# The float32 column of NVIDIA GPUs from Ampere on is TensorFloat-32, in which XLA multiplies float32 unless told otherwise;
-# that of TPUs equals the bfloat16 one, since their default precision multiplies float32 in bfloat16.
+# The float32 column of NVIDIA GPUs from Ampere on is TensorFloat-32, in which XLA multiplies float32 unless told
+# otherwise; that of TPUs equals the bfloat16 one, since their default precision multiplies float32 in bfloat16.
 # T4 and V100 have no bfloat16 units. First match wins.
 _PEAKS: tuple[tuple[str, float | None, float | None], ...] = (
     (r'H100 PCIe', 756e12, 378e12),
@@ -34,8 +34,8 @@ _PEAKS: tuple[tuple[str, float | None, float | None], ...] = (
 class Estimate:
   """What a job will take, measured before it starts.
 
-  `flops_per_step` counts all devices; `peak_bytes` is the memory of one device; `peak_share` is the share of the devices'
-  peak FLOP/s that the measured step reaches, None where the peak is not known.
+  `flops_per_step` counts all devices; `peak_bytes` is the memory of one device; `peak_share` is the share of the
+  devices' peak FLOP/s that the measured step reaches, None where the peak is not known.
   """
 
   num_steps: int
@@ -90,9 +90,10 @@ def share_of_peak(flops_per_step: float | None, seconds_per_step: float, dtype: 
 def program_flops(lowered: Any, compiled: Any, devices: int) -> float | None:
   """Returns the floating-point operations of one call over all devices, as XLA counts them.
 
-  The program before optimisation counts a global array once, but per-device code (`shard_map`) for one device only; the
-  compiled one always counts one device, and knows nothing of what the backend replaced by library calls. The larger of the
-  two is right in all these cases. Loops are counted as ONE pass through their body: never ask for a scan over steps.
+  The program before optimisation counts a global array once, but per-device code (`shard_map`) for one device only;
+  the compiled one always counts one device, and knows nothing of what the backend replaced by library calls. The larger
+  of the two is right in all these cases. Loops are counted as ONE pass through their body: never ask for a scan over
+  steps.
   """
   counts = [_count(lowered), devices * _count(compiled) if devices > 1 else 0.0]
   return max(counts) or _count(compiled) or None
@@ -108,14 +109,18 @@ def _count(stage) -> float:
 
 
 def program_bytes(compiled: Any) -> int | None:
-  """Returns the peak memory of one call on one device in bytes: arguments (with the resident data) + outputs + temporaries - aliases."""
+  """Returns the peak memory of one call on one device, in bytes, or None where the backend does not tell.
+
+  Arguments (the resident data among them) + outputs + temporaries - what outputs share with arguments.
+  """
   try:
     memory = compiled.memory_analysis()
   except Exception:  # as above
     return None
   if memory is None:
     return None
-  return int(memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes - memory.alias_size_in_bytes)
+  arguments, outputs = memory.argument_size_in_bytes, memory.output_size_in_bytes
+  return int(arguments + outputs + memory.temp_size_in_bytes - memory.alias_size_in_bytes)
 
 
 def duration(seconds: float) -> str:

@@ -29,9 +29,9 @@ class Interrupted(SystemExit):
 class Watch:
   """Remembers a stop signal instead of letting it tear a step apart.
 
-  `requested` is the name of the signal that has arrived, or None. A second Ctrl-C raises KeyboardInterrupt at once. Blocks may
-  be nested (a phase may train networks of its own while it evaluates): the outermost one installs and removes the handlers.
-  Outside the main thread Python allows no handlers, and signals keep their usual effect.
+  `requested` is the name of the signal that has arrived, or None. A second Ctrl-C raises KeyboardInterrupt at once.
+  Blocks may be nested (a phase may train networks of its own while it evaluates): the outermost one installs and
+  removes the handlers. Outside the main thread Python allows no handlers, and signals keep their usual effect.
   """
 
   def __init__(self):

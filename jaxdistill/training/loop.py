@@ -28,13 +28,13 @@ def fit(run: Run, name: str, step: Callable, state: Any, source: ArraySource | H
   Args:
     run: where metrics and checkpoints go.
     name: of the phase, unique in the run.
-    step: pure (state, batch) -> (state, metrics). The state is a pytree with the fields `step` (int32, counted up by the
-      step function, 0 at first) and `key` (typed, or raw uint32; constant), whose floating-point leaves stay finite.
+    step: pure (state, batch) -> (state, metrics). The state is a pytree with the fields `step` (int32, counted up by
+      the step function, 0 at first) and `key` (typed or raw uint32; constant); its floating-point leaves stay finite.
       metrics: dict of scalars or small vectors; its 'loss' must stay finite.
     source: of the batches.
     num_steps: length of the phase.
-    evaluate: state -> dict of floats or lists, for run.history(name); called after every `evaluate_every` steps (0: never
-      before the end) and at the end. It must not keep arrays of the state, whose memory the next step uses again.
+    evaluate: state -> dict of floats or lists, for run.history(name); called after every `evaluate_every` steps (0:
+      never before the end) and at the end. It must not keep arrays of the state, whose memory the next step uses again.
     steps_per_call: steps in one compiled call; 0 for what suits the backend. With a HostSource it is always 1.
     checkpoint_every: overrides run.checkpoint_every.
     keep_final: save the state at the end; False when the result is kept elsewhere (then run.discard frees the disk).
@@ -63,15 +63,16 @@ def fit(run: Run, name: str, step: Callable, state: Any, source: ArraySource | H
   every = run.checkpoint_every if checkpoint_every is None else checkpoint_every
   if num_steps < 0 or evaluate_every < 0 or steps_per_call < 0 or every < 0:
     raise UserError(f'The phase {name!r} needs numbers of steps that are not negative.')
-  data = getattr(source, 'data', ())
-  sharding = program.common_sharding(state, data)
+  evaluate_every = evaluate_every if evaluate else 0
+  sharding = program.common_sharding(state, getattr(source, 'data', ()))
   state = program.settle(state, sharding)
   per_call = 1
   if isinstance(source, ArraySource):
     interval = evaluate_every or every or num_steps
-    per_call = program.steps_per_call(steps_per_call, next(iter(sharding.device_set)).platform, min(interval, num_steps))
+    platform = next(iter(sharding.device_set)).platform
+    per_call = program.steps_per_call(steps_per_call, platform, min(interval, num_steps))
   with run.watch.watching(run.handle_signals):
-    phase = Phase(run, name, num_steps, evaluate, evaluate_every if evaluate else 0, every, keep_final)
+    phase = Phase(run, name, num_steps, evaluate, evaluate_every, every, keep_final)
     finished = phase.resume(state)
     del state
     return phase.state if finished else phase.train(step, source, per_call, program.placer(sharding))
@@ -81,8 +82,9 @@ def estimate(step: Callable, state: Any, source: ArraySource | HostSource, num_s
              seconds: float = 3.0) -> Estimate:
   """Measures on a copy of the state what `fit` with the same arguments would take; writes and consumes nothing.
 
-  Compiles the one-step program (kept for a `fit` that follows), warms up with one step and times up to 3 steps or `seconds`.
-  `dtype` is the type that the networks compute in, for the share of the peak. Evaluations and checkpoints come on top.
+  Compiles the one-step program (kept for a `fit` that follows), warms up with one step and times up to 3 steps or
+  `seconds`. `dtype` is the type that the networks compute in, for the share of the peak. Evaluations and checkpoints
+  come on top.
   """
   sharding = program.common_sharding(state, getattr(source, 'data', ()))
   state = program.settle(state, sharding)

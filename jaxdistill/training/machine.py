@@ -1,4 +1,4 @@
-"""The machine a run is on: versions, device, source revision, peak memory, and the private cache of compiled programs."""
+"""The machine a run is on: versions, device, source revision, peak memory, and the private cache of programs."""
 
 import datetime
 import importlib.metadata
@@ -14,7 +14,8 @@ import jax
 import jaxdistill
 from jaxdistill.errors import UserError
 
-_PACKAGES = {'jax': 'jax', 'jaxlib': 'jaxlib', 'flax': 'flax', 'optax': 'optax', 'orbax': 'orbax-checkpoint', 'numpy': 'numpy'}
+_PACKAGES = {'jax': 'jax', 'jaxlib': 'jaxlib', 'flax': 'flax', 'optax': 'optax', 'orbax': 'orbax-checkpoint',
+             'numpy': 'numpy'}
 
 
 class PeakMemory(NamedTuple):
@@ -37,7 +38,7 @@ def environment() -> dict[str, Any]:
       versions=_versions(),
       device=dict(kind=devices[0].device_kind, count=len(devices), platform=devices[0].platform),
       git_commit=git_commit(),
-      date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
+      date=datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
   )
 
 
@@ -52,9 +53,10 @@ def _versions() -> dict[str, str | None]:
 
 
 def git_commit(directory: str | os.PathLike | None = None) -> str | None:
-  """Returns the commit of the source tree, with '-dirty' after it when tracked files differ, or None outside a repository.
+  """Returns the commit of the source tree, with '-dirty' after it when tracked files differ, or None without one.
 
-  `directory` is the package by default. An installed package that merely lies inside somebody's repository has no commit.
+  `directory` is the package by default. An installed package that merely lies inside somebody's repository has no
+  commit.
   """
   directory = pathlib.Path(directory or pathlib.Path(jaxdistill.__file__).parent)
   if _git(directory, 'ls-files', '--error-unmatch', '.') is None:
@@ -66,14 +68,15 @@ def git_commit(directory: str | os.PathLike | None = None) -> str | None:
 
 def _git(directory, *arguments) -> str | None:
   try:
-    done = subprocess.run(['git', '-C', str(directory), *arguments], capture_output=True, text=True, timeout=10, check=True)
+    command = ['git', '-C', str(directory), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
   except (OSError, subprocess.SubprocessError):
     return None
   return done.stdout.strip()
 
 
 def peak_memory_bytes() -> PeakMemory:
-  """Returns the peak of the fullest device where the backend counts it (GPU, TPU), else the peak resident set of the process.
+  """Returns the peak of the fullest device where the backend counts it (GPU, TPU), else that of the process (resident).
 
   >>> peak = peak_memory_bytes()
   >>> peak.bytes > 0, peak.of in ('device', 'process')
@@ -93,9 +96,9 @@ def peak_memory_bytes() -> PeakMemory:
 def enable_compilation_cache(directory: str | os.PathLike | None = None) -> pathlib.Path | None:
   """Keeps compiled programs on disk, so that a second start of the same job compiles nothing.
 
-  The default directory is jaxdistill/xla under $XDG_CACHE_HOME (or ~/.cache). Whoever can write there can run code as you:
-  it is made for you alone (mode 0700). Returns the directory, or None where the default one cannot be had, which costs only
-  the time to compile.
+  The default directory is jaxdistill/xla under $XDG_CACHE_HOME (or ~/.cache). Whoever can write there can run code as
+  you: it is made for you alone (mode 0700). Returns the directory, or None where the default one cannot be had, which
+  costs only the time to compile.
 
   Raises:
     UserError: the `directory` that was asked for cannot be made private and writable.
@@ -105,7 +108,8 @@ def enable_compilation_cache(directory: str | os.PathLike | None = None) -> path
   trouble = _make_private(path)
   if trouble:
     if directory:
-      raise UserError(f'The compilation cache cannot be kept in {path}: {trouble}; name a directory that is yours alone.')
+      raise UserError(f'The compilation cache cannot be kept in {path}: {trouble}; '
+                      'name a directory that is yours alone.')
     return None
   jax.config.update('jax_compilation_cache_dir', str(path))
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)

@@ -12,7 +12,7 @@ from jaxdistill.errors import UserError
 
 
 def in_steps(epochs: float, examples: int, batch: int, drop_last: bool = False) -> int:
-  """Returns the number of steps of so many epochs; the last short batch of an epoch is a step too, unless it is dropped.
+  """Returns the number of steps of so many epochs; the last short batch of an epoch is a step too, unless dropped.
 
   >>> in_steps(2, examples=10, batch=4), in_steps(2, examples=10, batch=4, drop_last=True)
   (6, 4)
@@ -55,7 +55,8 @@ def cosine(learning_rate: float, num_steps: int, final: float = 0.0) -> optax.Sc
   """
   _positive('learning_rate', learning_rate)
   if num_steps < 1 or not 0 <= final <= learning_rate:
-    raise UserError(f'A cosine schedule needs at least one step and 0 <= final <= learning_rate, not {num_steps} and {final}.')
+    raise UserError('A cosine schedule needs at least one step and 0 <= final <= learning_rate, '
+                    f'not {num_steps} steps and {final}.')
 
   def schedule(count):
     done = jnp.minimum(jnp.asarray(count, jnp.float32) / num_steps, 1.0)
@@ -83,7 +84,8 @@ def sgd(learning_rate: optax.ScalarOrSchedule, momentum: float = 0.0, weight_dec
 
       g ← gradient + weight_decay · p        v ← momentum · v + g        p ← p - learning_rate · v
 
-  (Nesterov: p ← p - learning_rate · (g + momentum · v).) All parameters decay, biases and scales too, as in the papers' code.
+  (Nesterov: p ← p - learning_rate · (g + momentum · v).) All parameters decay, biases and scales too, as in the
+  papers' code.
 
   Raises:
     UserError: a value out of range.

@@ -1,9 +1,10 @@
 """The mesh of all devices, and how arrays and functions are spread over it.
 
-The library's `pmap` is `per_device`: jax.jit of jax.shard_map over this mesh, which is what jax.pmap itself has become. Code
-per device with collectives over a named axis, arrays without a leading device axis, the same on one host and on many.
-Whatever is independent goes over the one axis: classes when condensing, the batch when training, networks when evaluating.
-Numbers of devices never change a result beyond rounding: batch sizes and learning rates are those of the whole.
+The library's `pmap` is `per_device`: jax.jit of jax.shard_map over this mesh, which is what jax.pmap itself has become.
+Code per device with collectives over a named axis, arrays without a leading device axis, the same on one host and on
+many. Whatever is independent goes over the one axis: classes when condensing, the batch when training, networks when
+evaluating. The number of devices never changes a result beyond rounding: batch sizes and learning rates are those of
+the whole.
 """
 
 from collections.abc import Callable
@@ -86,7 +87,8 @@ def pad_leading(tree: Any, multiple: int) -> Padded:
   """
   lengths = {np.shape(leaf)[0] for leaf in jax.tree.leaves(tree)}
   if len(lengths) != 1 or 0 in lengths or multiple < 1:
-    raise ValueError(f'Padding needs leaves of one length above 0 and a multiple above 0, not {sorted(lengths)}, {multiple}.')
+    raise ValueError('Padding needs leaves of one length above 0 and a multiple above 0, '
+                     f'not lengths {sorted(lengths)} and {multiple}.')
   count = lengths.pop()
   index = np.arange(-(-count // multiple) * multiple)
   tree = tree if len(index) == count else jax.tree.map(lambda leaf: leaf[index % count], tree)
@@ -96,8 +98,8 @@ def pad_leading(tree: Any, multiple: int) -> Padded:
 def per_device(fn: Callable, mesh: Mesh, in_specs: Any, out_specs: Any) -> Callable:
   """Returns `fn` as code per device: it sees its part of each argument and may use collectives over the axis 'data'.
 
-  `in_specs` and `out_specs` are PartitionSpecs (or trees of them): P('data') for a leading axis that is spread, P() for what
-  is the same on all devices. As in pmap, a gradient taken inside is that of the device's own part: combine with
+  `in_specs` and `out_specs` are PartitionSpecs (or trees of them): P('data') for a leading axis that is spread, P() for
+  what is the same on all devices. As in pmap, a gradient taken inside is that of the device's own part: combine with
   jax.lax.pmean, and give out as P() only what is equal on all devices.
 
   >>> from jax.sharding import PartitionSpec as P
@@ -111,7 +113,8 @@ def per_device(fn: Callable, mesh: Mesh, in_specs: Any, out_specs: Any) -> Calla
 
 def make_sharded(fn: Callable, out_specs: Any, mesh: Mesh, *args: Any) -> Any:
   """Returns fn(*args), computed so that every part of the result arises on the device where `out_specs` wants it."""
-  shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), out_specs, is_leaf=lambda x: isinstance(x, PartitionSpec))
+  is_spec = lambda node: isinstance(node, PartitionSpec)
+  shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), out_specs, is_leaf=is_spec)
   return jax.jit(fn, out_shardings=shardings)(*args)
 
 

@@ -23,7 +23,7 @@ _IN_FLIGHT = 2
 class Phase:
   """The state of a phase and its bookkeeping; `loop.fit` tells what the arguments mean.
 
-  `at` counts the steps given to the device, `landed` those whose metrics are back, `saved` is the step of the last save.
+  `at` counts the steps given to the device, `landed` those whose metrics are back; `saved` is the step last saved.
   """
 
   def __init__(self, run: Run, name: str, num_steps: int, evaluate: Callable | None, evaluate_every: int,
@@ -41,7 +41,7 @@ class Phase:
     self.first_step_seconds = None
 
   def resume(self, template: Any) -> bool:
-    """Takes the newest good checkpoint, or begins; forgets what was logged later. Returns whether the phase is finished."""
+    """Takes the newest good checkpoint, or begins; forgets what was logged later. Returns whether all is done."""
     found = self.checkpoints.restore(template) if self.checkpoints else None
     if found is None:
       self.state = template
@@ -50,8 +50,8 @@ class Phase:
     self.state, meta = found
     self.at = self.landed = self.saved = meta['step']
     if self.at > self.num_steps:
-      raise UserError(f'The phase {self.name!r} has done {self.at:,} steps already, more than the {self.num_steps:,} that are '
-                      'asked for; use another work dir.')
+      raise UserError(f'The phase {self.name!r} has done {self.at:,} steps already, more than the {self.num_steps:,} '
+                      'that are asked for; use another work dir.')
     self.run.records.restore(self.name, self.at, meta['evaluations'])
     self.interval, self.position, self.times = records.Interval(meta['interval']), meta['position'], meta['times']
     self.started = self.saved_at = time.monotonic()
@@ -143,7 +143,8 @@ class Phase:
     steps = self.checkpoints.steps() if self.checkpoints else []
     where = (f'The newest good checkpoint is that of step {steps[-1]:,} in {self.checkpoints.directory}.' if steps else
              'No checkpoint had been saved.')
-    raise UserError(f'{self.name}: {what}. {where} Try a lower learning rate, or float32 if the networks compute in bfloat16.')
+    raise UserError(f'{self.name}: {what}. {where} Try a lower learning rate, '
+                    'or float32 if the networks compute in bfloat16.')
 
   def log(self):
     self.run.log(self.name, self.landed, self.interval.means(self.layout))
@@ -153,7 +154,7 @@ class Phase:
       self.land()
 
   def evaluation_due(self) -> bool:
-    """Whether there is an evaluation at this step that is not in the history yet (an interrupt may have come in between)."""
+    """Whether an evaluation belongs to this step and is not in the history (an interrupt may have come in between)."""
     on_schedule = self.at and self.evaluate_every and self.at % self.evaluate_every == 0
     if self.evaluate is None or not (on_schedule or self.at == self.num_steps):
       return False
@@ -176,8 +177,8 @@ class Phase:
     self.drain()
     if not self.checkpoints or self.saved == self.at:
       return
-    meta = dict(phase=self.name, step=self.at, run_seconds=self.run.seconds, times=self.times_now(), position=self.position,
-                interval=self.interval.saved(), evaluations=self.run.history(self.name))
+    meta = dict(phase=self.name, step=self.at, run_seconds=self.run.seconds, times=self.times_now(),
+                position=self.position, interval=self.interval.saved(), evaluations=self.run.history(self.name))
     with self.timed('save_seconds'):
       try:
         self.checkpoints.save(self.at, self.state, meta)
@@ -194,10 +195,11 @@ class Phase:
     if self.checkpoints:
       self.checkpoints.wait()
       where = f'the state is saved in {self.checkpoints.directory}. Start the same command again to continue.'
-    raise Interrupted(f'{self.name}: stopped by {self.run.watch.requested} after step {self.at:,} of {self.num_steps:,}; {where}')
+    raise Interrupted(f'{self.name}: stopped by {self.run.watch.requested} after step {self.at:,} '
+                      f'of {self.num_steps:,}; {where}')
 
   def rescue(self, error: BaseException):
-    """After an interrupt that may have come anywhere: saves if the state, its step and its metrics are whole and agree."""
+    """After an interrupt, which may come anywhere: saves if the state, its step and its metrics are whole and agree."""
     if self.run.watch.requested and isinstance(error, KeyboardInterrupt):
       return  # the second Ctrl-C means now
     whole = not any(leaf.is_deleted() for leaf in jax.tree.leaves(self.state))

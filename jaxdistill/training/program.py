@@ -1,4 +1,4 @@
-"""From a step function to compiled programs: where arrays go, one step or several a call, which program computes which step."""
+"""From a step function to compiled programs: where arrays go, and which program computes which step."""
 
 import dataclasses
 import functools
@@ -27,7 +27,7 @@ class Metrics:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-  """A compiled program of `length` steps: call(state, inputs) -> state, Metrics; the memory of `state` is used again."""
+  """A compiled program of `length` steps: call(state, inputs) -> state, Metrics; it reuses the memory of `state`."""
 
   length: int
   lowered: Any
@@ -141,8 +141,8 @@ def _goal(leaf, sharding):
 def steps_per_call(requested: int, platform: str, interval: int) -> int:
   """Returns how many steps one call computes: `requested`, or for 0 what suits the backend.
 
-  One on CPU, whose convolutions inside compiled loops are an order of magnitude slower. Elsewhere the number up to 50 that
-  covers an interval (of evaluation, else of checkpoints) in the fewest calls.
+  One on CPU, whose convolutions inside compiled loops are an order of magnitude slower. Elsewhere the number up to 50
+  that covers an interval (of evaluation, else of checkpoints) in the fewest calls.
 
   >>> steps_per_call(0, 'gpu', 500), steps_per_call(0, 'gpu', 79), steps_per_call(0, 'cpu', 500)
   (50, 39, 1)
@@ -156,8 +156,9 @@ def steps_per_call(requested: int, platform: str, interval: int) -> int:
 def call_length(step: int, per_call: int, num_steps: int, evaluate_every: int) -> int:
   """Returns the number of steps (per_call or 1) of the call that begins at `step`.
 
-  Blocks of `per_call` steps are counted from the last evaluation point; what is left before the next one, or before the end,
-  goes step by step. So the program that computes a step depends on its number alone, never on where a run was stopped.
+  Blocks of `per_call` steps are counted from the last evaluation point; what is left before the next one, or before the
+  end, goes step by step. So the program that computes a step depends on its number alone, never on where a run was
+  stopped.
 
   >>> [call_length(step, 4, 10, 0) for step in (0, 4, 8, 9)]
   [4, 4, 1, 1]

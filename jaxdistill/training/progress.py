@@ -41,7 +41,7 @@ class Bar:
     self._bar = None
     if enabled and watched():
       from tqdm import auto
-      self._bar = auto.tqdm(total=total, initial=done, desc=name, unit=' steps', dynamic_ncols=True, leave=True)
+      self._bar = auto.tqdm(total=total, initial=done, desc=name, unit=' steps', dynamic_ncols=True, mininterval=0)
 
   def update(self, done: int, loss: float | None = None) -> None:
     """Tells that `done` steps are finished; draws only now and then."""

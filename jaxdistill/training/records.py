@@ -115,7 +115,7 @@ def _encode(line) -> bytes:
 
 
 class Interval:
-  """The mean of every metric over the steps since the last line; goes into a checkpoint and comes back from it bit for bit.
+  """The mean of every metric over the steps since the last line; a checkpoint holds it bit for bit.
 
   >>> interval = Interval()
   >>> for loss in (1.0, 2.0):

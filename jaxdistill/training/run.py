@@ -28,8 +28,8 @@ class Run:
   `workdir=None` nothing is written and nothing can be resumed (notebooks, tests).
 
   Args:
-    workdir: made if missing. A directory of another config is refused; the section `run` of a config may differ, as it says
-      how to compute and not what, and so may the devices.
+    workdir: made if missing. A directory of another config is refused; the section `run` of a config may differ, as it
+      says how to compute and not what, and so may the devices.
     config: ConfigDict or dict that JSON can hold.
     progress: draw progress bars.
     tensorboard: write TensorBoard events, if tensorboardX is installed.
@@ -120,8 +120,8 @@ class Run:
   def timing(self, phase: str) -> dict[str, float]:
     """Returns the times of a phase over all restarts, in seconds, or {} before it has run.
 
-    Keys: steps, seconds (all), compile_seconds, evaluate_seconds, save_seconds, first_step_seconds (start of the phase in
-    this process to the end of its first call), steps_per_second (of training alone).
+    Keys: steps, seconds (all), compile_seconds, evaluate_seconds, save_seconds, first_step_seconds (start of the phase
+    in this process to the end of its first call), steps_per_second (of training alone).
     """
     return dict(self._timings.get(phase, {}))
 
@@ -157,7 +157,8 @@ class Run:
     try:
       records.write_atomic(path, content)
     except OSError as error:
-      raise UserError(f'{path} could not be written ({error.strerror or error}); free some space or use another work dir.') from error
+      raise UserError(f'{path} could not be written ({error.strerror or error}); '
+                      'free some space or use another work dir.') from error
     return path
 
   def checkpoints(self, phase: str) -> Checkpoints | None:
@@ -192,7 +193,8 @@ class Run:
 
 def _checked(name: str) -> str:
   if not _NAME.fullmatch(name):
-    raise UserError(f'{name!r} cannot name a phase or a result: use letters, digits and any of "_-+=,." in parts divided by "/".')
+    raise UserError(f'{name!r} cannot name a phase or a result: '
+                    'use letters, digits and any of "_-+=,." in parts divided by "/".')
   return name
 
 
@@ -213,4 +215,5 @@ def _make_writable(workdir: pathlib.Path) -> None:
     with tempfile.TemporaryFile(dir=workdir):
       pass
   except OSError as error:
-    raise UserError(f'The work dir {workdir} cannot be written ({error.strerror or error}); choose another one.') from error
+    reason = error.strerror or error
+    raise UserError(f'The work dir {workdir} cannot be written ({reason}); choose another one.') from error

@@ -17,8 +17,8 @@ class ArraySource:
 
   Attributes:
     data: pytree of arrays, placed once (replicated, or as its shardings say).
-    sample: pure function (data, key, step) -> batch. `key` is made from state.key for sampling alone and does not change as
-      long as state.key does not; `step` is state.step.
+    sample: pure function (data, key, step) -> batch. `key` is made from state.key for sampling alone and is as constant
+      as that; `step` is state.step.
 
   >>> source = ArraySource({'x': np.arange(10.0)}, lambda data, key, step: data['x'][step])
   """

@@ -88,8 +88,6 @@ def test_lines_hold_the_means_over_their_intervals():
 
 def test_the_caller_keeps_the_state_even_where_two_leaves_are_one_array():
   shared = jnp.ones(3)
-  start = {'a': shared, 'b': shared}
-  state = flax.core.FrozenDict(start)
 
   @flax.struct.dataclass
   class Both:
@@ -100,7 +98,7 @@ def test_the_caller_keeps_the_state_even_where_two_leaves_are_one_array():
   def step(state, batch):
     return state.replace(step=state.step + 1, pair=jax.tree.map(lambda v: v + 1, state.pair)), {'loss': 0.0}
 
-  both = Both(0, jax.random.key(0), dict(state))
+  both = Both(0, jax.random.key(0), {'a': shared, 'b': shared})
   with quiet() as run:
     end = loop.fit(run, 'both', step, both, COUNTS, 3)
   assert end.pair['a'].tolist() == end.pair['b'].tolist() == [4, 4, 4]
@@ -111,13 +109,13 @@ def test_raw_keys_sample_as_typed_ones():
   ends = []
   for key in (jax.random.key(7), jax.random.key_data(jax.random.key(7))):
     with quiet() as run:
-      ends.append(loop.fit(run, 'key', lambda s, b: (s.replace(step=s.step + 1, w=s.w + b), {'loss': 0.0}), first_state(key),
-                           loop.ArraySource((), lambda data, key, step: jax.random.normal(key, (3,))), 2).w.tolist())
+      noise = loop.ArraySource((), lambda data, key, step: jax.random.normal(key, (3,)))
+      add = lambda s, b: (s.replace(step=s.step + 1, w=s.w + b), {'loss': 0.0})
+      ends.append(loop.fit(run, 'key', add, first_state(key), noise, 2).w.tolist())
   assert ends[0] == ends[1] and ends[0][0] != 0
 
 
 def test_sampling_shares_no_random_numbers_with_the_steps():
-  seen = []
   with quiet() as run:
     key_data = loop.ArraySource((), lambda data, key, step: jax.random.key_data(key))
     state = State(jnp.int32(0), jax.random.key(7), jnp.zeros(2, jnp.uint32))
@@ -202,15 +200,9 @@ def test_interrupt_in_an_evaluation_saves_and_evaluates_again_after_the_resume(t
 
   with quiet(tmp_path) as run, pytest.raises(KeyboardInterrupt):
     loop.fit(run, 'fit', descend, first_state(), source(), 9, evaluate=interrupt, evaluate_every=4)
-  traced = []
-
-  def step(state, batch):
-    traced.append(1)
-    return descend(state, batch)
-
   with quiet(tmp_path) as run:
     assert run.checkpoints('fit').steps() == [4]
-    loop.fit(run, 'fit', step, first_state(), source(), 9, evaluate=scores, evaluate_every=4)
+    loop.fit(run, 'fit', descend, first_state(), source(), 9, evaluate=scores, evaluate_every=4)
     assert [line['step'] for line in run.history('fit')] == [4, 8, 9]
 
 
@@ -402,7 +394,8 @@ def test_estimate_counts_all_devices():
 
 def test_times_of_a_phase_add_up_over_restarts(tmp_path):
   with quiet(tmp_path) as run, pytest.raises(Crash):
-    loop.fit(run, 'fit', descend, first_state(), source(), 8, evaluate=crash_at(6), evaluate_every=6, checkpoint_every=2)
+    loop.fit(run, 'fit', descend, first_state(), source(), 8, evaluate=crash_at(6), evaluate_every=6,
+             checkpoint_every=2)
   with quiet(tmp_path) as run:
     before = run.seconds
     loop.fit(run, 'fit', descend, first_state(), source(), 8, evaluate=scores)

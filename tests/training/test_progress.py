@@ -1,0 +1,52 @@
+"""What is told of a phase, with a clock that the test turns."""
+
+import io
+import sys
+
+from jaxdistill.training import progress
+
+
+def make(enabled=True):
+  said, now = [], [0.0]
+  bar = progress.Bar('condense', 2000, 1000, enabled=enabled, say=said.append, clock=lambda: now[0])
+  return bar, said, now
+
+
+def test_without_a_terminal_one_line_now_and_then(monkeypatch):
+  monkeypatch.setattr(progress, 'watched', lambda: False)
+  bar, said, now = make()
+  for step in range(1001, 1201):
+    now[0] += 0.5  # two steps a second, from step 1,000 on
+    bar.update(step, 0.123456)
+  bar.close()
+  assert said[0] == 'condense: 1,060 of 2,000 steps, 2 steps/s, 8 min left, loss 0.1235'
+  assert len(said) == 3  # after 30, 60 and 90 of 100 seconds
+
+
+def test_silent_when_told(monkeypatch):
+  monkeypatch.setattr(progress, 'watched', lambda: False)
+  bar, said, now = make(enabled=False)
+  now[0] = 1000.0
+  bar.update(1500, 1.0)
+  bar.close()
+  assert said == []
+
+
+def test_a_terminal_gets_a_bar_with_the_loss(monkeypatch):
+  monkeypatch.setattr(progress, 'watched', lambda: True)
+  terminal = io.StringIO()
+  monkeypatch.setattr(sys, 'stderr', terminal)
+  bar, said, now = make()
+  now[0] = 1.0
+  bar.update(1500, 0.25)
+  bar.update(1600, 0.125)  # too soon to draw
+  bar.close()
+  shown = terminal.getvalue()
+  assert 'condense' in shown and '1500/2000' in shown and 'loss 0.25' in shown and '1600/2000' in shown
+  assert said == []
+
+
+def test_no_steps_yet_means_no_time_left(monkeypatch):
+  monkeypatch.setattr(progress, 'watched', lambda: False)
+  bar, _, _ = make()
+  assert bar.line(None, 5.0) == 'condense: 1,000 of 2,000 steps, 0 steps/s'

@@ -24,8 +24,8 @@ def load(
   TFDS_DATA_DIR, else ~/tensorflow_datasets; 'npz:PATH' (see `files.read_npz`); 'folder:PATH' (see `files.read_folder`).
 
   `image_size` n gives [n, n] images, resized by the short side and cut about the centre; 0 keeps the stored size (16
-  for digits, 32 for folders). `normalisation` chooses the statistics (see `statistics.choose`). A set without a test split
-  is divided by class, 4 : 1, by `seed`; that of digits never changes.
+  for digits, 32 for folders). `normalisation` chooses the statistics (see `statistics.choose`). A set without a test
+  split is divided by class, 4 : 1, by `seed`; that of digits never changes.
 
   Raises `UserError` in one sentence for an unknown name, a missing or wrong file, labels that do not match the images,
   a class without training images.

@@ -133,7 +133,8 @@ def test_scalar_serves_all_images():
   def both(images):
     pairs = []
     for operation, scalars in [(operations.contrast, (0.3,)), (operations.translate, (1, -2)),
-                               (operations.cutout, (3, 5)), (operations.scale, (0.9, 1.1)), (operations.rotate, (0.2,))]:
+                               (operations.cutout, (3, 5)), (operations.scale, (0.9, 1.1)),
+                               (operations.rotate, (0.2,))]:
       vectors = [jnp.full(len(images), scalar) for scalar in scalars]
       pairs.append((operation(images, *scalars), operation(images, *vectors)))
     return pairs

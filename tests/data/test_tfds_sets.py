@@ -1,0 +1,112 @@
+"""A set of TensorFlow Datasets, written here and read back without TensorFlow."""
+
+import io
+import json
+import sys
+
+import numpy as np
+import PIL.Image
+import pytest
+import tensorflow_datasets as tfds
+
+from jaxdistill.data import load
+from jaxdistill.errors import UserError
+
+IMAGES = np.random.RandomState(0).randint(0, 256, (12, 8, 8, 3)).astype(np.uint8)
+LABELS = np.arange(12) % 3
+
+
+def _write(root, name, splits, size=(8, 8), config=None, channels=3):
+  """A prepared set of `splits`: a dict from the name of the split to positions in `IMAGES`."""
+
+  class Tiny(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    VERSION = tfds.core.Version('1.2.0')
+    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=config)] if config else []
+
+    def _info(self):
+      features = tfds.features.FeaturesDict({
+          'image': tfds.features.Image(shape=(*size, channels)),
+          'label': tfds.features.ClassLabel(names=['red', 'green', 'blue'])})
+      return tfds.core.DatasetInfo(builder=self, supervised_keys=('image', 'label'), features=features)
+
+    def _split_generators(self, dl_manager):
+      return {split: self._generate_examples(positions) for split, positions in splits.items()}
+
+    def _generate_examples(self, positions):
+      for n in positions:
+        png = io.BytesIO()
+        PIL.Image.fromarray(IMAGES[n] if channels == 3 else IMAGES[n, :, :, 0]).save(png, 'PNG')
+        png.seek(0)
+        yield n, {'image': png, 'label': int(LABELS[n])}
+
+  Tiny.name = name
+  Tiny(data_dir=root, file_format='array_record').download_and_prepare()
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+  tfds.disable_progress_bar()
+  folder = tmp_path_factory.mktemp('tensorflow_datasets')
+  _write(folder, 'tiny', {'train': range(9), 'test': range(9, 12)})
+  _write(folder, 'mnist', {'train': range(9), 'validation': range(9, 12)}, size=(None, None), channels=1)
+  _write(folder, 'varied', {'train': range(3), 'test': range(3)}, config='plain')
+  _write(folder, 'varied', {'train': range(3), 'test': range(3)}, config='other')
+  _write(folder, 'lonely', {'train': range(3)})
+  return folder
+
+
+def _by_content(images, labels):
+  return sorted(zip(map(bytes, images), labels.tolist()))
+
+
+def test_reads_what_was_written_without_tensorflow(root):
+  before = 'tensorflow' in sys.modules
+  train, test = load('tiny', data_dir=str(root))
+  assert _by_content(train.images, train.labels) == _by_content(IMAGES[:9], LABELS[:9])
+  assert _by_content(test.images, test.labels) == _by_content(IMAGES[9:], LABELS[9:])
+  assert ('tensorflow' in sys.modules) == before
+  assert train.class_names == ('red', 'green', 'blue') and train.flip and test.split == 'test'
+
+
+def test_validation_split_stands_in_and_sizes_are_needed(root, monkeypatch):
+  monkeypatch.setenv('TFDS_DATA_DIR', str(root))
+  with pytest.raises(UserError, match='its images differ in size; set image_size'):
+    load('mnist')
+  train, test = load('mnist:1.2.0', image_size=8)
+  assert _by_content(test.images[..., 0], test.labels) == _by_content(IMAGES[9:, :, :, 0], LABELS[9:])
+  assert train.mean == (0.1307,) and not train.flip
+
+
+def test_variants_are_named(root):
+  with pytest.raises(UserError, match='holds the variants other, plain; name one, such as varied/other'):
+    load('varied', data_dir=str(root))
+  assert len(load('varied/plain', data_dir=str(root))[0]) == 3
+
+
+def test_set_without_a_test_split_is_refused(root):
+  with pytest.raises(UserError, match='needs a train and a test or validation split; it has train'):
+    load('lonely', data_dir=str(root))
+
+
+def test_set_that_is_not_on_disk_says_how_to_get_it(tmp_path):
+  with pytest.raises(UserError) as caught:
+    load('cifar10', data_dir=str(tmp_path))
+  assert str(tmp_path) in str(caught.value) and 'tfds build cifar10 --file_format=array_record' in str(caught.value)
+
+
+def test_unknown_name_is_told_the_nearest(tmp_path):
+  with pytest.raises(UserError, match="no data set 'cifr10'; did you mean 'cifar10'"):
+    load('cifr10', data_dir=str(tmp_path))
+  with pytest.raises(UserError, match="no data set 'Digits'; did you mean 'digits'"):
+    load('Digits', data_dir=str(tmp_path))
+
+
+def test_other_file_format_is_named(root, tmp_path):
+  folder = tmp_path / 'tiny' / '1.2.0'
+  folder.mkdir(parents=True)
+  for file in (root / 'tiny' / '1.2.0').glob('*.json'):
+    (folder / file.name).write_text(file.read_text())
+  info = json.loads((folder / 'dataset_info.json').read_text())
+  (folder / 'dataset_info.json').write_text(json.dumps(info | {'fileFormat': 'tfrecord'}))
+  with pytest.raises(UserError, match='is in tfrecord format, which needs TensorFlow to read; run `tfds build tiny'):
+    load('tiny', data_dir=str(tmp_path))

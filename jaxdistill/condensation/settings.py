@@ -92,7 +92,7 @@ def shrink(config: ConfigDict) -> ConfigDict:
   config = ConfigDict(config.to_dict())
   config.model.width = 16
   config.condensation.update(iterations=4, batch_real=8)
-  config.evaluation.update(networks=2, steps=4)
+  config.evaluation.update(networks=2, steps=4, every=4)
   config.run.update(checkpoint_every=2, log_every=1)
   return config
 

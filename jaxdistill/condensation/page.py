@@ -45,14 +45,14 @@ def _note(result) -> str:
 
 
 def _charts(rows, run: Run) -> list[dict]:
-  records = [record for record in run.history('condense') if 'loss' in record]
+  records = run.curve('condense')
   charts = []
   if records:
     charts.append(dict(title='Matching loss while condensing', x_title='iteration', log_y=True, series=[
         ('loss', [r['step'] for r in records], [r['loss'] for r in records])]))
   series = []
   for row in rows:
-    checked = [r for r in run.history(f'evaluate-{row["name"]}') if 'test_accuracies' in r]
+    checked = run.history(f'evaluate-{row["name"]}')
     if checked:
       values = np.asarray([r['test_accuracies'] for r in checked])
       series.append((row['label'], [r['step'] for r in checked], values.mean(1).tolist(), values.std(1).tolist()))
@@ -84,7 +84,7 @@ def _facts(result) -> dict[str, str]:
       'In all': numbers.seconds(seconds['total']),
       'Speed': f'{rate:.3g} iterations/s' if rate else '–',
       'Work': f'{numbers.count(result["flops_per_step"])}FLOP an iteration' + (f', {share:.1%} of peak' if share else ''),
-      'Peak memory': numbers.size(result['peak_memory_bytes']),
+      'Peak memory': f'{numbers.size(result["peak_memory_bytes"])} ({result["peak_memory_of"]})',
       'Device': f'{device["count"]} x {device["kind"]} ({device["platform"]})',
       'Versions': ', '.join(f'{name} {version}' for name, version in result['versions'].items()),
       'Source': result['git_commit'] or 'not a git checkout',

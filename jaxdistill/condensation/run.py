@@ -11,7 +11,7 @@ from jaxdistill import models
 from jaxdistill.condensation import api, evaluation, methods, page, settings
 from jaxdistill.condensation.condensed import Condensed
 from jaxdistill.data import Dataset, samplers
-from jaxdistill.report import numbers
+from jaxdistill.report import numbers, pictures
 from jaxdistill.training import classifier, loop, parallel
 from jaxdistill.training.run import Run, environment, peak_memory_bytes
 
@@ -30,14 +30,15 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   run.say(estimate_text(estimates))
 
   made, before = api.condense_config(config, train, run, mesh, problem)
-  made.save(run.path('condensed.npz'))
-  run.write_png('condensed.png', made.picture())
+  if run.workdir:
+    made.save(run.workdir / 'condensed.npz')
+    run.write_bytes('condensed.png', pictures.png_bytes(made.picture()))
 
   rows = [evaluate_row(config, run, mesh, name, label, images, test, validation)
           for name, label, images in contestants(config, train, made, before)]
   result = summary(config, run, train, estimates, rows)
   run.write_json('result.json', result)
-  run.write_text('report.html', page.html(result, run, before, made, train))
+  run.write_bytes('report.html', page.html(result, run, before, made, train).encode())
   return result
 
 
@@ -84,9 +85,11 @@ def evaluate_row(config: ConfigDict, run: Run, mesh, name: str, label: str, imag
         epochs=_epochs(config, images), steps=section.steps, checks=_checks(config, images), validation=validation, run=run,
         name=f'evaluate-{name}', mesh=mesh)
     stored = len(images) if isinstance(images, Dataset) else len(images.images)
-    return {'name': name, 'label': label, 'images_per_class': stored / test.num_classes, **scores}
+    return {'name': name, 'label': label, 'images_per_class': stored / test.num_classes, 'reference': name == 'whole', **scores}
 
-  return run.once(f'evaluate-{name}', compute)
+  row = run.once(f'evaluate-{name}', compute)
+  run.discard(f'evaluate-{name}')
+  return row
 
 
 def _epochs(config: ConfigDict, images: Condensed | Dataset) -> int:
@@ -106,7 +109,7 @@ def _checks(config: ConfigDict, images: Condensed | Dataset) -> int:
 
 def estimate(config: ConfigDict, train: Dataset, test: Dataset, mesh, problem: api.Problem) -> dict[str, Any]:
   """Measures a few steps of every phase and extrapolates; nothing of it enters the run."""
-  estimates = {'condense': loop.estimate(problem.step, problem.state, problem.source, problem.num_steps)}
+  estimates = {'condense': loop.estimate(problem.step, problem.state, problem.source, problem.num_steps, dtype=config.dtype)}
   blank = api.as_condensed(config, train, problem.canvases)
   for name, _, images in contestants(config, train, blank, blank):
     estimates[f'evaluate-{name}'] = _estimate_row(config, images, test, mesh)
@@ -119,7 +122,7 @@ def _estimate_row(config: ConfigDict, images: Condensed | Dataset, test: Dataset
   training = classifier.setup(
       api.build_model(config, test.num_classes, test.image_shape), pictures, labels, recipe, num_classes=test.num_classes,
       mean=images.mean, std=images.std, networks=config.evaluation.networks, num_steps=_steps(config, images), mesh=mesh)
-  return loop.estimate(training.step, training.state, training.source, training.num_steps)
+  return loop.estimate(training.step, training.state, training.source, training.num_steps, dtype=config.dtype)
 
 
 def estimate_text(estimates: dict[str, Any]) -> str:
@@ -136,14 +139,13 @@ def estimate_text(estimates: dict[str, Any]) -> str:
 
 def summary(config: ConfigDict, run: Run, train: Dataset, estimates: dict[str, Any], rows: list[dict]) -> dict[str, Any]:
   """Returns the content of result.json."""
-  condense = run.phase_seconds('condense')
-  about = environment()
+  timing, peak = run.timing('condense'), peak_memory_bytes()
   return {
       'title': f'{methods.LABELS[config.method.name]} on {train.name}, {config.condensation.ipc} image(s) a class',
       'family': config.family, 'method': config.method.name, 'dataset': train.name, 'ipc': config.condensation.ipc,
       'factor': config.condensation.factor, 'seed': config.seed, 'rows': rows,
-      'seconds': {'condense': condense, 'evaluate': sum(row['seconds'] for row in rows), 'total': run.seconds},
-      'steps_per_second': config.condensation.iterations / condense if condense else None,
+      'seconds': {'condense': timing['seconds'], 'evaluate': sum(row['seconds'] for row in rows), 'total': run.seconds},
+      'steps_per_second': timing['steps_per_second'],
       'flops_per_step': estimates['condense']['flops_per_step'], 'peak_share': estimates['condense']['peak_share'],
-      'peak_memory_bytes': peak_memory_bytes(), **about, 'config': config.to_dict(),
+      'peak_memory_bytes': peak.bytes, 'peak_memory_of': peak.of, **environment(), 'config': config.to_dict(),
   }

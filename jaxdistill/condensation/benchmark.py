@@ -1,0 +1,236 @@
+"""Speed: seconds per iteration of every method, many networks against one, forms of a convolution; beside another program.
+
+Every figure of a method is taken in a process of its own, so that its peak memory is its own and another program, the
+yardstick, can be timed in turn with it on the same machine.
+"""
+
+import argparse
+import json
+import pathlib
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdistill import config as configs
+from jaxdistill import models
+from jaxdistill.condensation import api, evaluation, methods
+from jaxdistill.data import Dataset
+from jaxdistill.errors import UserError
+from jaxdistill.models import convolution
+from jaxdistill.training import classifier, cost, program
+from jaxdistill.training.machine import environment, peak_memory_bytes
+
+PARTS = ('condense', 'evaluate', 'convolution', 'networks')
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Measures what the flags ask for, prints each figure as it comes and writes all as JSON."""
+  flags = _flags().parse_args(argv)
+  try:
+    if flags.measure:  # one figure, in a process of its own
+      print(json.dumps(measure_method(flags)))
+      return 0
+    result = {**environment(), 'settings': {name: getattr(flags, name) for name in _SIZES}}
+    for part in flags.only:
+      print(f'{part}:')
+      result[part] = _MEASURES[part](flags)
+    if flags.out:
+      flags.out.write_text(json.dumps(result, indent=2) + '\n')
+      print(f'written to {flags.out}')
+  except UserError as error:
+    print(f'error: {error}', file=sys.stderr)
+    return 2
+  return 0
+
+
+_SIZES = ('ipc', 'factor', 'batch_real', 'iters', 'dtype')
+
+
+def _flags() -> argparse.ArgumentParser:
+  parser = argparse.ArgumentParser(prog='launch.benchmark', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  names = lambda text: text.split(',')
+  parser.add_argument('--out', type=pathlib.Path, help='file for the figures, JSON')
+  parser.add_argument('--only', type=names, default=list(PARTS), help=f'parts, joined by commas: {", ".join(PARTS)}')
+  parser.add_argument('--methods', type=names, default=['m3d', 'dm'], help='methods of the part condense')
+  parser.add_argument('--yardstick', help='command of another program to time in turn; the flags --method, --ipc, --factor, --iters and '
+                      '--batch-real are added, and its last line must be JSON with s_per_iter')
+  parser.add_argument('--rounds', type=int, default=3, help='rounds of the part condense')
+  parser.add_argument('--iters', type=int, default=5, help='timed iterations a round')
+  parser.add_argument('--ipc', type=int, default=10)
+  parser.add_argument('--factor', type=int, default=2)
+  parser.add_argument('--batch-real', type=int, default=128)
+  parser.add_argument('--dtype', choices=models.DTYPES, default='float32', help='type that the networks compute in')
+  parser.add_argument('--networks', type=int, default=5, help='networks of the part evaluate')
+  parser.add_argument('--measure', choices=sorted(methods.METHODS), help=argparse.SUPPRESS)
+  return parser
+
+
+# Condensation, beside the yardstick.
+
+def condense(flags: argparse.Namespace) -> dict[str, Any]:
+  """Seconds per iteration of each method, in turn with the yardstick: medians over the iterations of a round, ratio of medians."""
+  if flags.yardstick and flags.rounds < 3:
+    raise UserError('A comparison with a yardstick needs at least three rounds (--rounds=3).')
+  sizes = ['--ipc', flags.ipc, '--factor', flags.factor, '--iters', flags.iters, '--batch-real', flags.batch_real]
+  result = {}
+  for method in flags.methods:
+    methods.find(method)
+    own = [sys.executable, '-m', 'launch.benchmark', '--measure', method, '--dtype', flags.dtype, *sizes]
+    other = [*shlex.split(flags.yardstick), '--method', method, *sizes] if flags.yardstick else None
+    rounds, others = [], []
+    for number in range(flags.rounds):
+      rounds.append(_run(own))
+      others.extend([_run(other)] if other else [])
+      told = f', yardstick {others[-1]["s_per_iter"]:.3f} s' if other else ''
+      print(f'  {method}, round {number + 1}: {rounds[-1]["s_per_iter"]:.3f} s an iteration{told}', flush=True)
+    result[method] = {'ours_s': [r['s_per_iter'] for r in rounds], **{name: rounds[-1][name] for name in rounds[-1] if name != 's_per_iter'}}
+    if other:
+      result[method] |= {'yardstick_s': [r['s_per_iter'] for r in others], 'yardstick': others[-1]}
+      result[method]['ratio'] = statistics.median(result[method]['yardstick_s']) / statistics.median(result[method]['ours_s'])
+      print(f'  {method}: {result[method]["ratio"]:.2f} times as fast as the yardstick')
+  return result
+
+
+def _run(command: Sequence[Any]) -> dict[str, Any]:
+  """Runs a command and reads the JSON in its last line."""
+  command = [str(word) for word in command]
+  try:
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+  except (OSError, ValueError, IndexError) as error:
+    raise UserError(f'The command {shlex.join(command)} gave no JSON line: {error}.') from None
+  except subprocess.CalledProcessError as error:
+    last = (error.stderr or error.stdout).strip().splitlines()[-1:]
+    raise UserError(f'The command {shlex.join(command)} failed: {" ".join(last)}') from None
+
+
+def measure_method(flags: argparse.Namespace) -> dict[str, Any]:
+  """One method on random images of CIFAR-10's shape (the time does not depend on them)."""
+  config = configs.load(f'condensation/{flags.measure}:cifar10,ipc={flags.ipc},factor={flags.factor}')
+  config.condensation.batch_real = flags.batch_real
+  config.dtype = flags.dtype
+  problem = api.setup(config, random_images(500), mesh=None)
+  built, seconds = time_steps(problem.step, problem.state, problem.source, flags.iters)
+  median, flops, memory = statistics.median(seconds), cost.program_flops(built.lowered, built.compiled, 1), peak_memory_bytes()
+  return {'s_per_iter': median, 'compile_s': built.seconds, 'flops': flops,
+          'peak_share': cost.share_of_peak(flops, median, flags.dtype, jax.devices()[:1]), 'peak_bytes': memory.bytes, 'peak_of': memory.of}
+
+
+def random_images(per_class: int, classes: int = 10) -> Dataset:
+  """Returns random images of CIFAR-10's shape."""
+  images = np.random.default_rng(0).integers(0, 256, (classes * per_class, 32, 32, 3), np.uint8)
+  return Dataset(images, np.arange(len(images)) % classes, name='random', mean=(.4914, .4822, .4465), std=(.2023, .1994, .2010))
+
+
+def time_steps(step: Callable, state: Any, source: Any, count: int) -> tuple[program.Program, list[float]]:
+  """Compiles a step and returns the program and the seconds of `count` calls after a first one."""
+  sharding = program.common_sharding(state, source.data)
+  state = program.settle(state, sharding)
+  inputs = source.feed(program.placer(sharding), 0, 1).take()
+  built = program.build(step, source.sample, state, inputs)
+  seconds = []
+  for _ in range(count + 1):
+    started = time.perf_counter()
+    state, _ = jax.block_until_ready(built(state, inputs))
+    seconds.append(time.perf_counter() - started)
+  return built, seconds[1:]
+
+
+# Evaluation: many networks at once against as many times one.
+
+def evaluate(flags: argparse.Namespace) -> dict[str, Any]:
+  """Training `networks` networks on a condensed set of CIFAR-10's shape at once, and one after the other in calls of their own."""
+  images = random_images(flags.ipc * flags.factor**2)
+  model = models.build({'name': 'convnet', 'dtype': flags.dtype}, images.num_classes, images.image_shape)
+  recipe = evaluation.find_recipe('idc')
+
+  def train(networks, seed):
+    started = time.perf_counter()
+    problem = classifier.setup(model, images.images, images.labels, recipe, num_classes=images.num_classes, mean=images.mean,
+                               std=images.std, networks=networks, seed=seed)
+    _, seconds = time_steps(problem.step, problem.state, problem.source, flags.iters * 4)
+    return statistics.median(seconds), time.perf_counter() - started
+
+  together, alone = [], []
+  for round_number in range(flags.rounds):  # in turn, so that a drift of the machine meets both
+    together.append(train(flags.networks, round_number))
+    alone.append([train(1, seed) for seed in range(flags.networks)])
+  step_together = statistics.median(step for step, _ in together)
+  step_alone = statistics.median(step for each in alone for step, _ in each)
+  whole_together = statistics.median(whole for _, whole in together)
+  whole_alone = statistics.median(sum(whole for _, whole in each) for each in alone)
+  result = {'networks': flags.networks, 'way': classifier.choose_way('auto'), 'step_together_s': step_together, 'step_alone_s': step_alone,
+            'step_ratio': flags.networks * step_alone / step_together, 'whole_together_s': whole_together, 'whole_one_by_one_s': whole_alone,
+            'whole_ratio': whole_alone / whole_together}
+  print(f'  a step of {flags.networks} networks {step_together:.3f} s, of one {step_alone:.3f} s: {result["step_ratio"]:.2f} times as fast; '
+        f'with compilation {result["whole_ratio"]:.2f} times')
+  return result
+
+
+# Forms: how a convolution is computed, and how several networks share a program.
+
+def convolutions(flags: argparse.Namespace) -> list[dict[str, Any]]:
+  """Milliseconds of a convolution and its gradients in every form: alone, inside a compiled loop, under vmap over 4 kernels."""
+  rows = []
+  for images, side, channels in ((64, 32, 3), (64, 16, 128), (64, 8, 128)):
+    x = jax.random.normal(jax.random.key(0), (images, side, side, channels))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, channels, 128)) * .05
+    for form in convolution.FORMS:
+      row = {'input': f'{images}x{side}x{side}x{channels}', 'form': form}
+      with convolution.using(form):
+        for place, (function, arguments) in _placements(x, kernel).items():
+          row[place] = 1e3 * _median_seconds(jax.jit(function), arguments)
+      rows.append(row)
+      print('  ' + ', '.join(f'{name} {value:.1f} ms' if isinstance(value, float) else str(value) for name, value in row.items()), flush=True)
+  return rows
+
+
+def _placements(x, kernel):
+  def gradient(x, kernel):
+    return jax.grad(lambda x, k: jnp.square(convolution.convolve(x, k)).sum(), argnums=(0, 1))(x, kernel)
+
+  def loop(x, kernel):
+    def body(carry, _):
+      dx, dk = gradient(*carry)
+      return (x + 1e-9 * dx, kernel + 1e-9 * dk), None
+    return jax.lax.scan(body, (x, kernel), None, length=2)[0]
+
+  kernels = jnp.stack([kernel] * 4)
+  return {'forward': (convolution.convolve, (x, kernel)), 'gradient': (gradient, (x, kernel)), 'gradient in a loop, 2 steps': (loop, (x, kernel)),
+          'gradient, vmap over 4': (jax.vmap(gradient, in_axes=(None, 0)), (x, kernels))}
+
+
+def networks(flags: argparse.Namespace) -> list[dict[str, Any]]:
+  """Seconds of a training step for 1 and 4 networks, in every way that they can share a program."""
+  images = random_images(flags.ipc * flags.factor**2)
+  model = models.build({'name': 'convnet', 'dtype': flags.dtype}, images.num_classes, images.image_shape)
+  rows = []
+  for way in classifier.WAYS:
+    for count in (1, 4):
+      problem = classifier.setup(model, images.images, images.labels, evaluation.find_recipe('idc'), num_classes=images.num_classes,
+                                 mean=images.mean, std=images.std, networks=count, way=way)
+      built, seconds = time_steps(problem.step, problem.state, problem.source, flags.iters)
+      rows.append({'way': way, 'networks': count, 's_per_step': statistics.median(seconds), 'compile_s': built.seconds})
+      print('  {way}, {networks} networks: {s_per_step:.3f} s a step, compiled in {compile_s:.1f} s'.format(**rows[-1]), flush=True)
+  return rows
+
+
+def _median_seconds(function, arguments, repeats: int = 5) -> float:
+  jax.block_until_ready(function(*arguments))
+  seconds = []
+  for _ in range(repeats):
+    started = time.perf_counter()
+    jax.block_until_ready(function(*arguments))
+    seconds.append(time.perf_counter() - started)
+  return statistics.median(seconds)
+
+
+_MEASURES = {'condense': condense, 'evaluate': evaluate, 'convolution': convolutions, 'networks': networks}

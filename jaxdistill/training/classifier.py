@@ -1,0 +1,339 @@
+"""Supervised training of several networks at once: evaluation of condensed sets, experts, teachers.
+
+`make` builds the pure functions (init, sample, step) of R networks that differ in their seed only; `train` runs them through
+the loop and scores them. The networks share nothing but the clock: each has its own weights, order of data and augmentation.
+"""
+
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, PartitionSpec
+
+from jaxdistill import errors
+from jaxdistill.data import Dataset, augment, samplers
+from jaxdistill.losses import classification
+from jaxdistill.models import convolution
+from jaxdistill.training import loop, optim, parallel
+
+WAYS = ('vmap', 'unroll')
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+  """How a classifier is trained: stochastic gradient descent with steps in the learning rate.
+
+  Attributes:
+    name: for messages and reports.
+    batch: images a step, over all devices.
+    epochs: passes over the training set.
+    learning_rate: at the start.
+    drops: fractions of the training at which the learning rate is multiplied by `drop`.
+    drop: that factor.
+    clear_momentum: whether the momentum is set to zero at each drop (a released code that makes a new optimiser does that).
+    momentum: of SGD.
+    weight_decay: added to the gradient, on all parameters.
+    strategy: augmentation operations, see `data.augment.diffaugment`.
+    composition: 'idc' or 'dm'.
+    cutmix: probability of CutMix for a batch.
+    label_smoothing: share of the label spread over all classes.
+  """
+  name: str
+  batch: int = 64
+  epochs: int = 1000
+  learning_rate: float = 0.01
+  drops: tuple[float, ...] = (2 / 3, 5 / 6)
+  drop: float = 0.2
+  clear_momentum: bool = False
+  momentum: float = 0.9
+  weight_decay: float = 5e-4
+  strategy: str = ''
+  composition: str = 'idc'
+  cutmix: float = 0.0
+  label_smoothing: float = 0.0
+
+  def steps(self, images: int) -> int:
+    """Steps of the whole training for so many images; the last, short batch of an epoch counts."""
+    return self.epochs * math.ceil(images / self.batch)
+
+
+@flax.struct.dataclass
+class State:
+  """R networks in training: every leaf of `variables` and `optimizer` has the leading axis R."""
+  variables: Any
+  optimizer: Any
+  network: jax.Array  # [R] the number of each network: its random numbers depend on nothing else
+  key: jax.Array
+  step: jax.Array
+
+
+class Functions(NamedTuple):
+  """The pure functions of a training: init(key) -> State, sample(data, key, step) -> batch, step(State, batch)."""
+  init: Callable
+  sample: Callable
+  step: Callable
+
+
+class Scores(NamedTuple):
+  """What `train` gives.
+
+  columns: accuracies [R] in [0, 1] on the test set: 'last' at the end, 'best' at each network's best check on the test set, and,
+    with validation images, 'selected' at each network's best check on those.
+  variables: of the networks, leading axis R. steps: of the training. seconds: it took, in this process.
+  """
+  columns: dict[str, np.ndarray]
+  variables: Any
+  steps: int
+  seconds: float
+
+
+def make(model: nn.Module, recipe: Recipe, *, image_shape: tuple[int, int, int], num_classes: int, mean, std, networks: int,
+         num_steps: int, training_images: int, mesh: Mesh | None = None, way: str = 'auto') -> Functions:
+  """Builds the training of `networks` networks as pure functions.
+
+  One step of each network: draw its batch, normalise, augment, CutMix, cross-entropy, SGD.
+
+  Args:
+    model: a network of `models.build`.
+    recipe: how to train.
+    image_shape: (h, w, c).
+    num_classes: of the labels.
+    mean, std: per channel, of images in [0, 1].
+    networks: R.
+    num_steps: length of the training, for the learning rate.
+    training_images: size of the training set.
+    mesh: devices over which the networks are spread; R must be a multiple of their number. None: the default device.
+    way: how the networks share a program: 'vmap', 'unroll' (one after the other in one program), or 'auto'.
+
+  Returns:
+    Functions. `step` reports the mean loss and the training accuracy over the networks.
+  """
+  way = choose_way(way)
+  optimizer = _optimizer(recipe, num_steps)
+  boundaries = jnp.asarray([round(d * num_steps) for d in recipe.drops] or [-1], jnp.int32)
+  batch_size = min(recipe.batch, training_images)
+
+  def init(key: jax.Array) -> State:
+    key_init, key = jax.random.split(jax.random.wrap_key_data(key))
+
+    def one(number):
+      return model.init(jax.random.fold_in(key_init, number), jnp.zeros((1, *image_shape)))
+
+    variables = jax.vmap(one)(jnp.arange(networks))
+    return State(variables, jax.vmap(optimizer.init)(variables['params']), jnp.arange(networks),
+                 jax.random.key_data(key), jnp.int32(0))
+
+  def sample(data: Mapping[str, jax.Array], key: jax.Array, step: jax.Array) -> dict[str, jax.Array]:
+    def one(number):
+      return samplers.epoch_batch(jax.random.fold_in(key, number), step, training_images, batch_size)
+
+    index, weight = jax.vmap(one)(data['network'])
+    return {'images': data['images'][index], 'labels': data['labels'][index], 'weight': weight}
+
+  def one_step(variables, opt_state, number, batch, *, key, step, choice):
+    key_augment, key_cutmix = jax.random.split(jax.random.fold_in(key, number))
+    images = augment.normalise(batch['images'], mean, std)
+    images = augment.diffaugment(key_augment, images, recipe.strategy, composition=recipe.composition, siamese=False,
+                                 choice=choice)
+    labels = soft_labels(batch['labels'], num_classes)
+    if recipe.cutmix:
+      images, labels = augment.cutmix(key_cutmix, images, labels, recipe.cutmix, batch['weight'])
+
+    def loss_of(params):
+      (logits, _), moved = model.apply({**variables, 'params': params}, images, train=True, mutable=['batch_stats'])
+      loss = classification.cross_entropy(logits, labels, weight=batch['weight'], label_smoothing=recipe.label_smoothing)
+      return loss, (logits, moved)
+
+    (loss, (logits, moved)), gradient = jax.value_and_grad(loss_of, has_aux=True)(variables['params'])
+    if recipe.clear_momentum:
+      opt_state = optim.clear_momentum(opt_state, jnp.any(step == boundaries))
+    updates, opt_state = optimizer.update(gradient, opt_state, variables['params'])
+    hit = (logits.argmax(-1) == labels.argmax(-1)) * batch['weight']
+    variables = {**variables, **moved, 'params': optax.apply_updates(variables['params'], updates)}
+    return variables, opt_state, {'loss': loss, 'train_accuracy': hit.sum() / batch['weight'].sum()}
+
+  def step(state: State, batch: Mapping[str, jax.Array]) -> tuple[State, dict[str, jax.Array]]:
+    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    # Which one of several geometric operations a step applies is a single draw for all networks: under vmap a draw for
+    # each would compute every branch for every network.
+    choice = augment.draw_choice(jax.random.fold_in(key, 2**31 - 1), recipe.strategy, recipe.composition)
+    shared = functools.partial(one_step, key=key, step=state.step, choice=choice)
+    variables, opt_state, metrics = over_networks(shared, way)(state.variables, state.optimizer, state.network, batch)
+    state = state.replace(variables=variables, optimizer=opt_state, step=state.step + 1)
+    return state, jax.tree.map(lambda m: m.mean(), metrics)
+
+  if mesh is None or mesh.size == 1:
+    return Functions(init, sample, step)
+  return _spread(init, sample, step, mesh)
+
+
+def train(run, name: str, model: nn.Module, images: np.ndarray, labels: np.ndarray, recipe: Recipe, *, num_classes: int,
+          mean, std, test: Dataset, validation: Dataset | None = None, networks: int = 1, seed: int = 0, num_steps: int = 0,
+          checks: int = 6, mesh: Mesh | None = None, way: str = 'auto', keep_final: bool = False) -> Scores:
+  """Trains `networks` networks on a set and scores them on real images.
+
+  Args:
+    run: the run that keeps metrics and checkpoints (`training.run.Run`).
+    name: of the phase.
+    model, recipe, mean, std, mesh, way: see `make`.
+    images: [n, h, w, c], uint8 or float in [0, 1].
+    labels: int [n] or soft [n, classes].
+    num_classes: of the labels.
+    test: images to score on; they never influence the training.
+    validation: held-out images to choose a check by.
+    networks: R.
+    seed: of weights, order and augmentation.
+    num_steps: 0: the recipe's epochs.
+    checks: how often the networks are scored, evenly spread, the last time at the end.
+    keep_final: whether the final state stays in the run's checkpoints.
+
+  Returns:
+    Scores.
+
+  Raises:
+    UserError: when the loss stops being finite.
+  """
+  started = time.perf_counter()
+  problem = setup(model, images, labels, recipe, num_classes=num_classes, mean=mean, std=std, networks=networks, seed=seed,
+                  num_steps=num_steps, mesh=mesh, way=way)
+  scorers = {'test': Scorer(model, test.images, test.labels, mean=mean, std=std, way=way)}
+  if validation is not None:
+    scorers['validation'] = Scorer(model, validation.images, validation.labels, mean=mean, std=std, way=way)
+
+  def evaluate(state):
+    scored = {split: scorer(state.variables)[:networks] for split, scorer in scorers.items()}
+    means = {f'{split}_accuracy': float(accuracy.mean()) for split, accuracy in scored.items()}
+    return means | {f'{split}_accuracies': accuracy.tolist() for split, accuracy in scored.items()}
+
+  state = loop.fit(run, name, problem.step, problem.state, problem.source, problem.num_steps, evaluate=evaluate,
+                   evaluate_every=max(1, math.ceil(problem.num_steps / checks)), keep_final=keep_final)
+  checked = run.history(name)
+  on_test = np.asarray([record['test_accuracies'] for record in checked])
+  columns = {'last': on_test[-1], 'best': on_test.max(0)}
+  if validation is not None:
+    chosen = np.asarray([record['validation_accuracies'] for record in checked]).argmax(0)
+    columns['selected'] = on_test[chosen, np.arange(networks)]
+  variables = jax.tree.map(lambda a: a[:networks], state.variables)
+  return Scores(columns, variables, problem.num_steps, time.perf_counter() - started)
+
+
+class Problem(NamedTuple):
+  """A training ready for the loop: its step, first state, source of batches and length."""
+  step: Callable
+  state: State
+  source: loop.ArraySource
+  num_steps: int
+
+
+def setup(model: nn.Module, images: np.ndarray, labels: np.ndarray, recipe: Recipe, *, num_classes: int, mean, std,
+          networks: int, seed: int = 0, num_steps: int = 0, mesh: Mesh | None = None, way: str = 'auto') -> Problem:
+  """Places data and networks on the devices; arguments as in `train`. The networks are padded to a multiple of the devices."""
+  num_steps = num_steps or recipe.steps(len(images))
+  mesh = None if mesh is None or mesh.size == 1 else mesh
+  padded = networks if mesh is None else -(-networks // mesh.size) * mesh.size
+  functions = make(model, recipe, image_shape=images.shape[1:], num_classes=num_classes, mean=mean, std=std, networks=padded,
+                   num_steps=num_steps, training_images=len(images), mesh=mesh, way=way)
+  key = jax.random.key_data(jax.random.key(seed))
+  data = {'images': jnp.asarray(images), 'labels': jnp.asarray(labels)}
+  if mesh is None:
+    state = jax.jit(functions.init)(key)
+  else:
+    state = parallel.make_sharded(functions.init, _state_spec(mesh.axis_names[0]), mesh, key)
+    data = parallel.replicate(data, mesh)
+  # A copy: the loop gives the state's own buffers to the compiled step.
+  source = loop.ArraySource(data | {'network': jnp.array(state.network, copy=True)}, functions.sample)
+  return Problem(functions.step, state, source, num_steps)
+
+
+class Scorer:
+  """Scores stacked networks on a fixed set: scorer(variables) -> accuracy [R] in [0, 1]."""
+
+  def __init__(self, model: nn.Module, images: np.ndarray, labels: np.ndarray, *, mean, std, way: str = 'auto',
+               batch: int = 500):
+    size = min(batch, len(images))
+    batches = -(-len(images) // size)
+    index = np.arange(batches * size).reshape(batches, size)
+    weight = (index < len(images)).astype(np.float32)
+    index = np.minimum(index, len(images) - 1)
+    self.batches = [(jnp.asarray(images[i]), jnp.asarray(labels[i], jnp.int32), jnp.asarray(w)) for i, w in zip(index, weight)]
+    self.total = len(images)
+
+    def one(variables, images, labels, weight):
+      logits, _ = model.apply(variables, augment.normalise(images, mean, std), train=False)
+      return ((logits.argmax(-1) == labels) * weight).sum()
+
+    def hits(variables, images, labels, weight):
+      return over_networks(lambda v: one(v, images, labels, weight), choose_way(way))(variables)
+
+    self.hits = jax.jit(hits)
+
+  def __call__(self, variables: Any) -> np.ndarray:
+    variables = jax.tree.map(parallel.local, variables)
+    return sum(np.asarray(hits, np.float64) for hits in [self.hits(variables, *batch) for batch in self.batches]) / self.total
+
+
+def choose_way(way: str) -> str:
+  """Returns how several networks share one program: on the CPU 'unroll', elsewhere 'vmap' (BUILD_NOTES.md has the times)."""
+  if way == 'auto':
+    return 'unroll' if jax.default_backend() == 'cpu' else 'vmap'
+  if way not in WAYS:
+    raise errors.unknown('way to run several networks', way, (*WAYS, 'auto'))
+  return way
+
+
+def over_networks(function: Callable, way: str) -> Callable:
+  """Maps a function of one network over the leading axis of its arguments, in one program.
+
+  >>> import jax.numpy as jnp
+  >>> over_networks(lambda a, b: a * b, 'unroll')(jnp.arange(3), jnp.arange(3)).tolist()
+  [0, 1, 4]
+  """
+  def mapped(*args):
+    if way == 'vmap':
+      with convolution.inside_loop():
+        return jax.vmap(function)(*args)
+    results = [function(*(jax.tree.map(lambda a, i=i: a[i], arg) for arg in args)) for i in range(_leading(args))]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
+  return mapped
+
+
+def soft_labels(labels: jax.Array, num_classes: int) -> jax.Array:
+  """Returns float labels [n, classes]: one-hot for integer labels [n], soft labels as they are."""
+  return labels.astype(jnp.float32) if labels.ndim == 2 else jax.nn.one_hot(labels, num_classes)
+
+
+def _leading(tree) -> int:
+  return jax.tree.leaves(tree)[0].shape[0]
+
+
+def _optimizer(recipe: Recipe, num_steps: int) -> optax.GradientTransformation:
+  schedule = optim.multistep(recipe.learning_rate, [round(d * num_steps) for d in recipe.drops], recipe.drop)
+  return optim.sgd(schedule, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+
+
+def _state_spec(axis: str) -> State:
+  share, whole = PartitionSpec(axis), PartitionSpec()
+  return State(share, share, share, whole, whole)
+
+
+def _spread(init, sample, step, mesh):
+  """Runs each device's share of the networks on it; no device needs another's numbers but for the metrics."""
+  axis, whole, share = mesh.axis_names[0], PartitionSpec(), PartitionSpec(mesh.axis_names[0])
+
+  def local_step(state, batch):
+    state, metrics = step(state, batch)
+    return state, jax.tree.map(lambda m: jax.lax.pmean(m, axis), metrics)
+
+  state_spec = _state_spec(axis)
+  data_spec = {'images': whole, 'labels': whole, 'network': share}
+  return Functions(init, parallel.per_device(sample, mesh, (data_spec, whole, whole), share),
+                   parallel.per_device(local_step, mesh, (state_spec, share), (state_spec, whole)))

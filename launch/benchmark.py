@@ -1,0 +1,8 @@
+"""Speed of this library on this machine: `python -m launch.benchmark --out=bench.json` (`--help`)."""
+
+import sys
+
+from jaxdistill.condensation import benchmark
+
+if __name__ == '__main__':
+  sys.exit(benchmark.main())

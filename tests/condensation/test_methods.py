@@ -1,0 +1,106 @@
+"""What M3D and DM put into the engine, and a battery over every registered method."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdistill import data, losses, models
+from jaxdistill.condensation import decode, engine, methods
+from jaxdistill.data import augment, samplers
+from jaxdistill.errors import UserError
+
+SHAPE = (16, 16, 1)
+
+
+@functools.cache
+def digits():
+  train, _ = data.load('digits')
+  images, counts = samplers.class_major(train)
+  return train, images, counts
+
+
+@functools.cache
+def model(width=32, depth=3):
+  return models.build({'name': 'convnet', 'width': width, 'depth': depth}, 10, SHAPE)
+
+
+@functools.cache
+def features():
+  """Embeddings of 90 real images of one class: 80 and 10 others, as real and as synthetic ones."""
+  train, images, _ = digits()
+  net = model()
+  embed = jax.jit(lambda x: net.apply(net.init(jax.random.key(1), x[:1]), x)[1]['embedding'])
+  found = embed(augment.normalise(images[3, :90], train.mean, train.std))
+  return found[:80], found[80:]
+
+
+def test_gaussian_gradient_points_where_dm_points_with_the_predicted_length():
+  """In high dimension the bank of kernels is nearly linear in the squared distance: its gradient is about 2.6/b times DM's."""
+  real, synthetic = features()
+  gaussian, linear = (jax.grad(functools.partial(losses.mmd, kernel=kernel))(synthetic, real) for kernel in ('gaussian', 'linear'))
+  cosine = (gaussian * linear).sum() / jnp.linalg.norm(gaussian) / jnp.linalg.norm(linear)
+  pooled = np.concatenate([synthetic, real])
+  distances = ((pooled[:, None] - pooled[None]) ** 2).sum(-1)
+  bandwidth = distances.sum() / (len(pooled) * (len(pooled) - 1))
+  assert cosine > .85
+  assert 2.0 < bandwidth * jnp.linalg.norm(gaussian) / jnp.linalg.norm(linear) < 3.2
+
+
+def test_the_loss_of_two_samples_of_one_class_is_far_from_zero():
+  real, synthetic = features()
+  assert .1 < losses.mmd(synthetic, real) < 1
+
+
+@functools.cache
+def ran(name):
+  """Two iterations of a method on the digits at 8x8 with one-block networks."""
+  train, _ = data.load('digits', image_size=8)
+  images, counts = samplers.class_major(train)
+  small = models.build({'name': 'convnet', 'width': 4, 'depth': 1}, 10, (8, 8, 1))
+  settings = engine.Settings(ipc=1, batch_real=4, learning_rate=.1)
+  functions = engine.make(methods.plugs({'name': name}, small, (8, 8, 1)), settings, small, num_classes=10, mean=train.mean, std=train.std)
+  canvases = np.asarray(decode.first_canvases(jax.random.key(0), images, counts, ipc=1, factor=1, init='real', mean=train.mean,
+                                              std=train.std))
+  source = engine.real_data(images, counts)
+  step = jax.jit(lambda s: functions.step(s, functions.sample(source, jax.random.wrap_key_data(s.key), s.step)))
+  states, measured = [engine.start(functions, jax.random.key_data(jax.random.key(0)), canvases)], []
+  for _ in range(2):
+    state, metrics = step(states[-1])
+    states.append(state)
+    measured.append(metrics)
+  return states, measured, step
+
+
+@pytest.mark.parametrize('name', methods.METHODS)
+class TestEveryMethod:
+
+  def test_moves_every_class_and_stays_finite(self, name):
+    states, metrics, _ = ran(name)
+    moved = np.abs(np.asarray(states[-1].images) - np.asarray(states[0].images)).reshape(10, -1).max(1)
+    assert (moved > 1e-5).all() and np.isfinite(moved).all()
+    assert metrics[-1]['class_loss'].shape == (10,) and np.isfinite(metrics[-1]['class_loss']).all()
+
+  def test_reports_the_mean_of_the_classes(self, name):
+    metrics = ran(name)[1][0]
+    np.testing.assert_allclose(metrics['loss'], metrics['class_loss'].mean(), rtol=1e-5)
+
+  def test_same_state_same_future(self, name):
+    states, _, step = ran(name)
+    again, _ = step(states[1])
+    np.testing.assert_array_equal(again.images, states[2].images)
+
+  def test_counts_its_steps(self, name):
+    assert [int(s.step) for s in ran(name)[0]] == [0, 1, 2]
+
+  def test_is_labelled_and_refuses_unknown_fields(self, name):
+    assert methods.LABELS[name]
+    with pytest.raises(UserError, match=f'no field of method {name}'):
+      methods.plugs({'name': name, 'no_such_field': 1}, model(), SHAPE)
+
+
+def test_unknown_method_names_the_nearest():
+  with pytest.raises(UserError, match="no condensation method 'm3'; did you mean 'm3d'"):
+    methods.find('m3')

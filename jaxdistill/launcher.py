@@ -245,8 +245,8 @@ def _prepare_jax(values: flags.FlagValues) -> None:
 def result_text(result: Mapping[str, Any], workdir: pathlib.Path) -> str:
   """Returns what a finished run prints: the table of its rows, then where the report and the numbers are.
 
-  Accuracies, mean and standard deviation over networks, are those of the last weights, of the check chosen on validation
-  images and of the best check on the test set; a column that no row fills is left out.
+  Accuracies, mean and standard deviation over networks, are those of the last weights, of the check chosen on
+  validation images and of the best check on the test set; a column that no row fills is left out.
 
   >>> rows = [dict(label='M3D', last=dict(mean=0.907, std=0.004, n=5))]
   >>> print(result_text(dict(rows=rows), pathlib.Path('runs/m3d')))

@@ -23,6 +23,12 @@ def read_npz(path: str, image_size: int = 0) -> Stored:
   mirrored image is no longer of its class).
 
   Raises `UserError` in one sentence for a file that is missing or no npz, and for entries that do not fit the above.
+
+  >>> import tempfile
+  >>> file = tempfile.mkdtemp() + '/mine.npz'
+  >>> np.savez(file, images=np.zeros((4, 8, 8, 3)), labels=[0, 0, 1, 1], class_names=['cat', 'dog'])
+  >>> read_npz(file).class_names
+  ('cat', 'dog')
   """
   file = pathlib.Path(path).expanduser()
   where = f'npz:{path}'
@@ -99,6 +105,14 @@ def read_folder(path: str, image_size: int = 0) -> Stored:
 
   Raises `UserError` in one sentence for a missing folder, fewer than two classes, a class without images, a test class
   that is not in the training set, and an image that cannot be read (with its name).
+
+  >>> import tempfile, PIL.Image
+  >>> root = pathlib.Path(tempfile.mkdtemp())
+  >>> for name in ('cat', 'dog'):
+  ...   (root / name).mkdir()
+  ...   PIL.Image.new('RGB', (48, 40)).save(root / name / 'first.png')
+  >>> read_folder(str(root)).train[0].shape
+  (2, 32, 32, 3)
   """
   root = pathlib.Path(path).expanduser()
   where = f'folder:{path}'

@@ -1,7 +1,5 @@
 """Where data sets come from: one name for each source, one function that loads them all."""
 
-import functools
-
 import numpy as np
 
 from jaxdistill.data import statistics
@@ -76,7 +74,6 @@ def _ones(stored):
   return (1.0,) * stored.train[0].shape[-1]
 
 
-@functools.lru_cache(maxsize=2)
 def _read_digits(image_size: int) -> Stored:
   """The 1,797 handwritten digits of scikit-learn, 8x8 with 17 grey levels, enlarged and divided once and for all."""
   from sklearn.datasets import load_digits

@@ -30,6 +30,10 @@ def read(name: str, data_dir: str = '', image_size: int = 0) -> Stored:
 
   Raises `UserError` in one sentence when the set does not exist, is not on disk, has another file format, or is no
   image-classification set with a train and a test split.
+
+  >>> read('cifar10', data_dir='/nowhere')  # doctest: +ELLIPSIS
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: cifar10: not found on disk in /nowhere; run `tfds build cifar10 ...
   """
   check_size(image_size)
   root = pathlib.Path(data_dir or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets').expanduser()

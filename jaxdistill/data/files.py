@@ -96,7 +96,7 @@ def _to_uint8(where: str, images: np.ndarray) -> np.ndarray:
 
 
 def read_folder(path: str, image_size: int = 0) -> Stored:
-  """Reads PATH/<class>/*.png, or PATH/train/<class> and PATH/test/<class> (test may be called validation or val).
+  """Reads PATH/<class>/*.png, or PATH/train/<class> and PATH/test/<class> (else validation or val for test).
 
   Files of the kinds in `SUFFIXES` directly in a class folder are read, turned upright, and brought to [size, size]:
   short side resized, centre cut out; `image_size` 0 means 32 (our own choice). Classes are numbered in the order of
@@ -119,7 +119,8 @@ def read_folder(path: str, image_size: int = 0) -> Stored:
   if not root.is_dir():
     raise UserError(f'{where}: there is no such folder; give folder:PATH with one sub-folder of images a class.')
   test_root = next((root / name for name in _TEST_FOLDERS if (root / name).is_dir()), None)
-  divided = test_root is not None and {folder.name for folder in _folders(root)} == {'train', test_root.name}
+  # Classes may be called train and test: then they hold images and no folders.
+  divided = test_root is not None and (root / 'train').is_dir() and bool(_folders(root / 'train'))
   train = _class_files(where, root / 'train' if divided else root)
   if len(train) < 2:
     raise UserError(f'{where}: found {len(train)} class folders, at least 2 are needed: PATH/<class>/*.png, or '

@@ -158,11 +158,17 @@ def test_folder_of_classes(tmp_path):
 def test_folder_with_splits_grey_images_and_numbers_for_names(tmp_path):
   _folder(tmp_path / 'train', {str(name): 1 for name in (2, 10, 1)}, mode='L', suffix='.bmp')
   _folder(tmp_path / 'val', {'10': 2}, mode='L')
+  (tmp_path / 'raw').mkdir()
   train, test = load(f'folder:{tmp_path}', image_size=8)
   assert train.class_names == ('1', '2', '10') and train.image_shape == (8, 8, 1)
   assert test.labels.tolist() == [2, 2]
   # The folders were made in the order 2, 10, 1.
   assert train.images[:, 0, 0, 0].tolist() == [90, 10, 50]
+
+
+def test_classes_may_be_called_train_and_test(tmp_path):
+  _folder(tmp_path, {'train': 2, 'test': 2})
+  assert load(f'folder:{tmp_path}')[0].class_names == ('test', 'train')
 
 
 def test_folder_images_are_cut_about_the_centre(tmp_path):

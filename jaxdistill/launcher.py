@@ -250,7 +250,7 @@ def result_text(result: Mapping[str, Any], workdir: pathlib.Path) -> str:
 
   >>> rows = [dict(label='M3D', last=dict(mean=0.907, std=0.004, n=5))]
   >>> print(result_text(dict(rows=rows), pathlib.Path('runs/m3d')))
-  Training set           Last (%)
+  Training set          Last (%)
   ------------  ----------------
   M3D           90.7 ± 0.4 (n=5)
   <BLANKLINE>

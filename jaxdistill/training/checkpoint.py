@@ -160,7 +160,7 @@ class Checkpoints:
 
 
 def _orbax():
-  """Imports orbax, whose notes to its own developers stay out of the user's terminal (errors pass)."""
+  """Imports orbax, whose log stays out of the user's terminal: what matters in it comes as an exception too."""
   import orbax.checkpoint as orbax
   logger = logging.getLogger('absl')
   if not any(isinstance(old, _Quiet) for old in logger.filters):
@@ -171,7 +171,7 @@ def _orbax():
 class _Quiet(logging.Filter):
 
   def filter(self, record):
-    return record.levelno >= logging.ERROR or 'orbax' not in record.pathname
+    return record.levelno >= logging.CRITICAL or 'orbax' not in record.pathname
 
 
 @contextlib.contextmanager

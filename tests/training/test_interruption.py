@@ -135,6 +135,16 @@ def test_ctrl_c_in_memory_says_that_nothing_is_saved():
   assert caught.value.code == 75
 
 
+def test_the_second_ctrl_c_does_not_wait_for_a_save(tmp_path):
+  def tell(step):
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGINT)
+
+  with pytest.raises(KeyboardInterrupt):
+    train(tmp_path, tell)
+  assert not (tmp_path / 'checkpoints').exists()
+
+
 def test_a_phase_within_an_evaluation_stops_both(tmp_path):
   """The inner one saves its own state and the outer one its own."""
   import flax

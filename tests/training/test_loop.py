@@ -165,6 +165,13 @@ def test_which_program_computes_a_step_depends_on_its_number_alone():
         step += owner[step]
 
 
+def test_blocks_stay_where_they_are_whatever_step_one_begins_at():
+  blocks = [step for step in range(19) if program.call_length(step, 4, 19, 0) == 4]
+  assert blocks == [0, 4, 8, 12]
+  blocks = [step for step in range(19) if program.call_length(step, 3, 19, 7) == 3]
+  assert blocks == [0, 3, 7, 10, 14]
+
+
 def test_steps_per_call_covers_an_interval_in_the_fewest_calls():
   assert program.steps_per_call(0, 'cpu', 500) == 1
   assert program.steps_per_call(7, 'cpu', 500) == 7

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 MAX_STEPS_PER_CALL = 50
 # Sampling must not share random bits with the step, which folds step numbers into the same key: no run gets this far.
 _SAMPLING = 0xFFFFFFFF
+_KEPT = 8
+_compiled: dict[tuple, Any] = {}
 
 
 @flax.struct.dataclass
@@ -41,7 +44,8 @@ class Program:
 def build(step: Callable, sample: Callable | None, state: Any, inputs: Any, length: int = 1) -> Program:
   """Compiles `length` steps ahead of time, for arrays that lie where `settle` and `placer` put them.
 
-  A second call with the same functions and arrays alike finds the program compiled.
+  A program that was compiled lately is not compiled again, even where its step comes from another factory: the same
+  text of a program on the same devices is the same program (an estimate and its run; two sets of equal size).
 
   Raises:
     TypeError: the step changes the structure, a shape or a type of the state.
@@ -50,11 +54,24 @@ def build(step: Callable, sample: Callable | None, state: Any, inputs: Any, leng
   started = time.perf_counter()
   jitted = _jitted(step, sample, length, structure, tuple(shardings), common_sharding(state, inputs))
   lowered = jitted.lower(state, inputs)
-  compiled = lowered.compile()
+  # Types too: a typed key is plain numbers in the text of a program.
+  compiled = _compile(lowered, tuple((leaf.sharding, leaf.dtype) for leaf in jax.tree.leaves((state, inputs))))
   return Program(length, lowered, compiled, time.perf_counter() - started)
 
 
-@functools.lru_cache(maxsize=8)
+def _compile(lowered, arguments):
+  text = lowered.as_text()
+  if 'callback' in text:  # what a call back to Python does is not in the text
+    return lowered.compile()
+  key = (hashlib.sha256(text.encode()).digest(), lowered.in_tree, lowered.out_tree, arguments)
+  compiled = _compiled.pop(key, None) or lowered.compile()
+  _compiled[key] = compiled  # the newest at the end
+  while len(_compiled) > _KEPT:
+    del _compiled[next(iter(_compiled))]
+  return compiled
+
+
+@functools.lru_cache(maxsize=_KEPT)
 def _jitted(step, sample, length, structure, shardings, replicated):
   def one(state, inputs):
     batch = inputs if sample is None else sample(inputs, _fold(_typed(state.key), _SAMPLING), state.step)

@@ -287,6 +287,35 @@ def test_nothing_compiles_after_the_first_steps():
     assert len(traces) == 2  # the scan; its tail uses the one-step program
 
 
+def make_step(rate):
+  return lambda state, batch: (state.replace(step=state.step + 1, w=state.w * rate + batch), {'loss': 0.0})
+
+
+def test_equal_programs_of_several_factories_compile_once():
+  place = program.common_sharding(jnp.zeros(()))
+  built = [program.build(make_step(rate), ones, program.settle(state, place), ()).compiled
+           for rate, state in ((2.0, first_state()), (2.0, first_state()), (3.0, first_state()),
+                               (2.0, first_state().replace(w=jnp.zeros(4))))]
+  assert built[0] is built[1] and len({id(compiled) for compiled in built}) == 3
+  spread = parallel.replicate(first_state(), parallel.make_mesh())
+  assert program.build(make_step(2.0), ones, program.settle(spread, spread.w.sharding), ()).compiled is not built[0]
+
+
+def test_programs_that_call_python_are_not_mistaken_for_each_other():
+  def make(seen):
+    def step(state, batch):
+      jax.debug.callback(seen.append, state.step)
+      return count(state, batch)
+    return step
+
+  seen = [], []
+  with quiet() as run:
+    for i in range(2):
+      loop.fit(run, f'{i}', make(seen[i]), first_state(), COUNTS, 3)
+  jax.effects_barrier()
+  assert len(seen[0]) == len(seen[1]) == 3
+
+
 def test_steps_that_break_the_rules_are_told_so():
   wrong = [
       (lambda s, b: (s.replace(w=s.w), {'loss': 0.0}), ValueError, 'counted up by the step'),

@@ -140,8 +140,8 @@ def _flags() -> flags.FlagValues:
                        lower_bound=1, **at)
   flags.DEFINE_boolean('progress', True, 'Draw a progress bar; there is none without a terminal.', **at)
   flags.DEFINE_boolean('tensorboard', True, 'Write TensorBoard events beside metrics.jsonl.', **at)
-  flags.DEFINE_string('compilation_cache', None, 'A folder, writable by you alone, that keeps compiled programs for '
-                      'later starts.', **at)
+  flags.DEFINE_string('compilation_cache', 'on', 'Keeps compiled programs for later starts: on (a private folder), off, or a '
+                      'folder, writable by you alone.', **at)
   flags.DEFINE_boolean('help', False, 'Show this.', short_name='h', **at)
   return values
 
@@ -237,9 +237,10 @@ def _prepare_jax(values: flags.FlagValues) -> None:
   import jax
   if values.devices and values.devices > jax.device_count():
     raise UserError(f'--devices={values.devices}, but there are only {jax.device_count()} ({jax.default_backend()}).')
-  if values.compilation_cache:
+  if values.compilation_cache != 'off':
     from jaxdistill.training.machine import enable_compilation_cache
-    enable_compilation_cache(pathlib.Path(values.compilation_cache).expanduser())
+    folder = None if values.compilation_cache == 'on' else pathlib.Path(values.compilation_cache).expanduser()
+    enable_compilation_cache(folder)
 
 
 def result_text(result: Mapping[str, Any], workdir: pathlib.Path) -> str:

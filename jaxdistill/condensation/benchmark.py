@@ -55,13 +55,14 @@ _SIZES = ('ipc', 'factor', 'batch_real', 'iters', 'dtype')
 
 
 def _flags() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(prog='launch.benchmark', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = argparse.ArgumentParser(prog='launch.benchmark', description=__doc__,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
   names = lambda text: text.split(',')
   parser.add_argument('--out', type=pathlib.Path, help='file for the figures, JSON')
   parser.add_argument('--only', type=names, default=list(PARTS), help=f'parts, joined by commas: {", ".join(PARTS)}')
   parser.add_argument('--methods', type=names, default=['m3d', 'dm'], help='methods of the part condense')
-  parser.add_argument('--yardstick', help='command of another program to time in turn; the flags --method, --ipc, --factor, --iters and '
-                      '--batch-real are added, and its last line must be JSON with s_per_iter')
+  parser.add_argument('--yardstick', help='command of another program to time in turn; the flags --method, --ipc, --factor, '
+                      '--iters and --batch-real are added, and its last line must be JSON with s_per_iter')
   parser.add_argument('--rounds', type=int, default=3, help='rounds of the part condense')
   parser.add_argument('--iters', type=int, default=5, help='timed iterations a round')
   parser.add_argument('--ipc', type=int, default=10)
@@ -76,7 +77,7 @@ def _flags() -> argparse.ArgumentParser:
 # Condensation, beside the yardstick.
 
 def condense(flags: argparse.Namespace) -> dict[str, Any]:
-  """Seconds per iteration of each method, in turn with the yardstick: medians over the iterations of a round, ratio of medians."""
+  """Seconds per iteration of each method, in turn with the yardstick: a median for each round, the ratio of their medians."""
   if flags.yardstick and flags.rounds < 3:
     raise UserError('A comparison with a yardstick needs at least three rounds (--rounds=3).')
   sizes = ['--ipc', flags.ipc, '--factor', flags.factor, '--iters', flags.iters, '--batch-real', flags.batch_real]
@@ -91,7 +92,7 @@ def condense(flags: argparse.Namespace) -> dict[str, Any]:
       others.extend([_run(other)] if other else [])
       told = f', yardstick {others[-1]["s_per_iter"]:.3f} s' if other else ''
       print(f'  {method}, round {number + 1}: {rounds[-1]["s_per_iter"]:.3f} s an iteration{told}', flush=True)
-    result[method] = {'ours_s': [r['s_per_iter'] for r in rounds], **{name: rounds[-1][name] for name in rounds[-1] if name != 's_per_iter'}}
+    result[method] = {'ours_s': [r.pop('s_per_iter') for r in rounds], **rounds[-1]}
     if other:
       result[method] |= {'yardstick_s': [r['s_per_iter'] for r in others], 'yardstick': others[-1]}
       result[method]['ratio'] = statistics.median(result[method]['yardstick_s']) / statistics.median(result[method]['ours_s'])
@@ -119,9 +120,11 @@ def measure_method(flags: argparse.Namespace) -> dict[str, Any]:
   config.dtype = flags.dtype
   problem = api.setup(config, random_images(500), mesh=None)
   built, seconds = time_steps(problem.step, problem.state, problem.source, flags.iters)
-  median, flops, memory = statistics.median(seconds), cost.program_flops(built.lowered, built.compiled, 1), peak_memory_bytes()
+  median, memory = statistics.median(seconds), peak_memory_bytes()
+  flops = cost.program_flops(built.lowered, built.compiled, 1)
   return {'s_per_iter': median, 'compile_s': built.seconds, 'flops': flops,
-          'peak_share': cost.share_of_peak(flops, median, flags.dtype, jax.devices()[:1]), 'peak_bytes': memory.bytes, 'peak_of': memory.of}
+          'peak_share': cost.share_of_peak(flops, median, flags.dtype, jax.devices()[:1]), 'peak_bytes': memory.bytes,
+          'peak_of': memory.of}
 
 
 def random_images(per_class: int, classes: int = 10) -> Dataset:
@@ -147,7 +150,7 @@ def time_steps(step: Callable, state: Any, source: Any, count: int) -> tuple[pro
 # Evaluation: many networks at once against as many times one.
 
 def evaluate(flags: argparse.Namespace) -> dict[str, Any]:
-  """Training `networks` networks on a condensed set of CIFAR-10's shape at once, and one after the other in calls of their own."""
+  """Training `networks` networks on a condensed set of CIFAR-10's shape at once, and one by one in calls of their own."""
   images = random_images(flags.ipc * flags.factor**2)
   model = models.build({'name': 'convnet', 'dtype': flags.dtype}, images.num_classes, images.image_shape)
   recipe = evaluation.find_recipe('idc')
@@ -167,10 +170,12 @@ def evaluate(flags: argparse.Namespace) -> dict[str, Any]:
   step_alone = statistics.median(step for each in alone for step, _ in each)
   whole_together = statistics.median(whole for _, whole in together)
   whole_alone = statistics.median(sum(whole for _, whole in each) for each in alone)
-  result = {'networks': flags.networks, 'way': classifier.choose_way('auto'), 'step_together_s': step_together, 'step_alone_s': step_alone,
-            'step_ratio': flags.networks * step_alone / step_together, 'whole_together_s': whole_together, 'whole_one_by_one_s': whole_alone,
+  result = {'networks': flags.networks, 'way': classifier.choose_way('auto'), 'step_together_s': step_together,
+            'step_alone_s': step_alone, 'step_ratio': flags.networks * step_alone / step_together,
+            'whole_together_s': whole_together, 'whole_one_by_one_s': whole_alone,
             'whole_ratio': whole_alone / whole_together}
-  print(f'  a step of {flags.networks} networks {step_together:.3f} s, of one {step_alone:.3f} s: {result["step_ratio"]:.2f} times as fast; '
+  print(f'  a step of {flags.networks} networks {step_together:.3f} s, of one {step_alone:.3f} s: '
+        f'{result["step_ratio"]:.2f} times as fast; '
         f'with compilation {result["whole_ratio"]:.2f} times')
   return result
 
@@ -189,7 +194,7 @@ def convolutions(flags: argparse.Namespace) -> list[dict[str, Any]]:
         for place, (function, arguments) in _placements(x, kernel).items():
           row[place] = 1e3 * _median_seconds(jax.jit(function), arguments)
       rows.append(row)
-      print('  ' + ', '.join(f'{name} {value:.1f} ms' if isinstance(value, float) else str(value) for name, value in row.items()), flush=True)
+      print('  ' + ', '.join(f'{k} {v:.1f} ms' if isinstance(v, float) else str(v) for k, v in row.items()), flush=True)
   return rows
 
 
@@ -204,8 +209,8 @@ def _placements(x, kernel):
     return jax.lax.scan(body, (x, kernel), None, length=2)[0]
 
   kernels = jnp.stack([kernel] * 4)
-  return {'forward': (convolution.convolve, (x, kernel)), 'gradient': (gradient, (x, kernel)), 'gradient in a loop, 2 steps': (loop, (x, kernel)),
-          'gradient, vmap over 4': (jax.vmap(gradient, in_axes=(None, 0)), (x, kernels))}
+  return {'forward': (convolution.convolve, (x, kernel)), 'gradient': (gradient, (x, kernel)),
+          'gradient in a loop, 2 steps': (loop, (x, kernel)), 'gradient, vmap over 4': (jax.vmap(gradient, in_axes=(None, 0)), (x, kernels))}
 
 
 def networks(flags: argparse.Namespace) -> list[dict[str, Any]]:
@@ -215,11 +220,11 @@ def networks(flags: argparse.Namespace) -> list[dict[str, Any]]:
   rows = []
   for way in classifier.WAYS:
     for count in (1, 4):
-      problem = classifier.setup(model, images.images, images.labels, evaluation.find_recipe('idc'), num_classes=images.num_classes,
-                                 mean=images.mean, std=images.std, networks=count, way=way)
+      problem = classifier.setup(model, images.images, images.labels, evaluation.find_recipe('idc'), mean=images.mean,
+                                 std=images.std, num_classes=images.num_classes, networks=count, way=way)
       built, seconds = time_steps(problem.step, problem.state, problem.source, flags.iters)
       rows.append({'way': way, 'networks': count, 's_per_step': statistics.median(seconds), 'compile_s': built.seconds})
-      print('  {way}, {networks} networks: {s_per_step:.3f} s a step, compiled in {compile_s:.1f} s'.format(**rows[-1]), flush=True)
+      print(f'  {way}, {count} networks: {rows[-1]["s_per_step"]:.3f} s a step, compiled in {built.seconds:.1f} s', flush=True)
   return rows
 
 

@@ -65,7 +65,8 @@ class Condensed:
     for name in ('class_names', 'mean', 'std'):
       object.__setattr__(self, name, tuple(getattr(self, name)))
     if self.images.ndim != 4 or self.labels.shape != self.images.shape[:1]:
-      raise UserError(f'A condensed set needs images [n, h, w, c] and labels [n]; got {self.images.shape} and {self.labels.shape}.')
+      raise UserError('A condensed set needs images [n, h, w, c] and labels [n]; '
+                      f'got {self.images.shape} and {self.labels.shape}.')
     if not np.isfinite(self.images).all():
       raise UserError('The images of a condensed set must be finite numbers; some are NaN or infinite.')
     if self.labels.size and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names):
@@ -143,7 +144,8 @@ class Condensed:
     except (ValueError, KeyError, TypeError) as error:
       raise UserError(f'The description in {path} is damaged; make the set again or take another copy.') from error
     if version > FORMAT:
-      raise UserError(f'{path} has format {version}, and this version of jaxdistill knows formats up to {FORMAT}: update jaxdistill.')
+      raise UserError(f'{path} has format {version}, and this version of jaxdistill knows formats up to {FORMAT}: '
+                      'update jaxdistill.')
     if missing := [name for name in _FIELDS if name not in description]:
       raise UserError(f'The description in {path} lacks {", ".join(missing)}; make the set again or take another copy.')
     return cls(found['images'], found['labels'], **{name: description[name] for name in _FIELDS if name != 'format'})

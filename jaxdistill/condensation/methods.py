@@ -23,7 +23,8 @@ def plugs(method: Mapping[str, object], model: nn.Module, image_shape: tuple[int
   >>> model = models.build({'name': 'convnet', 'width': 4, 'depth': 1}, 2, (8, 8, 1))
   >>> plugs({'name': 'm3d', 'kernels': 'linear'}, model, (8, 8, 1))
   Traceback (most recent call last):
-  jaxdistill.errors.UserError: There is no field of method m3d 'kernels'; did you mean 'kernel'? Valid: iterations_per_network, kernel.
+  jaxdistill.errors.UserError: There is no field of method m3d 'kernels'; did you mean 'kernel'? Valid:
+  iterations_per_network, kernel.
   """
   fields = dict(method)
   factory = find(fields.pop('name'))

@@ -31,17 +31,18 @@ def html(result: dict[str, Any], run: Run, before: Condensed, after: Condensed, 
 def columns(rows: list[dict]) -> list[tuple]:
   """Returns the table's columns; 'selected' only where validation images chose a check."""
   chosen = [('selected', 'selected on validation', 'accuracy', 'max')] if all('selected' in row for row in rows) else []
-  return [('label', 'trained on'), ('images_per_class', 'images a class', 'number'), ('training_images', 'training images', 'number'),
-          ('steps', 'steps', 'number'), ('last', 'last', 'accuracy', 'max'), *chosen, ('best', 'best on test', 'accuracy', 'max'),
+  return [('label', 'trained on'), ('images_per_class', 'images a class', 'number'),
+          ('training_images', 'training images', 'number'), ('steps', 'steps', 'number'), ('last', 'last', 'accuracy', 'max'), *chosen, ('best', 'best on test', 'accuracy', 'max'),
           ('seconds', 'time', 'seconds')]
 
 
 def _note(result) -> str:
   config = result['config']
   model, section = config['model'], config['evaluation']
-  return (f'Accuracy in percent, mean ± standard deviation over {section["networks"]} networks ({model["name"]}, width {model["width"]}, '
-          f'depth {model["depth"]}, {model["norm"]} norm), recipe {section["recipe"]}. "last" is the network at the end of its training; '
-          '"best on test" takes each network\'s best check on the test set, as some papers report it, and is optimistic.')
+  network = ', '.join(f'{name} {value}' for name, value in model.items() if name != 'name')
+  return (f'Accuracy in percent, mean ± standard deviation over {section["networks"]} networks ({model["name"]}, {network}), '
+          f'recipe {section["recipe"]}. "last" is the network at the end of its training; "best on test" takes each network\'s '
+          'best check on the test set, as some papers report it, and is optimistic.')
 
 
 def _charts(rows, run: Run) -> list[dict]:

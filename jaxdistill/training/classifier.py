@@ -5,7 +5,6 @@ the loop and scores them. The networks share nothing but the clock: each has its
 """
 
 import dataclasses
-import functools
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -139,7 +138,8 @@ def make(model: nn.Module, recipe: Recipe, *, image_shape: tuple[int, int, int],
     index, weight = jax.vmap(one)(data['network'])
     return {'images': data['images'][index], 'labels': data['labels'][index], 'weight': weight}
 
-  def one_step(variables, opt_state, number, batch, *, key, step, choice):
+  def prepare(number, batch, key, choice):
+    """Normalises, augments and mixes one network's batch."""
     key_augment, key_cutmix = jax.random.split(jax.random.fold_in(key, number))
     images = augment.normalise(batch['images'], mean, std)
     images = augment.diffaugment(key_augment, images, recipe.strategy, composition=recipe.composition, siamese=False,
@@ -147,27 +147,30 @@ def make(model: nn.Module, recipe: Recipe, *, image_shape: tuple[int, int, int],
     labels = soft_labels(batch['labels'], num_classes)
     if recipe.cutmix:
       images, labels = augment.cutmix(key_cutmix, images, labels, recipe.cutmix, batch['weight'])
+    return images, labels
 
+  def differentiate(variables, images, labels, weight):
+    """Returns one network's gradient, its new batch statistics, loss and training accuracy."""
     def loss_of(params):
       (logits, _), moved = model.apply({**variables, 'params': params}, images, train=True, mutable=['batch_stats'])
-      loss = classification.cross_entropy(logits, labels, weight=batch['weight'], label_smoothing=recipe.label_smoothing)
-      return loss, (logits, moved)
+      loss = classification.cross_entropy(logits, labels, weight=weight, label_smoothing=recipe.label_smoothing)
+      return loss, (moved, classification.accuracy(logits, labels, weight))
 
-    (loss, (logits, moved)), gradient = jax.value_and_grad(loss_of, has_aux=True)(variables['params'])
-    if recipe.clear_momentum:
-      opt_state = optim.clear_momentum(opt_state, jnp.any(step == boundaries))
-    updates, opt_state = optimizer.update(gradient, opt_state, variables['params'])
-    hit = (logits.argmax(-1) == labels.argmax(-1)) * batch['weight']
-    variables = {**variables, **moved, 'params': optax.apply_updates(variables['params'], updates)}
-    return variables, opt_state, {'loss': loss, 'train_accuracy': hit.sum() / batch['weight'].sum()}
+    (loss, (moved, accuracy)), gradient = jax.value_and_grad(loss_of, has_aux=True)(variables['params'])
+    return gradient, moved, {'loss': loss, 'train_accuracy': accuracy}
 
   def step(state: State, batch: Mapping[str, jax.Array]) -> tuple[State, dict[str, jax.Array]]:
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
     # Which one of several geometric operations a step applies is a single draw for all networks: under vmap a draw for
     # each would compute every branch for every network.
     choice = augment.draw_choice(jax.random.fold_in(key, 2**31 - 1), recipe.strategy, recipe.composition)
-    shared = functools.partial(one_step, key=key, step=state.step, choice=choice)
-    variables, opt_state, metrics = over_networks(shared, way)(state.variables, state.optimizer, state.network, batch)
+    images, labels = jax.vmap(prepare, in_axes=(0, 0, None, None))(state.network, batch, key, choice)
+    gradient, moved, metrics = over_networks(differentiate, way)(state.variables, images, labels, batch['weight'])
+    opt_state = state.optimizer
+    if recipe.clear_momentum:
+      opt_state = optim.clear_momentum(opt_state, jnp.any(state.step == boundaries))
+    updates, opt_state = jax.vmap(optimizer.update)(gradient, opt_state, state.variables['params'])
+    variables = {**state.variables, **moved, 'params': optax.apply_updates(state.variables['params'], updates)}
     state = state.replace(variables=variables, optimizer=opt_state, step=state.step + 1)
     return state, jax.tree.map(lambda m: m.mean(), metrics)
 

@@ -152,10 +152,10 @@ def test_one_device_and_four_agree(update):
 def test_only_the_loss_crosses_devices():
   mesh = parallel.make_mesh(4)
   functions, real, state = build(mesh=mesh)
-  compiled = jax.jit(lambda s, r: functions.step(s, functions.sample(r, jax.random.wrap_key_data(s.key), s.step))).lower(
-      state, real).compile().as_text()
-  collectives = [line for line in compiled.splitlines() if any(
-      f'{name}(' in line or f'{name}-start(' in line for name in ('all-reduce', 'all-gather', 'all-to-all', 'collective-permute'))]
+  step = jax.jit(lambda s, r: functions.step(s, functions.sample(r, jax.random.wrap_key_data(s.key), s.step)))
+  lines = step.lower(state, real).compile().as_text().splitlines()
+  names = ('all-reduce', 'all-gather', 'all-to-all', 'collective-permute', 'reduce-scatter')
+  collectives = [line for line in lines if any(f'{name}(' in line or f'{name}-start(' in line for name in names)]
   assert len(collectives) == 1 and 'f32[]' in collectives[0], collectives
 
 
@@ -183,7 +183,8 @@ def test_each_step_sees_new_real_images_and_a_new_augmentation():
   assert not np.array_equal(batch['images'], other['images'])
 
 
-@pytest.mark.parametrize('changes, message', [(dict(update='each'), 'no update of the canvases'), (dict(space='log'), 'no space')])
+@pytest.mark.parametrize('changes, message', [
+    (dict(update='each'), 'no update of the canvases'), (dict(space='log'), 'no space')])
 def test_unknown_choices_are_refused(changes, message):
   with pytest.raises(UserError, match=message):
     build(dataclasses.replace(SETTINGS, **changes))

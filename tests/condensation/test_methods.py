@@ -40,7 +40,7 @@ def features():
 def test_gaussian_gradient_points_where_dm_points_with_the_predicted_length():
   """In high dimension the bank of kernels is nearly linear in the squared distance: its gradient is about 2.6/b times DM's."""
   real, synthetic = features()
-  gaussian, linear = (jax.grad(functools.partial(losses.mmd, kernel=kernel))(synthetic, real) for kernel in ('gaussian', 'linear'))
+  gaussian, linear = (jax.grad(functools.partial(losses.mmd, kernel=k))(synthetic, real) for k in ('gaussian', 'linear'))
   cosine = (gaussian * linear).sum() / jnp.linalg.norm(gaussian) / jnp.linalg.norm(linear)
   pooled = np.concatenate([synthetic, real])
   distances = ((pooled[:, None] - pooled[None]) ** 2).sum(-1)
@@ -61,7 +61,8 @@ def ran(name):
   images, counts = samplers.class_major(train)
   small = models.build({'name': 'convnet', 'width': 4, 'depth': 1}, 10, (8, 8, 1))
   settings = engine.Settings(ipc=1, batch_real=4, learning_rate=.1)
-  functions = engine.make(methods.plugs({'name': name}, small, (8, 8, 1)), settings, small, num_classes=10, mean=train.mean, std=train.std)
+  plugs = methods.plugs({'name': name}, small, (8, 8, 1))
+  functions = engine.make(plugs, settings, small, num_classes=10, mean=train.mean, std=train.std)
   canvases = np.asarray(decode.first_canvases(jax.random.key(0), images, counts, ipc=1, factor=1, init='real', mean=train.mean,
                                               std=train.std))
   source = engine.real_data(images, counts)

@@ -82,7 +82,7 @@ def _start(values: flags.FlagValues, config: ConfigDict) -> None:
     return
   workdir = pathlib.Path(values.workdir or default_workdir(values.config, config)).expanduser()
   from jaxdistill.training.run import Run
-  options = {name: config.run[name] for name in ('keep', 'checkpoint_every', 'log_every')}
+  options = {name: config.run[name] for name in ('keep', 'checkpoint_every', 'log_every', 'steps_per_call')}
   options |= dict(progress=values.progress, tensorboard=values.tensorboard, handle_signals=True)
   with Run(workdir, config, **options) as run:
     run.say(f'work dir: {workdir}')

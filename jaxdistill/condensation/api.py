@@ -74,7 +74,7 @@ def setup(config: ConfigDict, train: Dataset, mesh: Mesh | None) -> Problem:
   section = config.condensation
   model = build_model(config, train.num_classes, train.image_shape)
   numbers = engine.Settings(**{name: section[name] for name in engine.Settings.__dataclass_fields__ if name in section},
-                            strategy=section.augmentation)
+                            strategy=section.augmentation, classes_at_once=config.run.classes_at_once)
   functions = engine.make(methods.plugs(config.method, model, train.image_shape), numbers, model, num_classes=train.num_classes,
                           mean=train.mean, std=train.std, mesh=mesh)
   images, counts = samplers.class_major(train)

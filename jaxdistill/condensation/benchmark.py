@@ -23,7 +23,7 @@ from jaxdistill import config as configs
 from jaxdistill import models
 from jaxdistill.condensation import api, evaluation, methods
 from jaxdistill.data import Dataset
-from jaxdistill.errors import UserError
+from jaxdistill.errors import UserError, unknown
 from jaxdistill.models import convolution
 from jaxdistill.training import classifier, cost, program
 from jaxdistill.training.machine import environment, peak_memory_bytes
@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   """Measures what the flags ask for, prints each figure as it comes and writes all as JSON."""
   flags = _flags().parse_args(argv)
   try:
+    _check(flags)
     if flags.measure:  # one figure, in a process of its own
       print(json.dumps(measure_method(flags)))
       return 0
@@ -49,6 +50,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f'error: {error}', file=sys.stderr)
     return 2
   return 0
+
+
+def _check(flags: argparse.Namespace) -> None:
+  for part in flags.only:
+    if part not in PARTS:
+      raise unknown('part of the benchmark', part, PARTS)
+  for method in flags.methods:
+    methods.find(method)
+  if flags.yardstick and flags.rounds < 3:
+    raise UserError('A comparison with a yardstick needs at least three rounds (--rounds=3).')
 
 
 _SIZES = ('ipc', 'factor', 'batch_real', 'iters', 'dtype')
@@ -78,12 +89,9 @@ def _flags() -> argparse.ArgumentParser:
 
 def condense(flags: argparse.Namespace) -> dict[str, Any]:
   """Seconds per iteration of each method, in turn with the yardstick: a median for each round, the ratio of their medians."""
-  if flags.yardstick and flags.rounds < 3:
-    raise UserError('A comparison with a yardstick needs at least three rounds (--rounds=3).')
   sizes = ['--ipc', flags.ipc, '--factor', flags.factor, '--iters', flags.iters, '--batch-real', flags.batch_real]
   result = {}
   for method in flags.methods:
-    methods.find(method)
     own = [sys.executable, '-m', 'launch.benchmark', '--measure', method, '--dtype', flags.dtype, *sizes]
     other = [*shlex.split(flags.yardstick), '--method', method, *sizes] if flags.yardstick else None
     rounds, others = [], []
@@ -109,8 +117,8 @@ def _run(command: Sequence[Any]) -> dict[str, Any]:
   except (OSError, ValueError, IndexError) as error:
     raise UserError(f'The command {shlex.join(command)} gave no JSON line: {error}.') from None
   except subprocess.CalledProcessError as error:
-    last = (error.stderr or error.stdout).strip().splitlines()[-1:]
-    raise UserError(f'The command {shlex.join(command)} failed: {" ".join(last)}') from None
+    last = (error.stderr or error.stdout).strip().splitlines()[-1:] or [f'status {error.returncode}']
+    raise UserError(f'The command {shlex.join(command)} failed: {last[0]}') from None
 
 
 def measure_method(flags: argparse.Namespace) -> dict[str, Any]:
@@ -191,10 +199,11 @@ def convolutions(flags: argparse.Namespace) -> list[dict[str, Any]]:
     for form in convolution.FORMS:
       row = {'input': f'{images}x{side}x{side}x{channels}', 'form': form}
       with convolution.using(form):
-        for place, (function, arguments) in _placements(x, kernel).items():
-          row[place] = 1e3 * _median_seconds(jax.jit(function), arguments)
+        row |= {place: 1e3 * _median_seconds(jax.jit(function), arguments)
+                for place, (function, arguments) in _placements(x, kernel).items()}
       rows.append(row)
-      print('  ' + ', '.join(f'{k} {v:.1f} ms' if isinstance(v, float) else str(v) for k, v in row.items()), flush=True)
+      told = (f'{name} {value:.1f} ms' if isinstance(value, float) else value for name, value in row.items())
+      print('  ' + ', '.join(told), flush=True)
   return rows
 
 

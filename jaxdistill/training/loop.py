@@ -70,7 +70,7 @@ def fit(run: Run, name: str, step: Callable, state: Any, source: ArraySource | H
   if isinstance(source, ArraySource):
     interval = evaluate_every or every or num_steps
     platform = next(iter(sharding.device_set)).platform
-    per_call = program.steps_per_call(steps_per_call, platform, min(interval, num_steps))
+    per_call = program.steps_per_call(steps_per_call or run.steps_per_call, platform, min(interval, num_steps))
   with run.watch.watching(run.handle_signals):
     phase = Phase(run, name, num_steps, evaluate, evaluate_every, every, keep_final)
     finished = phase.resume(state)

@@ -37,6 +37,7 @@ class Run:
     checkpoint_every: steps between two checkpoints of a phase; 0 for none.
     checkpoint_seconds: save at the latest after this time.
     log_every: steps whose mean makes one line of metrics.jsonl.
+    steps_per_call: steps that one compiled call does where a phase does not say; 0: what suits the backend.
     handle_signals: SIGTERM and Ctrl-C save the state and end the program with code 75 (for launchers).
 
   Raises:
@@ -50,12 +51,12 @@ class Run:
 
   def __init__(self, workdir: str | os.PathLike | None = None, config: Mapping | None = None, *, progress: bool = True,
                tensorboard: bool = True, keep: int = 2, checkpoint_every: int = 500, checkpoint_seconds: float = 600.0,
-               log_every: int = 10, handle_signals: bool = False):
+               log_every: int = 10, steps_per_call: int = 0, handle_signals: bool = False):
     if keep < 1 or checkpoint_every < 0 or log_every < 1 or checkpoint_seconds <= 0:
       raise UserError('A run needs keep >= 1, log_every >= 1, checkpoint_every >= 0 and checkpoint_seconds > 0.')
     self.workdir = None if workdir is None else pathlib.Path(workdir).expanduser().absolute()
     self.config = records.jsonable(config.to_dict() if hasattr(config, 'to_dict') else dict(config or {}))
-    self.progress, self.keep, self.log_every = progress, keep, log_every
+    self.progress, self.keep, self.log_every, self.steps_per_call = progress, keep, log_every, steps_per_call
     self.checkpoint_every, self.checkpoint_seconds = checkpoint_every, checkpoint_seconds
     self.handle_signals = handle_signals
     self.watch = interrupt.Watch()

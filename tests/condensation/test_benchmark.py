@@ -1,0 +1,48 @@
+"""The benchmark's arithmetic and its way with other programs; the figures themselves are no test's business."""
+
+import json
+import sys
+
+import pytest
+
+from jaxdistill.condensation import benchmark
+
+YARDSTICK = f"""{sys.executable} -c "import sys, json; print('warming up'); print(json.dumps(dict(s_per_iter=6.0, told=sys.argv[1:])))" """
+
+
+def fake_measure(monkeypatch, figures):
+  """Replaces our own processes (a minute each) by given figures; the yardstick stays a real process."""
+  figures, real = iter(figures), benchmark._run
+  monkeypatch.setattr(benchmark, '_run', lambda command: {'s_per_iter': next(figures), 'peak_bytes': 7} if '--measure' in command
+                      else real(command))
+
+
+def test_the_ratio_is_that_of_the_medians_of_alternate_rounds(monkeypatch, tmp_path, capsys):
+  fake_measure(monkeypatch, [1.0, 9.0, 2.0])
+  out = tmp_path / 'bench.json'
+  assert benchmark.main(['--only=condense', '--methods=m3d', f'--out={out}', f'--yardstick={YARDSTICK}']) == 0
+  figures = json.loads(out.read_text())['condense']['m3d']
+  assert figures['ours_s'] == [1.0, 9.0, 2.0] and figures['yardstick_s'] == [6.0] * 3
+  assert figures['ratio'] == 3.0 and figures['peak_bytes'] == 7
+  told = figures['yardstick']['told']
+  assert told == ['--method', 'm3d', '--ipc', '10', '--factor', '2', '--iters', '5', '--batch-real', '128']
+  assert 'm3d: 3.00 times as fast as the yardstick' in capsys.readouterr().out
+
+
+def test_a_comparison_needs_three_rounds(capsys):
+  assert benchmark.main(['--only=condense', '--rounds=2', '--yardstick=true']) == 2
+  assert 'at least three rounds' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('command, message', [('no-such-program', 'gave no JSON line'), ('false', 'failed'), ('echo hello', 'no JSON line')])
+def test_a_yardstick_that_does_not_work_is_told(monkeypatch, capsys, command, message):
+  fake_measure(monkeypatch, [1.0] * 3)
+  assert benchmark.main(['--only=condense', '--methods=m3d', f'--yardstick={command}']) == 2
+  assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('flag, message', [('--only=condens', "no part of the benchmark 'condens'; did you mean 'condense'"),
+                                           ('--methods=m3', "no condensation method 'm3'; did you mean 'm3d'")])
+def test_unknown_names_are_refused_before_any_work(capsys, flag, message):
+  assert benchmark.main(['--only=condense', flag]) == 2
+  assert message in capsys.readouterr().err

@@ -1,0 +1,66 @@
+"""Evaluation recipes and what they report."""
+
+import numpy as np
+import pytest
+
+from jaxdistill import data
+from jaxdistill.condensation import evaluation
+from jaxdistill.condensation.condensed import Condensed
+from jaxdistill.errors import UserError
+
+SMALL = {'name': 'mlp', 'width': 8}
+
+
+@pytest.fixture(scope='module')
+def digits():
+  return data.load('digits', image_size=8)
+
+
+def test_recipes_are_those_of_the_published_codes():
+  idc, dm = evaluation.find_recipe('idc'), evaluation.find_recipe('dm')
+  assert (idc.learning_rate, idc.momentum, idc.weight_decay, idc.batch, idc.epochs, idc.cutmix) == (.01, .9, 5e-4, 64, 1000, .5)
+  assert (idc.drops, idc.drop, idc.clear_momentum) == ((2 / 3, 5 / 6), .2, False)
+  assert 'cutout' not in idc.strategy  # CutMix is on
+  assert (dm.learning_rate, dm.batch, dm.epochs, dm.cutmix, dm.drops, dm.drop) == (.01, 256, 1000, 0, (.5,), .1)
+  assert dm.clear_momentum and dm.composition == 'dm'
+
+
+def test_flips_leave_where_they_change_the_label_and_epochs_can_be_set():
+  assert 'flip' not in evaluation.find_recipe('idc', flip=False).strategy
+  assert evaluation.find_recipe('idc', epochs=3).steps(128) == 6
+
+
+def test_unknown_recipe_names_the_nearest():
+  with pytest.raises(UserError, match="no evaluation recipe 'icd'; did you mean 'idc'"):
+    evaluation.find_recipe('icd')
+
+
+def test_spread_is_mean_and_sample_standard_deviation():
+  assert evaluation.spread([.5, .7, .6]) == {'mean': .6, 'std': .1, 'n': 3, 'values': [.5, .7, .6]}
+  assert evaluation.spread([.5])['std'] == 0
+
+
+def test_a_condensed_set_is_decoded_and_scored(digits):
+  train, test = digits
+  rng = np.random.default_rng(0)
+  made = Condensed(rng.random((10, 8, 8, 1)), np.arange(10), train.class_names, train.mean, train.std, factor=2)
+  scores = evaluation.evaluate(made, test, seeds=2, steps=3, checks=1, model=SMALL, validation=train.take(range(40)))
+  assert scores['training_images'] == 40 and scores['steps'] == 3
+  assert {'last', 'best', 'selected'} <= scores.keys()
+  assert all(0 <= value <= 1 for value in scores['last']['values'])
+  assert scores['best']['mean'] >= scores['last']['mean']
+
+
+def test_real_images_teach_more_than_wrong_labels(digits):
+  train, test = digits
+  few = train.take(range(300))
+  right = evaluation.evaluate(few, test, seeds=2, steps=150, checks=1, model=SMALL)
+  turned = data.Dataset(few.images, (few.labels + 1) % 10, few.class_names, mean=few.mean, std=few.std, flip=False)
+  wrong = evaluation.evaluate(turned, test, seeds=2, steps=150, checks=1, model=SMALL)
+  assert right['last']['mean'] > .5 > wrong['last']['mean']
+
+
+def test_images_of_another_shape_are_refused(digits):
+  made = Condensed(np.zeros((10, 4, 4, 3)), np.arange(10), tuple('abcdefghij'), (.5,) * 3, (.5,) * 3)
+  with pytest.raises(UserError, match='images of 4x4x3 and the test set of 8x8x1'):
+    evaluation.evaluate(made, digits[1])

@@ -1,0 +1,188 @@
+"""Training several networks at once: each as if it were alone, against numpy, on one and four devices."""
+
+import dataclasses
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdistill.data import Dataset
+from jaxdistill.errors import UserError
+from jaxdistill.models import linear
+from jaxdistill.training import classifier, parallel
+from jaxdistill.training.run import Run
+
+SHAPE, CLASSES = (4, 4, 1), 3
+PLAIN = classifier.Recipe('plain', batch=4, epochs=2, learning_rate=.1, drops=(.5,), drop=.1, momentum=.9, weight_decay=.01)
+
+
+class Net(nn.Module):
+  """A linear classifier."""
+
+  @nn.compact
+  def __call__(self, x, train=False):
+    x = x.reshape(len(x), -1)
+    return linear.Linear(CLASSES, name='classifier')(x), {'embedding': x}
+
+
+@functools.cache
+def data():
+  rng = np.random.default_rng(0)
+  return rng.integers(0, 256, (10, *SHAPE)).astype(np.uint8), rng.integers(0, CLASSES, 10).astype(np.int32)
+
+
+def problem(recipe=PLAIN, **kwargs):
+  images, labels = data()
+  options = dict(num_classes=CLASSES, mean=(.5,), std=(.25,), networks=2, num_steps=6) | kwargs
+  return classifier.setup(Net(), images, labels, recipe, **options)
+
+
+@functools.cache
+def trained(recipe=PLAIN, steps=4, **kwargs):
+  made = problem(recipe, **kwargs)
+  state, metrics, batches = made.state, [], []
+
+  @jax.jit
+  def advance(state, inputs):
+    batch = made.source.sample(inputs, jax.random.wrap_key_data(state.key), state.step)
+    return *made.step(state, batch), batch
+
+  for _ in range(steps):
+    state, measured, batch = advance(state, made.source.data)
+    metrics.append(measured)
+    batches.append(jax.tree.map(np.asarray, batch))
+  return made.state, state, metrics, batches
+
+
+def test_steps_are_those_of_sgd_written_out_in_numpy():
+  start, end, metrics, batches = trained(steps=5)
+  for network in range(2):
+    weights = {k: np.asarray(v[network], np.float64) for k, v in start.variables['params']['classifier'].items()}
+    momentum = {k: np.zeros_like(v) for k, v in weights.items()}
+    for step, batch in enumerate(batches):
+      x = (batch['images'][network].reshape(4, -1) / 255 - .5) / .25
+      weight = batch['weight'][network].astype(np.float64)
+      logits = x @ weights['kernel'] + weights['bias']
+      p = np.exp(logits - logits.max(1, keepdims=True))
+      p /= p.sum(1, keepdims=True)
+      error = (p - np.eye(CLASSES)[batch['labels'][network]]) * weight[:, None] / weight.sum()
+      gradient = {'kernel': x.T @ error, 'bias': error.sum(0)}
+      for name in weights:
+        momentum[name] = .9 * momentum[name] + gradient[name] + .01 * weights[name]
+        weights[name] = weights[name] - (.1 if step < 3 else .01) * momentum[name]
+    for name, expected in weights.items():
+      np.testing.assert_allclose(end.variables['params']['classifier'][name][network], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_short_last_batch_of_an_epoch_counts_only_real_images():
+  weights = [batch['weight'] for batch in trained(steps=5)[3]]
+  assert [w[0].sum() for w in weights] == [4, 4, 2, 4, 4]
+
+
+def test_clearing_the_momentum_forgets_earlier_gradients():
+  cleared = trained(dataclasses.replace(PLAIN, clear_momentum=True, weight_decay=0.), steps=4)
+  alone = trained(dataclasses.replace(PLAIN, weight_decay=0.), steps=3)
+  _, after_three, *_ = alone
+  kept = trained(dataclasses.replace(PLAIN, weight_decay=0.), steps=4)
+  old = np.asarray(jax.tree.leaves(after_three.optimizer)[1])
+  before = np.asarray(after_three.variables['params']['classifier']['kernel'])
+  moved_cleared = np.asarray(cleared[1].variables['params']['classifier']['kernel']) - before
+  moved_kept = np.asarray(kept[1].variables['params']['classifier']['kernel']) - before
+  # The drop is at step 3: with the momentum kept the step is longer by .01 * .9 * momentum.
+  assert old.shape == before.shape
+  np.testing.assert_allclose(moved_kept - moved_cleared, -.01 * .9 * old, atol=1e-6)
+
+
+def test_a_network_is_the_same_alone_and_in_company():
+  together, alone = trained(networks=3), trained(networks=1)
+  for a, b in zip(jax.tree.leaves(together[1].variables), jax.tree.leaves(alone[1].variables)):
+    np.testing.assert_allclose(a[0], b[0], atol=1e-6)
+
+
+def test_networks_differ_in_weights_and_order():
+  start, _, _, batches = trained()
+  kernel = np.asarray(start.variables['params']['classifier']['kernel'])
+  assert not np.allclose(kernel[0], kernel[1])
+  assert not np.array_equal(batches[0]['images'][0], batches[0]['images'][1])
+
+
+AUGMENTED = dataclasses.replace(PLAIN, strategy='color_crop_flip', cutmix=.5)
+
+
+@pytest.mark.parametrize('way', classifier.WAYS)
+def test_every_way_to_share_a_program_gives_the_same_networks(way):
+  expected, found = trained(AUGMENTED), trained(AUGMENTED, way=way)
+  for a, b in zip(jax.tree.leaves(expected[1].variables), jax.tree.leaves(found[1].variables)):
+    np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_one_device_and_four_agree():
+  alone, spread = trained(AUGMENTED, networks=3), trained(AUGMENTED, networks=3, mesh=parallel.make_mesh(4))
+  for a, b in zip(jax.tree.leaves(alone[1].variables), jax.tree.leaves(spread[1].variables)):
+    assert len(b) == 4 and len(b.sharding.device_set) == 4
+    np.testing.assert_allclose(a, np.asarray(b)[:3], atol=1e-5)
+
+
+def test_soft_labels_are_used_as_they_are():
+  images, labels = data()
+  hard = trained()
+  made = classifier.setup(Net(), images, np.eye(CLASSES, dtype=np.float32)[labels], PLAIN, num_classes=CLASSES, mean=(.5,), std=(.25,),
+                          networks=2, num_steps=6)
+  batch = made.source.sample(made.source.data, jax.random.wrap_key_data(made.state.key), 0)
+  _, metrics = jax.jit(made.step)(made.state, batch)
+  np.testing.assert_allclose(metrics['loss'], hard[2][0]['loss'], rtol=1e-6)
+
+
+def test_scorer_counts_hits_also_in_a_short_last_batch():
+  images, labels = data()
+  variables = problem().state.variables
+  scores = classifier.Scorer(Net(), images, labels, mean=(.5,), std=(.25,), batch=4)(variables)
+  x = (images.reshape(10, -1) / 255. - .5) / .25
+  for network, score in enumerate(scores):
+    weights = jax.tree.map(lambda a: np.asarray(a[network]), variables['params']['classifier'])  # noqa: B023
+    assert score == pytest.approx(((x @ weights['kernel'] + weights['bias']).argmax(1) == labels).mean())
+
+
+def test_train_reports_last_best_and_selected():
+  images, labels = data()
+  split = Dataset(images, labels, class_names=('a', 'b', 'c'))
+  with Run(progress=False) as run:
+    scores = classifier.train(run, 'phase', Net(), images, labels, PLAIN, num_classes=CLASSES, mean=(.5,), std=(.25,), test=split,
+                              validation=split, networks=2, num_steps=8, checks=4)
+    checked = np.array([record['test_accuracies'] for record in run.history('phase')])
+  assert [record['step'] for record in run.history('phase')] == [2, 4, 6, 8]
+  np.testing.assert_array_equal(scores.columns['last'], checked[-1])
+  np.testing.assert_array_equal(scores.columns['best'], checked.max(0))
+  np.testing.assert_array_equal(scores.columns['selected'], checked.max(0))  # here the validation set is the test set
+  assert scores.steps == 8 and jax.tree.leaves(scores.variables)[0].shape[0] == 2
+
+
+def test_a_simple_problem_is_learned():
+  rng = np.random.default_rng(1)
+  labels = np.repeat(np.arange(CLASSES), 20).astype(np.int32)
+  images = np.clip(rng.normal(100, 20, (60, *SHAPE)), 0, 255)
+  images[np.arange(60), labels] += 100
+  split = Dataset(np.clip(images, 0, 255).astype(np.uint8), labels)
+  with Run(progress=False) as run:
+    scores = classifier.train(run, 'phase', Net(), split.images, labels, dataclasses.replace(PLAIN, epochs=10), num_classes=CLASSES,
+                              mean=(.4,), std=(.2,), test=split, networks=2)
+  assert scores.columns['last'].min() > .95
+
+
+def test_steps_of_a_recipe_count_the_short_batch():
+  assert classifier.Recipe('r', batch=64, epochs=10).steps(130) == 30
+
+
+def test_unknown_way_is_refused():
+  with pytest.raises(UserError, match="no way to run several networks 'vmapp'; did you mean 'vmap'"):
+    problem(way='vmapp')
+
+
+def test_over_networks_maps_pytrees():
+  function = lambda a, b: {'sum': a['x'] + b}
+  arguments = ({'x': jnp.arange(3.)}, jnp.arange(3.) * 10)
+  for way in classifier.WAYS:
+    np.testing.assert_array_equal(classifier.over_networks(function, way)(*arguments)['sum'], [0, 11, 22])

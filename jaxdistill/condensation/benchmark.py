@@ -219,7 +219,8 @@ def _placements(x, kernel):
 
   kernels = jnp.stack([kernel] * 4)
   return {'forward': (convolution.convolve, (x, kernel)), 'gradient': (gradient, (x, kernel)),
-          'gradient in a loop, 2 steps': (loop, (x, kernel)), 'gradient, vmap over 4': (jax.vmap(gradient, in_axes=(None, 0)), (x, kernels))}
+          'gradient in a loop, 2 steps': (loop, (x, kernel)),
+          'gradient, vmap over 4': (jax.vmap(gradient, in_axes=(None, 0)), (x, kernels))}
 
 
 def networks(flags: argparse.Namespace) -> list[dict[str, Any]]:

@@ -32,7 +32,8 @@ def columns(rows: list[dict]) -> list[tuple]:
   """Returns the table's columns; 'selected' only where validation images chose a check."""
   chosen = [('selected', 'selected on validation', 'accuracy', 'max')] if all('selected' in row for row in rows) else []
   return [('label', 'trained on'), ('images_per_class', 'images a class', 'number'),
-          ('training_images', 'training images', 'number'), ('steps', 'steps', 'number'), ('last', 'last', 'accuracy', 'max'), *chosen, ('best', 'best on test', 'accuracy', 'max'),
+          ('training_images', 'training images', 'number'), ('steps', 'steps', 'number'),
+          ('last', 'last', 'accuracy', 'max'), *chosen, ('best', 'best on test', 'accuracy', 'max'),
           ('seconds', 'time', 'seconds')]
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from jaxdistill.condensation import benchmark
 
-YARDSTICK = f"""{sys.executable} -c "import sys, json; print('warming up'); print(json.dumps(dict(s_per_iter=6.0, told=sys.argv[1:])))" """
+YARDSTICK = (f"{sys.executable} -c \"import sys, json; print('warming up'); "
+             "print(json.dumps(dict(s_per_iter=6.0, told=sys.argv[1:])))\"")
 
 
 def fake_measure(monkeypatch, figures):
@@ -34,7 +35,8 @@ def test_a_comparison_needs_three_rounds(capsys):
   assert 'at least three rounds' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('command, message', [('no-such-program', 'gave no JSON line'), ('false', 'failed'), ('echo hello', 'no JSON line')])
+@pytest.mark.parametrize('command, message', [
+    ('no-such-program', 'gave no JSON line'), ('false', 'failed'), ('echo hello', 'no JSON line')])
 def test_a_yardstick_that_does_not_work_is_told(monkeypatch, capsys, command, message):
   fake_measure(monkeypatch, [1.0] * 3)
   assert benchmark.main(['--only=condense', '--methods=m3d', f'--yardstick={command}']) == 2

@@ -129,8 +129,8 @@ def test_one_device_and_four_agree():
 def test_soft_labels_are_used_as_they_are():
   images, labels = data()
   hard = trained()
-  made = classifier.setup(Net(), images, np.eye(CLASSES, dtype=np.float32)[labels], PLAIN, num_classes=CLASSES, mean=(.5,), std=(.25,),
-                          networks=2, num_steps=6)
+  made = classifier.setup(Net(), images, np.eye(CLASSES, dtype=np.float32)[labels], PLAIN, num_classes=CLASSES, mean=(.5,),
+                          std=(.25,), networks=2, num_steps=6)
   batch = made.source.sample(made.source.data, jax.random.wrap_key_data(made.state.key), 0)
   _, metrics = jax.jit(made.step)(made.state, batch)
   np.testing.assert_allclose(metrics['loss'], hard[2][0]['loss'], rtol=1e-6)
@@ -150,8 +150,8 @@ def test_train_reports_last_best_and_selected():
   images, labels = data()
   split = Dataset(images, labels, class_names=('a', 'b', 'c'))
   with Run(progress=False) as run:
-    scores = classifier.train(run, 'phase', Net(), images, labels, PLAIN, num_classes=CLASSES, mean=(.5,), std=(.25,), test=split,
-                              validation=split, networks=2, num_steps=8, checks=4)
+    scores = classifier.train(run, 'phase', Net(), images, labels, PLAIN, num_classes=CLASSES, mean=(.5,), std=(.25,),
+                              test=split, validation=split, networks=2, num_steps=8, checks=4)
     checked = np.array([record['test_accuracies'] for record in run.history('phase')])
   assert [record['step'] for record in run.history('phase')] == [2, 4, 6, 8]
   np.testing.assert_array_equal(scores.columns['last'], checked[-1])
@@ -167,8 +167,9 @@ def test_a_simple_problem_is_learned():
   images[np.arange(60), labels] += 100
   split = Dataset(np.clip(images, 0, 255).astype(np.uint8), labels)
   with Run(progress=False) as run:
-    scores = classifier.train(run, 'phase', Net(), split.images, labels, dataclasses.replace(PLAIN, epochs=10), num_classes=CLASSES,
-                              mean=(.4,), std=(.2,), test=split, networks=2)
+    recipe = dataclasses.replace(PLAIN, epochs=10)
+    scores = classifier.train(run, 'phase', Net(), split.images, labels, recipe, num_classes=CLASSES, mean=(.4,),
+                              std=(.2,), test=split, networks=2)
   assert scores.columns['last'].min() > .95
 
 

@@ -89,14 +89,13 @@ def test_dry_run_shows_parameters_time_and_memory(capsys):
 def launch(workdir, iterations):
   overrides = SMALL | {'condensation.iterations': iterations, 'run.checkpoint_every': '20', 'evaluation.baselines': '()'}
   command = [sys.executable, '-m', 'launch.run', '--config=m3d:digits,factor=2', f'--workdir={workdir}',
-             '--compilation_cache=off', *(f'--config.{key}={value}' for key, value in overrides.items())]
+             f'--compilation_cache={workdir.parent}/programs', *(f'--config.{key}={value}' for key, value in overrides.items())]
   return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           env=os.environ | {'XLA_FLAGS': ''})
 
 
 def test_killed_and_started_again_it_ends_with_the_same_bits(tmp_path):
   steps = '3000'
-  whole = launch(tmp_path / 'whole', steps)
   killed = launch(tmp_path / 'killed', steps)
   checkpoints, deadline = tmp_path / 'killed' / 'checkpoints' / 'condense', time.monotonic() + 120
   while not (checkpoints.is_dir() and any(path.name.isdigit() for path in checkpoints.iterdir())):
@@ -105,8 +104,9 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(tmp_path):
   killed.send_signal(signal.SIGKILL)
   killed.wait()
   assert not (tmp_path / 'killed' / 'condensed.npz').exists()
-  again = launch(tmp_path / 'killed', steps)
-  assert again.wait(timeout=180) == 0 and whole.wait(timeout=180) == 0, again.communicate()[0]
-  assert 'continu' in again.communicate()[0]
+  again, whole = launch(tmp_path / 'killed', steps), launch(tmp_path / 'whole', steps)
+  told, _ = again.communicate(timeout=180)
+  assert again.returncode == 0 and 'continu' in told, told
+  assert whole.wait(timeout=180) == 0
   first, second = (Condensed.load(tmp_path / name / 'condensed.npz') for name in ('whole', 'killed'))
   np.testing.assert_array_equal(first.images, second.images)

@@ -3,8 +3,8 @@
   decode the canvases -> augment real and synthetic images alike -> features under a frozen network
   -> discrepancy of each class -> a step on the canvases  [-> calibration -> a second step]
 
-A method fills `Plugs`: where networks come from, what the discrepancy is, and whether a calibration follows. DM, M3D and DANCE
-are such fillings; nothing else differs between them. Classes are independent throughout, so they are what is spread over
+A method fills `Plugs`: where networks come from, what the discrepancy is, and whether a calibration follows; nothing else
+differs between the methods. Classes are independent throughout, so they are what is spread over
 devices and what is taken in portions where memory or cache ask for it.
 """
 
@@ -30,27 +30,31 @@ from jaxdistill.training import parallel
 _PIXELS_AT_ONCE = 400_000
 _MOST_PORTIONS = 10
 
+# Folded into a key in place of a step or class number, which never get so high (the loop's sampling takes the number above).
+_NETWORKS = 2**32 - 2
+
 UPDATES = ('per_class', 'joint')
 SPACES = ('unit', 'normalised')
 
 
-class NetworkSource(NamedTuple):
-  """Where the frozen networks come from.
-
-  init(key) -> state of the source; draw(source_state, key, step) -> (source_state, variables of one network).
-  """
-  init: Callable[[jax.Array], Any]
-  draw: Callable[[Any, jax.Array, jax.Array], tuple[Any, Any]]
+class Networks(NamedTuple):
+  """The frozen networks of one iteration: `matching` gives the features, `expert` the logits of a calibration."""
+  matching: Any
+  expert: Any = None
 
 
 class Plugs(NamedTuple):
   """What makes a method.
 
-  networks: a NetworkSource.
+  draw: (pool, key, step) -> Networks. `pool` is whatever pytree of networks the method prepared, () for none; `key` is one and
+    the same throughout a run, so that a draw depends on the step alone and nothing has to be kept.
   discrepancy: (synthetic features [n, d], real features [m, d]) -> scalar, for one class.
+  calibration: None, or (logits [n, classes] of the expert for the synthetic images of one class, label) -> scalar, whose
+    gradient makes a second step on the canvases, after that of the discrepancy and with the same optimiser.
   """
-  networks: NetworkSource
+  draw: Callable[[Any, jax.Array, jax.Array], Networks]
   discrepancy: Callable[[jax.Array, jax.Array], jax.Array]
+  calibration: Callable[[jax.Array, jax.Array], jax.Array] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,11 +94,10 @@ class State:
   """All that affects the future of a condensation.
 
   images: float32 [classes, ipc, h, w, c] canvases (classes padded to a multiple of the devices).
-  optimizer: of the canvases. networks: of the network source. key: raw key data. step: int32.
+  optimizer: of the canvases. key: raw key data. step: int32.
   """
   images: jax.Array
   optimizer: Any
-  networks: Any
   key: jax.Array
   step: jax.Array
 
@@ -122,7 +125,8 @@ def make(plugs: Plugs, settings: Settings, model: nn.Module, *, num_classes: int
     mesh: devices over which the classes are spread; None: the default device.
 
   Returns:
-    Functions. `step` reports 'loss' (mean over classes) and 'class_loss' [classes].
+    Functions. `step` reports 'loss' (mean over classes), 'class_loss' [classes] and, if the method calibrates,
+    'calibration_loss' (mean over classes).
 
   Raises:
     UserError: for an unknown update or space, or a network that couples the samples of a batch.
@@ -132,20 +136,19 @@ def make(plugs: Plugs, settings: Settings, model: nn.Module, *, num_classes: int
   fill = 0.5 if settings.space == 'unit' else (0.5 - jnp.asarray(mean)) / jnp.asarray(std)
 
   def init(key, canvases):
-    key_networks, key = jax.random.split(jax.random.wrap_key_data(key))
     if settings.space == 'normalised':
       canvases = augment.normalise(canvases, mean, std)
-    return State(canvases, optimizer.init(canvases), plugs.networks.init(key_networks), jax.random.key_data(key), jnp.int32(0))
+    return State(canvases, optimizer.init(canvases), key, jnp.int32(0))
 
   def sample(data: Mapping[str, jax.Array], key: jax.Array, step: jax.Array) -> dict[str, jax.Array]:
     positions = samplers.class_batch(key, step, data['counts'], settings.batch_real, data['classes'])
     images = jax.vmap(lambda x, i: x[i])(data['images'], positions)
-    return {'images': images, 'classes': data['classes']}
+    return {'images': images, 'classes': data['classes'], 'pool': data['pool']}
 
-  def features(variables, images):
-    """[classes, n, h, w, c] -> [classes, n, d]; exact, since the network couples no samples."""
-    _, named = model.apply(variables, images.reshape(-1, *images.shape[2:]))
-    return named['embedding'].reshape(*images.shape[:2], -1)
+  def network(variables, images):
+    """[classes, n, h, w, c] -> logits [classes, n, k], embeddings [classes, n, d]; exact, as the network couples no samples."""
+    logits, features = model.apply(variables, images.reshape(-1, *images.shape[2:]))
+    return tuple(x.reshape(*images.shape[:2], -1) for x in (logits, features['embedding']))
 
   def decoded(key, canvases):
     cells = decode.decode(canvases, settings.factor, fill)
@@ -153,26 +156,30 @@ def make(plugs: Plugs, settings: Settings, model: nn.Module, *, num_classes: int
       cells = cells[samplers.shuffled_index(key, jnp.arange(settings.batch_syn_max), len(cells))]
     return cells if settings.space == 'normalised' else augment.normalise(cells, mean, std)
 
-  def matching_loss(canvases, real, keys, variables, choice):
+  def augmented(keys, images, choice):
+    return jax.vmap(lambda key, x: augment.diffaugment(
+        key, x, settings.strategy, composition=settings.composition, siamese=True, choice=choice))(keys, images)
+
+  def matching(canvases, real, keys, networks, choice):
     """Discrepancy of each class of a portion: [classes]."""
     synthetic = jax.vmap(decoded)(keys[:, 0], canvases)
     both = jnp.concatenate([augment.normalise(real, mean, std), synthetic], axis=1)
-    both = jax.vmap(lambda k, x: augment.diffaugment(
-        k, x, settings.strategy, composition=settings.composition, siamese=True, choice=choice))(keys[:, 1], both)
-    target = jax.lax.stop_gradient(features(variables, both[:, :settings.batch_real]))
-    return jax.vmap(plugs.discrepancy)(features(variables, both[:, settings.batch_real:]), target)
+    both = augmented(keys[:, 1], both, choice)
+    _, target = network(networks.matching, both[:, :settings.batch_real])
+    _, features = network(networks.matching, both[:, settings.batch_real:])
+    return jax.vmap(plugs.discrepancy)(features, jax.lax.stop_gradient(target))
 
-  def step(state: State, batch: Mapping[str, jax.Array]) -> tuple[State, dict[str, jax.Array]]:
-    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-    key_network, key_choice, key_classes = jax.random.split(key, 3)
-    networks, variables = plugs.networks.draw(state.networks, key_network, state.step)
-    choice = augment.draw_choice(key_choice, settings.strategy, settings.composition)
-    keys = jax.vmap(lambda c: jax.random.split(jax.random.fold_in(key_classes, c)))(batch['classes'])
-    images = jnp.clip(state.images, 0, 1) if settings.space == 'unit' else state.images
+  def calibrating(canvases, labels, keys, networks, choice):
+    """Calibration loss of each class of a portion: [classes]."""
+    synthetic = augmented(keys[:, 1], jax.vmap(decoded)(keys[:, 0], canvases), choice)
+    logits, _ = network(networks.expert, synthetic)
+    return jax.vmap(plugs.calibration)(logits, labels)
 
-    def portion(images, real, keys):
+  def descend(state, images, losses_of, *per_class):
+    """One step on the sum over classes of losses_of(canvases, *per_class); returns state, images and the losses."""
+    def portion(images, *rest):
       def total(images):
-        losses = matching_loss(images, real, keys, variables, choice)
+        losses = losses_of(images, *rest)
         return losses.sum(), losses
       (_, losses), gradient = jax.value_and_grad(total, has_aux=True)(images)
       return losses, gradient
@@ -180,45 +187,76 @@ def make(plugs: Plugs, settings: Settings, model: nn.Module, *, num_classes: int
     height, width = images.shape[2:4]
     synthetic = min(settings.ipc * settings.factor**2, settings.batch_syn_max)
     pixels = (settings.batch_real + synthetic) * height * width
-    losses, gradient = by_portions(portion, settings.classes_at_once, pixels)(images, batch['images'], keys)
+    losses, gradient = by_portions(portion, settings.classes_at_once, pixels)(images, *per_class)
     updates, optimizer_state = optimizer.update(gradient, state.optimizer)
-    state = state.replace(images=optax.apply_updates(images, updates), optimizer=optimizer_state, networks=networks,
-                          step=state.step + 1)
-    return state, {'class_loss': losses, 'loss': jnp.sum(losses * (batch['classes'] < num_classes)) / num_classes}
+    return state.replace(optimizer=optimizer_state), optax.apply_updates(images, updates), losses
+
+  def step(state: State, batch: Mapping[str, jax.Array]) -> tuple[State, dict[str, jax.Array]]:
+    run_key, classes = jax.random.wrap_key_data(state.key), batch['classes']
+    networks = plugs.draw(batch['pool'], jax.random.fold_in(run_key, _NETWORKS), state.step)
+    images = jnp.clip(state.images, 0, 1) if settings.space == 'unit' else state.images
+
+    def draws(number):
+      """Keys [classes, 2] for decoding and augmenting, and the operation that all classes share."""
+      key = jax.random.fold_in(jax.random.fold_in(run_key, state.step), number)
+      choice = augment.draw_choice(jax.random.fold_in(key, _NETWORKS), settings.strategy, settings.composition)
+      return jax.vmap(lambda c: jax.random.split(jax.random.fold_in(key, c)))(classes), choice
+
+    keys, choice = draws(0)
+    state, images, losses = descend(state, images, lambda s, real, keys: matching(s, real, keys, networks, choice),
+                                    batch['images'], keys)
+    metrics = {'class_loss': losses, 'loss': _mean_over(classes, losses)}
+    if plugs.calibration:
+      keys, choice = draws(1)
+      state, images, losses = descend(state, images, lambda s, label, keys: calibrating(s, label, keys, networks, choice),
+                                      classes, keys)
+      metrics['calibration_loss'] = _mean_over(classes, losses)
+    return state.replace(images=images, step=state.step + 1), metrics
+
+  def _mean_over(classes, losses):
+    return jnp.sum(losses * (classes < num_classes)) / num_classes
 
   return Functions(init, sample, step) if mesh is None or mesh.size == 1 else _spread(init, sample, step, mesh)
 
 
-def fresh_networks(model: nn.Module, image_shape: tuple[int, int, int], every: int) -> NetworkSource:
-  """Returns a source of random networks, each kept for `every` iterations (M3D's iterations per random model; DM: 1).
+def fresh_networks(model: nn.Module, image_shape: tuple[int, int, int], every: int) -> Callable:
+  """Returns the `draw` of random networks, each kept for `every` iterations (M3D's iterations per random model; DM: 1).
 
-  Its state is a key. A kept network is made again from it rather than stored: that takes milliseconds, and a conditional
-  around the drawing would make XLA:CPU compute the convolutions behind it inside the branches, at half the speed.
+  A kept network is made again from its number rather than stored: that takes milliseconds and leaves nothing to save.
+
+  >>> from jaxdistill import models
+  >>> draw = fresh_networks(models.build('mlp', 2, (4, 4, 1)), (4, 4, 1), every=5)
+  >>> first, last, next_one = (draw((), jax.random.key(0), step).matching for step in (0, 4, 5))
+  >>> same = lambda a, b: bool(jnp.array_equal(jax.tree.leaves(a)[-1], jax.tree.leaves(b)[-1]))
+  >>> same(first, last), same(first, next_one)
+  (True, False)
   """
-  def draw(key, _, step):
-    number = jax.random.fold_in(jax.random.wrap_key_data(key), step // every)
-    return key, model.init(number, jnp.zeros((1, *image_shape)))
+  def draw(pool, key, step):
+    del pool
+    return Networks(model.init(jax.random.fold_in(key, step // every), jnp.zeros((1, *image_shape))))
+  return draw
 
-  return NetworkSource(jax.random.key_data, draw)
 
-
-def real_data(images: jax.Array, counts: jax.Array, mesh: Mesh | None = None) -> dict[str, jax.Array]:
-  """Places the real images, class by class, where the step wants them.
+def real_data(images: jax.Array, counts: jax.Array, mesh: Mesh | None = None, pool: Any = ()) -> dict[str, Any]:
+  """Places the real images, class by class, and the method's networks where the step wants them.
 
   Args:
     images: uint8 [classes, n_max, h, w, c], see `data.samplers.class_major`.
     counts: int32 [classes], valid images of each class.
     mesh: devices over which the classes are spread.
+    pool: networks that the method's `draw` chooses from; every device gets them all.
 
   Returns:
-    dict(images, counts, classes) with the classes padded to a multiple of the devices by repeating the first ones.
+    dict(images, counts, classes, pool) with the classes padded to a multiple of the devices by repeating the first ones.
   """
   size = 1 if mesh is None else mesh.size
   padded = -(-len(images) // size) * size
   source = np.arange(padded) % len(images)
   data = {'images': images[source] if padded > len(images) else images, 'counts': np.asarray(counts)[source],
           'classes': np.arange(padded, dtype=np.int32)}
-  return jax.tree.map(jnp.asarray, data) if size == 1 else parallel.shard(data, mesh)
+  if size == 1:
+    return jax.tree.map(jnp.asarray, data | {'pool': pool})
+  return parallel.shard(data, mesh) | {'pool': parallel.replicate(pool, mesh)}
 
 
 def start(functions: Functions, key: jax.Array, canvases: np.ndarray, mesh: Mesh | None = None) -> State:
@@ -270,17 +308,23 @@ def _optimizer(settings: Settings) -> optax.GradientTransformation:
 
 def _state_spec(axis: str) -> State:
   share, whole = PartitionSpec(axis), PartitionSpec()
-  return State(share, share, whole, whole, whole)
+  return State(share, share, whole, whole)
 
 
 def _spread(init, sample, step, mesh) -> Functions:
-  """Runs each device's share of the classes on it; only the reported loss crosses devices."""
+  """Runs each device's share of the classes on it; only the reported losses cross devices."""
   axis, whole, share = mesh.axis_names[0], PartitionSpec(), PartitionSpec(mesh.axis_names[0])
+  batch_spec = {'images': share, 'classes': share, 'pool': whole}
 
   def local_step(state, batch):
     state, metrics = step(state, batch)
-    return state, metrics | {'loss': jax.lax.psum(metrics['loss'], axis)}
+    by_class = metrics.pop('class_loss')
+    return state, {'class_loss': by_class}, jax.lax.psum(metrics, axis)
 
-  return Functions(init, parallel.per_device(sample, mesh, (share, whole, whole), share),
-                   parallel.per_device(local_step, mesh, (_state_spec(axis), share),
-                                       (_state_spec(axis), {'class_loss': share, 'loss': whole})))
+  def spread_step(state, batch):
+    state, by_class, metrics = parallel.per_device(
+        local_step, mesh, (_state_spec(axis), batch_spec), (_state_spec(axis), share, whole))(state, batch)
+    return state, by_class | metrics
+
+  return Functions(init, parallel.per_device(sample, mesh, (batch_spec | {'counts': share}, whole, whole), batch_spec),
+                   spread_step)

@@ -63,7 +63,7 @@ def test_one_update_of_all_classes_equals_the_released_loop_over_classes():
   settings = dataclasses.replace(SETTINGS, learning_rate=1e-2, momentum=.1)  # 0.1^4: the momentum is gone after five classes
   chosen = plugs(every=100, kernel='linear')
   functions, real, state = build(settings, chosen=chosen)
-  _, variables = chosen.networks.draw(state.networks, None, 0)
+  variables = chosen.draw((), jax.random.fold_in(jax.random.wrap_key_data(state.key), engine._NETWORKS), 0).matching
 
   def class_gradient(canvases, batch, label):
     def loss(own):
@@ -115,15 +115,6 @@ def test_linear_kernel_is_dm():
   np.testing.assert_allclose(linear[1][-1]['class_loss'], mean[1][-1]['class_loss'], rtol=1e-5)
 
 
-def test_a_network_is_kept_for_as_many_iterations_as_asked():
-  source = engine.fresh_networks(model(), SHAPE, every=2)
-  state, seen = source.init(jax.random.key(0)), []
-  for step in range(5):
-    state, variables = source.draw(state, jax.random.key(step), step)
-    seen.append(np.asarray(variables['params']['conv1']['kernel']))
-  assert [np.array_equal(a, b) for a, b in zip(seen, seen[1:])] == [True, False, True, False]
-
-
 def test_canvases_are_clamped_once_at_the_start_of_an_iteration():
   settings = dataclasses.replace(SETTINGS, learning_rate=0.)
   functions, real, state = build(settings)
@@ -137,6 +128,34 @@ def test_portions_of_classes_change_nothing():
   parts = iterate(dataclasses.replace(SETTINGS, classes_at_once=2), 1)
   np.testing.assert_allclose(whole[0].images, parts[0].images, atol=1e-5)
   np.testing.assert_allclose(whole[1][0]['class_loss'], parts[1][0]['class_loss'], rtol=1e-5)
+
+
+def test_calibration_is_a_second_step_with_the_expert_and_without_real_images():
+  """Plain SGD on the cross-entropy of the expert, from where the matching step has led."""
+  def draw(pool, key, step):
+    return engine.Networks(matching=pool[0], expert=pool[1])
+
+  def cross_entropy(logits, label):
+    return losses.cross_entropy(logits, jnp.full(len(logits), label))
+
+  settings = dataclasses.replace(SETTINGS, learning_rate=.01)
+  images, counts, canvases = data()
+  pool = tuple(model().init(jax.random.key(number), jnp.zeros((1, *SHAPE))) for number in range(2))
+  ends = []
+  for calibration in (None, cross_entropy):
+    chosen = engine.Plugs(draw, losses.mean_discrepancy, calibration)
+    functions = engine.make(chosen, settings, model(), num_classes=CLASSES, mean=MEAN, std=STD)
+    batch = functions.sample(engine.real_data(images, counts, pool=pool), jax.random.key(0), 0)
+    ends.append(jax.jit(functions.step)(engine.start(functions, KEY, canvases), batch))
+  (matched, _), (calibrated, metrics) = ends
+
+  def total(canvases):
+    logits = [model().apply(pool[1], augment.normalise(decode.decode(own, 2), MEAN, STD))[0] for own in canvases]
+    return sum(cross_entropy(one, label) for label, one in enumerate(logits))
+
+  value, gradient = jax.value_and_grad(total)(matched.images)
+  np.testing.assert_allclose(metrics['calibration_loss'], value / CLASSES, rtol=1e-5)
+  np.testing.assert_allclose(calibrated.images, matched.images - .02 * gradient, atol=1e-6)
 
 
 @pytest.mark.parametrize('update', engine.UPDATES)

@@ -1,4 +1,4 @@
-"""What a job costs: operations, peak memory, share of the device's peak; and how people write such numbers."""
+"""What a job costs: operations, peak memory, share of the device's peak."""
 
 import dataclasses
 import re
@@ -45,18 +45,6 @@ class Estimate:
   flops_per_step: float | None
   peak_bytes: int | None
   peak_share: float | None
-
-  def text(self) -> str:
-    """Returns the estimate in one sentence."""
-    parts = [f'{duration(self.total_seconds)} for {self.num_steps:,} steps ({duration(self.seconds_per_step)} a step, '
-             f'{duration(self.compile_seconds)} to compile)']
-    if self.flops_per_step:
-      parts.append(f'{flops(self.flops_per_step)} a step')
-    if self.peak_bytes:
-      parts.append(f'{size(self.peak_bytes)} of memory')
-    if self.peak_share is not None:
-      parts.append(f'{self.peak_share:.1%} of the peak of the device')
-    return 'About ' + ', '.join(parts) + '.'
 
 
 def peak_flops(kind: str, dtype: str = 'float32') -> float | None:
@@ -121,52 +109,3 @@ def program_bytes(compiled: Any) -> int | None:
     return None
   arguments, outputs = memory.argument_size_in_bytes, memory.output_size_in_bytes
   return int(arguments + outputs + memory.temp_size_in_bytes - memory.alias_size_in_bytes)
-
-
-def duration(seconds: float) -> str:
-  """Returns a time for people.
-
-  >>> [duration(s) for s in (0.0123, 4.2, 61, 720, 3700, 200000)]
-  ['12 ms', '4.2 s', '61 s', '12 min', '1 h 2 min', '2 d 8 h']
-  """
-  if seconds < 0.9995e-3:
-    return f'{seconds * 1e6:.3g} µs'
-  if seconds < 0.9995:
-    return f'{seconds * 1e3:.2g} ms' if seconds < 0.0995 else f'{seconds * 1e3:.0f} ms'
-  if seconds < 9.95:
-    return f'{seconds:.1f} s'
-  if seconds < 100:
-    return f'{seconds:.0f} s'
-  minutes = round(seconds / 60)
-  if minutes < 60:
-    return f'{minutes} min'
-  if minutes < 48 * 60:
-    return f'{minutes // 60} h {minutes % 60} min'
-  hours = round(seconds / 3600)
-  return f'{hours // 24} d {hours % 24} h'
-
-
-def size(count: float) -> str:
-  """Returns a number of bytes for people.
-
-  >>> size(512), size(1.2 * 2**30)
-  ('512 B', '1.2 GiB')
-  """
-  return _scaled(count, 1024, ('B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'))
-
-
-def flops(count: float) -> str:
-  """Returns a number of floating-point operations for people.
-
-  >>> flops(0.31e12), flops(2500)
-  ('310 GFLOP', '2.5 kFLOP')
-  """
-  return _scaled(count, 1000, ('FLOP', 'kFLOP', 'MFLOP', 'GFLOP', 'TFLOP', 'PFLOP', 'EFLOP'))
-
-
-def _scaled(count: float, base: int, units: tuple[str, ...]) -> str:
-  for unit in units:
-    if abs(count) < base - 0.5 or unit == units[-1]:
-      break
-    count /= base
-  return f'{count:.0f} {unit}' if unit == units[0] or abs(count) >= 99.5 else f'{count:.2g} {unit}'

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from jaxdistill.training import cost
+from jaxdistill.report import numbers
 
 REFRESH_SECONDS = 0.2
 LINE_SECONDS = 30.0
@@ -65,8 +65,8 @@ class Bar:
     """Returns the state as one line of text."""
     rate = (self.done - self.first) / max(now - self._started, 1e-9)
     text = f'{self.name}: {self.done:,} of {self.total:,} steps, {rate:.3g} steps/s'
-    if rate > 0:
-      text += f', {cost.duration((self.total - self.done) / rate)} left'
+    if rate > 0 and self.done < self.total:
+      text += f', {numbers.seconds((self.total - self.done) / rate)} left'
     return text if loss is None else text + f', loss {loss:.4g}'
 
   def close(self) -> None:

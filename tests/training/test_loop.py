@@ -412,7 +412,6 @@ def test_estimate_counts_one_step_and_leaves_no_trace(tmp_path):
   assert found.total_seconds == pytest.approx(found.compile_seconds + 1000 * found.seconds_per_step)
   assert found.num_steps == 1000 and found.peak_share is None  # no peak is known for a CPU
   assert state.w.tolist() == np.eye(size).tolist() and int(state.step) == 0
-  assert '1,000 steps' in found.text() and 'FLOP' in found.text()
 
 
 def test_estimate_counts_all_devices():

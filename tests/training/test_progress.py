@@ -19,7 +19,7 @@ def test_without_a_terminal_one_line_now_and_then(monkeypatch):
     now[0] += 0.5  # two steps a second, from step 1,000 on
     bar.update(step, 0.123456)
   bar.close()
-  assert said[0] == 'condense: 1,060 of 2,000 steps, 2 steps/s, 8 min left, loss 0.1235'
+  assert said[0] == 'condense: 1,060 of 2,000 steps, 2 steps/s, 7 min 50 s left, loss 0.1235'
   assert len(said) == 3  # after 30, 60 and 90 of 100 seconds
 
 

@@ -135,6 +135,8 @@ def parse_argument(arg: str, presets: Iterable[str] = (), **defaults: Any) -> Co
         raise UserError(f'The argument names two data sets, {data!r} and {item!r}; give one.')
       data = item
       continue
+    if item.endswith(':') and item in presets:
+      raise UserError(f'{item!r} needs a path behind it: {item}PATH.')
     bare_flag = not equals and isinstance(defaults.get(name), bool)
     if name not in defaults or not (equals or bare_flag):
       valid = [*presets, *(each if isinstance(default, bool) else f'{each}=' for each, default in defaults.items())]
@@ -175,8 +177,11 @@ def override(config: ConfigDict, key: str, value: str) -> None:
     inside = [name for name in fields if name.startswith(f'{key}.')]
     if inside:
       raise UserError(f'The config key {key!r} is a section; set one of its fields: {", ".join(inside)}.')
-    section = key.rpartition('.')[0]
+    section, _, last = key.rpartition('.')
     near = [name for name in fields if section and name.startswith(f'{section}.')]
+    elsewhere = [repr(name) for name in fields if name.rpartition('.')[2] == last]
+    if elsewhere and not near:
+      raise UserError(f'There is no config key {key!r}; did you mean {" or ".join(elsewhere)}?')
     raise unknown('config key', key, near or fields)
   *sections, field = key.split('.')
   for section in sections:

@@ -3,13 +3,15 @@
 import difflib
 from collections.abc import Iterable
 
+_MANY = 20
+
 
 class UserError(Exception):
   """A mistake in a config, a data set, a file or a value, told in one sentence: what was wrong and what would be right."""
 
 
 def unknown(kind: str, name: object, valid: Iterable[str]) -> UserError:
-  """Returns the error for a `name` that is none of the `valid` ones, with the nearest of them.
+  """Returns the error for a `name` that is none of the `valid` ones, with the nearest of them; long lists are left out.
 
   >>> unknown('data set', 'cifar', ['cifar10', 'digits'])
   UserError("There is no data set 'cifar'; did you mean 'cifar10'? Valid: cifar10, digits.")
@@ -17,4 +19,5 @@ def unknown(kind: str, name: object, valid: Iterable[str]) -> UserError:
   valid = sorted(map(str, valid))
   near = difflib.get_close_matches(str(name).lower(), valid, n=1, cutoff=0.5)
   hint = f'; did you mean {near[0]!r}?' if near else '.'
-  return UserError(f'There is no {kind} {str(name)!r}{hint} Valid: {", ".join(valid)}.')
+  listed = '' if near and len(valid) > _MANY else f' Valid: {", ".join(valid)}.'
+  return UserError(f'There is no {kind} {str(name)!r}{hint}{listed}')

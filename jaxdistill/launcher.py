@@ -8,6 +8,7 @@ import importlib
 import os
 import pathlib
 import re
+import signal
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from ml_collections import ConfigDict
 
 from jaxdistill import config as configs
 from jaxdistill.errors import UserError, unknown
+from jaxdistill.training import interrupt
 
 # A family is a sub-package with run.py (run, dry_run) and settings.py (check).
 FAMILIES = ('condensation',)
@@ -46,14 +48,14 @@ def main(argv: Sequence[str] | None = None) -> int:
   2
   """
   try:
-    _dispatch(list(sys.argv[1:] if argv is None else argv))
+    with interrupt.termination_unwinds():
+      _dispatch(list(sys.argv[1:] if argv is None else argv))
   except UserError as error:
     print(f'error: {error}', file=sys.stderr)
     return USER_ERROR
-  except KeyboardInterrupt:
-    # Before the run or after a second Ctrl-C: nothing is lost that a checkpoint had not missed already.
-    print('interrupted', file=sys.stderr)
-    return 130
+  except KeyboardInterrupt as stop:
+    print(f'Stopped by {interrupt.name_of(stop)} before the run began; nothing was written.', file=sys.stderr)
+    return 128 + (signal.SIGTERM if isinstance(stop, interrupt.Terminated) else signal.SIGINT)
   except SystemExit as stop:
     # The loop raises it once the state is saved; its text says how to continue.
     if str(stop) != str(stop.code):
@@ -84,9 +86,13 @@ def _start(values: flags.FlagValues, config: ConfigDict) -> None:
   from jaxdistill.training.run import Run
   options = {name: config.run[name] for name in ('keep', 'checkpoint_every', 'log_every', 'steps_per_call')}
   options |= dict(progress=values.progress, tensorboard=values.tensorboard, handle_signals=True)
-  with Run(workdir, config, **options) as run:
-    run.say(f'work dir: {workdir}')
-    result = family.run(config, run)
+  try:
+    with Run(workdir, config, **options) as run:
+      run.say(f'work dir: {workdir}')
+      result = family.run(config, run)
+  except KeyboardInterrupt as stop:  # between two phases, or a second Ctrl-C within one
+    raise interrupt.Interrupted(f'Stopped by {interrupt.name_of(stop)}; what was finished or saved is kept in {workdir}. '
+                                'Start the same command again to continue.') from None
   print(result_text(result, workdir))
 
 
@@ -115,6 +121,10 @@ def parse(argv: Sequence[str]) -> tuple[flags.FlagValues, list[tuple[str, str]]]
       rest.append(_spelling(argument, values))
   try:
     unparsed = values(['jaxdistill', *rest], known_only=True)[1:]
+  except flags.IllegalFlagValueError as error:
+    name, value = re.match(r'flag --(\w+)=(.*?): ', str(error), re.DOTALL).groups()
+    needs = 'true or false' if values[name].boolean else 'a whole number from 1 up'
+    raise UserError(f'--{name} needs {needs}, not {value!r}.') from None
   except flags.Error as error:
     raise UserError(str(error).rstrip('.') + '.') from None
   for argument in unparsed:
@@ -236,10 +246,13 @@ def _prepare_jax(values: flags.FlagValues) -> None:
   """Checks the number of devices and points JAX to the compilation cache."""
   import jax
   if values.devices and values.devices > jax.device_count():
-    raise UserError(f'--devices={values.devices}, but there are only {jax.device_count()} ({jax.default_backend()}).')
-  if values.compilation_cache != 'off':
+    raise UserError(f'--devices={values.devices} is more than the {jax.device_count()} here ({jax.default_backend()}).')
+  place = values.compilation_cache
+  if place not in ('on', 'off') and os.sep not in place and not os.path.isdir(place):
+    raise unknown('value of --compilation_cache', place, ('on', 'off', './FOLDER'))
+  if place != 'off':
     from jaxdistill.training.machine import enable_compilation_cache
-    folder = None if values.compilation_cache == 'on' else pathlib.Path(values.compilation_cache).expanduser()
+    folder = None if place == 'on' else pathlib.Path(place).expanduser()
     enable_compilation_cache(folder)
 
 

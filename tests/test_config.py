@@ -107,7 +107,7 @@ def test_parse_argument_types_follow_the_defaults():
     ('cifar', "no data set or argument 'cifar'; did you mean 'cifar10'"),
     ('icp=3', "no data set or argument 'icp='; did you mean 'ipc='"),
     ('ipc', "no data set or argument 'ipc'; did you mean 'ipc='"),
-    ('npz:', "no data set or argument 'npz:'"),
+    ('npz:', "'npz:' needs a path behind it: npz:PATH"),
     ('ipc=ten', "ipc needs a whole number, not 'ten'"),
     ('ipc=1.5', "ipc needs a whole number, not '1.5'"),
     ('rate=nan', "rate needs a finite number, not 'nan'"),
@@ -139,6 +139,7 @@ def test_override_reads_the_text_as_the_type_of_the_field(small, key, text, valu
 @pytest.mark.parametrize('key, text, words', [
     ('sede', '1', "no config key 'sede'; did you mean 'seed'"),
     ('data.nam', 'x', "no config key 'data.nam'; did you mean 'data.name'"),
+    ('name', 'x', "no config key 'name'; did you mean 'data.name' or 'method.name'"),
     ('dta.name', 'x', "no config key 'dta.name'; did you mean 'data.name'"),
     ('data.name.x', 'x', "no config key 'data.name.x'"),
     ('data', 'x', "'data' is a section; set one of its fields: data.dir, data.name"),

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 import types
@@ -26,7 +27,7 @@ def get_config(arg=''):
   args = config.parse_argument(arg, ('digits', 'npz:'), ipc=1, quick=False)
   return ConfigDict(dict(
       family='counting', seed=0, data=dict(name=args.data), condensation=dict(ipc=args.ipc, rate=0.5),
-      run=dict(devices=0, checkpoint_every=500, keep=2, log_every=10)))
+      run=dict(devices=0, steps_per_call=0, checkpoint_every=500, keep=2, log_every=10)))
 '''
 ROWS = [dict(name='m3d', label='M3D', last=dict(mean=0.907, std=0.004, n=5), best=dict(mean=0.91, std=0.003, n=5)),
         dict(name='random', label='random images', last=dict(mean=0.75, std=0.02, n=5), best=None)]
@@ -95,9 +96,13 @@ def test_a_second_start_resumes_and_another_config_is_refused(family, tmp_path, 
     (['--config=tiny', '--config.condensation.icp=1'], "did you mean 'condensation.ipc'?"),
     (['--config=tiny', '--config.condensation.ipc=ten'], "condensation.ipc needs a whole number, not 'ten'."),
     (['--config=tiny', '--config.seed'], '--config.seed needs a value'),
-    (['--config=tiny', '--devices=0'], 'devices'),
-    (['--config=tiny', '--devices=two'], 'devices'),
-    (['--config=tiny', '--devices=99'], 'there are only 4'),
+    (['--config=tiny', '--config.ipc=3'], "There is no config key 'ipc'; did you mean 'condensation.ipc'?"),
+    (['--config=tiny', '--devices=0'], "--devices needs a whole number from 1 up, not '0'."),
+    (['--config=tiny', '--devices=two'], "--devices needs a whole number from 1 up, not 'two'."),
+    (['--config=tiny', '--tensorboard=perhaps'], "--tensorboard needs true or false, not 'perhaps'."),
+    (['--config=tiny', '--compilation_cache=of'], "no value of --compilation_cache 'of'; did you mean 'off'?"),
+    (['--config=tiny:npz:'], "'npz:' needs a path behind it: npz:PATH."),
+    (['--config=tiny', '--devices=99'], 'more than the 4 here'),
     (['--config'], 'config'),
     (['--config=tniy'], "There is no config 'tniy'; did you mean 'tiny'?"),
     (['--config=tiny:digit'], "did you mean 'digits'?"),
@@ -177,6 +182,25 @@ def test_an_interrupted_run_ends_with_status_75_and_its_message(family, capsys):
   family.run.run = stop
   assert start('--workdir=here') == 75
   assert 'The state is saved; the same command continues.' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('number, name', [(signal.SIGTERM, 'SIGTERM'), (signal.SIGINT, 'Ctrl-C')])
+def test_a_signal_between_two_phases_says_how_to_continue(family, capsys, number, name):
+  before = signal.getsignal(number)
+  family.run.run = lambda config, run: signal.raise_signal(number)
+  assert start('--workdir=here') == 75
+  error = capsys.readouterr().err
+  assert error == (f'Stopped by {name}; what was finished or saved is kept in here. '
+                   'Start the same command again to continue.\n')
+  assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize('number, status', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_before_the_run_leaves_nothing(family, tmp_path, capsys, number, status):
+  family.run.dry_run = lambda config: signal.raise_signal(number)
+  assert start('--workdir=here', '--dry_run') == status
+  assert 'before the run began; nothing was written.' in capsys.readouterr().err
+  assert not (tmp_path / 'here').exists()
 
 
 def test_a_bug_keeps_its_traceback(family):

@@ -50,15 +50,16 @@ def condense(train: Dataset, method: str = 'm3d', ipc: int = 10, seed: int = 0, 
   Source: the configs of the methods, `configs/condensation/`, whose headers name the papers.
   """
   known = train.name in settings.PRESETS
-  arguments = [train.name if known else 'npz:' + train.name, f'ipc={ipc}', *([f'factor={factor}'] if factor else [])]
+  arguments = [train.name if known else 'npz:arrays', f'ipc={ipc}', *([f'factor={factor}'] if factor else [])]
   methods.find(method)
   config = configs.load(f'condensation/{method}:{",".join(arguments)}')
+  config.data.name = train.name
   changes = {'seed': seed, **({'condensation.iterations': iterations} if iterations else {}), **(overrides or {})}
   for key, value in changes.items():
     configs.override(config, key, str(value))
   settings.check_fields(config)
   settings.check_values(config)
-  settings.check_sizes(config, train)
+  settings.check_parts(config, train)
   with Run(workdir, config, progress=progress) as run:
     made, _ = condense_config(config, train, run, parallel.make_mesh(config.run.devices))
   return made

@@ -290,14 +290,23 @@ def by_portions(function: Callable, at_once: int, pixels: int) -> Callable:
   return mapped
 
 
+def check_network(model: nn.Module) -> None:
+  """Raises UserError for a network that couples the samples of a batch.
+
+  >>> from jaxdistill import models
+  >>> check_network(models.build('convnet', 10, (16, 16, 1)))
+  """
+  if getattr(model, 'norm', None) == 'batch':
+    raise errors.UserError('Matching needs a network that treats every sample alone, since all classes share one call: '
+                           "use model.norm='instance', 'group' or 'none' in place of 'batch'.")
+
+
 def _check(settings: Settings, model: nn.Module) -> None:
   if settings.update not in UPDATES:
     raise errors.unknown('update of the canvases', settings.update, UPDATES)
   if settings.space not in SPACES:
     raise errors.unknown('space of the canvases', settings.space, SPACES)
-  if getattr(model, 'norm', None) == 'batch':
-    raise errors.UserError('Matching needs a network that treats every sample alone, since all classes share one call: '
-                           "use model.norm='instance', 'group' or 'none' in place of 'batch'.")
+  check_network(model)
 
 
 def _optimizer(settings: Settings) -> optax.GradientTransformation:

@@ -8,7 +8,7 @@ import functools
 
 import flax.linen as nn
 
-from jaxdistill import losses
+from jaxdistill import errors, losses
 from jaxdistill.condensation import engine
 
 
@@ -27,6 +27,9 @@ def plugs(model: nn.Module, image_shape: tuple[int, int, int], *, kernel: str = 
   Returns:
     Plugs.
 
+  Raises:
+    UserError: for networks that serve no iteration.
+
   Source: the paper; the bank of kernels and the bandwidth are those of the authors' code, see `losses.mmd`.
 
   >>> from jaxdistill import models
@@ -34,5 +37,7 @@ def plugs(model: nn.Module, image_shape: tuple[int, int, int], *, kernel: str = 
   >>> plugs(model, (8, 8, 1), kernel='linear').discrepancy.keywords
   {'kernel': 'linear'}
   """
+  if iterations_per_network < 1:
+    raise errors.UserError(f'iterations_per_network is {iterations_per_network}; it must be at least 1.')
   return engine.Plugs(engine.fresh_networks(model, image_shape, iterations_per_network),
                       functools.partial(losses.mmd, kernel=kernel))

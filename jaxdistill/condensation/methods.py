@@ -30,6 +30,9 @@ def plugs(method: Mapping[str, object], model: nn.Module, image_shape: tuple[int
   factory = find(fields.pop('name'))
   valid = [name for name, parameter in inspect.signature(factory).parameters.items() if parameter.kind == parameter.KEYWORD_ONLY]
   for field in fields:
+    if not valid:
+      raise errors.UserError(f'The method {method["name"]} has no fields of its own, and the config holds method.{field}; '
+                             f'start from the config of the method ({method["name"]}).')
     if field not in valid:
       raise errors.unknown(f'field of method {method["name"]}', field, valid)
   return factory(model, image_shape, **fields)

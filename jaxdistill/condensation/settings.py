@@ -10,6 +10,7 @@ from jaxdistill import data, losses, models
 from jaxdistill.condensation import decode, engine, evaluation, methods
 from jaxdistill.data import Dataset, augment, statistics
 from jaxdistill.errors import UserError, unknown
+from jaxdistill.training import parallel
 
 PRESETS = ('digits', 'mnist', 'fashion_mnist', 'svhn_cropped', 'cifar10', 'cifar100', 'npz:', 'folder:')
 MODELS = ('convnet', *sorted(models.REGISTRY.keys() - {'convnet'}))
@@ -41,6 +42,8 @@ _AT_LEAST = {
     'run.devices': 0, 'run.steps_per_call': 0, 'run.classes_at_once': 0,
     'run.checkpoint_every': 1, 'run.keep': 1, 'run.log_every': 1,
 }
+# JAX would take a larger seed modulo this number, and two seeds would give one result.
+_SEEDS = 2**32
 _BELOW_ONE = ('data.validation_share', 'condensation.momentum')
 
 
@@ -134,10 +137,9 @@ def check(config: ConfigDict) -> None:
   """
   check_fields(config)
   check_values(config)
+  parallel.make_mesh(config.run.devices)
   train, _, _ = datasets(config)
-  model = models.build(config.model, train.num_classes, train.image_shape)
-  methods.plugs(config.method, model, train.image_shape)
-  check_sizes(config, train)
+  check_parts(config, train)
 
 
 def check_fields(config: ConfigDict) -> None:
@@ -170,9 +172,19 @@ def check_values(config: ConfigDict) -> None:
   for key, smallest in _AT_LEAST.items():
     if _field(config, key) < smallest:
       raise UserError(f'{key} is {_field(config, key)}; it must be at least {smallest}.')
+  if config.seed >= _SEEDS:
+    raise UserError(f'seed is {config.seed}; it must be below {_SEEDS}.')
   for key in _BELOW_ONE:
     if _field(config, key) >= 1:
       raise UserError(f'{key} is {_field(config, key)}; it must be below 1.')
+
+
+def check_parts(config: ConfigDict, train: Dataset) -> None:
+  """Raises `UserError` when the network, the method, `ipc` or `factor` do not go with the training set."""
+  model = models.build(config.model, train.num_classes, train.image_shape)
+  engine.check_network(model)
+  methods.plugs(config.method, model, train.image_shape)
+  check_sizes(config, train)
 
 
 def check_sizes(config: ConfigDict, train: Dataset) -> None:
@@ -187,9 +199,9 @@ def check_sizes(config: ConfigDict, train: Dataset) -> None:
   if ipc * cells > smallest:
     name = train.class_names[train.counts.argmin()]
     needs = f'ipc={ipc}' if cells == 1 else f'ipc={ipc} with factor={factor} needs {ipc * cells} images a class, which'
-    raise UserError(
-        f'{needs} is more than class {name!r} of {train.name} has: {smallest} training images, the validation share '
-        f'held out; use ipc={smallest // cells} or less.')
+    left = ' without the validation share' if config.data.validation_share else ''
+    instead = f'ipc={smallest // cells} or less' if smallest >= cells else 'a smaller factor or more images'
+    raise UserError(f'{needs} is more than class {name!r} of {train.name} has ({smallest} for training{left}); use {instead}.')
 
 
 def _field(config: ConfigDict, key: str) -> Any:

@@ -26,6 +26,48 @@ class Interrupted(SystemExit):
     return self.message
 
 
+class Terminated(KeyboardInterrupt):
+  """SIGTERM where no phase is under way; it unwinds the program as Ctrl-C does.
+
+  >>> issubclass(Terminated, KeyboardInterrupt)
+  True
+  """
+
+
+def name_of(stop: KeyboardInterrupt) -> str:
+  """Returns what stopped the program, for people.
+
+  >>> name_of(Terminated()), name_of(KeyboardInterrupt())
+  ('SIGTERM', 'Ctrl-C')
+  """
+  return 'SIGTERM' if isinstance(stop, Terminated) else 'Ctrl-C'
+
+
+@contextlib.contextmanager
+def termination_unwinds() -> Iterator[None]:
+  """Makes SIGTERM raise `Terminated` inside the block, but for phases, which save first (`Watch`)."""
+  def stop(number, frame):
+    del number, frame
+    raise Terminated
+
+  with _handlers((signal.SIGTERM,), stop):
+    yield
+
+
+@contextlib.contextmanager
+def _handlers(numbers, handler) -> Iterator[None]:
+  """Installs a handler for some signals; outside the main thread Python allows none, and they keep their effect."""
+  before = {}
+  try:
+    if threading.current_thread() is threading.main_thread():
+      for number in numbers:
+        before[number] = signal.signal(number, handler)
+    yield
+  finally:
+    for number, old in before.items():
+      signal.signal(number, old)
+
+
 class Watch:
   """Remembers a stop signal instead of letting it tear a step apart.
 
@@ -41,18 +83,13 @@ class Watch:
   @contextlib.contextmanager
   def watching(self, enabled: bool = True) -> Iterator[None]:
     """Catches SIGTERM and SIGINT inside the block."""
-    install = enabled and self._depth == 0 and threading.current_thread() is threading.main_thread()
-    before = {}
+    install = enabled and self._depth == 0
     self._depth += 1
     try:
-      if install:
-        for number in (signal.SIGTERM, signal.SIGINT):
-          before[number] = signal.signal(number, self._remember)
-      yield
+      with _handlers((signal.SIGTERM, signal.SIGINT) if install else (), self._remember):
+        yield
     finally:
       self._depth -= 1
-      for number, handler in before.items():
-        signal.signal(number, handler)
 
   def _remember(self, number, frame):
     del frame

@@ -38,7 +38,7 @@ def make_mesh(num_devices: int = 0) -> Mesh:
   """
   devices = jax.devices()
   if not 0 <= num_devices <= len(devices):
-    raise UserError(f'{num_devices} devices were asked for, but {len(devices)} are here ({devices[0].platform}); '
+    raise UserError(f'{num_devices} devices were asked for, more than the {len(devices)} here ({devices[0].platform}); '
                     '0 takes all of them.')
   devices = devices[:num_devices or len(devices)]
   # Explicit axes are the default of make_mesh; with Auto the compiler places what the program leaves open.

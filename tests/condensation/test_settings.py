@@ -34,6 +34,7 @@ def ten_and_six():
     ('condensation.factor', '-1', 'condensation.factor is -1; it must be at least 1'),
     ('condensation.momentum', '1', 'condensation.momentum is 1.0; it must be below 1'),
     ('data.validation_share', '1.5', 'data.validation_share is 1.5; it must be below 1'),
+    ('seed', '4294967296', 'seed is 4294967296; it must be below 4294967296'),
     ('evaluation.networks', '0', 'evaluation.networks is 0; it must be at least 1'),
 ])
 def test_check_values_refuses(digits, key, text, words):
@@ -52,9 +53,10 @@ def test_check_fields_finds_what_is_too_much_and_what_lacks(digits):
 
 
 @pytest.mark.parametrize('ipc, factor, init, baselines, words', [
-    (7, 1, 'real', (), "ipc=7 is more than class 'dog' of arrays has: 6 training images.*use ipc=6 or less"),
+    (7, 1, 'real', (), "ipc=7 is more than class 'dog' of arrays has .6 for training without the validation share.; use ipc=6"),
     (2, 2, 'mix', (), "ipc=2 with factor=2 needs 8 images a class, which is more than class 'dog'.*use ipc=1 or less"),
     (2, 2, 'noise', ('mix',), 'use ipc=1 or less'),
+    (1, 3, 'mix', (), 'use a smaller factor or more images'),
     (1, 9, 'noise', (), 'condensation.factor is 9, but the images of arrays are only 8x8'),
 ])
 def test_check_sizes_refuses(digits, ipc, factor, init, baselines, words):
@@ -78,6 +80,19 @@ def test_check_reads_the_data_set_and_builds_the_model(digits):
     settings.check(digits)
   config.override(digits, 'data.name', 'cifra10')
   with pytest.raises(UserError, match='cifar10'):
+    settings.check(digits)
+
+
+@pytest.mark.parametrize('key, text, words', [
+    ('method.iterations_per_network', '0', 'iterations_per_network is 0; it must be at least 1'),
+    ('method.name', 'dm', 'The method dm has no fields of its own, and the config holds method'),
+    ('model.norm', 'batch', "use model.norm='instance', 'group' or 'none'"),
+    ('model.depth', '9', 'A convnet of depth 9 needs images of at least 512x512 pixels'),
+    ('run.devices', '99', '99 devices were asked for, more than the 4 here'),
+])
+def test_check_refuses_what_only_the_parts_know(digits, key, text, words):
+  config.override(digits, key, text)
+  with pytest.raises(UserError, match=words):
     settings.check(digits)
 
 

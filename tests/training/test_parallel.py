@@ -19,7 +19,7 @@ def test_the_mesh_has_the_devices_asked_for(mesh):
   assert dict(mesh.shape) == {'data': 4} and dict(parallel.make_mesh(2).shape) == {'data': 2}
   assert mesh.axis_types == (jax.sharding.AxisType.Auto,)
   for wrong in (5, -1):
-    with pytest.raises(UserError, match='4 are here'):
+    with pytest.raises(UserError, match='more than the 4 here'):
       parallel.make_mesh(wrong)
 
 

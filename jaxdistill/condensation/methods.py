@@ -23,16 +23,15 @@ def plugs(method: Mapping[str, object], model: nn.Module, image_shape: tuple[int
   >>> model = models.build({'name': 'convnet', 'width': 4, 'depth': 1}, 2, (8, 8, 1))
   >>> plugs({'name': 'm3d', 'kernels': 'linear'}, model, (8, 8, 1))
   Traceback (most recent call last):
-  jaxdistill.errors.UserError: There is no field of method m3d 'kernels'; did you mean 'kernel'? Valid:
-  iterations_per_network, kernel.
+  jaxdistill.errors.UserError: There is no field of method m3d 'kernels'; did you mean 'kernel'? ...
   """
   fields = dict(method)
   factory = find(fields.pop('name'))
   valid = [name for name, parameter in inspect.signature(factory).parameters.items() if parameter.kind == parameter.KEYWORD_ONLY]
   for field in fields:
     if not valid:
-      raise errors.UserError(f'The method {method["name"]} has no fields of its own, and the config holds method.{field}; '
-                             f'start from the config of the method ({method["name"]}).')
+      raise errors.UserError(f'There is no field of method {method["name"]} {field!r}, it has none of its own; '
+                             f'start from its config, --config={method["name"]}.')
     if field not in valid:
       raise errors.unknown(f'field of method {method["name"]}', field, valid)
   return factory(model, image_shape, **fields)

@@ -85,7 +85,7 @@ def test_check_reads_the_data_set_and_builds_the_model(digits):
 
 @pytest.mark.parametrize('key, text, words', [
     ('method.iterations_per_network', '0', 'iterations_per_network is 0; it must be at least 1'),
-    ('method.name', 'dm', 'The method dm has no fields of its own, and the config holds method'),
+    ('method.name', 'dm', 'no field of method dm .*, it has none of its own; start from its config, --config=dm'),
     ('model.norm', 'batch', "use model.norm='instance', 'group' or 'none'"),
     ('model.depth', '9', 'A convnet of depth 9 needs images of at least 512x512 pixels'),
     ('run.devices', '99', '99 devices were asked for, more than the 4 here'),

@@ -32,7 +32,7 @@ def condense(train: Dataset, method: str = 'm3d', ipc: int = 10, seed: int = 0, 
 
   Args:
     train: the real images, see `data.load`.
-    method: 'm3d' or 'dm'.
+    method: 'm3d', 'dance' or 'dm'.
     ipc: canvases a class.
     seed: of everything random.
     factor: cells along a canvas' side, factor^2 training images a canvas; 0: the method's own for this set.
@@ -70,8 +70,8 @@ def build_model(config: ConfigDict, num_classes: int, image_shape: tuple[int, in
   return models.build({**config.model.to_dict(), 'dtype': config.dtype}, num_classes, image_shape)
 
 
-def setup(config: ConfigDict, train: Dataset, mesh: Mesh | None) -> Problem:
-  """Builds the condensation that a config describes and places data and canvases on the devices."""
+def setup(config: ConfigDict, train: Dataset, mesh: Mesh | None, pool: Any = ()) -> Problem:
+  """Builds the condensation that a config describes and places data, canvases and the method's networks on the devices."""
   section = config.condensation
   model = build_model(config, train.num_classes, train.image_shape)
   numbers = engine.Settings(**{name: section[name] for name in engine.Settings.__dataclass_fields__ if name in section},
@@ -82,7 +82,7 @@ def setup(config: ConfigDict, train: Dataset, mesh: Mesh | None) -> Problem:
   key_canvases, key = jax.random.split(jax.random.key(config.seed))
   canvases = first_canvases(config, train, key_canvases, section.init, images, counts)
   state = engine.start(functions, jax.random.key_data(key), canvases, mesh)
-  source = loop.ArraySource(engine.real_data(images, counts, mesh), functions.sample)
+  source = loop.ArraySource(engine.real_data(images, counts, mesh, pool), functions.sample)
   return Problem(functions.step, state, source, section.iterations, canvases)
 
 
@@ -100,7 +100,9 @@ def condense_config(config: ConfigDict, train: Dataset, run: Run, mesh: Mesh | N
 
   Phase 'condense' of the run: metrics, checkpoints and resuming are the loop's.
   """
-  problem = problem or setup(config, train, mesh)
+  if problem is None:
+    model = build_model(config, train.num_classes, train.image_shape)
+    problem = setup(config, train, mesh, methods.prepare(config, train, run, mesh, model))
   before = as_condensed(config, train, problem.canvases)
   state = loop.fit(run, 'condense', problem.step, problem.state, problem.source, problem.num_steps)
   images = np.asarray(parallel.gather(state.images))[:train.num_classes]

@@ -3,14 +3,19 @@
 import importlib
 import inspect
 from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from jaxdistill import errors
 from jaxdistill.condensation import engine
+from jaxdistill.data import Dataset
+from jaxdistill.training.run import Run
 
-METHODS = {'dm': 'jaxdistill.condensation.dm', 'm3d': 'jaxdistill.condensation.m3d'}
-LABELS = {'dm': 'DM', 'm3d': 'M3D'}
+METHODS = {name: f'jaxdistill.condensation.{name}' for name in ('dance', 'dm', 'm3d')}
+LABELS = {'dance': 'DANCE', 'dm': 'DM', 'm3d': 'M3D'}
 
 
 def plugs(method: Mapping[str, object], model: nn.Module, image_shape: tuple[int, int, int]) -> engine.Plugs:
@@ -45,4 +50,20 @@ def find(name: str):
   """
   if name not in METHODS:
     raise errors.unknown('condensation method', name, METHODS)
-  return importlib.import_module(METHODS[name]).plugs
+  return _module(name).plugs
+
+
+def prepare(config: ConfigDict, train: Dataset, run: Run, mesh: Mesh | None, model: nn.Module) -> Any:
+  """Returns the networks that a method makes before it condenses (the experts of DANCE), () for a method without."""
+  module = _module(config.method.name)
+  return module.prepare(config, train, run, mesh, model) if hasattr(module, 'prepare') else ()
+
+
+def untrained(config: ConfigDict, image_shape: tuple[int, int, int], model: nn.Module) -> Any:
+  """Returns a stand-in for what `prepare` makes, of the same form, for estimates."""
+  module = _module(config.method.name)
+  return module.untrained(config, image_shape, model) if hasattr(module, 'prepare') else ()
+
+
+def _module(name: str):
+  return importlib.import_module(METHODS[name])

@@ -25,10 +25,11 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   mesh = parallel.make_mesh(config.run.devices)
   run.say(train.describe())
   run.say(test.describe())
-  problem = api.setup(config, train, mesh)
-  estimates = run.once('estimate', lambda: estimate(config, train, test, mesh, problem))
+  model = api.build_model(config, train.num_classes, train.image_shape)
+  estimates = run.once('estimate', lambda: estimate(config, train, test, mesh, model))
   run.say(estimate_text(estimates))
 
+  problem = api.setup(config, train, mesh, methods.prepare(config, train, run, mesh, model))
   made, before = api.condense_config(config, train, run, mesh, problem)
   if run.workdir:
     made.save(run.workdir / 'condensed.npz')
@@ -48,7 +49,7 @@ def dry_run(config: ConfigDict) -> str:
   mesh = parallel.make_mesh(config.run.devices)
   model = api.build_model(config, train.num_classes, train.image_shape)
   variables = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, *train.image_shape), np.float32))
-  estimates = estimate(config, train, test, mesh, api.setup(config, train, mesh))
+  estimates = estimate(config, train, test, mesh, model)
   return '\n\n'.join([f'{train.describe()}\n{test.describe()}', models.parameter_table(variables), estimate_text(estimates)])
 
 
@@ -107,8 +108,9 @@ def _checks(config: ConfigDict, images: Condensed | Dataset) -> int:
   return max(1, _steps(config, images) // config.evaluation.every) if config.evaluation.every else 6
 
 
-def estimate(config: ConfigDict, train: Dataset, test: Dataset, mesh, problem: api.Problem) -> dict[str, Any]:
+def estimate(config: ConfigDict, train: Dataset, test: Dataset, mesh, model) -> dict[str, Any]:
   """Measures a few steps of every phase and extrapolates; nothing of it enters the run."""
+  problem = api.setup(config, train, mesh, methods.untrained(config, train.image_shape, model))
   estimates = {'condense': loop.estimate(problem.step, problem.state, problem.source, problem.num_steps, dtype=config.dtype)}
   blank = api.as_condensed(config, train, problem.canvases)
   for name, _, images in contestants(config, train, blank, blank):

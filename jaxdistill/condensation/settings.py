@@ -83,7 +83,7 @@ def defaults(
       evaluation=dict(
           recipe=recipe, networks=5, epochs=0, whole_epochs=200, steps=300 if preset == 'digits' else 0, every=0,
           baselines=_BASELINES),
-      run=dict(devices=0, steps_per_call=0, classes_at_once=0, checkpoint_every=500, keep=2, log_every=10),
+      run=dict(devices=0, steps_per_call=0, classes_at_once=0, experts='', checkpoint_every=500, keep=2, log_every=10),
   ))
   return shrink(config) if quick else config
 

@@ -1,0 +1,89 @@
+"""DANCE: dual-view distribution alignment for dataset condensation (Zhang et al., IJCAI 2024, arXiv 2406.01063).
+
+Inner-class view: class means are matched under middle encoders, random interpolations between the start and the end of a
+network's training on the real set. Inter-class view: the trained network, the expert, must recognise the synthetic images.
+"""
+
+import pathlib
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from jaxdistill import errors, losses
+from jaxdistill.condensation import engine, experts
+from jaxdistill.data import Dataset
+from jaxdistill.training.run import Run
+
+ENCODERS = ('middle', 'random')
+
+
+def plugs(model: nn.Module, image_shape: tuple[int, int, int], *, experts: int = 5, expert_epochs: int = 60,
+          expert_steps: int = 0, encoders: str = 'middle', calibrate: bool = True) -> engine.Plugs:
+  """Fills the engine's plug points for DANCE.
+
+  Each iteration draws an expert k and lambda ~ U(0, 1), one pair for all classes:
+    theta = lambda theta_k(start) + (1 - lambda) theta_k(end),
+    L_inner = || mean f_theta(synthetic) - mean f_theta(real) ||^2, summed over features, then
+    L_inter = mean cross-entropy of the expert k on the synthetic images, in a step of its own.
+
+  Args:
+    model: the network.
+    image_shape: (h, w, c).
+    experts: networks in the pool.
+    expert_epochs, expert_steps: length of their training (`prepare` reads them).
+    encoders: 'middle', or 'random' for a new random network every iteration, an ablation.
+    calibrate: whether L_inter follows; False is an ablation.
+
+  Returns:
+    Plugs. They expect the `experts.Pool` of `prepare`.
+
+  Raises:
+    UserError: for an unknown kind of encoders or an empty pool.
+
+  Source: the paper and its public code. There the random encoder of the ablation is never redrawn; here it is, which makes it DM
+  (our choice).
+  """
+  del expert_epochs, expert_steps
+  if encoders not in ENCODERS:
+    raise errors.unknown('kind of encoders', encoders, ENCODERS)
+  if experts < 1:
+    raise errors.UserError(f'DANCE needs at least one expert; method.experts is {experts}.')
+  fresh = engine.fresh_networks(model, image_shape, every=1)
+
+  def draw(pool, key, step):
+    key_k, key_lambda, key_fresh = jax.random.split(jax.random.fold_in(key, step), 3)
+    start, end = (jax.tree.map(lambda a: a[jax.random.randint(key_k, (), 0, experts)], end) for end in pool)
+    matching = interpolate(start, end, jax.random.uniform(key_lambda))
+    return engine.Networks(matching if encoders == 'middle' else fresh((), key_fresh, step).matching, expert=end)
+
+  return engine.Plugs(draw, losses.mean_discrepancy, _calibration if calibrate else None)
+
+
+def interpolate(start: Any, end: Any, share: jax.Array | float) -> Any:
+  """Returns share * start + (1 - share) * end for every parameter: share 0 is the expert, 1 the untrained network.
+
+  >>> float(interpolate(jnp.float32(1), jnp.float32(3), 0.25))
+  2.5
+  """
+  return jax.tree.map(lambda a, b: share * a + (1 - share) * b, start, end)
+
+
+def prepare(config: ConfigDict, train: Dataset, run: Run, mesh: Mesh | None, model: nn.Module) -> experts.Pool:
+  """Phase 1: trains the experts that a config asks for, or finds those of an earlier run beside its work dir."""
+  method = config.method
+  directory = run.workdir and pathlib.Path(config.run.experts or run.workdir.parent / 'experts')
+  return experts.train(run, model, train, number=method.experts, epochs=method.expert_epochs, steps=method.expert_steps,
+                       seed=config.seed, mesh=mesh, directory=directory)
+
+
+def untrained(config: ConfigDict, image_shape: tuple[int, int, int], model: nn.Module) -> experts.Pool:
+  """Returns a pool of the right form, for estimates."""
+  return experts.untrained(model, image_shape, config.method.experts)
+
+
+def _calibration(logits, label):
+  return losses.cross_entropy(logits, jnp.full(len(logits), label))

@@ -1,0 +1,88 @@
+"""Experts: networks trained on the real set, of which the weights at the start and at the end are kept.
+
+They depend on the real set, the network and their recipe, not on how a set is condensed with them; so they are trained once and
+found again by a hash of all that made them.
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import flax.serialization
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxdistill.data import Dataset
+from jaxdistill.training import classifier, records
+from jaxdistill.training.run import Run
+
+# DANCE's public code: colour and crop, CutMix for half of the batches and therefore no cutout.
+RECIPE = classifier.Recipe('expert', batch=64, epochs=60, learning_rate=0.01, drops=(2 / 3, 5 / 6), drop=0.2, momentum=0.9,
+                           weight_decay=5e-4, strategy='color_crop', composition='idc', cutmix=0.5)
+_SCORED = 2000  # training images that the experts are scored on
+
+
+class Pool(NamedTuple):
+  """K networks at the start and at the end of their training: variables with a leading axis K."""
+  initial: Any
+  final: Any
+
+
+def train(run: Run, model: nn.Module, images: Dataset, *, number: int, epochs: int = 0, steps: int = 0, seed: int = 0,
+          mesh: Mesh | None = None, directory: pathlib.Path | None = None) -> Pool:
+  """Trains `number` networks together on a real set, or reads them back.
+
+  Args:
+    run: keeps metrics and checkpoints under the phase 'experts'.
+    model: the network.
+    images: the real training set.
+    number: K.
+    epochs: passes over the set; 0: the recipe's 60.
+    steps: training steps; 0: from the epochs.
+    seed: of weights, order and augmentation.
+    mesh: devices over which the networks are spread.
+    directory: where finished pools are kept for other runs; None: nowhere.
+
+  Returns:
+    The pool, as numpy arrays.
+
+  Source: phase 1 of DANCE (Zhang et al., IJCAI 2024) with its public code's recipe.
+  """
+  recipe = dataclasses.replace(RECIPE, epochs=epochs or RECIPE.epochs)
+  num_steps = steps or recipe.steps(len(images))
+  path = directory and directory / f'{identity(model, images, recipe, number, num_steps, seed)}.msgpack'
+  options = dict(num_classes=images.num_classes, mean=images.mean, std=images.std, networks=number, seed=seed,
+                 num_steps=num_steps, mesh=mesh)
+  initial = classifier.setup(model, images.images, images.labels, recipe, **options).state.variables
+  initial = jax.tree.map(lambda a: np.asarray(a)[:number], initial)
+  if path and path.is_file():
+    run.say(f'experts: read from {path}')
+    return flax.serialization.from_bytes(Pool(initial, initial), path.read_bytes())
+  scored = images.take(np.linspace(0, len(images) - 1, min(_SCORED, len(images))).astype(int), 'train sample')
+  final = classifier.train(run, 'experts', model, images.images, images.labels, recipe, test=scored, **options).variables
+  pool = Pool(initial, jax.tree.map(np.asarray, final))
+  if path:
+    records.write_atomic(path, flax.serialization.to_bytes(pool))
+  run.discard('experts')
+  return pool
+
+
+def untrained(model: nn.Module, image_shape: tuple[int, int, int], number: int) -> Pool:
+  """Returns a pool of the right form without any training, for estimates."""
+  keys = jax.random.split(jax.random.key(0), number)
+  variables = jax.jit(jax.vmap(lambda key: model.init(key, np.zeros((1, *image_shape), np.float32))))(keys)
+  return Pool(variables, variables)
+
+
+def identity(model: nn.Module, images: Dataset, recipe: classifier.Recipe, number: int, num_steps: int, seed: int) -> str:
+  """Returns the hash of everything that decides what the experts become."""
+  content = hashlib.sha256()
+  content.update(np.ascontiguousarray(images.images).tobytes())
+  content.update(np.ascontiguousarray(images.labels).tobytes())
+  description = dict(images=content.hexdigest(), mean=images.mean, std=images.std, model=repr(model),
+                     recipe=dataclasses.asdict(recipe), number=number, num_steps=num_steps, seed=seed)
+  return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]

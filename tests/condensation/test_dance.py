@@ -1,0 +1,134 @@
+"""DANCE and its experts, on digits at 8x8 with small networks."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdistill import config as configs
+from jaxdistill import data, losses, models
+from jaxdistill.condensation import api, dance, engine, experts
+from jaxdistill.errors import UserError
+from jaxdistill.training import loop
+from jaxdistill.training.run import Run
+
+SHAPE = (8, 8, 1)
+
+
+@functools.cache
+def digits():
+  return data.load('digits', image_size=8)
+
+
+@functools.cache
+def model():
+  return models.build({'name': 'convnet', 'width': 16, 'depth': 2}, 10, SHAPE)
+
+
+@functools.cache
+def pool():
+  with Run(progress=False) as run:
+    return experts.train(run, model(), digits()[0], number=2, steps=400)
+
+
+@functools.cache
+def accuracy_of():
+  train, test = digits()
+  images = (jnp.asarray(test.images, jnp.float32) / 255 - train.mean[0]) / train.std[0]
+  return jax.jit(lambda variables: (model().apply(variables, images)[0].argmax(-1) == jnp.asarray(test.labels)).mean())
+
+
+def test_interpolation_ends_at_the_expert_and_at_its_start():
+  start, end = (jax.tree.map(lambda a: a[0], part) for part in pool())
+  for share, expected in ((0., end), (1., start)):
+    for a, b in zip(jax.tree.leaves(dance.interpolate(start, end, share)), jax.tree.leaves(expected)):
+      np.testing.assert_allclose(a, b, atol=1e-7)
+
+
+def test_accuracy_of_middle_encoders_falls_from_the_expert_to_its_start():
+  start, end = (jax.tree.map(lambda a: a[0], part) for part in pool())
+  accuracy = [float(accuracy_of()(dance.interpolate(start, end, share))) for share in (0., .5, 1.)]
+  assert accuracy[0] > .85 and accuracy[0] > accuracy[1] > accuracy[2] and accuracy[2] < .4, accuracy
+
+
+def test_each_iteration_draws_one_expert_and_one_share():
+  plugs = dance.plugs(model(), SHAPE, experts=2)
+  start, end = (jax.tree.leaves(part)[0] for part in pool())
+  shares, numbers = [], []
+  for step in range(12):
+    drawn = plugs.draw(pool(), jax.random.key(0), step)
+    k = next(k for k in range(2) if np.array_equal(jax.tree.leaves(drawn.expert)[0], end[k]))
+    shift = (np.asarray(jax.tree.leaves(drawn.matching)[0]) - end[k]) / np.where(start[k] == end[k], 1, start[k] - end[k])
+    moved = shift[np.abs(start[k] - end[k]) > 1e-3]
+    np.testing.assert_allclose(moved, moved.mean(), atol=1e-2)
+    shares.append(moved.mean())
+    numbers.append(k)
+  assert set(numbers) == {0, 1} and 0 <= min(shares) < .3 and .6 < max(shares) <= 1
+
+
+def test_random_encoders_are_fresh_every_iteration_and_the_expert_stays():
+  plugs = dance.plugs(model(), SHAPE, experts=2, encoders='random')
+  first, second = (plugs.draw(pool(), jax.random.key(0), step).matching for step in range(2))
+  assert not np.array_equal(first['params']['conv1']['kernel'], second['params']['conv1']['kernel'])
+  plain = engine.fresh_networks(model(), SHAPE, 1)((), jax.random.split(jax.random.key(0), 3)[2], 0).matching
+  assert jax.tree.structure(first) == jax.tree.structure(plain)
+
+
+def condensed(calibrate):
+  config = configs.load('condensation/dance:digits')
+  for key, value in {'data.image_size': '8', 'model.width': '16', 'model.depth': '2', 'condensation.iterations': '150',
+                     'condensation.batch_real': '16', 'method.experts': '2', 'method.calibrate': str(calibrate),
+                     'condensation.init': 'noise', 'condensation.learning_rate': '0.05'}.items():
+    configs.override(config, key, value)
+  problem = api.setup(config, digits()[0], None, pool())
+  with Run(progress=False) as run:
+    state = loop.fit(run, 'condense', problem.step, problem.state, problem.source, problem.num_steps)
+    curve = run.curve('condense')
+  return problem, np.asarray(state.images), curve
+
+
+def recognised(images):
+  """Share of the canvases that the experts recognise, and their mean cross-entropy."""
+  train, _ = digits()
+  x = (np.clip(images, 0, 1).reshape(-1, *SHAPE) - train.mean[0]) / train.std[0]
+  _, end = pool()
+  logits = [model().apply(jax.tree.map(lambda a, k=k: a[k], end), jnp.asarray(x))[0] for k in range(2)]
+  share = np.mean([np.asarray(one).argmax(-1) == np.arange(10) for one in logits])
+  return share, np.mean([losses.cross_entropy(one, jnp.arange(10)) for one in logits])
+
+
+def test_calibration_makes_the_experts_recognise_the_images_and_leaves_the_experts_alone():
+  before = jax.tree.map(np.copy, pool())
+  with_calibration, without = condensed(True), condensed(False)
+  (share, loss), (_, loss_without) = recognised(with_calibration[1]), recognised(without[1])
+  assert share == 1 and loss < .5 * loss_without
+  assert with_calibration[2][-1]['calibration_loss'] < .5 * with_calibration[2][0]['calibration_loss']
+  assert 'calibration_loss' not in without[2][0]
+  for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(with_calibration[0].source.data['pool'])):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_experts_are_found_again_by_what_made_them(tmp_path):
+  train = digits()[0].take(range(40))
+  small = models.build({'name': 'mlp', 'width': 8}, 10, SHAPE)
+
+  def make(**changes):
+    with Run(progress=False) as run:
+      made = experts.train(run, small, train, **(dict(number=2, steps=3, directory=tmp_path) | changes))
+      return made, run.timing('experts')
+
+  first, timing = make()
+  again, nothing = make()
+  assert timing['steps'] == 3 and not nothing
+  for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(again)):
+    np.testing.assert_array_equal(a, b)
+  assert make(seed=1)[1] and make(steps=4)[1] and len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize('fields, message', [
+    (dict(encoders='middel'), "did you mean 'middle'"), (dict(experts=0), 'at least one expert')])
+def test_wrong_fields_are_refused(fields, message):
+  with pytest.raises(UserError, match=message):
+    dance.plugs(model(), SHAPE, **fields)

@@ -30,13 +30,17 @@ _USAGE = """\
 Condense or distil a data set: runs a config and leaves numbers, pictures and a report in a work dir.
 
   jaxdistill --config=m3d:digits                                    the scikit-learn digits, in minutes, no download
+  jaxdistill --config=m3d:folder:photos,ipc=10                      images of yours, one folder a class
   jaxdistill --config=m3d:cifar10,ipc=10 --workdir=DIR              the same command again resumes
   jaxdistill --config=m3d:cifar10,ipc=10 --config.seed=1 --dry_run  what would run, how long, how much memory
-  jaxdistill --list                                                 every config
+  jaxdistill --list                                                 every config, with its time and expected number
 
 In a checkout, `python -m launch.run` takes the same flags and `jaxdistill` need not be installed.
 
 Flags:"""
+_AFTER_LIST = """\
+Start one with --config=NAME, with a data set and arguments behind a colon: --config=m3d:cifar10,ipc=10. The family may
+be left out. Times and numbers are those of the command at the top of the config, for the data set named there."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,7 +84,8 @@ def _start(values: flags.FlagValues, config: ConfigDict) -> None:
   _prepare_jax(values)
   settings.check(config)
   if values.dry_run:
-    print(f'{configs.to_text(config)}\n\n{family.dry_run(config)}')
+    print(f'{configs.to_text(config)}\n', flush=True)
+    print(family.dry_run(config))
     return
   workdir = pathlib.Path(values.workdir or default_workdir(values.config, config)).expanduser()
   from jaxdistill.training.run import Run
@@ -139,16 +144,16 @@ def _flags() -> flags.FlagValues:
   """Defines the flags in a registry of their own: absl's global one would keep them from one call to the next."""
   values = flags.FlagValues()
   at = dict(flag_values=values)
-  flags.DEFINE_string('config', None, 'NAME[:ARGUMENTS] of a shipped config or of a .py file of yours; --list shows '
-                      'the names, --config.KEY=VALUE changes one field, for example --config.seed=1.', **at)
+  flags.DEFINE_string('config', None, 'NAME[:DATA,ARGUMENTS] of a shipped config or of a .py file of yours; --list shows '
+                      'the names. --config.KEY=VALUE changes one field, for example --config.seed=1; --dry_run shows '
+                      'all fields.', **at)
   flags.DEFINE_string('workdir', None, 'Where the run leaves its files and resumes from '
                       '(default: runs/<config>-<data>-ipc<k>-seed<s>).', **at)
-  flags.DEFINE_boolean('list', False, 'List every config with its run time and expected number.', **at)
-  flags.DEFINE_boolean('dry_run', False, 'Print the resolved config, the parameters, time and memory; start nothing.',
-                       **at)
+  flags.DEFINE_boolean('list', False, 'List every config with what it does, its run time and expected number.', **at)
+  flags.DEFINE_boolean('dry_run', False, 'Print all fields, the parameters, time and memory, and start nothing.', **at)
   flags.DEFINE_integer('devices', None, 'How many devices to use (default: all); the result does not depend on it.',
                        lower_bound=1, **at)
-  flags.DEFINE_boolean('progress', True, 'Draw a progress bar; there is none without a terminal.', **at)
+  flags.DEFINE_boolean('progress', True, 'Tell the progress: a bar in a terminal, else a line every 30 s.', **at)
   flags.DEFINE_boolean('tensorboard', True, 'Write TensorBoard events beside metrics.jsonl.', **at)
   flags.DEFINE_string('compilation_cache', 'on', 'Keeps compiled programs for later starts: on (a private folder), off, or a '
                       'folder, writable by you alone.', **at)
@@ -183,14 +188,14 @@ def help_text(values: flags.FlagValues) -> str:
 
 
 def list_text() -> str:
-  """Returns the shipped configs as an aligned table: name, run time, expected number, description.
+  """Returns a paragraph a shipped config: its name, what it does, run time and expected number.
 
   >>> 'condensation/m3d' in list_text()
   True
   """
-  from jaxdistill.report import tables
-  columns = [('name', 'Config'), ('run_time', 'Run time'), ('expected', 'Expected'), ('description', 'What it does')]
-  return tables.text([entry._asdict() for entry in configs.list_configs()], columns)
+  blocks = [f'{entry.name}\n  {entry.description}\n  Run time: {entry.run_time}\n  Expected: {entry.expected}'
+            for entry in configs.list_configs()]
+  return '\n\n'.join([*blocks, _AFTER_LIST])
 
 
 def resolve(values: flags.FlagValues, overrides: Sequence[tuple[str, str]]) -> ConfigDict:

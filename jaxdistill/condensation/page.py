@@ -85,7 +85,7 @@ def _facts(result) -> dict[str, str]:
       'Condensing': numbers.seconds(seconds['condense']), 'Evaluating': numbers.seconds(seconds['evaluate']),
       'In all': numbers.seconds(seconds['total']),
       'Speed': f'{rate:.3g} iterations/s' if rate else '–',
-      'Work': f'{numbers.count(result["flops_per_step"])}FLOP an iteration' + (f', {share:.1%} of peak' if share else ''),
+      'Work': f'{numbers.flops(result["flops_per_step"])} an iteration' + (f', {share:.1%} of peak' if share else ''),
       'Peak memory': f'{numbers.size(result["peak_memory_bytes"])} ({result["peak_memory_of"]})',
       'Device': f'{device["count"]} x {device["kind"]} ({device["platform"]})',
       'Versions': ', '.join(f'{name} {version}' for name, version in result['versions'].items()),

@@ -11,7 +11,7 @@ from jaxdistill import models
 from jaxdistill.condensation import api, evaluation, methods, page, settings
 from jaxdistill.condensation.condensed import Condensed
 from jaxdistill.data import Dataset, samplers
-from jaxdistill.report import numbers, pictures
+from jaxdistill.report import numbers, pictures, tables
 from jaxdistill.training import classifier, loop, parallel
 from jaxdistill.training.run import Run, environment, peak_memory_bytes
 
@@ -26,7 +26,12 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   run.say(train.describe())
   run.say(test.describe())
   model = api.build_model(config, train.num_classes, train.image_shape)
-  estimates = run.once('estimate', lambda: estimate(config, train, test, mesh, model))
+
+  def measured():
+    run.say('Compiling every phase and timing a few of its steps.')
+    return estimate(config, train, test, mesh, model)
+
+  estimates = run.once('estimate', measured)
   run.say(estimate_text(estimates))
 
   problem = api.setup(config, train, mesh, methods.prepare(config, train, run, mesh, model))
@@ -128,15 +133,15 @@ def _estimate_row(config: ConfigDict, images: Condensed | Dataset, test: Dataset
 
 
 def estimate_text(estimates: dict[str, Any]) -> str:
-  """Returns the estimate as a few aligned lines: steps, seconds a step, time, memory, work a step."""
-  lines = []
-  for name, e in estimates.items():
-    share = f', {e["peak_share"]:.1%} of peak' if e['peak_share'] else ''
-    lines.append(f'{name:<18} {e["num_steps"]:>7,} steps x {numbers.seconds(e["seconds_per_step"])} = '
-                 f'{numbers.seconds(e["total_seconds"])}, {numbers.size(e["peak_bytes"])}, '
-                 f'{numbers.count(e["flops_per_step"])}FLOP a step{share}')
-  total = sum(e['total_seconds'] for e in estimates.values())
-  return '\n'.join(['Estimate (measured on a few steps):', *lines, f'in all about {numbers.seconds(total)}'])
+  """Returns the estimate as an aligned table: steps, times, memory of one device, work."""
+  rows = [{'phase': name, **estimate} for name, estimate in estimates.items()]
+  columns = [('phase', 'Estimate'), ('num_steps', 'Steps', 'count'), ('seconds_per_step', 'A step', 'seconds'),
+             ('compile_seconds', 'To compile', 'seconds'), ('total_seconds', 'Together', 'seconds'),
+             ('peak_bytes', 'Memory', 'bytes'), ('flops_per_step', 'Work a step', numbers.flops)]
+  if any(row['peak_share'] for row in rows):
+    columns.append(('peak_share', 'Of peak', '.1%'))
+  total = sum(row['total_seconds'] for row in rows)
+  return f'{tables.text(rows, columns)}\nin all about {numbers.seconds(total)}, scoring not counted'
 
 
 def summary(config: ConfigDict, run: Run, train: Dataset, estimates: dict[str, Any], rows: list[dict]) -> dict[str, Any]:

@@ -57,6 +57,15 @@ def count(value: float | None) -> str:
   return _scaled(value, 1000, ('', 'k', 'M', 'G', 'T', 'P', 'E'), plain_below=999_999.5)
 
 
+def flops(value: float | None) -> str:
+  """Writes a number of floating-point operations with a decimal prefix.
+
+  >>> [flops(v) for v in (700, 587795, 13.3e9, None)]
+  ['700 FLOP', '588 kFLOP', '13.3 GFLOP', '–']
+  """
+  return _scaled(value, 1000, ('FLOP', 'kFLOP', 'MFLOP', 'GFLOP', 'TFLOP', 'PFLOP', 'EFLOP'), plain_below=999.5)
+
+
 def number(value: float | None) -> str:
   """Writes any number with four significant digits, integers in full.
 

@@ -97,5 +97,5 @@ class Watch:
       raise KeyboardInterrupt
     if number == signal.SIGINT:
       # Straight to the terminal: a print could be inside another print.
-      os.write(2, b'\nStopping after this call of the step; Ctrl-C again stops at once.\n')
+      os.write(2, b'\nStopping after the step under way, to save; Ctrl-C again stops at once.\n')
     self.requested = 'Ctrl-C' if number == signal.SIGINT else signal.Signals(number).name

@@ -1,5 +1,6 @@
 """One progress bar a phase: steps, rate, time left, loss. Lines instead of a bar where nobody watches a terminal."""
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -24,6 +25,14 @@ def watched() -> bool:
   return 'ipykernel' in sys.modules or sys.stderr.isatty()
 
 
+def _sizeless() -> bool:
+  """Whether the terminal does not tell its size, as in some containers; tqdm would draw empty lines there."""
+  try:
+    return os.get_terminal_size(sys.stderr.fileno()).columns == 0
+  except (OSError, ValueError, AttributeError):  # not a terminal: a notebook
+    return False
+
+
 class Bar:
   """Progress of one phase from `done` to `total` steps.
 
@@ -41,7 +50,8 @@ class Bar:
     self._bar = None
     if enabled and watched():
       from tqdm import auto
-      self._bar = auto.tqdm(total=total, initial=done, desc=name, unit=' steps', dynamic_ncols=True, mininterval=0)
+      size = {'ncols': 80, 'nrows': 24} if _sizeless() else {'dynamic_ncols': True}
+      self._bar = auto.tqdm(total=total, initial=done, desc=name, unit=' steps', mininterval=0, **size)
 
   def update(self, done: int, loss: float | None = None) -> None:
     """Tells that `done` steps are finished; draws only now and then."""

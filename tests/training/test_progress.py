@@ -1,6 +1,7 @@
 """What is told of a phase, with a clock that the test turns."""
 
 import io
+import os
 import sys
 
 from jaxdistill.training import progress
@@ -50,3 +51,15 @@ def test_no_steps_yet_means_no_time_left(monkeypatch):
   monkeypatch.setattr(progress, 'watched', lambda: False)
   bar, _, _ = make()
   assert bar.line(None, 5.0) == 'condense: 1,000 of 2,000 steps, 0 steps/s'
+
+
+def test_a_terminal_of_unknown_size_gets_a_bar_all_the_same(monkeypatch):
+  leader, follower = os.openpty()  # its size is 0 x 0 until somebody sets it
+  with open(follower, 'w') as terminal, open(leader, 'rb', buffering=0) as screen:
+    monkeypatch.setattr(sys, 'stderr', terminal)
+    bar, _, now = make()
+    now[0] = 1.0
+    bar.update(1500, 0.25)
+    bar.close()
+    terminal.flush()
+    assert b'1500/2000' in screen.read(10_000)

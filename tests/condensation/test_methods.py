@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdistill import config as configs
 from jaxdistill import data, losses, models
 from jaxdistill.condensation import decode, engine, methods
 from jaxdistill.data import augment, samplers
@@ -59,11 +60,12 @@ def ran(name):
   images, counts = samplers.class_major(train)
   small = models.build({'name': 'convnet', 'width': 4, 'depth': 1}, 10, (8, 8, 1))
   settings = engine.Settings(ipc=1, batch_real=4, learning_rate=.1)
-  plugs = methods.plugs({'name': name}, small, (8, 8, 1))
+  config = configs.load(f'condensation/{name}:digits')
+  plugs = methods.plugs(config.method, small, (8, 8, 1))
   functions = engine.make(plugs, settings, small, num_classes=10, mean=train.mean, std=train.std)
   canvases = np.asarray(decode.first_canvases(jax.random.key(0), images, counts, ipc=1, factor=1, init='real', mean=train.mean,
                                               std=train.std))
-  source = engine.real_data(images, counts)
+  source = engine.real_data(images, counts, pool=methods.untrained(config, (8, 8, 1), small))
   step = jax.jit(lambda s: functions.step(s, functions.sample(source, jax.random.wrap_key_data(s.key), s.step)))
   states, measured = [engine.start(functions, jax.random.key_data(jax.random.key(0)), canvases)], []
   for _ in range(2):

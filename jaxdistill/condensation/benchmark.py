@@ -25,6 +25,7 @@ from jaxdistill.condensation import api, evaluation, methods
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError, unknown
 from jaxdistill.models import convolution
+from jaxdistill.report import numbers
 from jaxdistill.training import classifier, cost, program
 from jaxdistill.training.machine import environment, peak_memory_bytes
 
@@ -71,7 +72,7 @@ def _flags() -> argparse.ArgumentParser:
   names = lambda text: text.split(',')
   parser.add_argument('--out', type=pathlib.Path, help='file for the figures, JSON')
   parser.add_argument('--only', type=names, default=list(PARTS), help=f'parts, joined by commas: {", ".join(PARTS)}')
-  parser.add_argument('--methods', type=names, default=['m3d', 'dm'], help='methods of the part condense')
+  parser.add_argument('--methods', type=names, default=['m3d', 'dance', 'dm'], help='methods of the part condense')
   parser.add_argument('--yardstick', help='command of another program to time in turn; the flags --method, --ipc, --factor, '
                       '--iters and --batch-real are added, and its last line must be JSON with s_per_iter')
   parser.add_argument('--rounds', type=int, default=3, help='rounds of the part condense')
@@ -99,7 +100,8 @@ def condense(flags: argparse.Namespace) -> dict[str, Any]:
       rounds.append(_run(own))
       others.extend([_run(other)] if other else [])
       told = f', yardstick {others[-1]["s_per_iter"]:.3f} s' if other else ''
-      print(f'  {method}, round {number + 1}: {rounds[-1]["s_per_iter"]:.3f} s an iteration{told}', flush=True)
+      memory = numbers.size(rounds[-1]['peak_bytes'])
+      print(f'  {method}, round {number + 1}: {rounds[-1]["s_per_iter"]:.3f} s an iteration, {memory}{told}', flush=True)
     result[method] = {'ours_s': [r.pop('s_per_iter') for r in rounds], **rounds[-1]}
     if other:
       result[method] |= {'yardstick_s': [r['s_per_iter'] for r in others], 'yardstick': others[-1]}
@@ -126,7 +128,9 @@ def measure_method(flags: argparse.Namespace) -> dict[str, Any]:
   config = configs.load(f'condensation/{flags.measure}:cifar10,ipc={flags.ipc},factor={flags.factor}')
   config.condensation.batch_real = flags.batch_real
   config.dtype = flags.dtype
-  problem = api.setup(config, random_images(500), mesh=None)
+  images = random_images(500)
+  model = api.build_model(config, images.num_classes, images.image_shape)
+  problem = api.setup(config, images, None, methods.untrained(config, images.image_shape, model))
   built, seconds = time_steps(problem.step, problem.state, problem.source, flags.iters)
   median, memory = statistics.median(seconds), peak_memory_bytes()
   flops = cost.program_flops(built.lowered, built.compiled, 1)

@@ -32,7 +32,8 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
     return estimate(config, train, test, mesh, model)
 
   estimates = run.once('estimate', measured)
-  run.say(estimate_text(estimates))
+  finished = run.workdir and (run.workdir / 'result.json').exists()
+  run.say('This run is finished; its results are read back.' if finished else estimate_text(estimates))
 
   problem = api.setup(config, train, mesh, methods.prepare(config, train, run, mesh, model))
   made, before = api.condense_config(config, train, run, mesh, problem)

@@ -71,13 +71,14 @@ def test_report_is_one_page_with_all_rows(finished):
   assert 'src="http' not in page and 'href="http' not in page
 
 
-def test_a_second_start_computes_nothing_again(finished):
+def test_a_second_start_computes_nothing_again_and_says_so(finished, capsys):
   workdir, config, result = finished
   lines = (workdir / 'metrics.jsonl').read_text()
   with Run(workdir, config, progress=False) as work:
     again = run.run(config, work)
   assert again['rows'] == result['rows']
   assert (workdir / 'metrics.jsonl').read_text() == lines
+  assert 'This run is finished' in capsys.readouterr().out
 
 
 def test_dry_run_shows_parameters_time_and_memory(capsys):

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxdistill import config as configs
-from jaxdistill import models
+from jaxdistill import errors, models
 from jaxdistill.condensation import decode, engine, methods, settings
 from jaxdistill.condensation.condensed import Condensed
 from jaxdistill.data import Dataset, augment, samplers
@@ -49,11 +49,15 @@ def condense(train: Dataset, method: str = 'm3d', ipc: int = 10, seed: int = 0, 
 
   Source: the configs of the methods, `configs/condensation/`, whose headers name the papers.
   """
+  if not isinstance(train, Dataset):
+    raise errors.UserError('condense needs the training images as a Dataset, the first of the two that data.load(name) returns.')
   known = train.name in settings.PRESETS
   arguments = [train.name if known else 'npz:arrays', f'ipc={ipc}', *([f'factor={factor}'] if factor else [])]
   methods.find(method)
   config = configs.load(f'condensation/{method}:{",".join(arguments)}')
-  config.data.name = train.name
+  # Only condensing: nothing is held out of the images that are given, and no baseline is trained.
+  config.data.update(name=train.name, validation_share=0.0)
+  config.evaluation.baselines = ()
   changes = {'seed': seed, **({'condensation.iterations': iterations} if iterations else {}), **(overrides or {})}
   for key, value in changes.items():
     configs.override(config, key, str(value))

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from jaxdistill import errors, losses
 from jaxdistill.condensation import engine, experts
 from jaxdistill.data import Dataset
+from jaxdistill.training import classifier
 from jaxdistill.training.run import Run
 
 ENCODERS = ('middle', 'random')
@@ -74,15 +75,23 @@ def interpolate(start: Any, end: Any, share: jax.Array | float) -> Any:
 
 def prepare(config: ConfigDict, train: Dataset, run: Run, mesh: Mesh | None, model: nn.Module) -> experts.Pool:
   """Phase 1: trains the experts that a config asks for, or finds those of an earlier run beside its work dir."""
-  method = config.method
   directory = run.workdir and pathlib.Path(config.run.experts or run.workdir.parent / 'experts')
-  return experts.train(run, model, train, number=method.experts, epochs=method.expert_epochs, steps=method.expert_steps,
-                       seed=config.seed, mesh=mesh, directory=directory)
+  return experts.train(run, model, train, **_options(config), mesh=mesh, directory=directory)
+
+
+def preparation(config: ConfigDict, train: Dataset, mesh: Mesh | None, model: nn.Module) -> classifier.Problem:
+  """Returns the training of the experts, for estimates."""
+  return experts.setup(model, train, **_options(config), mesh=mesh)
 
 
 def untrained(config: ConfigDict, image_shape: tuple[int, int, int], model: nn.Module) -> experts.Pool:
   """Returns a pool of the right form, for estimates."""
   return experts.untrained(model, image_shape, config.method.experts)
+
+
+def _options(config):
+  method = config.method
+  return dict(number=method.experts, epochs=method.expert_epochs, steps=method.expert_steps, seed=config.seed)
 
 
 def _calibration(logits, label):

@@ -72,7 +72,7 @@ def evaluate(condensed: Condensed | Dataset, test: Dataset, recipe: str = 'idc',
     'seconds'.
 
   Raises:
-    UserError: for an unknown recipe, or a set that does not fit the test images.
+    UserError: for an unknown recipe, a number below its least value, or a set that does not fit the test images.
 
   Source: recipes of the papers' public codes (see `RECIPES`); the last value as headline and 'selected' are our choice.
 
@@ -84,10 +84,16 @@ def evaluate(condensed: Condensed | Dataset, test: Dataset, recipe: str = 'idc',
   >>> scores['last']['n'], len(scores['last']['values'])
   (2, 2)
   """
+  if seeds < 1 or checks < 1 or epochs < 0 or steps < 0:
+    raise errors.UserError('An evaluation needs seeds >= 1, checks >= 1, epochs >= 0 and steps >= 0; '
+                           f'got {seeds}, {checks}, {epochs} and {steps}.')
   images, labels = condensed.decode() if isinstance(condensed, Condensed) else (condensed.images, condensed.labels)
   if images.shape[1:] != test.image_shape:
     raise errors.UserError(f'The set has images of {_shape(images.shape[1:])} and the test set of {_shape(test.image_shape)}; '
                            'they must be alike.')
+  if condensed.num_classes != test.num_classes:
+    raise errors.UserError(f'The set knows {condensed.num_classes} classes and the test set {test.num_classes}; '
+                           'they must be the same ones.')
   chosen = find_recipe(recipe, flip=condensed.flip, epochs=epochs)
   network = models.build(dict(model or models.DEFAULT, dtype=dtype), test.num_classes, test.image_shape)
   scores = classifier.train(

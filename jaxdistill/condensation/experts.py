@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxdistill.data import Dataset
-from jaxdistill.training import classifier, records
+from jaxdistill.training import classifier, parallel, records
 from jaxdistill.training.run import Run
 
 # DANCE's public code: colour and crop, CutMix for half of the batches and therefore no cutout.
@@ -52,23 +52,35 @@ def train(run: Run, model: nn.Module, images: Dataset, *, number: int, epochs: i
 
   Source: phase 1 of DANCE (Zhang et al., IJCAI 2024) with its public code's recipe.
   """
-  recipe = dataclasses.replace(RECIPE, epochs=epochs or RECIPE.epochs)
-  num_steps = steps or recipe.steps(len(images))
-  path = directory and directory / f'{identity(model, images, recipe, number, num_steps, seed)}.msgpack'
-  options = dict(num_classes=images.num_classes, mean=images.mean, std=images.std, networks=number, seed=seed,
-                 num_steps=num_steps, mesh=mesh)
-  initial = classifier.setup(model, images.images, images.labels, recipe, **options).state.variables
-  initial = jax.tree.map(lambda a: np.asarray(a)[:number], initial)
+  options = dict(number=number, epochs=epochs, steps=steps, seed=seed, mesh=mesh)
+  initial = classifier.setup(**_problem(model, images, **options)).state.variables
+  initial = jax.tree.map(lambda a: np.asarray(parallel.gather(a))[:number], initial)
+  path = directory and directory / f'{identity(model, images, number, epochs, steps, seed)}.msgpack'
   if path and path.is_file():
     run.say(f'experts: read from {path}')
     return flax.serialization.from_bytes(Pool(initial, initial), path.read_bytes())
   scored = images.take(np.linspace(0, len(images) - 1, min(_SCORED, len(images))).astype(int), 'train sample')
-  final = classifier.train(run, 'experts', model, images.images, images.labels, recipe, test=scored, **options).variables
-  pool = Pool(initial, jax.tree.map(np.asarray, final))
+  final = classifier.train(run, 'experts', **_problem(model, images, **options), test=scored).variables
+  pool = Pool(initial, jax.tree.map(lambda a: np.asarray(parallel.gather(a)), final))
   if path:
     records.write_atomic(path, flax.serialization.to_bytes(pool))
   run.discard('experts')
   return pool
+
+
+def setup(model: nn.Module, images: Dataset, **options) -> classifier.Problem:
+  """Returns the training itself, ready for the loop or for an estimate; options as for `train`."""
+  return classifier.setup(**_problem(model, images, **options))
+
+
+def _problem(model, images, *, number, epochs=0, steps=0, seed=0, mesh=None):
+  recipe = _recipe(epochs)
+  return dict(model=model, images=images.images, labels=images.labels, recipe=recipe, num_classes=images.num_classes,
+              mean=images.mean, std=images.std, networks=number, seed=seed, num_steps=steps or recipe.steps(len(images)), mesh=mesh)
+
+
+def _recipe(epochs):
+  return dataclasses.replace(RECIPE, epochs=epochs or RECIPE.epochs)
 
 
 def untrained(model: nn.Module, image_shape: tuple[int, int, int], number: int) -> Pool:
@@ -78,11 +90,13 @@ def untrained(model: nn.Module, image_shape: tuple[int, int, int], number: int) 
   return Pool(variables, variables)
 
 
-def identity(model: nn.Module, images: Dataset, recipe: classifier.Recipe, number: int, num_steps: int, seed: int) -> str:
+def identity(model: nn.Module, images: Dataset, number: int, epochs: int = 0, steps: int = 0, seed: int = 0) -> str:
   """Returns the hash of everything that decides what the experts become."""
+  recipe = _recipe(epochs)
   content = hashlib.sha256()
   content.update(np.ascontiguousarray(images.images).tobytes())
   content.update(np.ascontiguousarray(images.labels).tobytes())
   description = dict(images=content.hexdigest(), mean=images.mean, std=images.std, model=repr(model),
-                     recipe=dataclasses.asdict(recipe), number=number, num_steps=num_steps, seed=seed)
+                     recipe=dataclasses.asdict(recipe), number=number, seed=seed,
+                     num_steps=steps or recipe.steps(len(images)))
   return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]

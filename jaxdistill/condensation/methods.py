@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from jaxdistill import errors
 from jaxdistill.condensation import engine
 from jaxdistill.data import Dataset
+from jaxdistill.training import classifier
 from jaxdistill.training.run import Run
 
 METHODS = {name: f'jaxdistill.condensation.{name}' for name in ('dance', 'dm', 'm3d')}
@@ -57,6 +58,12 @@ def prepare(config: ConfigDict, train: Dataset, run: Run, mesh: Mesh | None, mod
   """Returns the networks that a method makes before it condenses (the experts of DANCE), () for a method without."""
   module = _module(config.method.name)
   return module.prepare(config, train, run, mesh, model) if hasattr(module, 'prepare') else ()
+
+
+def preparation(config: ConfigDict, train: Dataset, mesh: Mesh | None, model: nn.Module) -> classifier.Problem | None:
+  """Returns the training that `prepare` would run, None for a method without, for estimates."""
+  module = _module(config.method.name)
+  return module.preparation(config, train, mesh, model) if hasattr(module, 'prepare') else None
 
 
 def untrained(config: ConfigDict, image_shape: tuple[int, int, int], model: nn.Module) -> Any:

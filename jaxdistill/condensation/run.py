@@ -116,8 +116,11 @@ def _checks(config: ConfigDict, images: Condensed | Dataset) -> int:
 
 def estimate(config: ConfigDict, train: Dataset, test: Dataset, mesh, model) -> dict[str, Any]:
   """Measures a few steps of every phase and extrapolates; nothing of it enters the run."""
+  estimates = {}
+  if first := methods.preparation(config, train, mesh, model):
+    estimates['experts'] = _measure(config, first)
   problem = api.setup(config, train, mesh, methods.untrained(config, train.image_shape, model))
-  estimates = {'condense': loop.estimate(problem.step, problem.state, problem.source, problem.num_steps, dtype=config.dtype)}
+  estimates['condense'] = _measure(config, problem)
   blank = api.as_condensed(config, train, problem.canvases)
   for name, _, images in contestants(config, train, blank, blank):
     estimates[f'evaluate-{name}'] = _estimate_row(config, images, test, mesh)
@@ -130,7 +133,11 @@ def _estimate_row(config: ConfigDict, images: Condensed | Dataset, test: Dataset
   training = classifier.setup(
       api.build_model(config, test.num_classes, test.image_shape), pictures, labels, recipe, num_classes=test.num_classes,
       mean=images.mean, std=images.std, networks=config.evaluation.networks, num_steps=_steps(config, images), mesh=mesh)
-  return loop.estimate(training.step, training.state, training.source, training.num_steps, dtype=config.dtype)
+  return _measure(config, training)
+
+
+def _measure(config: ConfigDict, problem: api.Problem | classifier.Problem) -> loop.Estimate:
+  return loop.estimate(problem.step, problem.state, problem.source, problem.num_steps, dtype=config.dtype)
 
 
 def estimate_text(estimates: dict[str, Any]) -> str:

@@ -64,3 +64,21 @@ def test_images_of_another_shape_are_refused(digits):
   made = Condensed(np.zeros((10, 4, 4, 3)), np.arange(10), tuple('abcdefghij'), (.5,) * 3, (.5,) * 3)
   with pytest.raises(UserError, match='images of 4x4x3 and the test set of 8x8x1'):
     evaluation.evaluate(made, digits[1])
+
+
+@pytest.mark.parametrize('arguments, words', [
+    (dict(seeds=0), 'needs seeds >= 1'),
+    (dict(checks=0), 'checks >= 1'),
+    (dict(steps=-1), 'steps >= 0; got 5, 6, 0 and -1'),
+])
+def test_numbers_are_checked(digits, arguments, words):
+  with pytest.raises(UserError, match=words):
+    evaluation.evaluate(*digits, **arguments)
+
+
+def test_the_two_sets_must_fit_each_other(digits):
+  train, test = digits
+  with pytest.raises(UserError, match='images of 8x8x1 and the test set of 16x16x1'):
+    evaluation.evaluate(train, data.load('digits')[1])
+  with pytest.raises(UserError, match='The set knows 10 classes and the test set 2'):
+    evaluation.evaluate(train, data.Dataset(test.images[:2], np.array([0, 1])))

@@ -76,7 +76,8 @@ def setup(model: nn.Module, images: Dataset, **options) -> classifier.Problem:
 def _problem(model, images, *, number, epochs=0, steps=0, seed=0, mesh=None):
   recipe = _recipe(epochs)
   return dict(model=model, images=images.images, labels=images.labels, recipe=recipe, num_classes=images.num_classes,
-              mean=images.mean, std=images.std, networks=number, seed=seed, num_steps=steps or recipe.steps(len(images)), mesh=mesh)
+              mean=images.mean, std=images.std, networks=number, seed=seed, mesh=mesh,
+              num_steps=steps or recipe.steps(len(images)))
 
 
 def _recipe(epochs):

@@ -22,7 +22,8 @@ from jaxdistill import config as configs
 from jaxdistill.errors import UserError, unknown
 from jaxdistill.training import interrupt
 
-# A family is a sub-package with run.py (run, dry_run) and settings.py (check).
+# A family is a sub-package with settings.py, whose TASKS maps the field `task` of a config to the name of the module with the
+# flow of that task: check(config), run(config, run), dry_run(config).
 FAMILIES = ('condensation',)
 USER_ERROR = 2
 
@@ -80,12 +81,12 @@ def _dispatch(argv: list[str]) -> None:
 
 def _start(values: flags.FlagValues, config: ConfigDict) -> None:
   _quiet()
-  settings, family = _family(config)
+  flow = _flow(config)
   _prepare_jax(values)
-  settings.check(config)
+  flow.check(config)
   if values.dry_run:
     print(f'{configs.to_text(config)}\n', flush=True)
-    print(family.dry_run(config))
+    print(flow.dry_run(config))
     return
   workdir = pathlib.Path(values.workdir or default_workdir(values.config, config)).expanduser()
   from jaxdistill.training.run import Run
@@ -94,7 +95,7 @@ def _start(values: flags.FlagValues, config: ConfigDict) -> None:
   try:
     with Run(workdir, config, **options) as run:
       run.say(f'work dir: {workdir}')
-      result = family.run(config, run)
+      result = flow.run(config, run)
   except KeyboardInterrupt as stop:  # between two phases, or a second Ctrl-C within one
     raise interrupt.Interrupted(f'Stopped by {interrupt.name_of(stop)}; what was finished or saved is kept in {workdir}. '
                                 'Start the same command again to continue.') from None
@@ -232,12 +233,15 @@ def default_workdir(spec: str, config: ConfigDict) -> pathlib.Path:
   return pathlib.Path('runs', '-'.join(parts))
 
 
-def _family(config: ConfigDict) -> tuple[ModuleType, ModuleType]:
-  """Returns the modules (settings, run) of the family that the config names."""
-  name = config.get('family', '')
-  if name not in FAMILIES:
-    raise unknown('family', name, FAMILIES)
-  return tuple(importlib.import_module(f'jaxdistill.{name}.{module}') for module in ('settings', 'run'))
+def _flow(config: ConfigDict) -> ModuleType:
+  """Returns the module with the flow of the config's family and task."""
+  family, task = config.get('family', ''), config.get('task', '')
+  if family not in FAMILIES:
+    raise unknown('family', family, FAMILIES)
+  tasks = importlib.import_module(f'jaxdistill.{family}.settings').TASKS
+  if task not in tasks:
+    raise unknown(f'task of the family {family}', task, tasks)
+  return importlib.import_module(f'jaxdistill.{family}.{tasks[task]}')
 
 
 def _quiet() -> None:

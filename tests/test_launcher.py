@@ -26,7 +26,7 @@ from jaxdistill import config
 def get_config(arg=''):
   args = config.parse_argument(arg, ('digits', 'npz:'), ipc=1, quick=False)
   return ConfigDict(dict(
-      family='counting', seed=0, data=dict(name=args.data), condensation=dict(ipc=args.ipc, rate=0.5),
+      family='counting', task='count', seed=0, data=dict(name=args.data), condensation=dict(ipc=args.ipc, rate=0.5),
       run=dict(devices=0, steps_per_call=0, checkpoint_every=500, keep=2, log_every=10)))
 '''
 ROWS = [dict(name='m3d', label='M3D', last=dict(mean=0.907, std=0.004, n=5), best=dict(mean=0.91, std=0.003, n=5)),
@@ -51,7 +51,8 @@ def family(tmp_path, monkeypatch):
     calls.append('run')
     return dict(rows=run.once('count', lambda: calls.append('work') or ROWS))
 
-  settings.check, run.run = check, start
+  settings.TASKS = {'count': 'run'}
+  run.check, run.run = check, start
   run.dry_run = lambda config: calls.append('dry_run') or 'estimate: one second'
   monkeypatch.setattr(config, 'root', lambda: shelf)
   monkeypatch.setattr(launcher, 'FAMILIES', ('counting',))
@@ -108,6 +109,7 @@ def test_a_second_start_resumes_and_another_config_is_refused(family, tmp_path, 
     (['--config=tiny:digit'], "did you mean 'digits'?"),
     (['--config=tiny:icp=3'], "did you mean 'ipc='?"),
     (['--config=tiny', '--config.family=countng'], "There is no family 'countng'; did you mean 'counting'?"),
+    (['--config=tiny', '--config.task=cuont'], "There is no task of the family counting 'cuont'; did you mean 'count'?"),
     (['--config=tiny', 'digits'], "The argument 'digits' belongs to no flag"),
     ([], 'Name a config with --config=NAME'),
 ])

@@ -19,6 +19,9 @@ from jaxdistill.training.run import Run, environment, peak_memory_bytes
 BASELINES = {'random': 'Random real images', 'mix': 'Mix-init, not optimised', 'whole': 'Whole training set'}
 
 
+check = settings.check
+
+
 def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   """Runs the experiment of a config in a work dir, or continues it; returns what result.json holds."""
   train, validation, test = settings.datasets(config)

@@ -12,6 +12,8 @@ from jaxdistill.data import Dataset, augment, statistics
 from jaxdistill.errors import UserError, unknown
 from jaxdistill.training import parallel
 
+# Task of a config -> the module of this package with its flow: check(config), run(config, run), dry_run(config).
+TASKS = {'condense': 'run'}
 PRESETS = ('digits', 'mnist', 'fashion_mnist', 'svhn_cropped', 'cifar10', 'cifar100', 'npz:', 'folder:')
 MODELS = ('convnet', *sorted(models.REGISTRY.keys() - {'convnet'}))
 # Sets of the papers' tables: all training images, as there. Of other sets a share is held out to choose by.
@@ -72,6 +74,7 @@ def defaults(
   image_size = 16 if preset == 'digits' else 32 if preset.startswith('folder:') else 0
   config = ConfigDict(dict(
       family='condensation',
+      task='condense',
       seed=0,
       data=dict(name=preset, dir='', image_size=image_size, normalisation=recipe,
                 validation_share=0.0 if preset in _PUBLISHED else 0.1),

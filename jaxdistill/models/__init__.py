@@ -25,6 +25,8 @@ REGISTRY = {
     'resnet_ap': 'jaxdistill.models.resnet_ap:ResNetAP',
 }
 DTYPES = ('float32', 'bfloat16')
+# What the papers condense and score with at 28 and 32 pixels: ConvNet-3 of width 128 with instance norm.
+DEFAULT = {'name': 'convnet'}
 
 
 def build(config: Mapping[str, Any] | str, num_classes: int, image_shape: tuple[int, int, int]):

@@ -60,6 +60,14 @@ def test_real_images_teach_more_than_wrong_labels(digits):
   assert right['last']['mean'] > .5 and wrong['last']['mean'] < .2
 
 
+def test_the_network_is_the_papers_unless_another_is_named(digits, monkeypatch):
+  built = []
+  monkeypatch.setattr(evaluation.models, 'build', lambda config, *shape: built.append(config) or (_ for _ in ()).throw(KeyError))
+  with pytest.raises(KeyError):
+    evaluation.evaluate(digits[0].take(range(20)), digits[1], seeds=1, steps=1)
+  assert built == [{'name': 'convnet', 'dtype': 'float32'}]
+
+
 def test_images_of_another_shape_are_refused(digits):
   made = Condensed(np.zeros((10, 4, 4, 3)), np.arange(10), tuple('abcdefghij'), (.5,) * 3, (.5,) * 3)
   with pytest.raises(UserError, match='images of 4x4x3 and the test set of 8x8x1'):

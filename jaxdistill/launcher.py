@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -52,9 +52,20 @@ def main(argv: Sequence[str] | None = None) -> int:
   >>> main(['--config=m3d:digits', '--config.condensation.ipc=two'])
   2
   """
+  return exit_status(_dispatch, argv)
+
+
+def exit_status(start: Callable[[list[str]], int | None], argv: Sequence[str] | None = None) -> int:
+  """Calls start(arguments) and turns the ways in which a program may end into its exit status and a sentence.
+
+  `argv` as for `main`; what `start` returns is the status, None being 0.
+
+  >>> exit_status(lambda arguments: len(arguments), ['a', 'b', 'c'])
+  3
+  """
   try:
     with interrupt.termination_unwinds():
-      _dispatch(list(sys.argv[1:] if argv is None else argv))
+      return start(list(sys.argv[1:] if argv is None else argv)) or 0
   except UserError as error:
     print(f'error: {error}', file=sys.stderr)
     return USER_ERROR
@@ -66,7 +77,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if str(stop) != str(stop.code):
       print(stop, file=sys.stderr)
     return stop.code
-  return 0
 
 
 def _dispatch(argv: list[str]) -> None:
@@ -80,30 +90,41 @@ def _dispatch(argv: list[str]) -> None:
 
 
 def _start(values: flags.FlagValues, config: ConfigDict) -> None:
-  _quiet()
-  flow = _flow(config)
-  _prepare_jax(values)
+  quiet()
+  flow = find_flow(config)
+  prepare_jax(values)
   flow.check(config)
   if values.dry_run:
     print(f'{configs.to_text(config)}\n', flush=True)
     print(flow.dry_run(config))
     return
   workdir = pathlib.Path(values.workdir or default_workdir(values.config, config)).expanduser()
+  print(result_text(run_config(values, flow, config, workdir), workdir))
+
+
+def run_config(values: flags.FlagValues, flow: ModuleType, config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
+  """Runs a config in its work dir, or goes on there, and returns what its result.json holds.
+
+  Raises:
+    Interrupted: after SIGTERM or Ctrl-C, when what was finished or saved is in the work dir.
+  """
   from jaxdistill.training.run import Run
   options = {name: config.run[name] for name in ('keep', 'checkpoint_every', 'log_every', 'steps_per_call')}
   options |= dict(progress=values.progress, tensorboard=values.tensorboard, handle_signals=True)
   try:
     with Run(workdir, config, **options) as run:
       run.say(f'work dir: {workdir}')
-      result = flow.run(config, run)
+      return flow.run(config, run)
   except KeyboardInterrupt as stop:  # between two phases, or a second Ctrl-C within one
     raise interrupt.Interrupted(f'Stopped by {interrupt.name_of(stop)}; what was finished or saved is kept in {workdir}. '
                                 'Start the same command again to continue.') from None
-  print(result_text(result, workdir))
 
 
-def parse(argv: Sequence[str]) -> tuple[flags.FlagValues, list[tuple[str, str]]]:
-  """Splits the command line into the launcher's flags and the config's overrides [(key, text), ...].
+def parse(argv: Sequence[str], values: flags.FlagValues | None = None, families: Sequence[str] = ('config',)) -> tuple:
+  """Splits the command line into flags and, for every family of dotted flags, its list [(key, text), ...].
+
+  `values` are the flags there are, those of the launcher when None; `families` name what may have a key behind a dot. The
+  launcher has one, whose list holds the overrides of the config.
 
   Flags may be written with - or _ and one or two dashes; `--no-progress` and `--noprogress` both work.
 
@@ -113,16 +134,16 @@ def parse(argv: Sequence[str]) -> tuple[flags.FlagValues, list[tuple[str, str]]]
   >>> values.config, values.progress, overrides
   ('m3d', False, [('seed', '1')])
   """
-  values = _flags()
-  overrides, rest = [], []
+  values = _flags() if values is None else values
+  dotted, rest = {family: [] for family in families}, []
   arguments = iter(argv)
   for argument in arguments:
-    match = re.match(r'--?config\.([^=]*)(=.*)?$', argument, re.DOTALL)
+    match = re.match(rf'--?({"|".join(families)})\.([^=]*)(=.*)?$', argument, re.DOTALL)
     if match:
-      text = match[2][1:] if match[2] else next(arguments, None)
+      text = match[3][1:] if match[3] else next(arguments, None)
       if text is None:
         raise UserError(f'{argument} needs a value: {argument}=VALUE.')
-      overrides.append((match[1], text))
+      dotted[match[1]].append((match[2], text))
     else:
       rest.append(_spelling(argument, values))
   try:
@@ -135,10 +156,11 @@ def parse(argv: Sequence[str]) -> tuple[flags.FlagValues, list[tuple[str, str]]]
     raise UserError(str(error).rstrip('.') + '.') from None
   for argument in unparsed:
     if argument.startswith('-'):
-      raise unknown('flag', argument.partition('=')[0], ['--config.KEY', *(f'--{name}' for name in _defined(values))])
+      valid = [*(f'--{family}.KEY' for family in families), *(f'--{name}' for name in _defined(values))]
+      raise unknown('flag', argument.partition('=')[0], valid)
   if unparsed:
     raise UserError(f'The argument {unparsed[0]!r} belongs to no flag; a config is named with --config=NAME.')
-  return values, overrides
+  return values, *dotted.values()
 
 
 def _flags() -> flags.FlagValues:
@@ -152,6 +174,13 @@ def _flags() -> flags.FlagValues:
                       '(default: runs/<config>-<data>-ipc<k>-seed<s>).', **at)
   flags.DEFINE_boolean('list', False, 'List every config with what it does, its run time and expected number.', **at)
   flags.DEFINE_boolean('dry_run', False, 'Print all fields, the parameters, time and memory, and start nothing.', **at)
+  define_common(values)
+  return values
+
+
+def define_common(values: flags.FlagValues) -> None:
+  """Adds the flags that say how to run, whatever is run."""
+  at = dict(flag_values=values)
   flags.DEFINE_integer('devices', None, 'How many devices to use (default: all); the result does not depend on it.',
                        lower_bound=1, **at)
   flags.DEFINE_boolean('progress', True, 'Tell the progress: a bar in a terminal, else a line every 30 s.', **at)
@@ -159,7 +188,6 @@ def _flags() -> flags.FlagValues:
   flags.DEFINE_string('compilation_cache', 'on', 'Keeps compiled programs for later starts: on (a private folder), off, or a '
                       'folder, writable by you alone.', **at)
   flags.DEFINE_boolean('help', False, 'Show this.', short_name='h', **at)
-  return values
 
 
 def _defined(values: flags.FlagValues) -> list[str]:
@@ -178,9 +206,9 @@ def _spelling(argument: str, values: flags.FlagValues) -> str:
   return f'--{stem}{equals}{value}' if stem else argument
 
 
-def help_text(values: flags.FlagValues) -> str:
+def help_text(values: flags.FlagValues, usage: str = _USAGE) -> str:
   """Returns the usage with a few examples and one entry a flag."""
-  lines = [_USAGE]
+  lines = [usage]
   for name in _defined(values):
     flag = values[name]
     shown = f'--[no]{name}' if flag.boolean and flag.default else f'--{name}' if flag.boolean else f'--{name}=...'
@@ -233,7 +261,7 @@ def default_workdir(spec: str, config: ConfigDict) -> pathlib.Path:
   return pathlib.Path('runs', '-'.join(parts))
 
 
-def _flow(config: ConfigDict) -> ModuleType:
+def find_flow(config: ConfigDict) -> ModuleType:
   """Returns the module with the flow of the config's family and task."""
   family, task = config.get('family', ''), config.get('task', '')
   if family not in FAMILIES:
@@ -244,14 +272,14 @@ def _flow(config: ConfigDict) -> ModuleType:
   return importlib.import_module(f'jaxdistill.{family}.{tasks[task]}')
 
 
-def _quiet() -> None:
+def quiet() -> None:
   """Leaves the terminal to the run's own lines: libraries report through absl and the environment."""
   logging.set_verbosity(logging.ERROR)
   for variable, level in {'TF_CPP_MIN_LOG_LEVEL': '3', 'GRPC_VERBOSITY': 'ERROR'}.items():
     os.environ.setdefault(variable, level)
 
 
-def _prepare_jax(values: flags.FlagValues) -> None:
+def prepare_jax(values: flags.FlagValues) -> None:
   """Checks the number of devices and points JAX to the compilation cache."""
   import jax
   if values.devices and values.devices > jax.device_count():

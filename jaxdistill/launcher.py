@@ -311,7 +311,7 @@ def result_text(result: Mapping[str, Any], workdir: pathlib.Path) -> str:
   from jaxdistill.report import tables
   columns = [
       ('label', 'Training set'), ('last', 'Last (%)', 'accuracy'), ('selected', 'Selected (%)', 'accuracy'),
-      ('best', 'Best on test (%)', 'accuracy'), ('images_per_class', 'Images/class', 'count'),
+      ('best_test', 'Best on test (%)', 'accuracy'), ('images_per_class', 'Images/class', 'count'),
       ('training_images', 'Trained on', 'count'), ('seconds', 'Time', 'seconds')]
   rows = result.get('rows', ())
   columns = [column for column in columns if any(column[0] in row for row in rows)]

@@ -29,8 +29,8 @@ def get_config(arg=''):
       family='counting', task='count', seed=0, data=dict(name=args.data), condensation=dict(ipc=args.ipc, rate=0.5),
       run=dict(devices=0, steps_per_call=0, checkpoint_every=500, keep=2, log_every=10)))
 '''
-ROWS = [dict(name='m3d', label='M3D', last=dict(mean=0.907, std=0.004, n=5), best=dict(mean=0.91, std=0.003, n=5)),
-        dict(name='random', label='random images', last=dict(mean=0.75, std=0.02, n=5), best=None)]
+ROWS = [dict(name='m3d', label='M3D', last=dict(mean=0.907, std=0.004, n=5), best_test=dict(mean=0.91, std=0.003, n=5)),
+        dict(name='random', label='random images', last=dict(mean=0.75, std=0.02, n=5), best_test=None)]
 
 
 @pytest.fixture

@@ -2,8 +2,9 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+import flax.linen as nn
 import numpy as np
 from jax.sharding import Mesh
 
@@ -13,21 +14,30 @@ from jaxdistill.data import Dataset
 from jaxdistill.training import classifier
 from jaxdistill.training.run import Run
 
-# Protocols of the field. `idc`: Kim et al., ICML 2022, used by M3D and DANCE, whose public codes report the best of several
-# test-set checks; `dm`: Zhao and Bilen, WACV 2023, who report the last epoch. Numbers are those of the public codes.
+# Protocols of the field, with the numbers of the public codes. `idc`: Kim et al., ICML 2022, used by M3D and DANCE, whose codes
+# report the best of several test-set checks; `dm`: Zhao and Bilen, WACV 2023, who report the last epoch; `ddranking`: the
+# hard-label protocol of DD-Ranking (Li et al., arXiv 2505.13300), which reports the best check and searches the learning rate.
 RECIPES = {
     'idc': classifier.Recipe('idc', batch=64, epochs=1000, drops=(2 / 3, 5 / 6), drop=0.2, cutmix=0.5, composition='idc',
                              strategy='color_crop_flip_scale_rotate'),
     'dm': classifier.Recipe('dm', batch=256, epochs=1000, drops=(1 / 2,), drop=0.1, clear_momentum=True, composition='dm',
                             strategy='color_crop_cutout_flip_scale_rotate'),
+    'ddranking': classifier.Recipe('ddranking', batch=128, epochs=1000, drops=(1 / 2,), drop=0.1, composition='dm',
+                                   strategy='color_crop_cutout_flip_scale_rotate'),
 }
+# The learning rates that a recipe tries on every set but the real one.
+SEARCHED = {'ddranking': (0.001, 0.005, 0.01, 0.05, 0.1)}
+# By which images a searched learning rate is chosen. The public code takes the test set.
+SEARCH_ON = ('validation', 'test')
+# Recipes that train on one label an image, whatever the set brings.
+_HARD_LABELS = ('ddranking',)
 
 
 def find_recipe(name: str, *, flip: bool = True, epochs: int = 0) -> classifier.Recipe:
   """Returns an evaluation recipe.
 
   Args:
-    name: 'idc' or 'dm'.
+    name: 'idc', 'dm' or 'ddranking'.
     flip: whether a mirrored image keeps its label; if not, flips leave the augmentation.
     epochs: passes over the set in place of the recipe's own; 0: the recipe's.
 
@@ -46,14 +56,14 @@ def find_recipe(name: str, *, flip: bool = True, epochs: int = 0) -> classifier.
 
 def evaluate(condensed: Condensed | Dataset, test: Dataset, recipe: str = 'idc', seeds: int = 5, *, seed: int = 0,
              model: Mapping[str, Any] | None = None, epochs: int = 0, steps: int = 0, checks: int = 6,
-             validation: Dataset | None = None, run: Run | None = None, name: str = 'evaluate', mesh: Mesh | None = None,
-             dtype: str = 'float32') -> dict[str, Any]:
+             validation: Dataset | None = None, search_on: str = 'validation', run: Run | None = None, name: str = 'evaluate',
+             mesh: Mesh | None = None, dtype: str = 'float32') -> dict[str, Any]:
   """Trains `seeds` fresh networks together on a set and scores them on real images.
 
   Args:
     condensed: the set; a `Dataset` of real images works as well (baselines, whole set).
     test: real images to score on.
-    recipe: 'idc' or 'dm', see `RECIPES`.
+    recipe: 'idc', 'dm' or 'ddranking', see `RECIPES`.
     seeds: number of networks, each with its own weights, order and augmentation.
     seed: of all of them.
     model: what `models.build` takes; None: ConvNet-3 of width 128 with instance norm.
@@ -61,20 +71,25 @@ def evaluate(condensed: Condensed | Dataset, test: Dataset, recipe: str = 'idc',
     steps: training steps; 0: from the epochs.
     checks: how often the networks are scored during training.
     validation: held-out real images by which a check is chosen for the column 'selected'; None: no such column.
+    search_on: the images by which a recipe that searches the learning rate chooses it, 'validation' or 'test'; '': no search.
     run: keeps metrics and checkpoints; None: in memory.
     name: of the phase in the run.
     mesh: devices over which the networks are spread.
     dtype: of the networks' computation.
 
   Returns:
-    dict with 'last', 'best' and, with validation images, 'selected': each dict(mean, std, n, values), accuracies in [0, 1];
-    'best' takes for every network the best of all checks on the test set, as some papers do; 'training_images', 'steps' and
-    'seconds'.
+    dict with 'last', 'best_test' and, with validation images, 'selected': each dict(mean, std, n, values), accuracies in [0, 1].
+    'last' is the end of the training, 'selected' each network's best check on the validation images, 'best_test' its best check
+    on the test set, as some papers report. Further 'curve' (dict(steps, mean, std) of the checks), 'training_images', 'steps',
+    'seconds' and, where it was searched, 'learning_rates', one a network.
 
   Raises:
-    UserError: for an unknown recipe, a number below its least value, or a set that does not fit the test images.
+    UserError: for an unknown recipe, a number below its least value, a set that does not fit the test images, or a search without
+      images to choose by.
 
-  Source: recipes of the papers' public codes (see `RECIPES`); the last value as headline and 'selected' are our choice.
+  Source: recipes of the papers' public codes (see `RECIPES`). As in DD-Ranking's, every run searches anew: each of the `seeds`
+  networks is trained with every learning rate and takes the best of them. Our choices: the last value as headline, 'selected',
+  and the search on held-out images; on the test set the result is optimistic.
 
   >>> import jaxdistill
   >>> train, test = jaxdistill.data.load('digits', image_size=8)
@@ -84,23 +99,96 @@ def evaluate(condensed: Condensed | Dataset, test: Dataset, recipe: str = 'idc',
   >>> scores['last']['n'], len(scores['last']['values'])
   (2, 2)
   """
-  if seeds < 1 or checks < 1 or epochs < 0 or steps < 0:
-    raise errors.UserError('An evaluation needs seeds >= 1, checks >= 1, epochs >= 0 and steps >= 0; '
-                           f'got {seeds}, {checks}, {epochs} and {steps}.')
+  if checks < 1:
+    raise errors.UserError(f'An evaluation needs checks >= 1; got {checks}.')
+  job = _job(condensed, test, recipe, seeds, model=model, epochs=epochs, steps=steps, search_on=search_on, dtype=dtype)
+  if job.rates and search_on == 'validation' and validation is None:
+    raise errors.UserError(f'The recipe {recipe} searches the learning rate on held-out images: give some (validation), or '
+                           "choose on the test set as its public code does (search_on='test'), which is optimistic.")
+  scores = classifier.train(
+      run or Run(progress=False), name, **job.arguments, seed=seed, test=test, validation=validation, checks=checks, mesh=mesh)
+  checked = {split: scores.checked[split] for split in ('test', 'validation') if split in scores.checked}
+  found = {}
+  if job.rates:
+    chosen = choose(checked[search_on], len(job.rates))
+    checked = {split: accuracies[:, chosen] for split, accuracies in checked.items()}
+    found = {'learning_rates': [job.rates[number // seeds] for number in chosen]}
+  curve = {'steps': scores.checked['steps'].tolist(), 'mean': checked['test'].mean(1).tolist(),
+           'std': checked['test'].std(1).tolist()}
+  return {**{column: spread(values) for column, values in classifier.columns(**checked).items()}, **found, 'curve': curve,
+          'training_images': len(job.arguments['images']), 'steps': scores.steps, 'seconds': scores.seconds}
+
+
+def choose(accuracies: np.ndarray, rates: int) -> np.ndarray:
+  """Returns for each run the network, of those that share the run, whose best check is highest: int [runs].
+
+  Args:
+    accuracies: [k, rates runs] at the k checks, the runs of the first learning rate first.
+    rates: number of learning rates.
+
+  >>> choose(np.array([[0.1, 0.9, 0.3, 0.2], [0.2, 0.1, 0.1, 0.4]]), rates=2).tolist()
+  [2, 1]
+  """
+  best = accuracies.max(0).reshape(rates, -1)
+  return best.argmax(0) * best.shape[1] + np.arange(best.shape[1])
+
+
+def setup(condensed: Condensed | Dataset, test: Dataset, recipe: str = 'idc', seeds: int = 5, *,
+          model: Mapping[str, Any] | None = None, epochs: int = 0, steps: int = 0, search_on: str = 'validation',
+          mesh: Mesh | None = None, dtype: str = 'float32') -> classifier.Problem:
+  """Returns the training that `evaluate` with the same arguments would run, ready for the loop (for estimates)."""
+  job = _job(condensed, test, recipe, seeds, model=model, epochs=epochs, steps=steps, search_on=search_on, dtype=dtype)
+  return classifier.setup(**job.arguments, mesh=mesh)
+
+
+class _Job(NamedTuple):
+  """What is to be trained: arguments of classifier.setup and train, and the learning rates that are tried (() for one)."""
+  arguments: dict[str, Any]
+  rates: tuple[float, ...]
+
+
+def _job(condensed, test, recipe, seeds, *, model, epochs, steps, search_on, dtype) -> _Job:
+  if seeds < 1 or epochs < 0 or steps < 0:
+    raise errors.UserError(f'An evaluation needs seeds >= 1, epochs >= 0 and steps >= 0; got {seeds}, {epochs} and {steps}.')
+  if search_on and search_on not in SEARCH_ON:
+    raise errors.unknown('way to search the learning rate', search_on, SEARCH_ON)
+  check_fit(condensed, test)
+  chosen = find_recipe(recipe, flip=condensed.flip, epochs=epochs)
   images, labels = condensed.decode() if isinstance(condensed, Condensed) else (condensed.images, condensed.labels)
-  if images.shape[1:] != test.image_shape:
-    raise errors.UserError(f'The set has images of {_shape(images.shape[1:])} and the test set of {_shape(test.image_shape)}; '
+  if recipe in _HARD_LABELS and labels.ndim == 2:
+    labels = labels.argmax(1)
+  rates = SEARCHED.get(recipe, ()) if search_on else ()
+  return _Job(dict(
+      model=network(model, test, dtype), images=images, labels=labels, recipe=chosen, num_classes=test.num_classes,
+      mean=condensed.mean, std=condensed.std, networks=seeds * max(1, len(rates)), num_steps=steps,
+      learning_rates=np.repeat(rates, seeds)), rates)
+
+
+def network(model: Mapping[str, Any] | None, test: Dataset, dtype: str = 'float32') -> nn.Module:
+  """Builds a network for the classes and images of a data set; None is the papers' ConvNet-3."""
+  return models.build(dict(model or models.DEFAULT, dtype=dtype), test.num_classes, test.image_shape)
+
+
+def check_fit(condensed: Condensed | Dataset, test: Dataset, name: str = 'The set') -> None:
+  """Raises `UserError` where a set and the test images differ in shape, in the number of classes or in the classes' order.
+
+  >>> a, b = (Dataset(np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 1]), names) for names in [('cat', 'dog'), ('dog', 'cat')])
+  >>> check_fit(a, b)
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: The set numbers the classes in another order than the test set: class 0 is 'cat' there and ...
+  """
+  shape = condensed.images.shape[1:]
+  if shape != test.image_shape:
+    raise errors.UserError(f'{name} has images of {_shape(shape)} and the test set of {_shape(test.image_shape)}; '
                            'they must be alike.')
   if condensed.num_classes != test.num_classes:
-    raise errors.UserError(f'The set knows {condensed.num_classes} classes and the test set {test.num_classes}; '
+    raise errors.UserError(f'{name} knows {condensed.num_classes} classes and the test set {test.num_classes}; '
                            'they must be the same ones.')
-  chosen = find_recipe(recipe, flip=condensed.flip, epochs=epochs)
-  network = models.build(dict(model or models.DEFAULT, dtype=dtype), test.num_classes, test.image_shape)
-  scores = classifier.train(
-      run or Run(progress=False), name, network, images, labels, chosen, num_classes=test.num_classes, mean=condensed.mean,
-      std=condensed.std, test=test, validation=validation, networks=seeds, seed=seed, num_steps=steps, checks=checks, mesh=mesh)
-  return {**{column: spread(values) for column, values in scores.columns.items()}, 'training_images': len(images),
-          'steps': scores.steps, 'seconds': scores.seconds}
+  ours, theirs = condensed.class_names, test.class_names
+  if ours != theirs and set(ours) == set(theirs):
+    label = next(i for i, pair in enumerate(zip(ours, theirs, strict=True)) if pair[0] != pair[1])
+    raise errors.UserError(f'{name} numbers the classes in another order than the test set: class {label} is '
+                           f'{ours[label]!r} there and {theirs[label]!r} here.')
 
 
 def spread(values: np.ndarray) -> dict[str, Any]:
@@ -116,4 +204,3 @@ def spread(values: np.ndarray) -> dict[str, Any]:
 
 def _shape(shape) -> str:
   return 'x'.join(map(str, shape))
-

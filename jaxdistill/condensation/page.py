@@ -33,7 +33,7 @@ def columns(rows: list[dict]) -> list[tuple]:
   chosen = [('selected', 'selected on validation', 'accuracy', 'max')] if all('selected' in row for row in rows) else []
   return [('label', 'trained on'), ('images_per_class', 'images a class', 'number'),
           ('training_images', 'training images', 'number'), ('steps', 'steps', 'number'),
-          ('last', 'last', 'accuracy', 'max'), *chosen, ('best', 'best on test', 'accuracy', 'max'),
+          ('last', 'last', 'accuracy', 'max'), *chosen, ('best_test', 'best on test', 'accuracy', 'max'),
           ('seconds', 'time', 'seconds')]
 
 
@@ -52,15 +52,13 @@ def _charts(rows, run: Run) -> list[dict]:
   if records:
     charts.append(dict(title='Matching loss while condensing', x_title='iteration', log_y=True, series=[
         ('loss', [r['step'] for r in records], [r['loss'] for r in records])]))
-  series = []
-  for row in rows:
-    checked = run.history(f'evaluate-{row["name"]}')
-    if checked:
-      values = np.asarray([r['test_accuracies'] for r in checked])
-      series.append((row['label'], [r['step'] for r in checked], values.mean(1).tolist(), values.std(1).tolist()))
-  if series:
-    charts.append(dict(title='Test accuracy while evaluating', x_title='step', percent=True, series=series))
-  return charts
+  return [*charts, accuracy_chart(rows)]
+
+
+def accuracy_chart(rows: list[dict]) -> dict:
+  """Returns the chart of the checks during the training of each row: the mean over its networks and their spread."""
+  return dict(title='Test accuracy while evaluating', x_title='step', percent=True, series=[
+      (row['label'], row['curve']['steps'], row['curve']['mean'], row['curve']['std']) for row in rows])
 
 
 def _pictures(before: Condensed, after: Condensed, train: Dataset) -> list[tuple]:

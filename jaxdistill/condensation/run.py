@@ -8,11 +8,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxdistill import models
-from jaxdistill.condensation import api, evaluation, methods, page, settings
+from jaxdistill.condensation import api, methods, page, scoring, settings
 from jaxdistill.condensation.condensed import Condensed
 from jaxdistill.data import Dataset, samplers
-from jaxdistill.report import numbers, pictures, tables
-from jaxdistill.training import classifier, loop, parallel
+from jaxdistill.report import pictures
+from jaxdistill.training import parallel
 from jaxdistill.training.run import Run, environment, peak_memory_bytes
 
 # Labels of the rows, in the order of the table; the method's own row comes first.
@@ -36,7 +36,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
 
   estimates = run.once('estimate', measured)
   finished = run.workdir and (run.workdir / 'result.json').exists()
-  run.say('This run is finished; its results are read back.' if finished else estimate_text(estimates))
+  run.say('This run is finished; its results are read back.' if finished else scoring.estimate_text(estimates))
 
   problem = api.setup(config, train, mesh, methods.prepare(config, train, run, mesh, model))
   made, before = api.condense_config(config, train, run, mesh, problem)
@@ -44,7 +44,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
     made.save(run.workdir / 'condensed.npz')
     run.write_bytes('condensed.png', pictures.png_bytes(made.picture()))
 
-  rows = [evaluate_row(config, run, mesh, name, label, images, test, validation)
+  rows = [scoring.row(config, run, mesh, name, label, images, test, validation)
           for name, label, images in contestants(config, train, made, before)]
   result = summary(config, run, train, estimates, rows)
   run.write_json('result.json', result)
@@ -59,7 +59,8 @@ def dry_run(config: ConfigDict) -> str:
   model = api.build_model(config, train.num_classes, train.image_shape)
   variables = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, *train.image_shape), np.float32))
   estimates = estimate(config, train, test, mesh, model)
-  return '\n\n'.join([f'{train.describe()}\n{test.describe()}', models.parameter_table(variables), estimate_text(estimates)])
+  return '\n\n'.join([f'{train.describe()}\n{test.describe()}', models.parameter_table(variables),
+                      scoring.estimate_text(estimates)])
 
 
 def contestants(config: ConfigDict, train: Dataset, made: Condensed, before: Condensed):
@@ -84,75 +85,17 @@ def _drawn(config: ConfigDict, train: Dataset, init: str) -> Condensed:
   return api.as_condensed(config, train, canvases, factor=1 if init == 'real' else None)
 
 
-def evaluate_row(config: ConfigDict, run: Run, mesh, name: str, label: str, images: Condensed | Dataset, test: Dataset,
-                 validation: Dataset | None) -> dict[str, Any]:
-  """Scores one set under the config's recipe; a finished row is read back."""
-  section = config.evaluation
-
-  def compute():
-    scores = evaluation.evaluate(
-        images, test, section.recipe, section.networks, seed=config.seed, model=config.model.to_dict(), dtype=config.dtype,
-        epochs=_epochs(config, images), steps=section.steps, checks=_checks(config, images), validation=validation, run=run,
-        name=f'evaluate-{name}', mesh=mesh)
-    stored = len(images) if isinstance(images, Dataset) else len(images.images)
-    return {'name': name, 'label': label, 'images_per_class': stored / test.num_classes, 'reference': name == 'whole', **scores}
-
-  row = run.once(f'evaluate-{name}', compute)
-  run.discard(f'evaluate-{name}')
-  return row
-
-
-def _epochs(config: ConfigDict, images: Condensed | Dataset) -> int:
-  return config.evaluation.whole_epochs if isinstance(images, Dataset) else config.evaluation.epochs
-
-
-def _steps(config: ConfigDict, images: Condensed | Dataset) -> int:
-  count = len(images) if isinstance(images, Dataset) else len(images.images) * images.factor**2
-  chosen = evaluation.find_recipe(config.evaluation.recipe, epochs=_epochs(config, images))
-  return config.evaluation.steps or chosen.steps(count)
-
-
-def _checks(config: ConfigDict, images: Condensed | Dataset) -> int:
-  """How often a training is scored: `every` steps, or six times as DANCE's public code does."""
-  return max(1, _steps(config, images) // config.evaluation.every) if config.evaluation.every else 6
-
-
 def estimate(config: ConfigDict, train: Dataset, test: Dataset, mesh, model) -> dict[str, Any]:
   """Measures a few steps of every phase and extrapolates; nothing of it enters the run."""
   estimates = {}
   if first := methods.preparation(config, train, mesh, model):
-    estimates['experts'] = _measure(config, first)
+    estimates['experts'] = scoring.measure(config, first)
   problem = api.setup(config, train, mesh, methods.untrained(config, train.image_shape, model))
-  estimates['condense'] = _measure(config, problem)
+  estimates['condense'] = scoring.measure(config, problem)
   blank = api.as_condensed(config, train, problem.canvases)
   for name, _, images in contestants(config, train, blank, blank):
-    estimates[f'evaluate-{name}'] = _estimate_row(config, images, test, mesh)
+    estimates[f'evaluate-{name}'] = scoring.estimate(config, images, test, mesh)
   return {name: dataclasses.asdict(value) for name, value in estimates.items()}
-
-
-def _estimate_row(config: ConfigDict, images: Condensed | Dataset, test: Dataset, mesh) -> loop.Estimate:
-  pictures, labels = images.decode() if isinstance(images, Condensed) else (images.images, images.labels)
-  recipe = evaluation.find_recipe(config.evaluation.recipe, flip=images.flip, epochs=_epochs(config, images))
-  training = classifier.setup(
-      api.build_model(config, test.num_classes, test.image_shape), pictures, labels, recipe, num_classes=test.num_classes,
-      mean=images.mean, std=images.std, networks=config.evaluation.networks, num_steps=_steps(config, images), mesh=mesh)
-  return _measure(config, training)
-
-
-def _measure(config: ConfigDict, problem: api.Problem | classifier.Problem) -> loop.Estimate:
-  return loop.estimate(problem.step, problem.state, problem.source, problem.num_steps, dtype=config.dtype)
-
-
-def estimate_text(estimates: dict[str, Any]) -> str:
-  """Returns the estimate as an aligned table: steps, times, memory of one device, work."""
-  rows = [{'phase': name, **estimate} for name, estimate in estimates.items()]
-  columns = [('phase', 'Estimate'), ('num_steps', 'Steps', 'count'), ('seconds_per_step', 'A step', 'seconds'),
-             ('compile_seconds', 'To compile', 'seconds'), ('total_seconds', 'Together', 'seconds'),
-             ('peak_bytes', 'Memory', 'bytes'), ('flops_per_step', 'Work a step', numbers.flops)]
-  if any(row['peak_share'] for row in rows):
-    columns.append(('peak_share', 'Of peak', '.1%'))
-  total = sum(row['total_seconds'] for row in rows)
-  return f'{tables.text(rows, columns)}\nin all about {numbers.seconds(total)}, scoring not counted'
 
 
 def summary(config: ConfigDict, run: Run, train: Dataset, estimates: dict[str, Any], rows: list[dict]) -> dict[str, Any]:

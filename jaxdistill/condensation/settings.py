@@ -20,10 +20,22 @@ MODELS = ('convnet', *sorted(models.REGISTRY.keys() - {'convnet'}))
 _PUBLISHED = ('mnist', 'fashion_mnist', 'svhn_cropped', 'cifar10', 'cifar100')
 # A mirrored digit is another sign or none: neither DSA nor IDC flips these sets.
 _NO_FLIP = ('digits', 'mnist', 'svhn_cropped')
+# Recipe -> whose mean and deviation go with it. DD-Ranking augments as DM does.
+_NORMALISATION = {'idc': 'idc', 'dm': 'dm', 'ddranking': 'dm'}
+_RUN = dict(devices=0, steps_per_call=0, checkpoint_every=500, keep=2, log_every=10)
 
 _CONDENSATION = (
     'ipc', 'factor', 'init', 'iterations', 'batch_real', 'batch_syn_max', 'learning_rate', 'momentum', 'update',
     'space', 'composition')
+# Task -> section -> what a smoke run changes beyond the evaluation and the run.
+_SHRUNK = {
+    'condense': {'model': dict(width=16), 'condensation': dict(iterations=4, batch_real=8)},
+}
+# Task -> a config with all of its fields. `method` and `model` check their own.
+_TEMPLATES = {
+    'condense': lambda: defaults(
+        'digits', method=dict(name=''), augmentation='', recipe='idc', **dict.fromkeys(_CONDENSATION, 0)),
+}
 _CHOICES = {
     'dtype': models.DTYPES,
     'data.normalisation': statistics.CONVENTIONS,
@@ -32,6 +44,7 @@ _CHOICES = {
     'condensation.space': engine.SPACES,
     'condensation.composition': augment.COMPOSITIONS,
     'evaluation.recipe': tuple(evaluation.RECIPES),
+    'evaluation.search_on': evaluation.SEARCH_ON,
 }
 _BASELINES = ('random', 'mix', 'whole')
 # Dotted key -> the smallest value that makes sense.
@@ -56,9 +69,9 @@ def defaults(
   """Returns the whole config of a condensation run from a data set and the method's own numbers.
 
   `preset` is one of `PRESETS` (`npz:` and `folder:` with a path), `method` what only this method has (`name` at least),
-  `recipe` the evaluation recipe, whose statistics normalise the images too ('idc' or 'dm'; IDC uses CIFAR-10's for
-  CIFAR-100), `model` a network of the registry, which gets its own defaults, `condensation` the fields of that section.
-  `flip` leaves the augmentation where a mirrored image is no longer of its class. `quick` makes a smoke run (`shrink`).
+  `recipe` the evaluation recipe, whose statistics normalise the images too (IDC uses CIFAR-10's for CIFAR-100), `model`
+  a network of the registry, which gets its own defaults, `condensation` the fields of that section. `flip` leaves the
+  augmentation where a mirrored image is no longer of its class. `quick` makes a smoke run (`shrink`).
 
   The scikit-learn digits are enlarged to 16x16 and images of a folder to 32x32, other sets keep their stored size. The
   sizes, the short evaluation on digits and 200 epochs for networks trained on the whole set are our own choice.
@@ -71,24 +84,33 @@ def defaults(
     augmentation = '_'.join(part for part in augmentation.split('_') if part != 'flip')
   network = models.defaults(model)
   del network['dtype']  # which is one for the whole run
-  image_size = 16 if preset == 'digits' else 32 if preset.startswith('folder:') else 0
   config = ConfigDict(dict(
-      family='condensation',
+      _shared(preset, recipe),
       task='condense',
-      seed=0,
-      data=dict(name=preset, dir='', image_size=image_size, normalisation=recipe,
-                validation_share=0.0 if preset in _PUBLISHED else 0.1),
       model=dict(network, name=model),
-      dtype='float32',
       method=dict(method),
       # Read the field 'update' as condensation['update']: with a dot it is the method of ConfigDict.
       condensation=dict(condensation, augmentation=augmentation),
-      evaluation=dict(
-          recipe=recipe, networks=5, epochs=0, whole_epochs=200, steps=300 if preset == 'digits' else 0, every=0,
-          baselines=_BASELINES),
-      run=dict(devices=0, steps_per_call=0, classes_at_once=0, experts='', checkpoint_every=500, keep=2, log_every=10),
+      run=dict(_RUN, classes_at_once=0, experts=''),
   ))
   return shrink(config) if quick else config
+
+
+def _shared(preset: str, recipe: str) -> dict[str, Any]:
+  """Returns what the configs of every task have."""
+  image_size = 16 if preset == 'digits' else 32 if preset.startswith('folder:') else 0
+  return dict(
+      family='condensation',
+      seed=0,
+      data=dict(name=preset, dir='', image_size=image_size, normalisation=_NORMALISATION[recipe],
+                validation_share=0.0 if preset in _PUBLISHED and recipe not in evaluation.SEARCHED else 0.1),
+      dtype='float32',
+      evaluation=dict(
+          recipe=recipe, networks=5, epochs=0, whole_epochs=200, steps=300 if preset == 'digits' else 0, every=0,
+          # Held-out images or the test set, by which a recipe that searches the learning rate chooses it.
+          search_on='validation',
+          baselines=_BASELINES),
+  )
 
 
 def shrink(config: ConfigDict) -> ConfigDict:
@@ -100,10 +122,10 @@ def shrink(config: ConfigDict) -> ConfigDict:
   (4, 2, 16)
   """
   config = ConfigDict(config.to_dict())
-  config.model.width = 16
-  config.condensation.update(iterations=4, batch_real=8)
   config.evaluation.update(networks=2, steps=4, every=4)
   config.run.update(checkpoint_every=2, log_every=1)
+  for section, changes in _SHRUNK[config.task].items():
+    config[section].update(changes)
   return config
 
 
@@ -146,8 +168,8 @@ def check(config: ConfigDict) -> None:
 
 
 def check_fields(config: ConfigDict) -> None:
-  """Raises `UserError` for a field that is missing or that nothing reads; `method` and `model` check their own."""
-  template = defaults('digits', method=dict(name=''), augmentation='', recipe='idc', **dict.fromkeys(_CONDENSATION, 0))
+  """Raises `UserError` for a field that is missing or that the config's task does not read."""
+  template = _TEMPLATES[config.task]()
   for section, expected in [('', template), *((name, template[name]) for name in template)]:
     if section in ('method', 'model') or not isinstance(expected, ConfigDict):
       continue
@@ -162,24 +184,34 @@ def check_fields(config: ConfigDict) -> None:
 
 
 def check_values(config: ConfigDict) -> None:
-  """Raises `UserError` for a field whose value is out of range or no valid name."""
+  """Raises `UserError` for a field whose value is out of range or no valid name; of the fields that the config's task has."""
   for key, valid in _CHOICES.items():
-    _check_name(key, _field(config, key), valid)
-  methods.find(config.method.name)
-  if 'kernel' in config.method:
-    _check_name('kernel', config.method.kernel, losses.KERNELS)
-  for operation in filter(None, config.condensation.augmentation.split('_')):
-    _check_name('augmentation', operation, augment.OPERATIONS)
+    if _has(config, key):
+      _check_name(key, _field(config, key), valid)
+  if 'method' in config:
+    methods.find(config.method.name)
+    if 'kernel' in config.method:
+      _check_name('kernel', config.method.kernel, losses.KERNELS)
+    for operation in filter(None, config.condensation.augmentation.split('_')):
+      _check_name('augmentation', operation, augment.OPERATIONS)
   for baseline in config.evaluation.baselines:
     _check_name('baseline', baseline, _BASELINES)
   for key, smallest in _AT_LEAST.items():
-    if _field(config, key) < smallest:
+    if _has(config, key) and _field(config, key) < smallest:
       raise UserError(f'{key} is {_field(config, key)}; it must be at least {smallest}.')
   if config.seed >= _SEEDS:
     raise UserError(f'seed is {config.seed}; it must be below {_SEEDS}.')
   for key in _BELOW_ONE:
-    if _field(config, key) >= 1:
+    if _has(config, key) and _field(config, key) >= 1:
       raise UserError(f'{key} is {_field(config, key)}; it must be below 1.')
+  _check_recipe(config)
+
+
+def _check_recipe(config: ConfigDict) -> None:
+  recipe = config.evaluation.recipe
+  if recipe in evaluation.SEARCHED and config.evaluation.search_on == 'validation' and not config.data.validation_share:
+    raise UserError(f'The recipe {recipe} searches the learning rate on held-out images: set data.validation_share, such as '
+                    '0.1, or evaluation.search_on=test as its public code does.')
 
 
 def check_parts(config: ConfigDict, train: Dataset) -> None:
@@ -205,6 +237,11 @@ def check_sizes(config: ConfigDict, train: Dataset) -> None:
     left = ' without the validation share' if config.data.validation_share else ''
     instead = f'ipc={smallest // cells} or less' if smallest >= cells else 'a smaller factor or more images'
     raise UserError(f'{needs} is more than class {name!r} of {train.name} has ({smallest} for training{left}); use {instead}.')
+
+
+def _has(config: ConfigDict, key: str) -> bool:
+  section, _, name = key.rpartition('.')
+  return name in (config.get(section, {}) if section else config)
 
 
 def _field(config: ConfigDict, key: str) -> Any:

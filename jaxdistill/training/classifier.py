@@ -7,7 +7,7 @@ the loop and scores them. The networks share nothing but the clock: each has its
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -85,18 +85,20 @@ class Functions(NamedTuple):
 class Scores(NamedTuple):
   """What `train` gives.
 
-  columns: accuracies [R] in [0, 1] on the test set: 'last' at the end, 'best' at each network's best check on the test set, and,
-    with validation images, 'selected' at each network's best check on those.
+  columns: accuracies [R] in [0, 1] on the test set, see `columns`.
+  checked: 'steps' [k] of the checks, accuracies 'test' [k, R] and, with validation images, 'validation' [k, R].
   variables: of the networks, leading axis R. steps: of the training. seconds: it took, in this process.
   """
   columns: dict[str, np.ndarray]
+  checked: dict[str, np.ndarray]
   variables: Any
   steps: int
   seconds: float
 
 
 def make(model: nn.Module, recipe: Recipe, *, image_shape: tuple[int, int, int], num_classes: int, mean, std, networks: int,
-         num_steps: int, training_images: int, mesh: Mesh | None = None, way: str = 'auto') -> Functions:
+         num_steps: int, training_images: int, learning_rates: Sequence[float] = (), mesh: Mesh | None = None,
+         way: str = 'auto') -> Functions:
   """Builds the training of `networks` networks as pure functions.
 
   One step of each network: draw its batch, normalise, augment, CutMix, cross-entropy, SGD.
@@ -110,6 +112,7 @@ def make(model: nn.Module, recipe: Recipe, *, image_shape: tuple[int, int, int],
     networks: R.
     num_steps: length of the training, for the learning rate.
     training_images: size of the training set.
+    learning_rates: one a network in place of the recipe's; () for the recipe's.
     mesh: devices over which the networks are spread; R must be a multiple of their number. None: the default device.
     way: how the networks share a program: 'vmap', 'unroll' (one after the other in one program), or 'auto'.
 
@@ -120,6 +123,8 @@ def make(model: nn.Module, recipe: Recipe, *, image_shape: tuple[int, int, int],
   optimizer = _optimizer(recipe, num_steps)
   boundaries = jnp.asarray([round(d * num_steps) for d in recipe.drops] or [-1], jnp.int32)
   batch_size = min(recipe.batch, training_images)
+  # The learning rate is the last factor of an update, so that a network's own one is reached by scaling.
+  scale = jnp.asarray(learning_rates, jnp.float32) / recipe.learning_rate
 
   def init(key: jax.Array) -> State:
     key_init, key = jax.random.split(jax.random.wrap_key_data(key))
@@ -170,6 +175,9 @@ def make(model: nn.Module, recipe: Recipe, *, image_shape: tuple[int, int, int],
     if recipe.clear_momentum:
       opt_state = optim.clear_momentum(opt_state, jnp.any(state.step == boundaries))
     updates, opt_state = jax.vmap(optimizer.update)(gradient, opt_state, state.variables['params'])
+    if len(learning_rates):
+      own = scale[state.network]  # a network that only fills up the devices takes the last one
+      updates = jax.tree.map(lambda u: u * own.reshape(-1, *(1,) * (u.ndim - 1)), updates)
     variables = {**state.variables, **moved, 'params': optax.apply_updates(state.variables['params'], updates)}
     state = state.replace(variables=variables, optimizer=opt_state, step=state.step + 1)
     return state, jax.tree.map(lambda m: m.mean(), metrics)
@@ -181,13 +189,14 @@ def make(model: nn.Module, recipe: Recipe, *, image_shape: tuple[int, int, int],
 
 def train(run, name: str, model: nn.Module, images: np.ndarray, labels: np.ndarray, recipe: Recipe, *, num_classes: int,
           mean, std, test: Dataset, validation: Dataset | None = None, networks: int = 1, seed: int = 0, num_steps: int = 0,
-          checks: int = 6, mesh: Mesh | None = None, way: str = 'auto', keep_final: bool = False) -> Scores:
+          checks: int = 6, learning_rates: Sequence[float] = (), mesh: Mesh | None = None, way: str = 'auto',
+          keep_final: bool = False) -> Scores:
   """Trains `networks` networks on a set and scores them on real images.
 
   Args:
     run: the run that keeps metrics and checkpoints (`training.run.Run`).
     name: of the phase.
-    model, recipe, mean, std, mesh, way: see `make`.
+    model, recipe, mean, std, learning_rates, mesh, way: see `make`.
     images: [n, h, w, c], uint8 or float in [0, 1].
     labels: int [n] or soft [n, classes].
     num_classes: of the labels.
@@ -207,7 +216,7 @@ def train(run, name: str, model: nn.Module, images: np.ndarray, labels: np.ndarr
   """
   started = time.perf_counter()
   problem = setup(model, images, labels, recipe, num_classes=num_classes, mean=mean, std=std, networks=networks, seed=seed,
-                  num_steps=num_steps, mesh=mesh, way=way)
+                  num_steps=num_steps, learning_rates=learning_rates, mesh=mesh, way=way)
   scorers = {'test': Scorer(model, test.images, test.labels, mean=mean, std=std, way=way)}
   if validation is not None:
     scorers['validation'] = Scorer(model, validation.images, validation.labels, mean=mean, std=std, way=way)
@@ -219,14 +228,28 @@ def train(run, name: str, model: nn.Module, images: np.ndarray, labels: np.ndarr
 
   state = loop.fit(run, name, problem.step, problem.state, problem.source, problem.num_steps, evaluate=evaluate,
                    evaluate_every=max(1, math.ceil(problem.num_steps / checks)), keep_final=keep_final)
-  checked = run.history(name)
-  on_test = np.asarray([record['test_accuracies'] for record in checked])
-  columns = {'last': on_test[-1], 'best': on_test.max(0)}
-  if validation is not None:
-    chosen = np.asarray([record['validation_accuracies'] for record in checked]).argmax(0)
-    columns['selected'] = on_test[chosen, np.arange(networks)]
+  history = run.history(name)
+  checked = {split: np.asarray([record[f'{split}_accuracies'] for record in history]) for split in scorers}
   variables = jax.tree.map(lambda a: a[:networks], state.variables)
-  return Scores(columns, variables, problem.num_steps, time.perf_counter() - started)
+  return Scores(columns(**checked), {'steps': np.asarray([record['step'] for record in history]), **checked}, variables,
+                problem.num_steps, time.perf_counter() - started)
+
+
+def columns(test: np.ndarray, validation: np.ndarray | None = None) -> dict[str, np.ndarray]:
+  """Returns what a table may report of each network: accuracies [R] on the test set.
+
+  'last' at the end of the training; 'best_test' at the network's best check on the test set, which the test images thereby
+  chose; with validation images 'selected', at its best check on those.
+
+  Args:
+    test, validation: [k, R] accuracies at the k checks of R networks.
+
+  >>> test, validation = np.array([[0.5], [0.7], [0.6]]), np.array([[0.8], [0.2], [0.3]])
+  >>> {name: values.item() for name, values in columns(test, validation).items()}
+  {'last': 0.6, 'selected': 0.5, 'best_test': 0.7}
+  """
+  chosen = {} if validation is None else {'selected': test[validation.argmax(0), np.arange(test.shape[1])]}
+  return {'last': test[-1], **chosen, 'best_test': test.max(0)}
 
 
 class Problem(NamedTuple):
@@ -238,13 +261,14 @@ class Problem(NamedTuple):
 
 
 def setup(model: nn.Module, images: np.ndarray, labels: np.ndarray, recipe: Recipe, *, num_classes: int, mean, std,
-          networks: int, seed: int = 0, num_steps: int = 0, mesh: Mesh | None = None, way: str = 'auto') -> Problem:
+          networks: int, seed: int = 0, num_steps: int = 0, learning_rates: Sequence[float] = (), mesh: Mesh | None = None,
+          way: str = 'auto') -> Problem:
   """Places data and networks on the devices; arguments as in `train`. The networks are padded to a multiple of the devices."""
   num_steps = num_steps or recipe.steps(len(images))
   mesh = None if mesh is None or mesh.size == 1 else mesh
   padded = networks if mesh is None else -(-networks // mesh.size) * mesh.size
   functions = make(model, recipe, image_shape=images.shape[1:], num_classes=num_classes, mean=mean, std=std, networks=padded,
-                   num_steps=num_steps, training_images=len(images), mesh=mesh, way=way)
+                   num_steps=num_steps, training_images=len(images), learning_rates=learning_rates, mesh=mesh, way=way)
   key = jax.random.key_data(jax.random.key(seed))
   data = {'images': jnp.asarray(images), 'labels': jnp.asarray(labels)}
   if mesh is None:

@@ -1,5 +1,7 @@
 """Evaluation recipes and what they report."""
 
+import types
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from jaxdistill import data
 from jaxdistill.condensation import evaluation
 from jaxdistill.condensation.condensed import Condensed
 from jaxdistill.errors import UserError
+from jaxdistill.training.run import Run
 
 SMALL = {'name': 'mlp', 'width': 8}
 
@@ -23,6 +26,9 @@ def test_recipes_are_those_of_the_published_codes():
   assert 'cutout' not in idc.strategy  # CutMix is on
   assert (dm.learning_rate, dm.batch, dm.epochs, dm.cutmix, dm.drops, dm.drop) == (.01, 256, 1000, 0, (.5,), .1)
   assert dm.clear_momentum and dm.composition == 'dm'
+  dd = evaluation.find_recipe('ddranking')
+  assert (dd.momentum, dd.weight_decay, dd.batch, dd.epochs, dd.cutmix, dd.drops, dd.drop) == (.9, 5e-4, 128, 1000, 0, (.5,), .1)
+  assert dd.composition == 'dm' and evaluation.SEARCHED == {'ddranking': (.001, .005, .01, .05, .1)}
 
 
 def test_flips_leave_where_they_change_the_label_and_epochs_can_be_set():
@@ -46,9 +52,52 @@ def test_a_condensed_set_is_decoded_and_scored(digits):
   made = Condensed(rng.random((10, 8, 8, 1)), np.arange(10), train.class_names, train.mean, train.std, factor=2)
   scores = evaluation.evaluate(made, test, seeds=2, steps=3, checks=1, model=SMALL, validation=train.take(range(40)))
   assert scores['training_images'] == 40 and scores['steps'] == 3
-  assert {'last', 'best', 'selected'} <= scores.keys()
+  assert {'last', 'best_test', 'selected'} <= scores.keys()
   assert all(0 <= value <= 1 for value in scores['last']['values'])
-  assert scores['best']['mean'] >= scores['last']['mean']
+  assert scores['best_test']['mean'] >= scores['last']['mean']
+
+
+@pytest.fixture(scope='module')
+def searched(digits):
+  train, test = digits
+  options = dict(recipe='ddranking', seeds=2, steps=40, checks=4, model=SMALL, validation=train.take(range(600, 800)))
+  with Run(progress=False) as work:
+    scores = evaluation.evaluate(train.take(range(60)), test, run=work, **options)
+    history = work.history('evaluate')
+  return scores, [np.array([record[f'{split}_accuracies'] for record in history]).reshape(4, 5, 2)
+                  for split in ('test', 'validation')]
+
+
+def test_the_learning_rate_is_the_one_that_held_out_images_choose_for_every_network(searched):
+  scores, (on_test, on_validation) = searched
+  rates = evaluation.SEARCHED['ddranking']
+  for network in range(2):
+    rate = on_validation[:, :, network].max(0).argmax()
+    check = on_validation[:, rate, network].argmax()
+    assert scores['learning_rates'][network] == rates[rate]
+    assert scores['last']['values'][network] == on_test[-1, rate, network]
+    assert scores['selected']['values'][network] == on_test[check, rate, network]
+    assert scores['best_test']['values'][network] == on_test[:, rate, network].max()
+  assert len(set(on_test[-1, :, 0])) > 1  # the rates lead to different networks
+  assert scores['curve']['steps'] == [10, 20, 30, 40] and scores['curve']['mean'][-1] == pytest.approx(scores['last']['mean'])
+
+
+def test_a_choice_on_the_test_set_takes_the_highest_of_all_checks(searched):
+  on_test = searched[1][0]
+  best = evaluation.choose(on_test.reshape(4, 10), 5)
+  np.testing.assert_array_equal(on_test.reshape(4, 10)[:, best].max(0), on_test.max((0, 1)))
+
+
+def test_soft_labels_of_a_hard_label_protocol_are_their_largest(digits):
+  train, test = digits
+  few = train.take(range(20))
+  soft = np.full((20, 10), .05, np.float32)
+  soft[np.arange(20), few.labels] = .55
+  made = types.SimpleNamespace(images=few.images, labels=soft, class_names=few.class_names, num_classes=10, mean=few.mean,
+                               std=few.std, flip=False)
+  problems = {recipe: evaluation.setup(made, test, recipe, 1, model=SMALL) for recipe in ('idc', 'ddranking')}
+  np.testing.assert_array_equal(problems['ddranking'].source.data['labels'], few.labels)
+  np.testing.assert_array_equal(problems['idc'].source.data['labels'], soft)
 
 
 def test_real_images_teach_more_than_wrong_labels(digits):
@@ -77,7 +126,9 @@ def test_images_of_another_shape_are_refused(digits):
 @pytest.mark.parametrize('arguments, words', [
     (dict(seeds=0), 'needs seeds >= 1'),
     (dict(checks=0), 'checks >= 1'),
-    (dict(steps=-1), 'steps >= 0; got 5, 6, 0 and -1'),
+    (dict(steps=-1), 'steps >= 0; got 5, 0 and -1'),
+    (dict(search_on='vaildation'), "did you mean 'validation'"),
+    (dict(recipe='ddranking'), 'searches the learning rate on held-out images: give some'),
 ])
 def test_numbers_are_checked(digits, arguments, words):
   with pytest.raises(UserError, match=words):

@@ -35,6 +35,7 @@ def ten_and_six():
     ('condensation.momentum', '1', 'condensation.momentum is 1.0; it must be below 1'),
     ('data.validation_share', '1.5', 'data.validation_share is 1.5; it must be below 1'),
     ('seed', '4294967296', 'seed is 4294967296; it must be below 4294967296'),
+    ('evaluation.search_on', 'tset', "no evaluation.search_on 'tset'; did you mean 'test'"),
     ('evaluation.networks', '0', 'evaluation.networks is 0; it must be at least 1'),
 ])
 def test_check_values_refuses(digits, key, text, words):
@@ -50,6 +51,16 @@ def test_check_fields_finds_what_is_too_much_and_what_lacks(digits):
   del digits.condensation['itertions'], digits.condensation['space']
   with pytest.raises(UserError, match='The config lacks condensation.space'):
     settings.check_fields(digits)
+
+
+def test_a_search_needs_images_to_choose_by(digits):
+  digits.evaluation.recipe = 'ddranking'
+  settings.check_values(digits)
+  digits.data.validation_share = 0.
+  with pytest.raises(UserError, match='searches the learning rate on held-out images: set data.validation_share'):
+    settings.check_values(digits)
+  digits.evaluation.search_on = 'test'
+  settings.check_values(digits)
 
 
 @pytest.mark.parametrize('ipc, factor, init, baselines, words', [

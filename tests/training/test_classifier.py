@@ -102,6 +102,15 @@ def test_a_network_is_the_same_alone_and_in_company():
     np.testing.assert_allclose(a[0], b[0], atol=1e-6)
 
 
+def test_a_learning_rate_of_its_own_makes_the_network_that_the_recipe_would_with_it():
+  own = trained(networks=2, learning_rates=(.02, .1))
+  slow = trained(dataclasses.replace(PLAIN, learning_rate=.02))
+  for found, alone, usual in zip(*(jax.tree.leaves(run[1].variables) for run in (own, slow, trained()))):
+    np.testing.assert_allclose(found[0], alone[0], atol=1e-6)
+    np.testing.assert_allclose(found[1], usual[1], atol=1e-6)
+  assert not np.allclose(jax.tree.leaves(own[1].variables)[1][0], jax.tree.leaves(trained()[1].variables)[1][0])
+
+
 def test_networks_differ_in_weights_and_order():
   start, _, _, batches = trained()
   kernel = np.asarray(start.variables['params']['classifier']['kernel'])
@@ -155,7 +164,7 @@ def test_train_reports_last_best_and_selected():
     checked = np.array([record['test_accuracies'] for record in run.history('phase')])
   assert [record['step'] for record in run.history('phase')] == [2, 4, 6, 8]
   np.testing.assert_array_equal(scores.columns['last'], checked[-1])
-  np.testing.assert_array_equal(scores.columns['best'], checked.max(0))
+  np.testing.assert_array_equal(scores.columns['best_test'], checked.max(0))
   np.testing.assert_array_equal(scores.columns['selected'], checked.max(0))  # here the validation set is the test set
   assert scores.steps == 8 and jax.tree.leaves(scores.variables)[0].shape[0] == 2
 

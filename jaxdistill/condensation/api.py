@@ -1,6 +1,6 @@
 """Condensing in Python: from a config and a data set to a condensed set."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -74,8 +74,12 @@ def build_model(config: ConfigDict, num_classes: int, image_shape: tuple[int, in
   return models.build({**config.model.to_dict(), 'dtype': config.dtype}, num_classes, image_shape)
 
 
-def setup(config: ConfigDict, train: Dataset, mesh: Mesh | None, pool: Any = ()) -> Problem:
-  """Builds the condensation that a config describes and places data, canvases and the method's networks on the devices."""
+def setup(config: ConfigDict, train: Dataset, mesh: Mesh | None, pool: Any = (),
+          numbers: Sequence[int] | None = None) -> Problem:
+  """Builds the condensation that a config describes and places data, canvases and the method's networks on the devices.
+
+  `numbers` are those of the classes in a larger set of which `train` is a part: the random draws of a class follow its number.
+  """
   section = config.condensation
   model = build_model(config, train.num_classes, train.image_shape)
   numbers = engine.Settings(**{name: section[name] for name in engine.Settings.__dataclass_fields__ if name in section},
@@ -84,31 +88,31 @@ def setup(config: ConfigDict, train: Dataset, mesh: Mesh | None, pool: Any = ())
                           mean=train.mean, std=train.std, mesh=mesh)
   images, counts = samplers.class_major(train)
   key_canvases, key = jax.random.split(jax.random.key(config.seed))
-  canvases = first_canvases(config, train, key_canvases, section.init, images, counts)
+  canvases = first_canvases(config, train, key_canvases, section.init, images, counts, numbers)
   state = engine.start(functions, jax.random.key_data(key), canvases, mesh)
-  source = loop.ArraySource(engine.real_data(images, counts, mesh, pool), functions.sample)
+  source = loop.ArraySource(engine.real_data(images, counts, mesh, pool, numbers), functions.sample)
   return Problem(functions.step, state, source, section.iterations, canvases)
 
 
 def first_canvases(config: ConfigDict, train: Dataset, key: jax.Array, init: str, images: np.ndarray,
-                   counts: np.ndarray) -> np.ndarray:
+                   counts: np.ndarray, numbers: Sequence[int] | None = None) -> np.ndarray:
   """Returns starting canvases [classes, ipc, h, w, c] of the given kind ('mix', 'real', 'noise')."""
   section = config.condensation
   return np.asarray(decode.first_canvases(key, images, counts, ipc=section.ipc, factor=section.factor, init=init,
-                                          mean=train.mean, std=train.std))
+                                          mean=train.mean, std=train.std, numbers=numbers))
 
 
-def condense_config(config: ConfigDict, train: Dataset, run: Run, mesh: Mesh | None,
-                    problem: Problem | None = None) -> tuple[Condensed, Condensed]:
+def condense_config(config: ConfigDict, train: Dataset, run: Run, mesh: Mesh | None, problem: Problem | None = None,
+                    phase: str = 'condense') -> tuple[Condensed, Condensed]:
   """Condenses as a config says; returns (the condensed set, the canvases that it started from).
 
-  Phase 'condense' of the run: metrics, checkpoints and resuming are the loop's.
+  `phase` names it in the run: metrics, checkpoints and resuming are the loop's.
   """
   if problem is None:
     model = build_model(config, train.num_classes, train.image_shape)
     problem = setup(config, train, mesh, methods.prepare(config, train, run, mesh, model))
   before = as_condensed(config, train, problem.canvases)
-  state = loop.fit(run, 'condense', problem.step, problem.state, problem.source, problem.num_steps)
+  state = loop.fit(run, phase, problem.step, problem.state, problem.source, problem.num_steps)
   images = np.asarray(parallel.gather(state.images))[:train.num_classes]
   if config.condensation.space == 'normalised':
     images = np.asarray(augment.denormalise(images, train.mean, train.std))

@@ -5,6 +5,7 @@ A canvas of a condensed set is cut in a factor x factor grid; every cell, enlarg
 """
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -95,7 +96,7 @@ def _nearest(small: int, large: int) -> jax.Array:
 
 
 def first_canvases(key: jax.Array, images: jax.Array, counts: jax.Array, *, ipc: int, factor: int, init: str,
-                   mean: tuple[float, ...], std: tuple[float, ...]) -> jax.Array:
+                   mean: tuple[float, ...], std: tuple[float, ...], numbers: Sequence[int] | None = None) -> jax.Array:
   """Returns the canvases from which condensation starts.
 
   mix: ipc factor^2 different random images of each class, shrunk into the cells; real: ipc different random images at full
@@ -109,6 +110,7 @@ def first_canvases(key: jax.Array, images: jax.Array, counts: jax.Array, *, ipc:
     factor: cells along a side.
     init: 'mix', 'real' or 'noise'.
     mean, std: per channel, of images in [0, 1].
+    numbers: of each class, on which its draw depends; None: 0, 1, ...
 
   Returns:
     float32 [classes, ipc, h, w, c] in [0, 1].
@@ -118,7 +120,8 @@ def first_canvases(key: jax.Array, images: jax.Array, counts: jax.Array, *, ipc:
   if init not in INITS:
     raise errors.unknown('initialisation', init, INITS)
   classes, _, height, width, channels = images.shape
-  keys = jax.vmap(lambda c: jax.random.fold_in(key, c))(jnp.arange(classes))
+  numbers = jnp.asarray(range(classes) if numbers is None else numbers)
+  keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
   if init == 'noise':
     noise = jax.vmap(lambda k: jax.random.normal(k, (ipc, height, width, channels)))(keys)
     shape = (1, 1, 1, 1, channels)

@@ -9,7 +9,7 @@ devices and what is taken in portions where memory or cache ask for it.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -141,9 +141,9 @@ def make(plugs: Plugs, settings: Settings, model: nn.Module, *, num_classes: int
     return State(canvases, optimizer.init(canvases), key, jnp.int32(0))
 
   def sample(data: Mapping[str, jax.Array], key: jax.Array, step: jax.Array) -> dict[str, jax.Array]:
-    positions = samplers.class_batch(key, step, data['counts'], settings.batch_real, data['classes'])
+    positions = samplers.class_batch(key, step, data['counts'], settings.batch_real, data['numbers'])
     images = jax.vmap(lambda x, i: x[i])(data['images'], positions)
-    return {'images': images, 'classes': data['classes'], 'pool': data['pool']}
+    return {'images': images, **{name: data[name] for name in ('classes', 'numbers', 'pool')}}
 
   def network(variables, images):
     """[classes, n, h, w, c] -> logits [classes, n, k], embeddings [classes, n, d]; exact, as the network couples no samples."""
@@ -200,7 +200,7 @@ def make(plugs: Plugs, settings: Settings, model: nn.Module, *, num_classes: int
       """Keys [classes, 2] for decoding and augmenting, and the operation that all classes share."""
       key = jax.random.fold_in(jax.random.fold_in(run_key, state.step), number)
       choice = augment.draw_choice(jax.random.fold_in(key, _NETWORKS), settings.strategy, settings.composition)
-      return jax.vmap(lambda c: jax.random.split(jax.random.fold_in(key, c)))(classes), choice
+      return jax.vmap(lambda c: jax.random.split(jax.random.fold_in(key, c)))(batch['numbers']), choice
 
     keys, choice = draws(0)
     state, images, losses = descend(state, images, lambda s, real, keys: matching(s, real, keys, networks, choice),
@@ -237,7 +237,8 @@ def fresh_networks(model: nn.Module, image_shape: tuple[int, int, int], every: i
   return draw
 
 
-def real_data(images: jax.Array, counts: jax.Array, mesh: Mesh | None = None, pool: Any = ()) -> dict[str, Any]:
+def real_data(images: jax.Array, counts: jax.Array, mesh: Mesh | None = None, pool: Any = (),
+              numbers: Sequence[int] | None = None) -> dict[str, Any]:
   """Places the real images, class by class, and the method's networks where the step wants them.
 
   Args:
@@ -245,15 +246,19 @@ def real_data(images: jax.Array, counts: jax.Array, mesh: Mesh | None = None, po
     counts: int32 [classes], valid images of each class.
     mesh: devices over which the classes are spread.
     pool: networks that the method's `draw` chooses from; every device gets them all.
+    numbers: of each class, on which its random draws depend; None: 0, 1, ... A class that keeps its number among other classes,
+      or fewer, is condensed as before (as long as the networks are the same).
 
   Returns:
-    dict(images, counts, classes, pool) with the classes padded to a multiple of the devices by repeating the first ones.
+    dict(images, counts, classes, numbers, pool) with the classes padded to a multiple of the devices by repeating the first
+    ones; `classes` are the labels.
   """
   size = 1 if mesh is None else mesh.size
   padded = -(-len(images) // size) * size
   source = np.arange(padded) % len(images)
   data = {'images': images[source] if padded > len(images) else images, 'counts': np.asarray(counts)[source],
-          'classes': np.arange(padded, dtype=np.int32)}
+          'classes': np.arange(padded, dtype=np.int32),
+          'numbers': np.asarray(range(len(images)) if numbers is None else numbers, np.int32)[source]}
   if size == 1:
     return jax.tree.map(jnp.asarray, data | {'pool': pool})
   return parallel.shard(data, mesh) | {'pool': parallel.replicate(pool, mesh)}
@@ -323,7 +328,7 @@ def _state_spec(axis: str) -> State:
 def _spread(init, sample, step, mesh) -> Functions:
   """Runs each device's share of the classes on it; only the reported losses cross devices."""
   axis, whole, share = mesh.axis_names[0], PartitionSpec(), PartitionSpec(mesh.axis_names[0])
-  batch_spec = {'images': share, 'classes': share, 'pool': whole}
+  batch_spec = {'images': share, 'classes': share, 'numbers': share, 'pool': whole}
 
   def local_step(state, batch):
     state, metrics = step(state, batch)

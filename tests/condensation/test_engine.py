@@ -130,6 +130,30 @@ def test_portions_of_classes_change_nothing():
   np.testing.assert_allclose(whole[1][0]['class_loss'], parts[1][0]['class_loss'], rtol=1e-5)
 
 
+@functools.cache
+def condensed_alone(classes, numbers):
+  """Three steps on some of the classes, whose random draws follow `numbers`."""
+  images, counts, canvases = data()
+  network = models.build({'name': 'convnet', 'width': 4, 'depth': 1}, len(classes), SHAPE)
+  chosen = engine.Plugs(engine.fresh_networks(network, SHAPE, 2), functools.partial(losses.mmd, kernel='gaussian'))
+  settings = dataclasses.replace(SETTINGS, strategy='color_crop_cutout')
+  functions = engine.make(chosen, settings, network, num_classes=len(classes), mean=MEAN, std=STD)
+  classes = list(classes)
+  real = engine.real_data(images[classes], counts[classes], numbers=numbers)
+  state = engine.start(functions, KEY, canvases[classes])
+  step = jax.jit(lambda s: functions.step(s, functions.sample(real, jax.random.wrap_key_data(s.key), s.step)))
+  for _ in range(3):
+    state, _ = step(state)
+  return np.asarray(state.images)
+
+
+def test_a_class_that_keeps_its_number_is_condensed_the_same_among_others():
+  whole = condensed_alone(tuple(range(CLASSES)), None)
+  assert np.abs(whole - data()[2]).max() > 1e-2
+  np.testing.assert_allclose(condensed_alone((1, 3), (1, 3)), whole[[1, 3]], atol=1e-5)
+  assert np.abs(condensed_alone((1, 3), None) - whole[[1, 3]]).max() > 1e-2
+
+
 def test_calibration_is_a_second_step_with_the_expert_and_without_real_images():
   """Plain SGD on the cross-entropy of the expert, from where the matching step has led."""
   def draw(pool, key, step):

@@ -76,6 +76,22 @@ def test_take_keeps_the_rest():
   np.testing.assert_array_equal(dataset.of_class(2), np.arange(30, 35))
 
 
+def test_take_classes_renumbers_in_the_order_asked_for():
+  dataset = _dataset(name='mine', flip=False)
+  part = dataset.take_classes([2, 0], 'some')
+  kept = np.flatnonzero(dataset.labels != 1)
+  np.testing.assert_array_equal(part.images, dataset.images[kept])
+  assert part.labels.tolist() == [{2: 0, 0: 1}[label] for label in dataset.labels[kept]]
+  assert part.class_names == (dataset.class_names[2], dataset.class_names[0])
+  assert (part.name, part.split, part.mean, part.flip) == ('mine', 'some', dataset.mean, False)
+
+
+@pytest.mark.parametrize('classes', [[], [0, 0], [3], [-1]])
+def test_take_classes_refuses_classes_that_are_none(classes):
+  with pytest.raises(UserError, match='different numbers from 0 to 2'):
+    _dataset().take_classes(classes)
+
+
 @pytest.mark.parametrize('share', [0.1, 0.3, 0.99])
 def test_hold_out_is_stratified_disjoint_and_repeatable(share):
   dataset = dataclasses.replace(_dataset(), images=np.arange(35, dtype=np.uint8).reshape(35, 1, 1, 1), mean=(), std=())

@@ -75,18 +75,19 @@ def build_model(config: ConfigDict, num_classes: int, image_shape: tuple[int, in
 
 
 def setup(config: ConfigDict, train: Dataset, mesh: Mesh | None, pool: Any = (),
-          numbers: Sequence[int] | None = None) -> Problem:
+          numbers: Sequence[int] | None = None, most: int = 0) -> Problem:
   """Builds the condensation that a config describes and places data, canvases and the method's networks on the devices.
 
-  `numbers` are those of the classes in a larger set of which `train` is a part: the random draws of a class follow its number.
+  Where `train` is a part of a larger set, `numbers` are those of its classes there (the random draws of a class follow its
+  number) and `most` the images of the largest class there (so that all parts share one program).
   """
   section = config.condensation
   model = build_model(config, train.num_classes, train.image_shape)
-  numbers = engine.Settings(**{name: section[name] for name in engine.Settings.__dataclass_fields__ if name in section},
+  options = engine.Settings(**{name: section[name] for name in engine.Settings.__dataclass_fields__ if name in section},
                             strategy=section.augmentation, classes_at_once=config.run.classes_at_once)
-  functions = engine.make(methods.plugs(config.method, model, train.image_shape), numbers, model, num_classes=train.num_classes,
+  functions = engine.make(methods.plugs(config.method, model, train.image_shape), options, model, num_classes=train.num_classes,
                           mean=train.mean, std=train.std, mesh=mesh)
-  images, counts = samplers.class_major(train)
+  images, counts = samplers.class_major(train, most)
   key_canvases, key = jax.random.split(jax.random.key(config.seed))
   canvases = first_canvases(config, train, key_canvases, section.init, images, counts, numbers)
   state = engine.start(functions, jax.random.key_data(key), canvases, mesh)

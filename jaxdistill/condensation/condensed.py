@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import zipfile
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -149,3 +150,17 @@ class Condensed:
     if missing := [name for name in _FIELDS if name not in description]:
       raise UserError(f'The description in {path} lacks {", ".join(missing)}; make the set again or take another copy.')
     return cls(found['images'], found['labels'], **{name: description[name] for name in _FIELDS if name != 'format'})
+
+
+def join(pieces: Iterable[tuple[Condensed, int]]) -> Condensed:
+  """Makes one condensed set of single classes of others: the class of the k-th (set, label) becomes class k.
+
+  >>> made = Condensed(np.zeros((2, 8, 8, 1)), [0, 1], ('ant', 'bee'), (0.5,), (0.25,))
+  >>> join([(made, 1), (made, 0)]).class_names
+  ('bee', 'ant')
+  """
+  pieces = list(pieces)
+  images = [made.images[made.labels == label] for made, label in pieces]
+  return dataclasses.replace(
+      pieces[0][0], images=np.concatenate(images), labels=np.repeat(np.arange(len(pieces)), list(map(len, images))),
+      class_names=tuple(made.class_names[label] for made, label in pieces))

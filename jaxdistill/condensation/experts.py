@@ -57,6 +57,7 @@ def train(run: Run, model: nn.Module, images: Dataset, *, number: int, epochs: i
   initial = jax.tree.map(lambda a: np.asarray(parallel.gather(a))[:number], initial)
   path = directory and directory / f'{identity(model, images, number, epochs, steps, seed)}.msgpack'
   if path and path.is_file():
+    run.discard('experts')  # a run may train several pools; an old checkpoint must not be taken for the next one's
     run.say(f'experts: read from {path}')
     return flax.serialization.from_bytes(Pool(initial, initial), path.read_bytes())
   scored = images.take(np.linspace(0, len(images) - 1, min(_SCORED, len(images))).astype(int), 'train sample')

@@ -54,22 +54,28 @@ def find(name: str):
   return _module(name).plugs
 
 
+def prepares(name: str) -> bool:
+  """Whether a method first trains networks on the real set; if not, each class is condensed as it would be alone.
+
+  >>> prepares('dance'), prepares('dm')
+  (True, False)
+  """
+  return hasattr(_module(name), 'prepare')
+
+
 def prepare(config: ConfigDict, train: Dataset, run: Run, mesh: Mesh | None, model: nn.Module) -> Any:
   """Returns the networks that a method makes before it condenses (the experts of DANCE), () for a method without."""
-  module = _module(config.method.name)
-  return module.prepare(config, train, run, mesh, model) if hasattr(module, 'prepare') else ()
+  return _module(config.method.name).prepare(config, train, run, mesh, model) if prepares(config.method.name) else ()
 
 
 def preparation(config: ConfigDict, train: Dataset, mesh: Mesh | None, model: nn.Module) -> classifier.Problem | None:
   """Returns the training that `prepare` would run, None for a method without, for estimates."""
-  module = _module(config.method.name)
-  return module.preparation(config, train, mesh, model) if hasattr(module, 'prepare') else None
+  return _module(config.method.name).preparation(config, train, mesh, model) if prepares(config.method.name) else None
 
 
 def untrained(config: ConfigDict, image_shape: tuple[int, int, int], model: nn.Module) -> Any:
   """Returns a stand-in for what `prepare` makes, of the same form, for estimates."""
-  module = _module(config.method.name)
-  return module.untrained(config, image_shape, model) if hasattr(module, 'prepare') else ()
+  return _module(config.method.name).untrained(config, image_shape, model) if prepares(config.method.name) else ()
 
 
 def _module(name: str):

@@ -23,7 +23,7 @@ def html(result: dict[str, Any], run: Run, before: Condensed, after: Condensed, 
   page.table('Test accuracy of fresh networks', rows, columns(rows), note=_note(result))
   page.curves('Training', _charts(rows, run))
   page.pictures('Images', _pictures(before, after, train))
-  page.facts(_facts(result), title='Cost and origin')
+  page.facts(facts(result), title='Cost and origin')
   page.config(result['config'])
   return page.html()
 
@@ -75,7 +75,8 @@ def _grid(images):
   return pictures.grid(images, columns=_COLUMNS_SHOWN)
 
 
-def _facts(result) -> dict[str, str]:
+def facts(result: dict[str, Any]) -> dict[str, str]:
+  """Returns what a run cost and where it was made."""
   device, seconds = result['device'], result['seconds']
   rate = result['steps_per_second']
   share = result['peak_share']

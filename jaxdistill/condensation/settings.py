@@ -13,7 +13,7 @@ from jaxdistill.errors import UserError, unknown
 from jaxdistill.training import parallel
 
 # Task of a config -> the module of this package with its flow: check(config), run(config, run), dry_run(config).
-TASKS = {'condense': 'run'}
+TASKS = {'condense': 'run', 'continual': 'continual'}
 PRESETS = ('digits', 'mnist', 'fashion_mnist', 'svhn_cropped', 'cifar10', 'cifar100', 'npz:', 'folder:')
 MODELS = ('convnet', *sorted(models.REGISTRY.keys() - {'convnet'}))
 # Sets of the papers' tables: all training images, as there. Of other sets a share is held out to choose by.
@@ -35,6 +35,7 @@ _SHRUNK = {
 _TEMPLATES = {
     'condense': lambda: defaults(
         'digits', method=dict(name=''), augmentation='', recipe='idc', **dict.fromkeys(_CONDENSATION, 0)),
+    'continual': lambda: continual(_TEMPLATES['condense'](), steps=1, orders=1, networks=1, recipe='dm'),
 }
 _CHOICES = {
     'dtype': models.DTYPES,
@@ -53,7 +54,7 @@ _AT_LEAST = {
     'condensation.ipc': 1, 'condensation.factor': 1, 'condensation.iterations': 0, 'condensation.batch_real': 1,
     'condensation.batch_syn_max': 1, 'condensation.learning_rate': 0, 'condensation.momentum': 0,
     'evaluation.networks': 1, 'evaluation.epochs': 0, 'evaluation.whole_epochs': 0, 'evaluation.steps': 0,
-    'evaluation.every': 0,
+    'evaluation.every': 0, 'continual.steps': 1, 'continual.orders': 1,
     'run.devices': 0, 'run.steps_per_call': 0, 'run.classes_at_once': 0,
     'run.checkpoint_every': 1, 'run.keep': 1, 'run.log_every': 1,
 }
@@ -111,6 +112,23 @@ def _shared(preset: str, recipe: str) -> dict[str, Any]:
           search_on='validation',
           baselines=_BASELINES),
   )
+
+
+def continual(config: ConfigDict, *, steps: int, orders: int, networks: int, recipe: str) -> ConfigDict:
+  """Returns the config of a condensation as one of class-incremental learning with what it condenses.
+
+  `steps` in which the classes arrive, `orders` of the classes, `networks` trained after every step of every order, the evaluation
+  `recipe` at its own length (the short one on digits stays). What normalises the images stays the method's.
+
+  >>> config = defaults('digits', method=dict(name='dm'), augmentation='', recipe='dm', ipc=1)
+  >>> continual(config, steps=5, orders=2, networks=3, recipe='idc').continual.to_dict()
+  {'steps': 5, 'orders': 2}
+  """
+  config = ConfigDict(config.to_dict())
+  config.task = 'continual'
+  config.continual = dict(steps=steps, orders=orders)
+  config.evaluation.update(recipe=recipe, networks=networks, epochs=0, baselines=())
+  return config
 
 
 def shrink(config: ConfigDict) -> ConfigDict:

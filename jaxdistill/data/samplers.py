@@ -111,17 +111,18 @@ def class_batch(
   return jax.vmap(draw)(classes, counts)
 
 
-def class_major(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+def class_major(dataset: Dataset, most: int = 0) -> tuple[np.ndarray, np.ndarray]:
   """Returns images uint8 [c, n_max, h, w, ch] sorted by class, smaller classes filled with zeros, and counts int32 [c].
 
   Position p of class k, as `class_batch` draws them, is `images[k, p]`: the p-th image of that class in the data set.
+  n_max is the size of the largest class, or `most` if that is more: so parts of a set with unequal classes get one shape.
 
   >>> images, counts = class_major(Dataset(np.ones((3, 8, 8, 1), np.uint8), np.array([1, 0, 1])))
   >>> images.shape, counts.tolist(), images[0, 1].max().item()
   ((2, 2, 8, 8, 1), [1, 2], 0)
   """
   counts = dataset.counts.astype(np.int32)
-  images = np.zeros((len(counts), counts.max(), *dataset.image_shape), np.uint8)
+  images = np.zeros((len(counts), max(most, counts.max()), *dataset.image_shape), np.uint8)
   for label, count in enumerate(counts):
     images[label, :count] = dataset.images[dataset.of_class(label)]
   return images, counts

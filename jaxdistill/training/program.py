@@ -16,7 +16,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 MAX_STEPS_PER_CALL = 50
 # Sampling must not share random bits with the step, which folds step numbers into the same key: no run gets this far.
 _SAMPLING = 0xFFFFFFFF
-_KEPT = 8
+# Enough for a job that comes back to its programs: continual learning in ten steps has one for each number of classes seen, in
+# every order of the classes again, beside those that condense.
+_KEPT = 32
 _compiled: dict[tuple, Any] = {}
 
 

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from jaxdistill.report import numbers
 
@@ -31,6 +31,36 @@ def _sizeless() -> bool:
     return os.get_terminal_size(sys.stderr.fileno()).columns == 0
   except (OSError, ValueError, AttributeError):  # not a terminal: a notebook
     return False
+
+
+class Job:
+  """Time left of a job of several parts: what they were expected to take, corrected by how long the finished ones took.
+
+  >>> job = Job({'first': 10.0, 'second': 20.0, 'third': 20.0})
+  >>> job.finish('first', 20.0)
+  >>> job.left, job.line()
+  (80.0, '1 of 3 parts done, about 1 min 20 s left')
+  """
+
+  def __init__(self, expected: Mapping[str, float]):
+    self.expected = dict(expected)
+    self.taken: dict[str, float] = {}
+
+  def finish(self, name: str, seconds: float) -> None:
+    """Tells that a part is done and what it took."""
+    self.taken[name] = seconds
+
+  @property
+  def left(self) -> float:
+    """Seconds."""
+    finished = sum(self.expected[name] for name in self.taken)
+    pace = sum(self.taken.values()) / finished if finished else 1.0
+    return pace * sum(seconds for name, seconds in self.expected.items() if name not in self.taken)
+
+  def line(self) -> str:
+    """Returns the state as one line of text."""
+    done, total = len(self.taken), len(self.expected)
+    return f'{done} of {total} parts done' + (f', about {numbers.seconds(self.left)} left' if done < total else '')
 
 
 class Bar:

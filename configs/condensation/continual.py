@@ -1,0 +1,39 @@
+"""Class-incremental learning: after every step fresh networks learn from condensed memories alone (GDumb style; Zhao & Bilen).
+
+Command:   python -m launch.run --config=configs/condensation/continual.py:digits,ipc=1
+Run time:  not yet measured
+Expected:  not yet measured
+
+The setting of the papers is `continual.py:cifar100,steps=5,ipc=20,method=dm`, and steps=10.
+
+After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100, npz:PATH or
+folder:PATH) and, behind commas:
+  steps=10        steps in which the classes arrive (5); must divide the number of classes
+  method=m3d      what condenses the classes of each step: dm, m3d or dance, with the numbers of its own config (dm)
+  ipc=50          stored images a class (20)
+  factor=2        cells along the side of a stored image (the method's own)
+  orders=2        orders of the classes: numpy's permutations of the seeds 0, 1, ... (5)
+  networks=5      fresh networks after every step of every order (3)
+  recipe=idc      how they are trained (dm)
+  model=resnet_ap the network that condenses and learns (convnet)
+  quick           a smoke run: every phase, no meaningful number
+Any other TFDS set of images and labels: a preset of like size, then --config.data.name=NAME.
+"""
+
+from ml_collections import ConfigDict
+
+from jaxdistill import config
+from jaxdistill.condensation import settings
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  args = config.parse_argument(
+      arg, settings.PRESETS, steps=5, method=('dm', 'm3d', 'dance'), ipc=20, factor=0, orders=5, networks=3,
+      recipe=('dm', 'idc'), model=settings.MODELS, quick=False)
+  # The method's own config gives all that concerns condensing.
+  arguments = [args.data, f'ipc={args.ipc}', f'model={args.model}', *([f'factor={args.factor}'] if args.factor else []),
+               *(['quick'] if args.quick else [])]
+  return settings.continual(
+      config.load(f'condensation/{args.method}:{",".join(arguments)}'), steps=args.steps,
+      orders=min(args.orders, 2) if args.quick else args.orders, networks=min(args.networks, 2) if args.quick else args.networks,
+      recipe=args.recipe)

@@ -1,0 +1,233 @@
+"""Continual learning: the orders and their division, what is scored, what is kept, and its end after an interruption."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxdistill import config as configs
+from jaxdistill.condensation import Condensed, api, continual, continual_page
+from jaxdistill.condensation.condensed import join
+from jaxdistill.data import Dataset
+from jaxdistill.errors import UserError
+from jaxdistill.training.run import Run
+
+SMALL = {'data.image_size': '8', 'model.width': '4', 'model.depth': '1', 'condensation.batch_real': '4',
+         'condensation.iterations': '2', 'evaluation.steps': '2', 'evaluation.every': '2', 'run.checkpoint_every': '1',
+         'run.log_every': '1'}
+
+
+def small(argument='method=m3d', **overrides):
+  config = configs.load(f'condensation/continual:digits,ipc=1,steps=2,orders=2,networks=2,{argument}')
+  for key, value in (SMALL | overrides).items():
+    configs.override(config, key, value)
+  continual.check(config)
+  return config
+
+
+def start(workdir, config):
+  with Run(workdir, config, progress=False, tensorboard=False, log_every=1, checkpoint_every=1) as work:
+    return continual.run(config, work)
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+  workdir, config = tmp_path_factory.mktemp('continual'), small()
+  return workdir, config, start(workdir, config)
+
+
+def test_orders_are_numpys_permutations_of_the_first_seeds():
+  expected = [np.random.RandomState(seed).permutation(100) for seed in range(5)]
+  np.testing.assert_array_equal(continual.class_orders(100, 5), expected)
+  # Frozen by numpy: these numbers must never change.
+  assert continual.class_orders(10, 1)[0].tolist() == [2, 8, 4, 9, 1, 6, 7, 3, 0, 5]
+
+
+@pytest.mark.parametrize('shared, count', [(True, 5), (False, 15)])
+def test_plan_divides_every_order_and_finds_each_class_again(shared, count):
+  todo = continual.plan(10, steps=5, orders=3, shared=shared)
+  assert len(todo.parts) == len({part.classes for part in todo.parts}) <= count and todo.way == 2
+  for order, permutation in zip(range(3), continual.class_orders(10, 3)):
+    for step in range(5):
+      assert todo.seen(order, step) == permutation[:2 * step + 2].tolist()
+      assert [part.classes[position] for part, position in todo.places(order, step)] == todo.seen(order, step)
+      if not shared:  # whoever learned from the images of a step learned from those of its classes alone
+        assert {part.classes for part, _ in todo.places(order, step)} == {tuple(sorted(s)) for s in todo.orders[order][:step + 1]}
+
+
+def test_steps_of_the_same_classes_are_condensed_once():
+  todo = continual.plan(2, steps=1, orders=4, shared=False)
+  assert [part.name for part in todo.parts] == ['order1-step1']
+  assert {steps[0] for steps in todo.orders} == {(0, 1), (1, 0)}
+  assert [position for _, position in todo.places([o for o, s in enumerate(todo.orders) if s[0] == (1, 0)][0], 0)] == [1, 0]
+
+
+def test_join_takes_single_classes_in_the_order_asked_for():
+  first = Condensed(np.full((3, 4, 4, 1), .25), [0, 0, 1], ('ant', 'bee'), (.5,), (.2,), factor=2)
+  second = Condensed(np.full((2, 4, 4, 1), .75), [0, 1], ('cat', 'dog'), (.5,), (.2,), factor=2)
+  both = join([(second, 1), (first, 0)])
+  assert both.class_names == ('dog', 'ant') and both.labels.tolist() == [0, 1, 1] and both.factor == 2
+  assert both.images[:, 0, 0, 0].tolist() == [.75, .25, .25]
+
+
+def test_a_memory_does_not_depend_on_the_other_classes_nor_on_the_order():
+  """The classes of one step, condensed as they arrive and among all ten, where nothing but their numbers is the same."""
+  config = small(**{'condensation.iterations': '3'})
+  train, _, _ = continual.settings.datasets(config)
+  part = continual.Part('order1-step1', (3, 5))
+  with Run(progress=False) as work:
+    alone, _ = continual.memory(config, part, train, work, None)
+    among_all, before = api.condense_config(config, train, work, None)
+  assert alone.class_names == tuple(train.class_names[label] for label in (3, 5))
+  np.testing.assert_allclose(alone.images, among_all.images[[3, 5]], atol=1e-5)
+  assert np.abs(alone.images - before.images[[3, 5]]).max() > 1e-3
+
+
+def test_networks_are_scored_on_the_classes_seen_and_no_others(monkeypatch):
+  """A memory of two classes that differ at a glance: both are learned, and the third, never shown, is not asked for."""
+  images = np.concatenate([np.full((20, 8, 8, 1), value, np.uint8) for value in (20, 230, 120)])
+  whole = Dataset(images, np.repeat([0, 1, 2], 20))
+  config = small(**{'evaluation.steps': '60', 'evaluation.every': '60', 'model.norm': 'none'})
+  shown = Condensed(np.stack([images[20], images[0]]) / 255, [0, 1], ('1', '0'), whole.mean, whole.std)
+  test = whole.take_classes([1, 0])
+  assert len(test) == 40 and test.class_names == shown.class_names
+  with Run(progress=False) as work:
+    row = continual.scoring.row(config, work, None, 'order1-step1', '2 classes', shown, test, None, seed=1)
+    wrong = continual.scoring.row(config, work, None, 'order2-step1', '2 classes', shown, whole.take_classes([0, 1]).take(range(40)),
+                                  None, seed=1)
+  assert row['last']['values'] == [1., 1.] and wrong['last']['values'] == [0., 0.]
+
+
+def test_table_takes_the_mean_over_orders_and_networks():
+  def row(*values):
+    return {'last': continual.evaluation.spread(np.array(values)), 'images_per_class': 1., 'training_images': 2, 'steps': 3,
+            'seconds': 1.}
+
+  rows = continual.table(5, [[row(.9, .7), row(.5, .3)], [row(.6, .6), row(.2, .2)]])
+  assert [(each['label'], each['last']['n']) for each in rows] == [('5 classes', 4), ('10 classes', 4), ('Average over steps', 2)]
+  assert rows[0]['last']['mean'] == pytest.approx(.7) and rows[1]['last']['mean'] == pytest.approx(.3)
+  assert rows[0]['last']['std'] == pytest.approx(np.std([.9, .7, .6, .6], ddof=1), abs=1e-6)
+  assert rows[2]['last']['values'] == pytest.approx([.6, .4])  # orders: ((.8 + .4) / 2, (.6 + .2) / 2)
+  assert rows[0]['seconds'] == 2. and rows[2]['seconds'] == 4.
+
+
+def test_run_leaves_numbers_memories_and_a_page(finished):
+  workdir, config, result = finished
+  assert json.loads((workdir / 'result.json').read_text()) == json.loads(json.dumps(result))
+  assert [row['label'] for row in result['rows']] == ['5 classes', '10 classes', 'Average over steps']
+  assert result['final'] == result['rows'][1]['last'] and result['final']['n'] == 4 and result['average']['n'] == 2
+  assert [row['training_images'] for row in result['rows'][:2]] == [5, 10]
+  # M3D condenses a class the same in any company: the memories of the first order serve both.
+  assert result['condensed'] == sorted(path.stem for path in (workdir / 'memory').iterdir()) == ['order1-step1', 'order1-step2']
+  order = continual.class_orders(10, 1)[0]
+  made = Condensed.load(workdir / 'memory' / 'order1-step1.npz')
+  assert made.class_names == tuple(str(label) for label in sorted(order[:5])) and made.images.shape == (5, 8, 8, 1)
+  assert (workdir / 'memory.png').read_bytes().startswith(b'\x89PNG')
+  page = (workdir / 'report.html').read_text()
+  for text in ('Test accuracy on all classes seen so far', 'classes seen', 'Each order of the classes', 'Matching loss', 'Step 2'):
+    assert text in page
+
+
+def test_every_network_of_every_step_is_another_one(finished):
+  _, config, _ = finished
+  seeds = [continual._seed(config, order, step) for order in range(5) for step in range(10)]
+  assert len(set(seeds)) == 50 and max(seeds) < 2**32
+
+
+@pytest.mark.parametrize('phase', ['condense-order1-step2', 'evaluate-order2-step1'])
+def test_interrupted_and_started_again_it_ends_with_the_same_numbers(finished, tmp_path, monkeypatch, phase):
+  _, config, result = finished
+  log = Run.log
+
+  def interrupt(self, name, step, *rest, **more):
+    log(self, name, step, *rest, **more)
+    if (name, step) == (phase, 1):
+      raise KeyboardInterrupt
+
+  monkeypatch.setattr(Run, 'log', interrupt)
+  with pytest.raises(KeyboardInterrupt):
+    start(tmp_path, config)
+  monkeypatch.undo()
+  assert not (tmp_path / 'result.json').exists() and (tmp_path / 'memory' / 'order1-step1.npz').exists()
+  first = (tmp_path / 'memory' / 'order1-step1.npz').stat().st_mtime_ns
+  again = start(tmp_path, config)
+  assert (tmp_path / 'memory' / 'order1-step1.npz').stat().st_mtime_ns == first
+  for ours, whole in zip(again['rows'], result['rows'], strict=True):
+    assert ours['last'] == whole['last']
+
+
+def test_dance_condenses_every_step_with_experts_of_its_own(tmp_path):
+  """Its experts know the classes of the step alone, so another order has other memories."""
+  result = start(tmp_path / 'run', small('method=dance', **{'method.experts': '1', 'method.expert_steps': '2',
+                                                             'evaluation.networks': '1'}))
+  assert result['condensed'] == [f'order{order}-step{step}' for order in (1, 2) for step in (1, 2)]
+  assert len(list((tmp_path / 'experts').iterdir())) == 4
+  assert not list((tmp_path / 'run' / 'checkpoints').iterdir())
+
+
+def test_nothing_is_compiled_again_in_a_later_step_or_order(monkeypatch, tmp_path):
+  from jaxdistill.training import program
+  compiled = []
+  monkeypatch.setattr(program, '_compiled', {})
+  build = program._compile
+
+  def counting(lowered, arguments):
+    before = set(program._compiled)
+    made = build(lowered, arguments)
+    compiled.extend(set(program._compiled) - before)
+    return made
+
+  monkeypatch.setattr(program, '_compile', counting)
+  start(tmp_path, small())
+  assert len(compiled) == 3  # condensing, and a network for each number of classes seen
+
+
+@pytest.mark.parametrize('argument, words', [
+    ('steps=3', 'the 10 classes of digits do not divide into 3 equal steps; use 1, 2, 5 or 10'),
+    ('steps=0', 'continual.steps is 0; it must be at least 1'),
+    ('orders=0', 'continual.orders is 0; it must be at least 1'),
+    ('networks=0', 'evaluation.networks is 0; it must be at least 1'),
+    ('ipc=1000', 'ipc=1000 is more than class .* of digits has'),
+])
+def test_mistakes_are_told_before_any_work(argument, words):
+  with pytest.raises(UserError, match=words):
+    continual.check(configs.load(f'condensation/continual:digits,{argument}'))
+
+
+def test_baselines_and_fields_of_other_tasks_are_refused():
+  config = small()
+  config.evaluation.baselines = ('random',)
+  with pytest.raises(UserError, match='another method to compare'):
+    continual.check(config)
+  plain = configs.load('m3d:digits')
+  plain.continual = dict(steps=5, orders=1)
+  with pytest.raises(UserError, match="no config key 'continual'"):
+    continual.settings.check_fields(plain)
+  config = small()
+  del config.continual['orders']
+  with pytest.raises(UserError, match='The config lacks continual.orders'):
+    continual.settings.check_fields(config)
+
+
+def test_dry_run_counts_the_whole_job(capsys):
+  text = continual.dry_run(small())
+  condense, first = (next(line.split() for line in text.splitlines() if line.startswith(name))
+                     for name in ('condense ', 'evaluate-5-classes'))
+  assert condense[1] == '2' and first[1] == '2' and 'in all about' in text and 'conv1' in text
+
+
+@pytest.mark.parametrize('argument, cited', [
+    ('cifar100', True), ('cifar100,method=m3d', True), ('cifar100,steps=10', False), ('cifar100,ipc=10', False), ('cifar10', False)])
+def test_published_numbers_stand_only_beside_their_own_setting(argument, cited):
+  rows = continual_page.references(configs.load(f'condensation/continual:{argument}').to_dict())
+  assert bool(rows) == cited and all(row['reference'] for row in rows)
+
+
+def test_config_takes_the_numbers_of_the_method_and_the_protocol():
+  for method in ('dm', 'm3d', 'dance'):
+    config, plain = configs.load(f'continual:cifar100,method={method}'), configs.load(f'{method}:cifar100,ipc=20')
+    assert config.condensation == plain.condensation and config.method == plain.method and config.data == plain.data
+    assert config.continual.to_dict() == dict(steps=5, orders=5)
+    assert (config.evaluation.recipe, config.evaluation.networks, config.evaluation.epochs) == ('dm', 3, 0)
+  assert configs.load('continual:cifar100').method.name == 'dm'
+  assert configs.load('continual:cifar100,quick').continual.orders == 2

@@ -246,6 +246,8 @@ def resolve(values: flags.FlagValues, overrides: Sequence[tuple[str, str]]) -> C
 def default_workdir(spec: str, config: ConfigDict) -> pathlib.Path:
   """Returns runs/<config>-<data>-ipc<k>-seed<s>, and -quick for a smoke run, which shares no work dir with a full one.
 
+  One of continual learning, whose config serves several methods, has the method and the number of steps in its name too.
+
   >>> spec = 'm3d:npz:photos/mine.npz,quick'
   >>> default_workdir(spec, configs.load(spec)).as_posix()
   'runs/m3d-mine-ipc1-seed0-quick'
@@ -253,6 +255,8 @@ def default_workdir(spec: str, config: ConfigDict) -> pathlib.Path:
   path, arg = configs.split(spec)
   data = pathlib.PurePath(config.data.name.partition(':')[2] or config.data.name).stem
   parts = [pathlib.PurePath(path).stem, re.sub(r'[^\w.]+', '_', data)]
+  if 'continual' in config:
+    parts += [config.method.name, f'steps{config.continual.steps}']
   if 'ipc' in config.get('condensation', {}):
     parts.append(f'ipc{config.condensation.ipc}')
   parts.append(f'seed{config.seed}')

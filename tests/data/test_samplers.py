@@ -125,3 +125,5 @@ def test_class_major_keeps_every_image_at_its_place():
   assert counts.tolist() == [2, 1, 3] and counts.dtype == np.int32
   assert sorted_images.dtype == np.uint8 and sorted_images.shape == (3, 3, 2, 2, 1)
   assert sorted_images[:, :, 0, 0, 0].tolist() == [[2, 6, 0], [5, 0, 0], [1, 3, 4]]
+  padded, _ = samplers.class_major(Dataset(images, labels), most=4)
+  assert padded.shape[1] == 4 and not padded[:, 3].any() and (padded[:, :3] == sorted_images).all()

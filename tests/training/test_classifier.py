@@ -155,6 +155,16 @@ def test_scorer_counts_hits_also_in_a_short_last_batch():
     assert score == pytest.approx(((x @ weights['kernel'] + weights['bias']).argmax(1) == labels).mean())
 
 
+def test_sets_of_nearly_one_size_are_scored_by_one_program():
+  images, labels = data()
+  scorers = [classifier.Scorer(Net(), np.repeat(images, k, 0), np.repeat(labels, k), mean=(.5,), std=(.25,)) for k in (3, 7)]
+  before = scorers[0].hits._cache_size()
+  variables = problem().state.variables
+  few, many = (scorer(variables) for scorer in scorers)
+  assert scorers[1].hits is scorers[0].hits and scorers[0].hits._cache_size() == before + 1
+  np.testing.assert_allclose(few, many)
+
+
 def test_train_reports_last_best_and_selected():
   images, labels = data()
   split = Dataset(images, labels, class_names=('a', 'b', 'c'))

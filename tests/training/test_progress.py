@@ -63,3 +63,13 @@ def test_a_terminal_of_unknown_size_gets_a_bar_all_the_same(monkeypatch):
     bar.close()
     terminal.flush()
     assert b'1500/2000' in screen.read(10_000)
+
+
+def test_time_left_of_a_job_follows_the_pace_of_what_is_finished():
+  job = progress.Job({'a': 10., 'b': 20., 'c': 30.})
+  assert job.left == 60 and job.line() == '0 of 3 parts done, about 1 min 00 s left'
+  job.finish('b', 10.)
+  assert job.left == 20
+  job.finish('a', 20.)
+  job.finish('c', 1.)
+  assert job.left == 0 and job.line() == '3 of 3 parts done'

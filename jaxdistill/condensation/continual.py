@@ -150,8 +150,8 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
       scores[-1].append(row)
       job.finish(f'evaluate-{name}', row['seconds'])
       if not finished:
-        run.say(f'order {order + 1} of {len(todo.orders)}, {len(seen)} classes seen: {numbers.accuracy(row["last"])} %; '
-                f'{job.line()}')
+        accuracy = ' '.join(numbers.accuracy_parts(row['last'])[:2]).strip()
+        run.say(f'order {order + 1} of {len(todo.orders)}, {len(seen)} classes seen: {accuracy} %; {job.line()}')
   result = summary(config, run, todo, estimates, scores, times)
   kept = join((memories[part], label) for part, label in todo.places(0, len(todo.orders[0]) - 1))
   run.write_bytes('memory.png', pictures.png_bytes(kept.picture()))
@@ -211,9 +211,10 @@ def estimate(config: ConfigDict, train: Dataset, test: Dataset, mesh, todo: Plan
   estimates['condense'] = _times(len(todo.parts), scoring.measure(config, problem))
   blank = api.as_condensed(config, real, problem.canvases)
   for step in range(len(todo.orders[0])):
-    seen = todo.seen(0, step)
-    images = join((blank, position % todo.way) for position in range(len(seen)))
-    estimates[f'evaluate-{len(seen)}-classes'] = _times(orders, scoring.estimate(config, images, test.take_classes(seen), mesh))
+    shown = test.take_classes(todo.seen(0, step))
+    images = join((blank, position % todo.way) for position in range(shown.num_classes))
+    images = dataclasses.replace(images, class_names=shown.class_names)
+    estimates[f'evaluate-{shown.num_classes}-classes'] = _times(orders, scoring.estimate(config, images, shown, mesh))
   return estimates
 
 

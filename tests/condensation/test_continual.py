@@ -1,5 +1,6 @@
 """Continual learning: the orders and their division, what is scored, what is kept, and its end after an interruption."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -93,8 +94,9 @@ def test_networks_are_scored_on_the_classes_seen_and_no_others(monkeypatch):
   test = whole.take_classes([1, 0])
   assert len(test) == 40 and test.class_names == shown.class_names
   with Run(progress=False) as work:
-    row = continual.scoring.row(config, work, None, 'order1-step1', '2 classes', shown, test, None, seed=1)
-    swapped = continual.scoring.row(config, work, None, 'order2-step1', '2 classes', shown, whole.take_classes([0, 1]), None, 1)
+    row, swapped = (
+        continual.scoring.row(config, work, None, f'order{number}-step1', '2 classes', shown, scored, None, seed=1)
+        for number, scored in enumerate([test, dataclasses.replace(test, labels=1 - test.labels)]))
   assert row['last']['values'] == [1., 1.] and swapped['last']['values'] == [0., 0.]
 
 

@@ -1,4 +1,4 @@
-"""Class-incremental learning: after every step fresh networks learn from condensed memories alone (GDumb style; Zhao & Bilen).
+"""Class-incremental learning: fresh networks learn from condensed memories after every step (GDumb style; Zhao & Bilen).
 
 Command:   python -m launch.run --config=configs/condensation/continual.py:digits,ipc=1
 Run time:  not yet measured

@@ -134,30 +134,39 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   finished = run.workdir and (run.workdir / 'result.json').exists()
   run.say('This run is finished; its results are read back.' if finished else scoring.estimate_text(estimates))
 
-  job, memories, times, scores = progress.Job(_expected(estimates, todo)), {}, [], []
-  wanted = {part.name: part for part in todo.parts}
-  for order, steps in enumerate(todo.orders):
+  job = progress.Job(_expected(estimates, todo))
+  scores, memories, times = [], {}, []
+  for number, order in enumerate(todo.orders):
     scores.append([])
-    for step in range(len(steps)):
-      name, seen = _name(order, step), todo.seen(order, step)
-      if part := wanted.get(name):
+    for step in range(len(order)):
+      name, seen = _name(number, step), todo.seen(number, step)
+      for part in (part for part in todo.parts if part.name == name):
         memories[part], taken = memory(config, part, train, run, mesh)
         times.append(taken)
         job.finish(f'condense-{name}', taken['seconds'])
-      images = join((memories[part], label) for part, label in todo.places(order, step))
+      images = join((memories[part], label) for part, label in todo.places(number, step))
       row = scoring.row(config, run, mesh, name, f'{len(seen)} classes', images, test.take_classes(seen),
-                        validation and validation.take_classes(seen), seed=_seed(config, order, step))
+                        validation and validation.take_classes(seen), seed=_seed(config, number, step))
       scores[-1].append(row)
       job.finish(f'evaluate-{name}', row['seconds'])
-      if not finished:
-        accuracy = ' '.join(numbers.accuracy_parts(row['last'])[:2]).strip()
-        run.say(f'order {order + 1} of {len(todo.orders)}, {len(seen)} classes seen: {accuracy} %; {job.line()}')
-  result = summary(config, run, todo, estimates, scores, times)
+      run.say(f'order {number + 1} of {len(todo.orders)}, {len(seen)} classes seen: {_told(row["last"])}; {job.line()}')
   kept = join((memories[part], label) for part, label in todo.places(0, len(todo.orders[0]) - 1))
+  return write(config, run, todo, estimates, scores, times, kept)
+
+
+def write(config: ConfigDict, run: Run, todo: Plan, estimates: dict[str, Any], scores: list[list[dict]], times: list[dict],
+          kept: Condensed) -> dict[str, Any]:
+  """Writes the numbers, the page and the picture of the memory that the first order has kept; returns the numbers."""
+  result = summary(config, run, todo, estimates, scores, times)
   run.write_bytes('memory.png', pictures.png_bytes(kept.picture()))
   run.write_json('result.json', result)
   run.write_bytes('report.html', continual_page.html(result, run, kept, todo.way).encode())
   return result
+
+
+def _told(accuracy: dict[str, Any]) -> str:
+  mean, spread, _ = numbers.accuracy_parts(accuracy)
+  return f'{mean} {spread} %' if spread else f'{mean} %'
 
 
 def dry_run(config: ConfigDict) -> str:

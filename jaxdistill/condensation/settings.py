@@ -121,8 +121,9 @@ def continual(config: ConfigDict, *, steps: int, orders: int, networks: int, rec
   `recipe` at its own length (the short one on digits stays). What normalises the images stays the method's.
 
   >>> config = defaults('digits', method=dict(name='dm'), augmentation='', recipe='dm', ipc=1)
-  >>> continual(config, steps=5, orders=2, networks=3, recipe='idc').continual.to_dict()
-  {'steps': 5, 'orders': 2}
+  >>> made = continual(config, steps=5, orders=2, networks=3, recipe='idc')
+  >>> made.task, made.continual.steps, made.evaluation.networks
+  ('continual', 5, 3)
   """
   config = ConfigDict(config.to_dict())
   config.task = 'continual'

@@ -17,7 +17,8 @@ def unknown(kind: str, name: object, valid: Iterable[str]) -> UserError:
   UserError("There is no data set 'cifar'; did you mean 'cifar10'? Valid: cifar10, digits.")
   """
   valid = sorted(map(str, valid))
-  near = difflib.get_close_matches(str(name).lower(), valid, n=1, cutoff=0.5)
-  hint = f'; did you mean {near[0]!r}?' if near else '.'
+  spelt = {each.lower(): each for each in valid}
+  near = difflib.get_close_matches(str(name).lower(), spelt, n=1, cutoff=0.5)
+  hint = f'; did you mean {spelt[near[0]]!r}?' if near else '.'
   listed = '' if near and len(valid) > _MANY else f' Valid: {", ".join(valid)}.'
   return UserError(f'There is no {kind} {str(name)!r}{hint}{listed}')

@@ -29,7 +29,7 @@ _CONDENSATION = (
     'space', 'composition')
 # Task -> section -> what a smoke run changes beyond the evaluation and the run.
 _SHRUNK = {
-    'condense': {'model': dict(width=16), 'condensation': dict(iterations=4, batch_real=8)},
+    'condense': {'condensation': dict(iterations=4, batch_real=8)},
 }
 # Task -> a config with all of its fields. `method` and `model` check their own.
 _TEMPLATES = {
@@ -141,6 +141,12 @@ def shrink(config: ConfigDict) -> ConfigDict:
   (4, 2, 16)
   """
   config = ConfigDict(config.to_dict())
+  if 'model' in config:
+    # A width of 0 lets the network choose; one that is narrower still stays so.
+    config.model.width = min(config.model.width or 16, 16)
+    if 'blocks' in config.model:
+      # The many layers of a densenet take a minute to compile.
+      config.model.blocks = (1,) * len(config.model.blocks)
   config.evaluation.update(networks=2, steps=4, every=4)
   config.run.update(checkpoint_every=2, log_every=1)
   for section, changes in _SHRUNK[config.task].items():

@@ -12,17 +12,23 @@ cannot take.
 import dataclasses
 import importlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxdistill import errors
 
 # Name -> 'module:class', imported when built.
 REGISTRY = {
+    'alexnet': 'jaxdistill.models.alexnet:AlexNet',
     'convnet': 'jaxdistill.models.convnet:ConvNet',
+    'densenet': 'jaxdistill.models.densenet:DenseNet',
+    'imagenet_resnet': 'jaxdistill.models.imagenet_resnet:ImageNetResNet',
+    'lenet': 'jaxdistill.models.lenet:LeNet',
     'mlp': 'jaxdistill.models.mlp:MLP',
     'resnet': 'jaxdistill.models.resnet:ResNet',
     'resnet_ap': 'jaxdistill.models.resnet_ap:ResNetAP',
+    'vgg': 'jaxdistill.models.vgg:VGG',
+    'vit': 'jaxdistill.models.vit:ViT',
 }
 DTYPES = ('float32', 'bfloat16')
 # What the papers condense and score with at 28 and 32 pixels: ConvNet-3 of width 128 with instance norm.
@@ -121,13 +127,21 @@ def _checked(name, field, value, default, choices):
     if value not in choices:
       raise errors.unknown(f'{field} of the model {name!r} called', value, choices)
     return value
+  if isinstance(default, tuple):
+    # A number alone is a mistake for a sequence of one; a string is a sequence of its letters.
+    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+      raise errors.UserError(f'The {field} of the model {name!r} are whole numbers such as {default}; got {value!r}.')
+    return tuple(_whole_number(name, field, each, 1) for each in value)
   if isinstance(default, int) and not isinstance(default, bool):
     # Zero is a value only where it is the default and means that the network chooses.
-    if isinstance(value, bool) or not hasattr(value, '__index__') or value < min(default, 1):
-      raise errors.UserError(f'The {field} of the model {name!r} is a whole number from {min(default, 1)} up; '
-                             f'got {value!r}.')
-    return int(value)
+    return _whole_number(name, field, value, min(default, 1))
   return value
+
+
+def _whole_number(name, field, value, least):
+  if isinstance(value, bool) or not hasattr(value, '__index__') or value < least:
+    raise errors.UserError(f'The {field} of the model {name!r} is a whole number from {least} up; got {value!r}.')
+  return int(value)
 
 
 def _rows(variables):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdistill import errors
-from jaxdistill.models import normalisation, pooling
+from jaxdistill.models import framing, normalisation, pooling
 from jaxdistill.models.convolution import Conv
 from jaxdistill.models.linear import Linear
 
@@ -49,7 +49,7 @@ class ConvNet(nn.Module):
 
   def check(self, image_shape: tuple[int, int, int]) -> None:
     """Raises a UserError where the image is too small for the depth."""
-    side = min(image_shape[:2]) + 2 * (_first_padding(image_shape) - 1)
+    side = min(framing.sides(image_shape))
     deepest = side.bit_length() - 1
     if self.depth > deepest:
       least = 2 ** self.depth
@@ -61,22 +61,13 @@ class ConvNet(nn.Module):
     dtype = jnp.dtype(self.dtype)
     norm = normalisation.norm(self.norm, dtype)
     features = {}
-    padding = _first_padding(x.shape[1:])
+    padding = 1 + framing.margin(x.shape[1:])
     x = x.astype(dtype)
     for block in range(1, self.depth + 1):
       conv = Conv(self.width, padding=padding, dtype=dtype, name=f'conv{block}')
-      if self.norm == 'instance':
-        # A convolution over few channels can tell the statistics of its maps for less than it takes to read them.
-        x, statistics = conv(x, with_statistics=True)
-        x = norm(name=f'norm{block}')(x, train, statistics)
-      else:
-        x = norm(name=f'norm{block}')(conv(x), train)
-      x = pooling.average_pool(nn.relu(x))
+      x = nn.relu(normalisation.behind(conv, norm(name=f'norm{block}'), x, train))
+      x = pooling.average_pool(x)
       features[f'block{block}'] = x
       padding = 1
     features['embedding'] = x.reshape(len(x), -1)
     return Linear(self.num_classes, name='classifier')(features['embedding']), features
-
-
-def _first_padding(image_shape) -> int:
-  return 3 if tuple(image_shape) == (28, 28, 1) else 1

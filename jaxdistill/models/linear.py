@@ -8,7 +8,7 @@ from jaxdistill.models import initializers
 
 
 class Linear(nn.Module):
-  """y = x kernel + bias, kernel and bias ~ U(+-1/sqrt(d)) for inputs of d numbers.
+  """y = x kernel + bias, kernel and bias ~ U(+-1/sqrt(d)) for inputs [..., d].
 
   Attributes:
     features: number of outputs.
@@ -27,4 +27,4 @@ class Linear(nn.Module):
     init = initializers.torch_uniform(x.shape[-1])
     kernel = self.param('kernel', init, (x.shape[-1], self.features))
     bias = self.param('bias', init, (self.features,))
-    return x.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(self.dtype).reshape(1, -1)
+    return x.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(self.dtype).reshape((1,) * (x.ndim - 1) + (-1,))

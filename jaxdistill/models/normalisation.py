@@ -40,6 +40,18 @@ def norm(name: str, dtype=None) -> Callable[..., nn.Module]:
   return functools.partial(_LAYERS[name], dtype=dtype)
 
 
+def behind(conv: nn.Module, layer: nn.Module, x: jax.Array, train: bool) -> jax.Array:
+  """Returns layer(conv(x), train), where the layer is one of this module and `conv` a `convolution.Conv`.
+
+  A convolution over few channels can tell the statistics of its maps for less than it takes to read them: instance norm
+  takes them from there.
+  """
+  if not isinstance(layer, InstanceNorm):
+    return layer(conv(x), train)
+  x, statistics = conv(x, with_statistics=True)
+  return layer(x, train, statistics)
+
+
 class InstanceNorm(nn.Module):
   """Every channel of every image by its own mean and variance: y = scale (x - m) / sqrt(v + 1e-5) + bias.
 

@@ -1,4 +1,6 @@
-"""Average pooling."""
+"""Average and max pooling."""
+
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +28,39 @@ def average_pool(x: jax.Array, window: int = 2) -> jax.Array:
   corners = [(i, j) for i in range(window) for j in range(window)]
   total = sum(wide[:, i:height:window, j:width:window] for i, j in corners)
   return (total / window ** 2).astype(x.dtype)
+
+
+def max_pool(x: jax.Array, window: int = 2, stride: int = 0, padding: int = 0) -> jax.Array:
+  """Largest number of every window, as PyTorch's MaxPool2d: sizes floor, padding never wins, NaN always does.
+
+  y[n, i, j, c] = max over a, b < window of x[n, i stride + a - padding, j stride + b - padding, c]
+
+  Where several numbers of a window are the largest, the gradient goes to the first of them in reading order, as in
+  PyTorch. Written as comparisons of strided slices for the reason given at `average_pool`; a window reduction's gradient
+  scatters, which is slow on a CPU.
+
+  Args:
+    x: [n, h, w, c].
+    window: side of the window.
+    stride: distance of the windows; 0: `window`, so that they do not overlap.
+    padding: cells around the image that count as minus infinity, half a window at most.
+
+  Returns:
+    [n, (h + 2 padding - window) // stride + 1, the same of w, c] in the dtype of `x`.
+
+  >>> import jax.numpy as jnp
+  >>> max_pool(jnp.arange(10.).reshape(1, 2, 5, 1))[0, :, :, 0]
+  Array([[6., 8.]], dtype=float32)
+  """
+  stride = stride or window
+  x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)), constant_values=-jnp.inf)
+  # One past the last top row, and the last left column, of a window.
+  bottom, right = ((side - window) // stride * stride + 1 for side in x.shape[1:3])
+  largest = x[:, :bottom:stride, :right:stride]
+  for i, j in itertools.islice(itertools.product(range(window), repeat=2), 1, None):
+    other = x[:, i:i + bottom:stride, j:j + right:stride]
+    largest = jnp.where((other > largest) | jnp.isnan(other), other, largest)
+  return largest
 
 
 def global_average(x: jax.Array) -> jax.Array:

@@ -63,7 +63,7 @@ class ResNet(nn.Module):
   def __call__(self, x: jax.Array, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
     dtype = jnp.dtype(self.dtype)
     norm = normalisation.norm(self.norm, dtype)
-    x = _conv(self.width, 3, 1, self.norm, dtype, 'conv')(x.astype(dtype))
+    x = bare_conv(self.width, 3, 1, self.norm, dtype, 'conv')(x.astype(dtype))
     x = nn.relu(norm(name='norm')(x, train))
     features = {}
     for stage in (1, 2, 3):
@@ -87,18 +87,19 @@ class BasicBlock(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     norm = normalisation.norm(self.norm, self.dtype)
-    y = nn.relu(norm(name='norm1')(_conv(self.features, 3, self.stride, self.norm, self.dtype, 'conv1')(x), train))
-    y = norm(name='norm2')(_conv(self.features, 3, 1, self.norm, self.dtype, 'conv2')(y), train)
+    y = nn.relu(norm(name='norm1')(bare_conv(self.features, 3, self.stride, self.norm, self.dtype, 'conv1')(x), train))
+    y = norm(name='norm2')(bare_conv(self.features, 3, 1, self.norm, self.dtype, 'conv2')(y), train)
     if self.stride == 1 and x.shape[-1] == self.features:
       return nn.relu(y + x)
     if self.shortcut == 'A':
       new = self.features - x.shape[-1]
       x = jnp.pad(x[:, ::self.stride, ::self.stride], ((0, 0), (0, 0), (0, 0), (new // 2, new - new // 2)))
       return nn.relu(y + x)
-    x = _conv(self.features, 1, self.stride, self.norm, self.dtype, 'conv_shortcut')(x)
+    x = bare_conv(self.features, 1, self.stride, self.norm, self.dtype, 'conv_shortcut')(x)
     return nn.relu(y + norm(name='norm_shortcut')(x, train))
 
 
-def _conv(features, size, stride, norm, dtype, name):
+def bare_conv(features: int, size: int, stride: int, norm: str, dtype: jnp.dtype, name: str) -> Conv:
+  """The convolution of residual networks: He-normal over the fan-out, a bias only where no normalisation follows."""
   return Conv(features, (size, size), (stride, stride), padding=size // 2, use_bias=norm == 'none',
               kernel_init=initializers.he_normal_fan_out, dtype=dtype, name=name)

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxdistill import errors
-from jaxdistill.models import initializers, normalisation, pooling
-from jaxdistill.models.convolution import Conv
+from jaxdistill.models import normalisation, pooling
 from jaxdistill.models.linear import Linear
+from jaxdistill.models.resnet import bare_conv
 
 
 class ResNetAP(nn.Module):
@@ -61,7 +61,7 @@ class ResNetAP(nn.Module):
     dtype = jnp.dtype(self.dtype)
     size, pool, width = _stem(x.shape[1:])
     width = self.width or width
-    x = _conv(width, size, self.norm, dtype, 'conv')(x.astype(dtype))
+    x = bare_conv(width, size, 1, self.norm, dtype, 'conv')(x.astype(dtype))
     x = pooling.average_pool(nn.relu(normalisation.norm(self.norm, dtype)(name='norm')(x, train)), pool)
     features = {}
     for stage in (1, 2, 3, 4):
@@ -83,12 +83,12 @@ class PooledBlock(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     norm = normalisation.norm(self.norm, self.dtype)
-    y = nn.relu(norm(name='norm1')(_conv(self.features, 3, self.norm, self.dtype, 'conv1')(x), train))
-    y = _conv(self.features, 3, self.norm, self.dtype, 'conv2')(pooling.average_pool(y, self.pool))
+    y = nn.relu(norm(name='norm1')(bare_conv(self.features, 3, 1, self.norm, self.dtype, 'conv1')(x), train))
+    y = bare_conv(self.features, 3, 1, self.norm, self.dtype, 'conv2')(pooling.average_pool(y, self.pool))
     y = norm(name='norm2')(y, train)
     if self.pool > 1 or x.shape[-1] != self.features:
       # The public code pools behind the 1x1 convolution; the two commute, and this order takes a quarter of the work.
-      x = _conv(self.features, 1, self.norm, self.dtype, 'conv_shortcut')(pooling.average_pool(x, self.pool))
+      x = bare_conv(self.features, 1, 1, self.norm, self.dtype, 'conv_shortcut')(pooling.average_pool(x, self.pool))
       x = norm(name='norm_shortcut')(x, train)
     return nn.relu(y + x)
 
@@ -99,8 +99,3 @@ def _stem(image_shape) -> tuple[int, int, int]:
   if side > 128:
     return 7, 4, 64
   return (3, 2, 64) if side > 64 else (3, 1, 32)
-
-
-def _conv(features, size, norm, dtype, name):
-  return Conv(features, (size, size), padding=size // 2, use_bias=norm == 'none',
-              kernel_init=initializers.he_normal_fan_out, dtype=dtype, name=name)

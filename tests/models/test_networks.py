@@ -11,30 +11,21 @@ from jaxdistill.models.resnet import BasicBlock
 
 # The smallest of each kind, on images of 16x16.
 TINY = {
+    'alexnet': {'width': 4},
     'convnet': {'width': 4, 'depth': 2},
+    'densenet': {'width': 2, 'blocks': (1, 1)},
+    'imagenet_resnet': {'width': 4, 'depth': 10},
+    'lenet': {'width': 3},
     'mlp': {'width': 6, 'depth': 1},
     'resnet': {'width': 4, 'depth': 8},
     'resnet_ap': {'width': 4},
+    'vgg': {'width': 4},
+    'vit': {'width': 8, 'depth': 1},
 }
 
 
-def shapes(name, image_shape, num_classes=10, batch=2, **fields):
-  """(variables, logits, features) as shapes, without computing anything."""
-  net = models.build({'name': name, **fields}, num_classes, image_shape)
-  x = jax.ShapeDtypeStruct((batch, *image_shape), jnp.float32)
-  variables = jax.eval_shape(net.init, jax.random.key(0), x)
-  return variables, *jax.eval_shape(net.apply, variables, x)
-
-
-def random_variables(net, x):
-  """Weights from numpy: compiling one random draw a parameter would take longer than the rest of a test."""
-  rng = np.random.default_rng(0)
-  shape = jax.eval_shape(net.init, jax.random.key(0), x)
-  return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape) * 0.3, jnp.float32), shape)
-
-
 @pytest.mark.parametrize('name', models.REGISTRY)
-def test_battery(name):
+def test_battery(random_variables, name):
   """Shapes, finite non-zero gradients of every parameter and of the images, float32 throughout, pure in its inputs."""
   net = models.build({'name': name, **TINY[name]}, 3, (16, 16, 1))
   x = jax.random.normal(jax.random.key(1), (4, 16, 16, 1))
@@ -62,7 +53,7 @@ def test_battery(name):
 
 
 @pytest.mark.parametrize('name', models.REGISTRY)
-def test_bfloat16_computes_in_bfloat16_and_keeps_float32_outside(name):
+def test_bfloat16_computes_in_bfloat16_and_keeps_float32_outside(shapes, name):
   variables, logits, features = shapes(name, (16, 16, 1), dtype='bfloat16', **TINY[name])
   assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(variables))
   assert logits.dtype == jnp.float32
@@ -72,7 +63,7 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32_outside(name):
 @pytest.mark.parametrize('name', models.REGISTRY)
 def test_what_the_config_may_say(name):
   known = models.defaults(name)
-  assert {'width', 'depth', 'dtype'} <= set(known)
+  assert {'width', 'dtype'} <= set(known)
   with pytest.raises(errors.UserError, match=f"no field of the model '{name}' called 'widht'; did you mean 'width'"):
     models.build({'name': name, 'widht': 3}, 10, (16, 16, 1))
   for wrong in (-1, 2.5, 'wide', True):
@@ -127,13 +118,13 @@ def test_images_and_depths_that_do_not_fit(config, image_shape, message):
     ({'name': 'resnet_ap'}, (32, 32, 3), 1_228_970, 256),
     ({'name': 'resnet_ap', 'depth': 18}, (224, 224, 3), 11_181_642, 512),
 ])
-def test_parameters_and_embedding(config, image_shape, parameters, embedding):
+def test_parameters_and_embedding(shapes, config, image_shape, parameters, embedding):
   variables, _, features = shapes(image_shape=image_shape, **config)
   assert models.count(variables) == parameters
   assert features['embedding'].shape == (2, embedding)
 
 
-def test_map_sides():
+def test_map_sides(shapes):
   sides = lambda features: [features[f'block{i}'].shape[1] for i in range(1, len(features))]
   for image_shape in ((28, 28, 1), (32, 32, 3)):
     assert sides(shapes('convnet', image_shape)[2]) == [16, 8, 4]
@@ -166,12 +157,12 @@ def test_residual_networks_start_he_normal_over_the_fan_out():
   assert set(params['conv1']) == {'kernel'}
 
 
-def test_without_normalisation_convolutions_have_biases():
+def test_without_normalisation_convolutions_have_biases(shapes):
   variables, _, _ = shapes('resnet', (16, 16, 1), norm='none', **TINY['resnet'])
   assert 'bias' in variables['params']['stage2_block1']['conv1']
 
 
-def test_convnet_equals_a_plain_numpy_network():
+def test_convnet_equals_a_plain_numpy_network(random_variables):
   net = models.build({'name': 'convnet', 'width': 3, 'depth': 2}, 4, (4, 6, 2))
   x = jax.random.normal(jax.random.key(1), (2, 4, 6, 2))
   variables = random_variables(net, x)
@@ -194,7 +185,7 @@ def test_convnet_equals_a_plain_numpy_network():
   np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_convnet_is_the_same_in_every_form_of_convolution():
+def test_convnet_is_the_same_in_every_form_of_convolution(random_variables):
   # Width 40 over one channel: in patches the first norm takes its statistics from the patches, else from the maps.
   net = models.build({'name': 'convnet', 'width': 40, 'depth': 1}, 4, (6, 6, 1))
   x = jax.random.normal(jax.random.key(1), (2, 6, 6, 1)) + 2
@@ -229,7 +220,7 @@ def test_networks_with_batch_norm_record_statistics_only_when_training():
   assert np.abs(features['block1'] - evaluated['block1']).max() > 0.1
 
 
-def test_parameter_table_lists_every_leaf_and_the_total():
+def test_parameter_table_lists_every_leaf_and_the_total(shapes):
   variables, _, _ = shapes('convnet', (32, 32, 3), norm='batch')
   lines = models.parameter_table(variables).splitlines()
   assert lines[0].split() == ['parameter', 'shape', 'number']

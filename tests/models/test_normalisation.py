@@ -1,4 +1,4 @@
-"""Normalisation layers and pooling against numpy in float64, and which samples they couple."""
+"""Normalisation layers against numpy in float64, and which samples they couple."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxdistill import errors
-from jaxdistill.models import normalisation, pooling
+from jaxdistill.models import normalisation
 
 
 def apply(name, x, train=False, scale=None, bias=None, mutable=False):
@@ -118,16 +118,3 @@ def test_dtype_of_the_output_can_be_asked_for():
 def test_unknown_normalisation():
   with pytest.raises(errors.UserError, match="did you mean 'instance'"):
     normalisation.norm('instnace')
-
-
-@pytest.mark.parametrize('window', [1, 2, 4])
-def test_average_pool_floors_odd_sizes(window):
-  x = sample((2, 9, 6, 3))
-  h, w = 9 // window, 6 // window
-  expected = np.asarray(x)[:, :h * window, :w * window].reshape(2, h, window, w, window, 3).mean((2, 4))
-  np.testing.assert_allclose(pooling.average_pool(x, window), expected, rtol=1e-5, atol=1e-6)
-
-
-def test_global_average():
-  x = sample()
-  np.testing.assert_allclose(pooling.global_average(x), np.asarray(x).mean((1, 2)), rtol=1e-5, atol=1e-6)

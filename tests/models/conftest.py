@@ -1,0 +1,33 @@
+"""What the tests of networks share: shapes that cost nothing, and weights that cost little."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdistill import models
+
+
+@pytest.fixture(scope='session')
+def shapes():
+  return _shapes
+
+
+@pytest.fixture(scope='session')
+def random_variables():
+  return _random_variables
+
+
+def _shapes(name, image_shape, num_classes=10, batch=2, **fields):
+  """(variables, logits, features) as shapes, without computing anything."""
+  net = models.build({'name': name, **fields}, num_classes, image_shape)
+  x = jax.ShapeDtypeStruct((batch, *image_shape), jnp.float32)
+  variables = jax.eval_shape(net.init, jax.random.key(0), x)
+  return variables, *jax.eval_shape(net.apply, variables, x)
+
+
+def _random_variables(net, x):
+  """Weights from numpy: compiling one random draw a parameter would take longer than the rest of a test."""
+  rng = np.random.default_rng(0)
+  shape = jax.eval_shape(net.init, jax.random.key(0), x)
+  return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape) * 0.3, jnp.float32), shape)

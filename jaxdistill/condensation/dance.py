@@ -4,7 +4,6 @@ Inner-class view: class means are matched under middle encoders, random interpol
 network's training on the real set. Inter-class view: the trained network, the expert, must recognise the synthetic images.
 """
 
-import pathlib
 from typing import Any
 
 import flax.linen as nn
@@ -75,8 +74,7 @@ def interpolate(start: Any, end: Any, share: jax.Array | float) -> Any:
 
 def prepare(config: ConfigDict, train: Dataset, run: Run, mesh: Mesh | None, model: nn.Module) -> experts.Pool:
   """Phase 1: trains the experts that a config asks for, or finds those of an earlier run beside its work dir."""
-  directory = run.workdir and pathlib.Path(config.run.experts or run.workdir.parent / 'experts')
-  return experts.train(run, model, train, **_options(config), mesh=mesh, directory=directory)
+  return experts.train(run, model, train, **_options(config), mesh=mesh, directory=experts.directory(config, run))
 
 
 def preparation(config: ConfigDict, train: Dataset, mesh: Mesh | None, model: nn.Module) -> classifier.Problem:

@@ -15,6 +15,7 @@ import flax.serialization
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from jaxdistill.data import Dataset
 from jaxdistill.training import classifier, parallel, records
@@ -72,6 +73,11 @@ def train(run: Run, model: nn.Module, images: Dataset, *, number: int, epochs: i
 def setup(model: nn.Module, images: Dataset, **options) -> classifier.Problem:
   """Returns the training itself, ready for the loop or for an estimate; options as for `train`."""
   return classifier.setup(**_problem(model, images, **options))
+
+
+def directory(config: ConfigDict, run: Run) -> pathlib.Path | None:
+  """Returns where the runs of a config keep experts: `run.experts`, else beside the work dir; None in memory."""
+  return run.workdir and pathlib.Path(config.run.experts or run.workdir.parent / 'experts')
 
 
 def _problem(model, images, *, number, epochs=0, steps=0, seed=0, mesh=None):

@@ -1,6 +1,8 @@
 """A condensation experiment from start to report: estimate, condense, evaluate beside the baselines, write the page."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,16 +10,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxdistill import models
-from jaxdistill.condensation import api, methods, page, scoring, settings
+from jaxdistill.condensation import api, baselines, embedding, methods, page, scoring, settings
 from jaxdistill.condensation.condensed import Condensed
-from jaxdistill.data import Dataset, samplers
+from jaxdistill.data import Dataset
 from jaxdistill.report import pictures
 from jaxdistill.training import parallel
 from jaxdistill.training.run import Run, environment, peak_memory_bytes
-
-# Labels of the rows, in the order of the table; the method's own row comes first.
-BASELINES = {'random': 'Random real images', 'mix': 'Mix-init, not optimised', 'whole': 'Whole training set'}
-
 
 check = settings.check
 
@@ -38,14 +36,16 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   finished = run.workdir and (run.workdir / 'result.json').exists()
   run.say('This run is finished; its results are read back.' if finished else scoring.estimate_text(estimates))
 
-  problem = api.setup(config, train, mesh, methods.prepare(config, train, run, mesh, model))
+  pool = methods.prepare(config, train, run, mesh, model)
+  problem = api.setup(config, train, mesh, pool)
   made, before = api.condense_config(config, train, run, mesh, problem)
   if run.workdir:
     made.save(run.workdir / 'condensed.npz')
     run.write_bytes('condensed.png', pictures.png_bytes(made.picture()))
 
+  select = selector(config, train, run, lambda: embedding.of_config(config, train, run, mesh, model, pool))
   rows = [scoring.row(config, run, mesh, name, label, images, test, validation)
-          for name, label, images in contestants(config, train, made, before)]
+          for name, label, images in contestants(config, train, made, before, select)]
   result = summary(config, run, train, estimates, rows)
   run.write_json('result.json', result)
   run.write_bytes('report.html', page.html(result, run, before, made, train).encode())
@@ -63,37 +63,53 @@ def dry_run(config: ConfigDict) -> str:
                       scoring.estimate_text(estimates)])
 
 
-def contestants(config: ConfigDict, train: Dataset, made: Condensed, before: Condensed):
-  """Yields (name, label, set) for every row of the table: the method, then the baselines that the config asks for."""
+def contestants(config: ConfigDict, train: Dataset, made: Condensed, before: Condensed, select: Callable[[str], np.ndarray]):
+  """Yields (name, label, set) for every row of the table: the method, then the baselines that the config asks for.
+
+  `select` gives the positions of the real images that a baseline takes.
+  """
   yield config.method.name, methods.LABELS[config.method.name], made
-  for name in config.evaluation.baselines:
+  section, wanted = config.condensation, config.evaluation.baselines
+  for name in wanted:
     if name == 'whole':
-      yield name, BASELINES[name], train
-    elif name == 'mix' and config.condensation.factor == 1:
-      continue  # without cells the mix is a random draw of real images, which is the row above it
-    elif name == 'mix' and config.condensation.init == 'mix':
-      yield name, BASELINES[name], before
+      images = train
+    elif baselines.is_mix(name) and section.factor == 1 and baselines.selected_by(name) in wanted:
+      continue  # without cells it is the row of the images at full size
+    elif name == 'mix' and section.init == 'mix':
+      images = before
     else:
-      yield name, BASELINES[name], _drawn(config, train, 'real' if name == 'random' else 'mix')
+      images = baselines.build(name, train, select(name), factor=section.factor, recipe=config.evaluation.recipe)
+    yield name, baselines.LABELS[name], images
 
 
-def _drawn(config: ConfigDict, train: Dataset, init: str) -> Condensed:
-  """Draws ipc real images a class ('real': at full size), with a key of its own."""
-  images, counts = samplers.class_major(train)
-  key = jax.random.fold_in(jax.random.key(config.seed), 1)
-  canvases = api.first_canvases(config, train, key, init, images, counts)
-  return api.as_condensed(config, train, canvases, factor=1 if init == 'real' else None)
+def selector(config: ConfigDict, train: Dataset, run: Run, features: Callable[[], np.ndarray]) -> Callable[[str], np.ndarray]:
+  """Returns the function from a baseline to the images that it takes, which the run keeps in results/selection/NAME.json.
+
+  `features` is called at most once, and only if a baseline that compares features was not chosen before.
+  """
+  features = functools.cache(features)
+  section = config.condensation
+
+  def choose(name):
+    return baselines.pick(name, train, ipc=section.ipc, factor=section.factor, seed=config.seed,
+                          features=features() if baselines.needs_features(name) else None)
+
+  return lambda name: np.asarray(run.once(f'selection/{name}', lambda: choose(name)))
 
 
 def estimate(config: ConfigDict, train: Dataset, test: Dataset, mesh, model) -> dict[str, Any]:
   """Measures a few steps of every phase and extrapolates; nothing of it enters the run."""
   estimates = {}
-  if first := methods.preparation(config, train, mesh, model):
+  if first := methods.preparation(config, train, mesh, model) or embedding.preparation(config, train, mesh, model):
     estimates['experts'] = scoring.measure(config, first)
   problem = api.setup(config, train, mesh, methods.untrained(config, train.image_shape, model))
   estimates['condense'] = scoring.measure(config, problem)
   blank = api.as_condensed(config, train, problem.canvases)
-  for name, _, images in contestants(config, train, blank, blank):
+  # What is picked makes no difference to the time: features that cost nothing stand in.
+  with Run(progress=False) as memory:
+    select = selector(config, train, memory, lambda: np.zeros((len(train), 1), np.float32))
+    rows = list(contestants(config, train, blank, blank, select))
+  for name, _, images in rows:
     estimates[f'evaluate-{name}'] = scoring.estimate(config, images, test, mesh)
   return {name: dataclasses.asdict(value) for name, value in estimates.items()}
 

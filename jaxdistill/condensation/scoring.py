@@ -77,7 +77,7 @@ def estimate_text(estimates: Mapping[str, Mapping[str, Any]]) -> str:
   if any(row['peak_share'] for row in rows):
     columns.append(('peak_share', 'Of peak', '.1%'))
   total = sum(row['total_seconds'] for row in rows)
-  return f'{tables.text(rows, columns)}\nin all about {numbers.seconds(total)}, scoring not counted'
+  return f'{tables.text(rows, columns)}\nin all about {numbers.seconds(total)}, scoring and selecting images not counted'
 
 
 def _network(config: ConfigDict, model: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxdistill import data, losses, models
-from jaxdistill.condensation import decode, engine, evaluation, methods
+from jaxdistill.condensation import baselines, decode, embedding, engine, evaluation, methods
 from jaxdistill.data import Dataset, augment, statistics
 from jaxdistill.errors import UserError, unknown
 from jaxdistill.training import parallel
@@ -29,7 +29,7 @@ _CONDENSATION = (
     'space', 'composition')
 # Task -> section -> what a smoke run changes beyond the evaluation and the run.
 _SHRUNK = {
-    'condense': {'condensation': dict(iterations=4, batch_real=8)},
+    'condense': {'condensation': dict(iterations=4, batch_real=8), 'selection': dict(steps=4)},
 }
 # Task -> a config with all of its fields. `method` and `model` check their own.
 _TEMPLATES = {
@@ -46,6 +46,7 @@ _CHOICES = {
     'condensation.composition': augment.COMPOSITIONS,
     'evaluation.recipe': tuple(evaluation.RECIPES),
     'evaluation.search_on': evaluation.SEARCH_ON,
+    'selection.network': embedding.NETWORKS,
 }
 _BASELINES = ('random', 'mix', 'whole')
 # Dotted key -> the smallest value that makes sense.
@@ -54,7 +55,7 @@ _AT_LEAST = {
     'condensation.ipc': 1, 'condensation.factor': 1, 'condensation.iterations': 0, 'condensation.batch_real': 1,
     'condensation.batch_syn_max': 1, 'condensation.learning_rate': 0, 'condensation.momentum': 0,
     'evaluation.networks': 1, 'evaluation.epochs': 0, 'evaluation.whole_epochs': 0, 'evaluation.steps': 0,
-    'evaluation.every': 0, 'continual.steps': 1, 'continual.orders': 1,
+    'evaluation.every': 0, 'selection.epochs': 0, 'selection.steps': 0, 'continual.steps': 1, 'continual.orders': 1,
     'run.devices': 0, 'run.steps_per_call': 0, 'run.classes_at_once': 0,
     'run.checkpoint_every': 1, 'run.keep': 1, 'run.log_every': 1,
 }
@@ -92,6 +93,8 @@ def defaults(
       method=dict(method),
       # Read the field 'update' as condensation['update']: with a dot it is the method of ConfigDict.
       condensation=dict(condensation, augmentation=augmentation),
+      # The network whose features the baselines 'herding', 'kcenter' and 'kmeans' compare.
+      selection=dict(network='trained', epochs=10 if preset == 'digits' else 60, steps=0),
       run=dict(_RUN, classes_at_once=0, experts=''),
   ))
   return shrink(config) if quick else config
@@ -127,6 +130,7 @@ def continual(config: ConfigDict, *, steps: int, orders: int, networks: int, rec
   """
   config = ConfigDict(config.to_dict())
   config.task = 'continual'
+  del config['selection']
   config.continual = dict(steps=steps, orders=orders)
   config.evaluation.update(recipe=recipe, networks=networks, epochs=0, baselines=())
   return config
@@ -220,7 +224,7 @@ def check_values(config: ConfigDict) -> None:
     for operation in filter(None, config.condensation.augmentation.split('_')):
       _check_name('augmentation', operation, augment.OPERATIONS)
   for baseline in config.evaluation.baselines:
-    _check_name('baseline', baseline, _BASELINES)
+    _check_name('baseline', baseline, baselines.LABELS)
   for key, smallest in _AT_LEAST.items():
     if _has(config, key) and _field(config, key) < smallest:
       raise UserError(f'{key} is {_field(config, key)}; it must be at least {smallest}.')
@@ -255,7 +259,8 @@ def check_sizes(config: ConfigDict, train: Dataset) -> None:
     raise UserError(f'condensation.factor is {factor}, but the images of {train.name} are only {height}x{width}; '
                     f'a factor of 1 to 3 is usual.')
   smallest = int(train.counts.min())
-  cells = factor**2 if config.condensation.init == 'mix' or 'mix' in config.evaluation.baselines else 1
+  shrunk = any(baselines.is_mix(name) for name in config.evaluation.baselines)
+  cells = factor**2 if config.condensation.init == 'mix' or shrunk else 1
   if ipc * cells > smallest:
     name = train.class_names[train.counts.argmin()]
     needs = f'ipc={ipc}' if cells == 1 else f'ipc={ipc} with factor={factor} needs {ipc * cells} images a class, which'

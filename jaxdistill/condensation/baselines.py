@@ -1,0 +1,101 @@
+"""Baselines: training sets of real images that a condensed set has to beat.
+
+  random, herding, kcenter, kmeans: ipc real images a class at full size, as the tables of the papers have them
+  ..._mix:                          ipc factor^2 images a class, shrunk into the cells of ipc canvases
+  whole:                            the whole training set
+
+A method with factor > 1 trains on factor^2 images a canvas. Its fair opponent is the '_mix' form, which has the same storage,
+the same decoding and the same number of training steps; 'mix' alone is the random one, 'random_mix'.
+"""
+
+import jax
+import numpy as np
+
+from jaxdistill import errors
+from jaxdistill.condensation import decode, selection
+from jaxdistill.condensation.condensed import Condensed
+from jaxdistill.data import Dataset
+from jaxdistill.training.run import environment
+
+# Name -> label of the row, in the order of a table.
+LABELS = {
+    'random': 'Random real images', 'herding': 'Herding', 'kcenter': 'K-Center', 'kmeans': 'K-means, nearest images',
+    'mix': 'Mix-init, not optimised', 'random_mix': 'Random images, shrunk', 'herding_mix': 'Herding, shrunk',
+    'kcenter_mix': 'K-Center, shrunk', 'kmeans_mix': 'K-means, nearest images, shrunk', 'whole': 'Whole training set',
+}
+
+
+def make(name: str, train: Dataset, *, ipc: int, factor: int = 1, seed: int = 0, features: np.ndarray | None = None,
+         recipe: str = 'idc') -> Condensed | Dataset:
+  """Makes the training set of a baseline.
+
+  Args:
+    name: one of `LABELS`.
+    train: the real training set.
+    ipc: stored images a class.
+    factor: cells along the side of a stored image, for the '_mix' forms; the others store images at full size.
+    seed: of the draw.
+    features: float [n, d] of all images, which herding, kcenter and kmeans compare (`embedding.embed`).
+    recipe: name of the evaluation recipe that goes with the set.
+
+  Returns:
+    Condensed; the training set itself for 'whole'.
+
+  Raises:
+    UserError: for an unknown name, a class with too few images, or features that are needed and missing.
+
+  >>> from jaxdistill import data
+  >>> train, _ = data.load('digits', image_size=8)
+  >>> made = make('random_mix', train, ipc=2, factor=2)
+  >>> len(made.images), len(made.decode()[0])
+  (20, 80)
+  """
+  if name == 'whole':
+    return train
+  return build(name, train, pick(name, train, ipc=ipc, factor=factor, seed=seed, features=features), factor=factor, recipe=recipe)
+
+
+def pick(name: str, train: Dataset, *, ipc: int, factor: int = 1, seed: int = 0,
+         features: np.ndarray | None = None) -> np.ndarray:
+  """Returns which images a baseline takes: int [classes, ipc or ipc factor^2] positions in `train`; arguments as in `make`."""
+  number = ipc * factor**2 if is_mix(name) else ipc
+  key = jax.random.fold_in(jax.random.key(seed), 1)
+  return selection.select(selected_by(name), features, train.labels, number, key, train.class_names)
+
+
+def build(name: str, train: Dataset, picks: np.ndarray, *, factor: int = 1, recipe: str = 'idc') -> Condensed:
+  """Makes the set of the images at `picks`; arguments as in `make`."""
+  factor = factor if is_mix(name) else 1
+  canvases = [np.asarray(decode.mix(train.images[of_class].astype(np.float32) / 255, factor)) for of_class in picks]
+  return Condensed(
+      np.concatenate(canvases), np.repeat(np.arange(len(picks)), len(canvases[0])), train.class_names, train.mean, train.std,
+      factor=factor, flip=train.flip, dataset=train.name, method=name, recipe=recipe, versions=environment()['versions'])
+
+
+def is_mix(name: str) -> bool:
+  """Whether a baseline shrinks its images into cells.
+
+  >>> is_mix('mix'), is_mix('herding_mix'), is_mix('herding')
+  (True, True, False)
+  """
+  return name.endswith('mix')
+
+
+def selected_by(name: str) -> str:
+  """Returns the selection method of a baseline.
+
+  >>> selected_by('herding_mix'), selected_by('mix')
+  ('herding', 'random')
+  """
+  if name not in LABELS or name == 'whole':
+    raise errors.unknown('baseline', name, LABELS)
+  return 'random' if name == 'mix' else name.removesuffix('_mix')
+
+
+def needs_features(name: str) -> bool:
+  """Whether the features of all images are needed to make a baseline.
+
+  >>> needs_features('kmeans_mix'), needs_features('mix'), needs_features('whole')
+  (True, False, False)
+  """
+  return name != 'whole' and selected_by(name) in selection.NEED_FEATURES

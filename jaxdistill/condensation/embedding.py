@@ -1,0 +1,85 @@
+"""What a network sees in real images: the features that data selection compares."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from jaxdistill.condensation import baselines, experts
+from jaxdistill.data import Dataset, augment
+from jaxdistill.training import classifier
+from jaxdistill.training.progress import Bar
+from jaxdistill.training.run import Run
+
+NETWORKS = ('trained', 'random')
+_BATCH = 500
+# Folded into the seed's key for the weights of a random network; the canvases take 0 and the selection 1.
+_WEIGHTS = 2
+
+
+def embed(model: nn.Module, variables: Any, images: Dataset, *, batch: int = _BATCH, progress: bool = False) -> np.ndarray:
+  """Returns the network's embedding of every image, in batches of one compiled size.
+
+  Args:
+    model: a network of `models.build`.
+    variables: its weights.
+    images: the real images, normalised here with the statistics of the set.
+    batch: images a call.
+    progress: whether to draw a bar.
+
+  Returns:
+    float32 [n, d] on the host.
+
+  >>> from jaxdistill import data, models
+  >>> train, _ = data.load('digits', image_size=8)
+  >>> model = models.build({'name': 'mlp', 'width': 4, 'depth': 1}, 10, (8, 8, 1))
+  >>> embed(model, model.init(jax.random.key(0), np.zeros((1, 8, 8, 1))), train.take(range(5)), batch=2).shape
+  (5, 4)
+  """
+  @jax.jit
+  def forward(variables, pixels):
+    _, features = model.apply(variables, augment.normalise(pixels, images.mean, images.std), train=False)
+    return features['embedding'].astype(np.float32)
+
+  size = min(batch, len(images))
+  bar = Bar('embed', -(-len(images) // size), enabled=progress)
+  parts = []
+  for number, start in enumerate(range(0, len(images), size)):
+    # The last batch repeats the last image.
+    index = np.minimum(np.arange(start, start + size), len(images) - 1)
+    parts.append(np.asarray(forward(variables, images.images[index])))
+    bar.update(number + 1)
+  bar.close()
+  return np.concatenate(parts)[:len(images)]
+
+
+def of_config(config: ConfigDict, train: Dataset, run: Run, mesh: Mesh | None, model: nn.Module, pool: Any = ()) -> np.ndarray:
+  """Returns the features by which a config's selection baselines choose: the embedding of `train` under one network.
+
+  The network is the one that condenses. `selection.network` says whether it is trained on `train` first or stays random. A
+  trained one is an expert, found again by other runs; if the method trained experts, `pool`, it is the first of them.
+  """
+  if config.selection.network == 'random':
+    key = jax.random.fold_in(jax.random.key(config.seed), _WEIGHTS)
+    variables = jax.jit(model.init)(key, np.zeros((1, *train.image_shape), np.float32))
+  else:
+    if not isinstance(pool, experts.Pool):
+      pool = experts.train(run, model, train, **_options(config), mesh=mesh, directory=experts.directory(config, run))
+    variables = jax.tree.map(lambda a: a[0], pool.final)
+  run.say(f'Embedding {len(train):,} images to select from.')
+  return embed(model, variables, train, progress=run.progress)
+
+
+def preparation(config: ConfigDict, train: Dataset, mesh: Mesh | None, model: nn.Module) -> classifier.Problem | None:
+  """Returns the training that `of_config` needs where the method trains no experts, None if nothing needs it; for estimates."""
+  if config.selection.network == 'random' or not any(map(baselines.needs_features, config.evaluation.baselines)):
+    return None
+  return experts.setup(model, train, **_options(config), mesh=mesh)
+
+
+def _options(config):
+  section = config.selection
+  return dict(number=1, epochs=section.epochs, steps=section.steps, seed=config.seed)

@@ -172,7 +172,7 @@ def override(config: ConfigDict, key: str, value: str) -> None:
   Traceback (most recent call last):
   jaxdistill.errors.UserError: There is no config key 'model.widht'; did you mean 'model.width'? Valid: model.width.
   """
-  fields = _flat(config)
+  fields = flat(config)
   if key not in fields:
     inside = [name for name in fields if name.startswith(f'{key}.')]
     if inside:
@@ -228,12 +228,16 @@ def _number(text: str) -> float | None:
   return number if math.isfinite(number) else None
 
 
-def _flat(config: ConfigDict | Mapping, prefix: str = '') -> dict[str, Any]:
-  """Returns the fields by dotted key; an empty section counts as a field, else it would vanish from a comparison."""
+def flat(config: ConfigDict | Mapping, prefix: str = '') -> dict[str, Any]:
+  """Returns the fields by dotted key; an empty section counts as a field, else it would vanish from a comparison.
+
+  >>> flat(ConfigDict(dict(seed=0, data=dict(name='digits'))))
+  {'data.name': 'digits', 'seed': 0}
+  """
   fields = {}
   for name, value in config.items():
     if isinstance(value, ConfigDict | Mapping) and len(value):
-      fields |= _flat(value, f'{prefix}{name}.')
+      fields |= flat(value, f'{prefix}{name}.')
     else:
       fields[f'{prefix}{name}'] = value
   return fields
@@ -246,7 +250,7 @@ def to_text(config: ConfigDict) -> str:
   data.name = 'digits'
   seed      = 0
   """
-  fields = _flat(config)
+  fields = flat(config)
   width = max(map(len, fields), default=0)
   return '\n'.join(f'{key:<{width}} = {fields[key]!r}' for key in sorted(fields))
 
@@ -277,7 +281,7 @@ def differences(old: ConfigDict | Mapping, new: ConfigDict | Mapping) -> dict[st
   >>> differences(ConfigDict(dict(seed=0, data=dict(name='digits'))), dict(seed=1, data=dict(name='digits')))
   {'seed': 'seed: 0 -> 1'}
   """
-  before, after = ({key: _tuples(value) for key, value in _flat(each).items()} for each in (old, new))
+  before, after = ({key: _tuples(value) for key, value in flat(each).items()} for each in (old, new))
   absent = object()
 
   def told(value: Any) -> str:

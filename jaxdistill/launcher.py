@@ -235,7 +235,11 @@ def resolve(values: flags.FlagValues, overrides: Sequence[tuple[str, str]]) -> C
   """
   if not values.config:
     raise UserError('Name a config with --config=NAME, for example --config=m3d:digits; --list shows them all.')
-  config = configs.load(values.config)
+  return changed(values, configs.load(values.config), overrides)
+
+
+def changed(values: flags.FlagValues, config: ConfigDict, overrides: Sequence[tuple[str, str]]) -> ConfigDict:
+  """Applies overrides, and the flags that have a field in the config, in place; returns the config."""
   for key, text in overrides:
     configs.override(config, key, text)
   if values.devices:

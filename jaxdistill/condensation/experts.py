@@ -5,8 +5,6 @@ found again by a hash of all that made them.
 """
 
 import dataclasses
-import hashlib
-import json
 import pathlib
 from typing import Any, NamedTuple
 
@@ -101,10 +99,6 @@ def untrained(model: nn.Module, image_shape: tuple[int, int, int], number: int) 
 def identity(model: nn.Module, images: Dataset, number: int, epochs: int = 0, steps: int = 0, seed: int = 0) -> str:
   """Returns the hash of everything that decides what the experts become."""
   recipe = _recipe(epochs)
-  content = hashlib.sha256()
-  content.update(np.ascontiguousarray(images.images).tobytes())
-  content.update(np.ascontiguousarray(images.labels).tobytes())
-  description = dict(images=content.hexdigest(), mean=images.mean, std=images.std, model=repr(model),
-                     recipe=dataclasses.asdict(recipe), number=number, seed=seed,
-                     num_steps=steps or recipe.steps(len(images)))
-  return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
+  return records.content_hash((images.images, images.labels), dict(
+      mean=images.mean, std=images.std, model=repr(model), recipe=dataclasses.asdict(recipe), number=number, seed=seed,
+      num_steps=steps or recipe.steps(len(images))))

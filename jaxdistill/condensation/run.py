@@ -124,5 +124,6 @@ def summary(config: ConfigDict, run: Run, train: Dataset, estimates: dict[str, A
       'seconds': {'condense': timing['seconds'], 'evaluate': sum(row['seconds'] for row in rows), 'total': run.seconds},
       'steps_per_second': timing['steps_per_second'],
       'flops_per_step': estimates['condense']['flops_per_step'], 'peak_share': estimates['condense']['peak_share'],
-      'peak_memory_bytes': peak.bytes, 'peak_memory_of': peak.of, **environment(), 'config': config.to_dict(),
+      'program_bytes': estimates['condense']['peak_bytes'], 'peak_memory_bytes': peak.bytes, 'peak_memory_of': peak.of,
+      **environment(), 'config': config.to_dict(),
   }

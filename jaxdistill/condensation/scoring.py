@@ -5,7 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxdistill.condensation import api, evaluation
+from jaxdistill.condensation import api, evaluation, shared
 from jaxdistill.condensation.condensed import Condensed
 from jaxdistill.data import Dataset
 from jaxdistill.report import numbers, tables
@@ -32,17 +32,20 @@ def row(config: ConfigDict, run: Run, mesh, name: str, label: str, images: Conde
     model: in place of the config's network.
 
   Returns:
-    What `evaluation.evaluate` gives and name, label, images_per_class, reference.
+    What `evaluation.evaluate` gives and name, label, images_per_class, factor, reference, and the key under which runs with one
+    folder `run.rows` share the scores.
   """
   section = config.evaluation
+  options = dict(recipe=section.recipe, seeds=section.networks, seed=config.seed if seed is None else seed,
+                 model=_network(config, model), dtype=config.dtype, epochs=_epochs(config, images), steps=section.steps,
+                 checks=_checks(config, images), search_on=_search_on(config, images))
 
   def compute():
-    scores = evaluation.evaluate(
-        images, test, section.recipe, section.networks, seed=config.seed if seed is None else seed, model=_network(config, model),
-        dtype=config.dtype, epochs=_epochs(config, images), steps=section.steps, checks=_checks(config, images),
-        validation=validation, search_on=_search_on(config, images), run=run, name=f'evaluate-{name}', mesh=mesh)
+    scores = shared.once(run, config.run.rows, images, test, validation, options, lambda: evaluation.evaluate(
+        images, test, **options, validation=validation, run=run, name=f'evaluate-{name}', mesh=mesh))
     stored = len(images) if isinstance(images, Dataset) else len(images.images)
-    return {'name': name, 'label': label, 'images_per_class': stored / test.num_classes, 'reference': name == 'whole', **scores}
+    return {'name': name, 'label': label, 'images_per_class': stored / test.num_classes,
+            'factor': getattr(images, 'factor', 1), 'reference': name == 'whole', **scores}
 
   scored = run.once(f'evaluate-{name}', compute)
   run.discard(f'evaluate-{name}')

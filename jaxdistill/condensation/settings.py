@@ -22,7 +22,7 @@ _PUBLISHED = ('mnist', 'fashion_mnist', 'svhn_cropped', 'cifar10', 'cifar100')
 _NO_FLIP = ('digits', 'mnist', 'svhn_cropped')
 # Recipe -> whose mean and deviation go with it. DD-Ranking augments as DM does.
 _NORMALISATION = {'idc': 'idc', 'dm': 'dm', 'ddranking': 'dm'}
-_RUN = dict(devices=0, steps_per_call=0, checkpoint_every=500, keep=2, log_every=10)
+_RUN = dict(devices=0, steps_per_call=0, rows='', checkpoint_every=500, keep=2, log_every=10)
 
 _CONDENSATION = (
     'ipc', 'factor', 'init', 'iterations', 'batch_real', 'batch_syn_max', 'learning_rate', 'momentum', 'update',

@@ -14,6 +14,7 @@ from jaxdistill.condensation import Condensed, aggregate, comparison, published
 from jaxdistill.training.records import Records
 
 SMALL = ['data.image_size=8', 'model.width=4', 'model.depth=1', 'condensation.batch_real=4', 'condensation.iterations=4',
+         'condensation.augmentation=color',
          'run.checkpoint_every=2', 'run.log_every=1', 'evaluation.networks=2', 'evaluation.steps=4', 'evaluation.every=4',
          'evaluation.recipe=idc', 'evaluation.baselines=mix']
 

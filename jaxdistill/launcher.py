@@ -227,6 +227,18 @@ def list_text() -> str:
   return '\n\n'.join([*blocks, _AFTER_LIST])
 
 
+def list_markdown() -> str:
+  """Returns the shipped configs as a Markdown table: name, what it does, run time and expected number of its command.
+
+  >>> list_markdown().splitlines()[0]
+  '| Config | What it does | Run time | Expected |'
+  """
+  from jaxdistill.report import tables
+  rows = [entry._asdict() | {'name': f'`{entry.name}`'} for entry in configs.list_configs()]
+  return tables.markdown(rows, [
+      ('name', 'Config'), ('description', 'What it does'), ('run_time', 'Run time'), ('expected', 'Expected')])
+
+
 def resolve(values: flags.FlagValues, overrides: Sequence[tuple[str, str]]) -> ConfigDict:
   """Loads the config that the flags name and applies the overrides; cheap, touches no data.
 

@@ -1,5 +1,6 @@
 """Condensing in Python: from a config and a data set to a condensed set."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -27,16 +28,18 @@ class Problem(NamedTuple):
 
 
 def condense(train: Dataset, method: str = 'm3d', ipc: int = 10, seed: int = 0, *, factor: int = 0, iterations: int = 0,
-             overrides: Mapping[str, Any] | None = None, workdir: str | None = None, progress: bool = False) -> Condensed:
+             quick: bool = False, overrides: Mapping[str, Any] | None = None, workdir: str | os.PathLike | None = None,
+             progress: bool = False) -> Condensed:
   """Condenses a labelled image set into `ipc` canvases a class.
 
   Args:
     train: the real images, see `data.load`.
-    method: 'm3d', 'dance' or 'dm'.
+    method: 'm3d', 'dance' or 'dm', or the .py file of a config of your own (which registers its method).
     ipc: canvases a class.
     seed: of everything random.
     factor: cells along a canvas' side, factor^2 training images a canvas; 0: the method's own for this set.
     iterations: 0: the method's own.
+    quick: a smoke run of a small network and a few iterations; the set means nothing.
     overrides: further fields of the method's config by dotted name, such as {'model.depth': 4}.
     workdir: keeps checkpoints and metrics and resumes from them; None: in memory.
     progress: whether to draw a progress bar.
@@ -52,9 +55,12 @@ def condense(train: Dataset, method: str = 'm3d', ipc: int = 10, seed: int = 0, 
   if not isinstance(train, Dataset):
     raise errors.UserError('condense needs the training images as a Dataset, the first of the two that data.load(name) returns.')
   known = train.name in settings.PRESETS
-  arguments = [train.name if known else 'npz:arrays', f'ipc={ipc}', *([f'factor={factor}'] if factor else [])]
-  methods.find(method)
-  config = configs.load(f'condensation/{method}:{",".join(arguments)}')
+  arguments = [train.name if known else 'npz:arrays', f'ipc={ipc}', *([f'factor={factor}'] if factor else []),
+               *(['quick'] if quick else [])]
+  if not method.endswith('.py'):
+    methods.find(method)
+    method = f'condensation/{method}'
+  config = configs.load(f'{method}:{",".join(arguments)}')
   # Only condensing: nothing is held out of the images that are given, and no baseline is trained.
   config.data.update(name=train.name, validation_share=0.0)
   config.evaluation.baselines = ()

@@ -2,7 +2,8 @@
 
 import importlib
 import inspect
-from collections.abc import Mapping
+import types
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -17,6 +18,29 @@ from jaxdistill.training.run import Run
 
 METHODS = {name: f'jaxdistill.condensation.{name}' for name in ('dance', 'dm', 'm3d')}
 LABELS = {'dance': 'DANCE', 'dm': 'DM', 'm3d': 'M3D'}
+# Methods that users add with `register`, each in place of a module.
+_REGISTERED: dict[str, types.SimpleNamespace] = {}
+
+
+def register(name: str, plugs: Callable, label: str = '') -> None:
+  """Adds a method of your own, which configs can then name; under a name given before, it takes the place of that one.
+
+  Args:
+    name: what `method.name` of a config says.
+    plugs: the factory, (model, image_shape, *, fields of the method's config) -> engine.Plugs; every field has a default.
+    label: how tables and reports call it; '': the name.
+
+  Raises:
+    UserError: for the name of a method that jaxdistill brings.
+
+  >>> register('dm', lambda model, image_shape: None)
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: The name 'dm' belongs to a method of jaxdistill; give yours another one.
+  """
+  if name in METHODS and name not in _REGISTERED:
+    raise errors.UserError(f'The name {name!r} belongs to a method of jaxdistill; give yours another one.')
+  _REGISTERED[name] = types.SimpleNamespace(plugs=plugs)
+  METHODS[name], LABELS[name] = plugs.__module__, label or name
 
 
 def plugs(method: Mapping[str, object], model: nn.Module, image_shape: tuple[int, int, int]) -> engine.Plugs:
@@ -79,4 +103,4 @@ def untrained(config: ConfigDict, image_shape: tuple[int, int, int], model: nn.M
 
 
 def _module(name: str):
-  return importlib.import_module(METHODS[name])
+  return _REGISTERED.get(name) or importlib.import_module(METHODS[name])

@@ -187,16 +187,22 @@ END
 }
 
 restore_text() {
+  # A work dir that is still on the worker is never older than its copy. Only a missing copy is a reason to begin anew.
   cat <<END
-if gcloud storage ls $(quoted "$workdir") >/dev/null 2>&1; then
-  mkdir -p $(quoted "jaxdistill/$local_workdir")
-  gcloud storage rsync --recursive $(quoted "$workdir" "jaxdistill/$local_workdir")
-fi
+[ ! -d $(quoted "jaxdistill/$local_workdir") ] || exit 0
+found=\$(gcloud storage ls $(quoted "$workdir") 2>&1) || case \$found in
+  *'matched no objects'*) exit 0 ;;
+  *) printf '%s\n' "\$found" >&2; exit 1 ;;
+esac
+mkdir -p $(quoted "jaxdistill/$local_workdir")
+gcloud storage rsync --recursive $(quoted "$workdir" "jaxdistill/$local_workdir")
 END
 }
 
 upload_text() {
-  printf 'gcloud storage rsync --recursive %s' "$(quoted "jaxdistill/$local_workdir" "$workdir")"
+  # Without the lock, which belongs to this machine, and checkpoints that are not complete.
+  printf 'gcloud storage rsync --recursive %s' \
+    "$(quoted '--exclude=.*run\.lock$|.*orbax-checkpoint-tmp.*' "jaxdistill/$local_workdir" "$workdir")"
 }
 
 mirror_text() {

@@ -249,8 +249,6 @@ def resolve(values: flags.FlagValues, overrides: Sequence[tuple[str, str]]) -> C
     raise UserError('Name a config with --config=NAME, for example --config=m3d:digits; --list shows them all.')
   if '://' in (values.workdir or ''):
     raise UserError(f'--workdir={values.workdir} is no folder; name one. A copy in a bucket is kept by launch/tpu_pod.sh.')
-  if '://' in (values.workdir or ''):
-    raise UserError(f'--workdir={values.workdir} is no folder; name one. A copy in a bucket is kept by launch/tpu_pod.sh.')
   return changed(values, configs.load(values.config), overrides)
 
 

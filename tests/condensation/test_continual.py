@@ -12,15 +12,25 @@ from jaxdistill.condensation import Condensed, api, continual, continual_page
 from jaxdistill.condensation.condensed import join
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
+from jaxdistill.training import program
 from jaxdistill.training.run import Run
 
-SMALL = {'data.image_size': '8', 'model.width': '4', 'model.depth': '1', 'condensation.batch_real': '4',
-         'condensation.iterations': '2', 'evaluation.steps': '2', 'evaluation.every': '2', 'run.checkpoint_every': '1',
-         'run.log_every': '1'}
+CLASSES = 6
+SMALL = {'model.width': '4', 'model.depth': '1', 'condensation.batch_real': '4', 'condensation.iterations': '2',
+         'condensation.augmentation': '', 'evaluation.steps': '2', 'evaluation.every': '2', 'data.validation_share': '0'}
 
 
-def small(argument='method=m3d', **overrides):
-  config = configs.load(f'condensation/continual:digits,ipc=1,steps=2,orders=2,networks=2,{argument}')
+@pytest.fixture(scope='module')
+def own(tmp_path_factory):
+  """Twelve random images of 8x8 in each of six classes."""
+  path = tmp_path_factory.mktemp('own') / 'mine.npz'
+  images = np.random.RandomState(0).randint(0, 256, (12 * CLASSES, 8, 8, 1)).astype(np.uint8)
+  np.savez(path, images=images, labels=np.repeat(np.arange(CLASSES), 12))
+  return f'npz:{path}'
+
+
+def small(own, method='m3d', **overrides):
+  config = configs.load(f'condensation/continual:{own},ipc=1,factor=1,steps=2,orders=2,networks=1,method={method}')
   for key, value in (SMALL | overrides).items():
     configs.override(config, key, value)
   continual.check(config)
@@ -33,9 +43,21 @@ def start(workdir, config):
 
 
 @pytest.fixture(scope='module')
-def finished(tmp_path_factory):
-  workdir, config = tmp_path_factory.mktemp('continual'), small()
-  return workdir, config, start(workdir, config)
+def finished(own, tmp_path_factory):
+  """A whole run: its work dir, config, result, and how many programs of the loop were compiled for it."""
+  workdir, config, compiled = tmp_path_factory.mktemp('continual'), small(own), set()
+  compile_one = program._compile
+
+  def counting(lowered, arguments):
+    made = compile_one(lowered, arguments)
+    compiled.update(program._compiled)
+    return made
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(program, '_compiled', {})
+    patch.setattr(program, '_compile', counting)
+    result = start(workdir, config)
+  return workdir, config, result, len(compiled)
 
 
 def test_orders_are_numpys_permutations_of_the_first_seeds():
@@ -72,9 +94,9 @@ def test_join_takes_single_classes_in_the_order_asked_for():
   assert both.images[:, 0, 0, 0].tolist() == [.75, .25, .25]
 
 
-def test_a_memory_does_not_depend_on_the_other_classes_nor_on_the_order():
-  """The classes of one step, condensed as they arrive and among all ten, where nothing but their numbers is the same."""
-  config = small(**{'condensation.iterations': '3'})
+def test_a_memory_does_not_depend_on_the_other_classes_nor_on_the_order(own):
+  """The classes of one step, condensed as they arrive and among all six, where nothing but their numbers is the same."""
+  config = small(own)
   train, _, _ = continual.settings.datasets(config)
   part = continual.Part('order1-step1', (3, 5))
   with Run(progress=False) as work:
@@ -85,11 +107,11 @@ def test_a_memory_does_not_depend_on_the_other_classes_nor_on_the_order():
   assert np.abs(alone.images - before.images[[3, 5]]).max() > 1e-3
 
 
-def test_networks_are_scored_on_the_classes_seen_and_no_others(monkeypatch):
+def test_networks_are_scored_on_the_classes_seen_and_no_others(own):
   """A memory of two classes that differ at a glance: both are learned, and the third, never shown, is not asked for."""
   images = np.concatenate([np.full((20, 8, 8, 1), value, np.uint8) for value in (20, 230, 120)])
   whole = Dataset(images, np.repeat([0, 1, 2], 20))
-  config = small(**{'evaluation.steps': '60', 'evaluation.every': '60', 'model.norm': 'none'})
+  config = small(own, **{'evaluation.steps': '60', 'evaluation.every': '60', 'evaluation.networks': '2', 'model.norm': 'none'})
   shown = Condensed(np.stack([images[20], images[0]]) / 255, [0, 1], ('1', '0'), whole.mean, whole.std)
   test = whole.take_classes([1, 0])
   assert len(test) == 40 and test.class_names == shown.class_names
@@ -114,16 +136,16 @@ def test_table_takes_the_mean_over_orders_and_networks():
 
 
 def test_run_leaves_numbers_memories_and_a_page(finished):
-  workdir, config, result = finished
+  workdir, _, result, _ = finished
   assert json.loads((workdir / 'result.json').read_text()) == json.loads(json.dumps(result))
-  assert [row['label'] for row in result['rows']] == ['5 classes', '10 classes', 'Average over steps']
-  assert result['final'] == result['rows'][1]['last'] and result['final']['n'] == 4 and result['average']['n'] == 2
-  assert [row['training_images'] for row in result['rows'][:2]] == [5, 10]
+  assert [row['label'] for row in result['rows']] == ['3 classes', '6 classes', 'Average over steps']
+  assert result['final'] == result['rows'][1]['last'] and result['final']['n'] == 2 and result['average']['n'] == 2
+  assert [row['training_images'] for row in result['rows'][:2]] == [3, 6]
   # M3D condenses a class the same in any company: the memories of the first order serve both.
   assert result['condensed'] == sorted(path.stem for path in (workdir / 'memory').iterdir()) == ['order1-step1', 'order1-step2']
-  order = continual.class_orders(10, 1)[0]
+  order = continual.class_orders(CLASSES, 1)[0]
   made = Condensed.load(workdir / 'memory' / 'order1-step1.npz')
-  assert made.class_names == tuple(str(label) for label in sorted(order[:5])) and made.images.shape == (5, 8, 8, 1)
+  assert made.class_names == tuple(str(label) for label in sorted(order[:3])) and made.images.shape == (3, 8, 8, 1)
   assert (workdir / 'memory.png').read_bytes().startswith(b'\x89PNG')
   page = (workdir / 'report.html').read_text()
   for text in ('Test accuracy on all classes seen so far', 'Each order of the classes', 'Matching loss', 'Step 2', 'M3D'):
@@ -131,57 +153,43 @@ def test_run_leaves_numbers_memories_and_a_page(finished):
 
 
 def test_every_network_of_every_step_is_another_one(finished):
-  _, config, _ = finished
+  _, config, _, _ = finished
   seeds = [continual._seed(config, order, step) for order in range(5) for step in range(10)]
   assert len(set(seeds)) == 50 and max(seeds) < 2**32
 
 
-@pytest.mark.parametrize('phase', ['condense-order1-step2', 'evaluate-order2-step1'])
-def test_interrupted_and_started_again_it_ends_with_the_same_numbers(finished, tmp_path, monkeypatch, phase):
-  _, config, result = finished
-  log = Run.log
+def test_interrupted_twice_and_started_again_it_ends_with_the_same_numbers(finished, tmp_path, monkeypatch):
+  """Once in the middle of condensing the second step, once while networks learn in the second order."""
+  _, config, result, _ = finished
+  log, points = Run.log, [('condense-order1-step2', 1), ('evaluate-order2-step1', 1)]
 
   def interrupt(self, name, step, *rest, **more):
     log(self, name, step, *rest, **more)
-    if (name, step) == (phase, 1):
+    if points and (name, step) == points[0]:
+      points.pop(0)
       raise KeyboardInterrupt
 
   monkeypatch.setattr(Run, 'log', interrupt)
-  with pytest.raises(KeyboardInterrupt):
-    start(tmp_path, config)
-  monkeypatch.undo()
-  assert not (tmp_path / 'result.json').exists() and (tmp_path / 'memory' / 'order1-step1.npz').exists()
-  first = (tmp_path / 'memory' / 'order1-step1.npz').stat().st_mtime_ns
+  for _ in range(2):
+    with pytest.raises(KeyboardInterrupt):
+      start(tmp_path, config)
+  kept = tmp_path / 'memory' / 'order1-step1.npz'
+  first = kept.stat().st_mtime_ns
+  assert not points and not (tmp_path / 'result.json').exists()
   again = start(tmp_path, config)
-  assert (tmp_path / 'memory' / 'order1-step1.npz').stat().st_mtime_ns == first
-  for ours, whole in zip(again['rows'], result['rows'], strict=True):
-    assert ours['last'] == whole['last']
+  assert kept.stat().st_mtime_ns == first
+  assert [row['last'] for row in again['rows']] == [row['last'] for row in result['rows']]
 
 
-def test_dance_condenses_every_step_with_experts_of_its_own(tmp_path):
-  """Its experts know the classes of the step alone, so another order has other memories."""
-  result = start(tmp_path / 'run', small('method=dance', **{'method.experts': '1', 'method.expert_steps': '2',
-                                                             'evaluation.networks': '1'}))
-  assert result['condensed'] == [f'order{order}-step{step}' for order in (1, 2) for step in (1, 2)]
-  assert len(list((tmp_path / 'experts').iterdir())) == 4
+def test_dance_condenses_every_step_with_experts_of_its_own(own, tmp_path):
+  config = small(own, 'dance', **{'method.experts': '1', 'method.expert_steps': '2', 'continual.orders': '1'})
+  result = start(tmp_path / 'run', config)
+  assert len(list((tmp_path / 'experts').iterdir())) == len(result['condensed']) == 2 and result['seconds']['condense'] > 0
   assert not list((tmp_path / 'run' / 'checkpoints').iterdir())
 
 
-def test_nothing_is_compiled_again_in_a_later_step_or_order(monkeypatch, tmp_path):
-  from jaxdistill.training import program
-  compiled = []
-  monkeypatch.setattr(program, '_compiled', {})
-  build = program._compile
-
-  def counting(lowered, arguments):
-    before = set(program._compiled)
-    made = build(lowered, arguments)
-    compiled.extend(set(program._compiled) - before)
-    return made
-
-  monkeypatch.setattr(program, '_compile', counting)
-  start(tmp_path, small())
-  assert len(compiled) == 3  # condensing, and a network for each number of classes seen
+def test_nothing_is_compiled_again_in_a_later_step_or_order(finished):
+  assert finished[3] == 3  # one program that condenses, and one that trains for each number of classes seen
 
 
 @pytest.mark.parametrize('argument, words', [
@@ -196,8 +204,8 @@ def test_mistakes_are_told_before_any_work(argument, words):
     continual.check(configs.load(f'condensation/continual:digits,{argument}'))
 
 
-def test_baselines_and_fields_of_other_tasks_are_refused():
-  config = small()
+def test_baselines_and_fields_of_other_tasks_are_refused(own):
+  config = small(own)
   config.evaluation.baselines = ('random',)
   with pytest.raises(UserError, match='another method to compare'):
     continual.check(config)
@@ -205,16 +213,16 @@ def test_baselines_and_fields_of_other_tasks_are_refused():
   plain.continual = dict(steps=5, orders=1)
   with pytest.raises(UserError, match="no config key 'continual'"):
     continual.settings.check_fields(plain)
-  config = small()
+  config = small(own)
   del config.continual['orders']
   with pytest.raises(UserError, match='The config lacks continual.orders'):
     continual.settings.check_fields(config)
 
 
-def test_dry_run_counts_the_whole_job(capsys):
-  text = continual.dry_run(small())
+def test_dry_run_counts_the_whole_job(own):
+  text = continual.dry_run(small(own))
   condense, first = (next(line.split() for line in text.splitlines() if line.startswith(name))
-                     for name in ('condense ', 'evaluate-5-classes'))
+                     for name in ('condense ', 'evaluate-3-classes'))
   assert condense[1] == '2' and first[1] == '2' and 'in all about' in text and 'conv1' in text
 
 

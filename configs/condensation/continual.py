@@ -1,8 +1,9 @@
 """Class-incremental learning: fresh networks learn from condensed memories after every step (GDumb style; Zhao & Bilen).
 
-Command:   python -m launch.run --config=configs/condensation/continual.py:digits,ipc=1
-Run time:  not yet measured
-Expected:  not yet measured
+Command:   python -m launch.run --config=configs/condensation/continual.py:digits,ipc=1,orders=2 --config.model.width=32
+           --config.condensation.iterations=200
+Run time:  1.5 minutes on two shared CPU cores
+Expected:  91.9 +- 0.3 % on all ten classes after the last step, 94.8 % on average over the steps
 
 The setting of the papers is `continual.py:cifar100,steps=5,ipc=20,method=dm`, and steps=10.
 

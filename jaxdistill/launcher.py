@@ -274,7 +274,8 @@ def default_workdir(spec: str, config: ConfigDict) -> pathlib.Path:
   data = pathlib.PurePath(config.data.name.partition(':')[2] or config.data.name).stem
   parts = [pathlib.PurePath(path).stem, re.sub(r'[^\w.]+', '_', data)]
   if 'continual' in config:
-    parts += [config.method.name, f'steps{config.continual.steps}']
+    method = config.method.name if config.continual.memory == 'condensed' else config.continual.memory
+    parts += [method, f'steps{config.continual.steps}']
   if 'ipc' in config.get('condensation', {}):
     parts.append(f'ipc{config.condensation.ipc}')
   parts.append(f'seed{config.seed}')

@@ -10,7 +10,8 @@ The setting of the papers is `continual.py:cifar100,steps=5,ipc=20,method=dm`, a
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100, npz:PATH or
 folder:PATH) and, behind commas:
   steps=10        steps in which the classes arrive (5); must divide the number of classes
-  method=m3d      what condenses the classes of each step: dm, m3d or dance, with the numbers of its own config (dm)
+  method=m3d      what condenses the classes of each step: dm, m3d or dance, with the numbers of its own config (dm); or random,
+                  herding, kcenter or kmeans: real images are selected, for comparison
   ipc=50          stored images a class (20)
   factor=2        cells along the side of a stored image (the method's own)
   orders=2        orders of the classes: numpy's permutations of the seeds 0, 1, ... (5)
@@ -29,12 +30,15 @@ from jaxdistill.condensation import settings
 
 def get_config(arg: str = '') -> ConfigDict:
   args = config.parse_argument(
-      arg, settings.PRESETS, steps=5, method=('dm', 'm3d', 'dance'), ipc=20, factor=0, orders=5, networks=3,
-      recipe=('dm', 'idc'), model=settings.MODELS, quick=False)
-  # The method's own config gives all that concerns condensing.
+      arg, settings.PRESETS, steps=5, method=('dm', 'm3d', 'dance', *settings.MEMORIES[1:]), ipc=20, factor=0, orders=5,
+      networks=3, recipe=('dm', 'idc'), model=settings.MODELS, quick=False)
+  # The method's own config gives all that concerns condensing; selected images take DM's network and statistics.
+  selected = args.method in settings.MEMORIES
+  method = 'dm' if selected else args.method
   arguments = [args.data, f'ipc={args.ipc}', f'model={args.model}', *([f'factor={args.factor}'] if args.factor else []),
                *(['quick'] if args.quick else [])]
   return settings.continual(
-      config.load(f'condensation/{args.method}:{",".join(arguments)}'), steps=args.steps,
+      config.load(f'condensation/{method}:{",".join(arguments)}'), steps=args.steps,
+      memory=args.method if selected else settings.MEMORIES[0],
       orders=min(args.orders, 2) if args.quick else args.orders, networks=min(args.networks, 2) if args.quick else args.networks,
       recipe=args.recipe)

@@ -14,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxdistill import models
-from jaxdistill.condensation import api, continual_page, evaluation, methods, scoring, settings
+from jaxdistill.condensation import api, baselines, continual_page, embedding, evaluation, methods, scoring, settings
 from jaxdistill.condensation.condensed import Condensed, join
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
@@ -179,10 +179,22 @@ def dry_run(config: ConfigDict) -> str:
                       scoring.estimate_text(estimate(config, train, test, mesh, todo))])
 
 
+def selected(config: ConfigDict) -> str:
+  """Returns the baseline whose real images are the memory, '' where the memory is condensed.
+
+  With a factor above 1 the images are shrunk into the cells of as many canvases as a condensed memory has.
+  """
+  name = config.continual.memory
+  return '' if name == 'condensed' else f'{name}_mix' if config.condensation.factor > 1 else name
+
+
 def memory(config: ConfigDict, part: Part, train: Dataset, run: Run, mesh) -> tuple[Condensed, dict]:
-  """Condenses the classes of a part, or reads what an earlier start has kept; returns the set and what it took.
+  """Condenses the classes of a part (or selects from them), or reads what an earlier start has kept.
 
   The method sees the images of these classes alone, under a network with as many outputs.
+
+  Returns:
+    The set and what it took: dict(seconds, steps_per_second).
   """
   path = run.workdir and run.workdir / 'memory' / f'{part.name}.npz'
   kept, phase = bool(path and path.is_file()), f'condense-{part.name}'
@@ -190,14 +202,19 @@ def memory(config: ConfigDict, part: Part, train: Dataset, run: Run, mesh) -> tu
     made = Condensed.load(path)
   else:
     real = train.take_classes(part.classes)
+    model = api.build_model(config, real.num_classes, real.image_shape)
     run.set_timing('experts', {})  # what they took for the part before
-    pool = methods.prepare(config, real, run, mesh, api.build_model(config, real.num_classes, real.image_shape))
-    problem = api.setup(config, real, mesh, pool, part.classes, int(train.counts.max()))
-    made, _ = api.condense_config(config, real, run, mesh, problem, phase)
+    if name := selected(config):
+      features = embedding.of_config(config, real, run, mesh, model) if baselines.needs_features(name) else None
+      made = _select(config, name, real, features)
+    else:
+      problem = api.setup(config, real, mesh, methods.prepare(config, real, run, mesh, model), part.classes,
+                          int(train.counts.max()))
+      made, _ = api.condense_config(config, real, run, mesh, problem, phase)
 
   def measured():
     seconds = sum(run.timing(each).get('seconds', 0.0) for each in ('experts', phase))
-    return {'seconds': seconds, 'steps_per_second': run.timing(phase)['steps_per_second']}
+    return {'seconds': seconds, 'steps_per_second': run.timing(phase).get('steps_per_second', 0.0)}
 
   taken = run.once(phase, measured)
   if path and not kept:
@@ -212,19 +229,30 @@ def estimate(config: ConfigDict, train: Dataset, test: Dataset, mesh, todo: Plan
   part, orders = todo.parts[0], len(todo.orders)
   real = train.take_classes(part.classes)
   model = api.build_model(config, real.num_classes, real.image_shape)
-  estimates = {}
-  if first := methods.preparation(config, real, mesh, model):
+  estimates, name = {}, selected(config)
+  first = (embedding.preparation(config, real, mesh, model, [name]) if name else
+           methods.preparation(config, real, mesh, model))
+  if first:
     estimates['experts'] = _times(len(todo.parts), scoring.measure(config, first))
-  pool = methods.untrained(config, real.image_shape, model)
-  problem = api.setup(config, real, mesh, pool, part.classes, int(train.counts.max()))
-  estimates['condense'] = _times(len(todo.parts), scoring.measure(config, problem))
-  blank = api.as_condensed(config, real, problem.canvases)
+  if name:
+    blank = _select(config, name, real, np.zeros((len(real), 1), np.float32))
+  else:
+    pool = methods.untrained(config, real.image_shape, model)
+    problem = api.setup(config, real, mesh, pool, part.classes, int(train.counts.max()))
+    estimates['condense'] = _times(len(todo.parts), scoring.measure(config, problem))
+    blank = api.as_condensed(config, real, problem.canvases)
   for step in range(len(todo.orders[0])):
     shown = test.take_classes(todo.seen(0, step))
     images = join((blank, position % todo.way) for position in range(shown.num_classes))
     images = dataclasses.replace(images, class_names=shown.class_names)
     estimates[f'evaluate-{shown.num_classes}-classes'] = _times(orders, scoring.estimate(config, images, shown, mesh))
   return estimates
+
+
+def _select(config: ConfigDict, name: str, real: Dataset, features: np.ndarray | None) -> Condensed:
+  section = config.condensation
+  return baselines.make(name, real, ipc=section.ipc, factor=section.factor, seed=config.seed, features=features,
+                        recipe=config.evaluation.recipe)
 
 
 def _times(number: int, once: loop.Estimate) -> dict[str, Any]:
@@ -245,7 +273,8 @@ def _expected(estimates: dict[str, Any], todo: Plan) -> dict[str, float]:
 
 def _plan(config: ConfigDict, train: Dataset) -> Plan:
   section = config.continual
-  return plan(train.num_classes, section.steps, section.orders, shared=not methods.prepares(config.method.name))
+  alone = not selected(config) and not methods.prepares(config.method.name)
+  return plan(train.num_classes, section.steps, section.orders, shared=alone)
 
 
 def _seed(config: ConfigDict, order: int, step: int) -> int:
@@ -275,16 +304,18 @@ def summary(config: ConfigDict, run: Run, todo: Plan, estimates: dict[str, Any],
             times: list[dict]) -> dict[str, Any]:
   """Returns the content of result.json."""
   section, peak, rows = config.continual, peak_memory_bytes(), table(todo.way, scores)
+  name, work = selected(config), estimates.get('condense', {})
+  label = baselines.LABELS[name] if name else methods.LABELS[config.method.name]
   orders = [{'classes': steps, 'last': [row['last']['mean'] for row in scored]} for steps, scored in zip(todo.orders, scores)]
   return {
-      'title': f'{methods.LABELS[config.method.name]} as the memory of continual learning on {config.data.name}: '
+      'title': f'{label} as the memory of continual learning on {config.data.name}: '
                f'{section.steps} steps, {config.condensation.ipc} image(s) a class',
-      'family': config.family, 'task': config.task, 'method': config.method.name, 'dataset': config.data.name,
-      'ipc': config.condensation.ipc, 'factor': config.condensation.factor, 'seed': config.seed,
-      'final': rows[-2]['last'], 'average': rows[-1]['last'], 'rows': rows, 'orders': orders,
+      'family': config.family, 'task': config.task, 'method': name or config.method.name, 'label': label,
+      'dataset': config.data.name, 'ipc': config.condensation.ipc, 'factor': config.condensation.factor,
+      'seed': config.seed, 'final': rows[-2]['last'], 'average': rows[-1]['last'], 'rows': rows, 'orders': orders,
       'condensed': [part.name for part in todo.parts],
       'seconds': {'condense': sum(taken['seconds'] for taken in times), 'evaluate': rows[-1]['seconds'], 'total': run.seconds},
       'steps_per_second': float(np.mean([taken['steps_per_second'] for taken in times])),
-      'flops_per_step': estimates['condense']['flops_per_step'], 'peak_share': estimates['condense']['peak_share'],
+      'flops_per_step': work.get('flops_per_step'), 'peak_share': work.get('peak_share'),
       'peak_memory_bytes': peak.bytes, 'peak_memory_of': peak.of, **environment(), 'config': config.to_dict(),
   }

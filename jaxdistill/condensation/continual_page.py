@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jaxdistill.condensation import methods, page
+from jaxdistill.condensation import page
 from jaxdistill.condensation.condensed import Condensed, join
 from jaxdistill.report import numbers
 from jaxdistill.report.page import Page
@@ -63,7 +63,7 @@ def _note(config: dict[str, Any], cited: bool) -> str:
 
 
 def _charts(result: dict[str, Any], cited: list[dict]) -> list[dict]:
-  steps, label = result['rows'][:-1], methods.LABELS[result['method']]
+  steps, label = result['rows'][:-1], result['label']
   seen = [row['classes'] for row in steps]
   mean = (label, seen, [row['last']['mean'] for row in steps], [row['last']['std'] for row in steps])
   axis = dict(x_title='classes seen', percent=True)

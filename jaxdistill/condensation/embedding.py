@@ -1,5 +1,6 @@
 """What a network sees in real images: the features that data selection compares."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -73,9 +74,14 @@ def of_config(config: ConfigDict, train: Dataset, run: Run, mesh: Mesh | None, m
   return embed(model, variables, train, progress=run.progress)
 
 
-def preparation(config: ConfigDict, train: Dataset, mesh: Mesh | None, model: nn.Module) -> classifier.Problem | None:
-  """Returns the training that `of_config` needs where the method trains no experts, None if nothing needs it; for estimates."""
-  if config.selection.network == 'random' or not any(map(baselines.needs_features, config.evaluation.baselines)):
+def preparation(config: ConfigDict, train: Dataset, mesh: Mesh | None, model: nn.Module,
+                names: Sequence[str] | None = None) -> classifier.Problem | None:
+  """Returns the training that `of_config` needs where the method trains no experts; for estimates.
+
+  None if none of the baselines `names` needs it; they are those of the config unless given.
+  """
+  names = config.evaluation.baselines if names is None else names
+  if config.selection.network == 'random' or not any(map(baselines.needs_features, names)):
     return None
   return experts.setup(model, train, **_options(config), mesh=mesh)
 

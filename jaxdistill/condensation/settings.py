@@ -7,7 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxdistill import data, losses, models
-from jaxdistill.condensation import baselines, decode, embedding, engine, evaluation, methods
+from jaxdistill.condensation import baselines, decode, embedding, engine, evaluation, methods, selection
 from jaxdistill.data import Dataset, augment, statistics
 from jaxdistill.errors import UserError, unknown
 from jaxdistill.training import parallel
@@ -15,6 +15,7 @@ from jaxdistill.training import parallel
 # Task of a config -> the module of this package with its flow: check(config), run(config, run), dry_run(config).
 TASKS = {'condense': 'run', 'continual': 'continual'}
 PRESETS = ('digits', 'mnist', 'fashion_mnist', 'svhn_cropped', 'cifar10', 'cifar100', 'npz:', 'folder:')
+MEMORIES = ('condensed', *selection.METHODS)
 MODELS = ('convnet', *sorted(models.REGISTRY.keys() - {'convnet'}))
 # Sets of the papers' tables: all training images, as there. Of other sets a share is held out to choose by.
 _PUBLISHED = ('mnist', 'fashion_mnist', 'svhn_cropped', 'cifar10', 'cifar100')
@@ -47,6 +48,7 @@ _CHOICES = {
     'evaluation.recipe': tuple(evaluation.RECIPES),
     'evaluation.search_on': evaluation.SEARCH_ON,
     'selection.network': embedding.NETWORKS,
+    'continual.memory': MEMORIES,
 }
 _BASELINES = ('random', 'mix', 'whole')
 # Dotted key -> the smallest value that makes sense.
@@ -117,11 +119,13 @@ def _shared(preset: str, recipe: str) -> dict[str, Any]:
   )
 
 
-def continual(config: ConfigDict, *, steps: int, orders: int, networks: int, recipe: str) -> ConfigDict:
+def continual(config: ConfigDict, *, steps: int, orders: int, networks: int, recipe: str,
+              memory: str = MEMORIES[0]) -> ConfigDict:
   """Returns the config of a condensation as one of class-incremental learning with what it condenses.
 
   `steps` in which the classes arrive, `orders` of the classes, `networks` trained after every step of every order, the evaluation
-  `recipe` at its own length (the short one on digits stays). What normalises the images stays the method's.
+  `recipe` at its own length (the short one on digits stays). What normalises the images stays the method's. `memory` is one of
+  `MEMORIES`: condensed by the method, or real images selected from those of the step.
 
   >>> config = defaults('digits', method=dict(name='dm'), augmentation='', recipe='dm', ipc=1)
   >>> made = continual(config, steps=5, orders=2, networks=3, recipe='idc')
@@ -130,8 +134,7 @@ def continual(config: ConfigDict, *, steps: int, orders: int, networks: int, rec
   """
   config = ConfigDict(config.to_dict())
   config.task = 'continual'
-  del config['selection']
-  config.continual = dict(steps=steps, orders=orders)
+  config.continual = dict(steps=steps, orders=orders, memory=memory)
   config.evaluation.update(recipe=recipe, networks=networks, epochs=0, baselines=())
   return config
 

@@ -192,10 +192,24 @@ def test_nothing_is_compiled_again_in_a_later_step_or_order(finished):
   assert finished[3] == 3  # one program that condenses, and one that trains for each number of classes seen
 
 
+def test_selected_real_images_are_a_memory_too(own, tmp_path):
+  """Herding compares features of a network that knows the classes of the step alone; with one image it takes the most central."""
+  config = small(own, 'herding', **{'selection.network': 'random', 'continual.orders': '1'})
+  result = start(tmp_path, config)
+  train, _, _ = continual.settings.datasets(config)
+  assert result['title'].startswith('Herding as the memory') and result['method'] == 'herding'
+  made = Condensed.load(tmp_path / 'memory' / 'order1-step1.npz')
+  for picture, label in zip(made.images, sorted(continual.class_orders(CLASSES, 1)[0][:3]), strict=True):
+    real = train.images[train.of_class(label)]
+    assert (np.abs(real / 255 - picture[None]).max((1, 2, 3)) < 1e-6).sum() == 1
+  assert 'Herding' in (tmp_path / 'report.html').read_text()
+
+
 @pytest.mark.parametrize('argument, words', [
     ('steps=3', 'the 10 classes of digits do not divide into 3 equal steps; use 1, 2, 5 or 10'),
     ('steps=0', 'continual.steps is 0; it must be at least 1'),
     ('orders=0', 'continual.orders is 0; it must be at least 1'),
+    ('method=hearding', "did you mean 'herding'"),
     ('networks=0', 'evaluation.networks is 0; it must be at least 1'),
     ('ipc=1000', 'ipc=1000 is more than class .* of digits has'),
 ])
@@ -238,9 +252,11 @@ def test_config_takes_the_numbers_of_the_method_and_the_protocol():
   for method in ('dm', 'm3d', 'dance'):
     config, plain = configs.load(f'continual:cifar100,method={method}'), configs.load(f'{method}:cifar100,ipc=20')
     assert config.condensation == plain.condensation and config.method == plain.method and config.data == plain.data
-    assert config.continual.to_dict() == dict(steps=5, orders=5)
+    assert config.continual.to_dict() == dict(steps=5, orders=5, memory='condensed')
     assert (config.evaluation.recipe, config.evaluation.networks, config.evaluation.epochs) == ('dm', 3, 0)
-  assert configs.load('continual:cifar100').method.name == 'dm'
+  assert configs.load('continual:cifar100').method.name == configs.load('continual:cifar100,method=herding').method.name == 'dm'
+  assert configs.load('continual:cifar100,method=herding').continual.memory == 'herding'
+  assert continual.selected(configs.load('continual:cifar100,method=random,factor=2')) == 'random_mix'
   assert configs.load('continual:cifar100,quick').continual.orders == 2
 
 

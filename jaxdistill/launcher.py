@@ -272,7 +272,7 @@ def default_workdir(spec: str, config: ConfigDict) -> pathlib.Path:
   """
   path, arg = configs.split(spec)
   data = pathlib.PurePath(config.data.name.partition(':')[2] or config.data.name).stem
-  parts = [pathlib.PurePath(path).stem, re.sub(r'[^\w.]+', '_', data)]
+  parts = [pathlib.PurePath(path).stem, re.sub(r'[^\w.]+', '_', data), *map(_set_name, config.get('sets', ()))]
   if 'continual' in config:
     method = config.method.name if config.continual.memory == 'condensed' else config.continual.memory
     parts += [method, f'steps{config.continual.steps}']
@@ -282,6 +282,13 @@ def default_workdir(spec: str, config: ConfigDict) -> pathlib.Path:
   if any(re.fullmatch(r'quick(=(true|yes|1))?', item.strip(), re.IGNORECASE) for item in arg.split(',')):
     parts.append('quick')
   return pathlib.Path('runs', '-'.join(parts))
+
+
+def _set_name(path: str) -> str:
+  """Names a condensed set by its file, or by its work dir where a run has given the file its usual name."""
+  path = pathlib.PurePath(path)
+  name = path.parent.name if path.stem == 'condensed' and path.parent.name else path.stem
+  return re.sub(r'[^\w.-]+', '_', name)
 
 
 def find_flow(config: ConfigDict) -> ModuleType:

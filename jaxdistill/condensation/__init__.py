@@ -11,8 +11,8 @@
 import importlib
 
 # Loaded on first use: a condensed set is read without the training floor.
-_PUBLIC = {'Condensed': 'condensed', 'condense': 'api', 'evaluate': 'evaluation'}
-__all__ = ['Condensed', 'condense', 'evaluate']
+_PUBLIC = {'Condensed': 'condensed', 'condense': 'api', 'cross_architecture': 'evaluation', 'evaluate': 'evaluation'}
+__all__ = ['Condensed', 'condense', 'cross_architecture', 'evaluate']
 
 
 def __getattr__(name):

@@ -1,7 +1,7 @@
 """How good a condensed set is: fresh networks trained on it and scored on real images, under a fixed, named recipe."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from jaxdistill import errors, models
 from jaxdistill.condensation.condensed import Condensed
 from jaxdistill.data import Dataset
+from jaxdistill.models import architectures
 from jaxdistill.training import classifier
 from jaxdistill.training.run import Run
 
@@ -25,6 +26,8 @@ RECIPES = {
     'ddranking': classifier.Recipe('ddranking', batch=128, epochs=1000, drops=(1 / 2,), drop=0.1, composition='dm',
                                    strategy='color_crop_cutout_flip_scale_rotate'),
 }
+# What a table reports of each network, see `classifier.columns`.
+COLUMNS = ('last', 'selected', 'best_test')
 # The learning rates that a recipe tries on every set but the real one.
 SEARCHED = {'ddranking': (0.001, 0.005, 0.01, 0.05, 0.1)}
 # By which images a searched learning rate is chosen. The public code takes the test set.
@@ -56,8 +59,8 @@ def find_recipe(name: str, *, flip: bool = True, epochs: int = 0) -> classifier.
 
 def evaluate(condensed: Condensed | Dataset, test: Dataset, recipe: str = 'idc', seeds: int = 5, *, seed: int = 0,
              model: Mapping[str, Any] | None = None, epochs: int = 0, steps: int = 0, checks: int = 6,
-             validation: Dataset | None = None, search_on: str = 'validation', run: Run | None = None, name: str = 'evaluate',
-             mesh: Mesh | None = None, dtype: str = 'float32') -> dict[str, Any]:
+             validation: Dataset | None = None, search_on: str = 'validation', augment: bool = True, run: Run | None = None,
+             name: str = 'evaluate', mesh: Mesh | None = None, dtype: str = 'float32') -> dict[str, Any]:
   """Trains `seeds` fresh networks together on a set and scores them on real images.
 
   Args:
@@ -72,6 +75,7 @@ def evaluate(condensed: Condensed | Dataset, test: Dataset, recipe: str = 'idc',
     checks: how often the networks are scored during training.
     validation: held-out real images by which a check is chosen for the column 'selected'; None: no such column.
     search_on: the images by which a recipe that searches the learning rate chooses it, 'validation' or 'test'; '': no search.
+    augment: False leaves out the recipe's augmentation and CutMix.
     run: keeps metrics and checkpoints; None: in memory.
     name: of the phase in the run.
     mesh: devices over which the networks are spread.
@@ -101,7 +105,8 @@ def evaluate(condensed: Condensed | Dataset, test: Dataset, recipe: str = 'idc',
   """
   if checks < 1:
     raise errors.UserError(f'An evaluation needs checks >= 1; got {checks}.')
-  job = _job(condensed, test, recipe, seeds, model=model, epochs=epochs, steps=steps, search_on=search_on, dtype=dtype)
+  job = _job(condensed, test, recipe, seeds, model=model, epochs=epochs, steps=steps, search_on=search_on, augment=augment,
+             dtype=dtype)
   if job.rates and search_on == 'validation' and validation is None:
     raise errors.UserError(f'The recipe {recipe} searches the learning rate on held-out images: give some (validation), or '
                            "choose on the test set as its public code does (search_on='test'), which is optimistic.")
@@ -117,6 +122,71 @@ def evaluate(condensed: Condensed | Dataset, test: Dataset, recipe: str = 'idc',
            'std': checked['test'].std(1).tolist()}
   return {**{column: spread(values) for column, values in classifier.columns(**checked).items()}, **found, 'curve': curve,
           'training_images': len(job.arguments['images']), 'steps': scores.steps, 'seconds': scores.seconds}
+
+
+def cross_architecture(condensed: Condensed | Dataset, test: Dataset,
+                       architectures: Sequence[str] = ('ConvNet-3', 'ResNet-10', 'VGG-11', 'AlexNet'), recipe: str = 'idc',
+                       seeds: int = 5, *, width: int = 0, **options: Any) -> dict[str, Any]:
+  """Evaluates a set on several networks: does it teach others than the one it was made with?
+
+  Args:
+    condensed, test, recipe, seeds: see `evaluate`.
+    architectures: names of `models.architectures`, the network that made the set first.
+    width: of every network that has one; 0: their own.
+    **options: further arguments of `evaluate`.
+
+  Returns:
+    dict with 'networks', what `evaluate` gives for each by name, and 'average', see `across`.
+
+  Raises:
+    UserError: as `evaluate`, and for an unknown architecture or one that cannot take the images, before any training.
+
+  >>> import jaxdistill
+  >>> train, test = jaxdistill.data.load('digits', image_size=8)
+  >>> found = cross_architecture(train.take(range(20)), test.take(range(50)), ('ConvNet-3', 'MLP'), seeds=1, steps=1, checks=1,
+  ...                            width=4)
+  >>> list(found['networks']), found['average']['last'] == found['networks']['MLP,width=4']['last']['mean']
+  (['ConvNet-3,width=4', 'MLP,width=4'], True)
+  """
+  chosen = networks(architectures, width)
+  for model in chosen.values():
+    network(model, test)
+  name = options.pop('name', 'evaluate')
+  return across({each: evaluate(condensed, test, recipe, seeds, model=model, name=f'{name}-{each}', **options)
+                 for each, model in chosen.items()})
+
+
+def across(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+  """Returns scores by network with their average over the transfer networks, which are all but the first.
+
+  Args:
+    scores: what `evaluate` gives, by the network's name.
+
+  Returns:
+    dict(networks, average); average: the mean of the means, by column; {} where there is no second network.
+
+  >>> across({'own': {'last': {'mean': 0.9}}, 'a': {'last': {'mean': 0.5}}, 'b': {'last': {'mean': 0.7}}})['average']
+  {'last': 0.6}
+  """
+  others = list(scores.values())[1:]
+  average = {column: round(float(np.mean([each[column]['mean'] for each in others])), 6)
+             for column in COLUMNS if others and all(column in each for each in others)}
+  return {'networks': dict(scores), 'average': average}
+
+
+def networks(names: Sequence[str], width: int = 0) -> dict[str, dict[str, Any]]:
+  """Returns what `models.build` takes for each architecture, by its name; `width` for every network that has one, 0 its own.
+
+  >>> networks(['ConvNet-3'], width=16)
+  {'ConvNet-3,width=16': {'name': 'convnet', 'depth': 3, 'width': 16}}
+  """
+  found = {}
+  for name in names:
+    model = architectures.find(name)
+    if width and 'width' in models.defaults(model['name']):
+      name, model = f'{name},width={width}', {**model, 'width': width}
+    found[name] = model
+  return found
 
 
 def choose(accuracies: np.ndarray, rates: int) -> np.ndarray:
@@ -135,9 +205,10 @@ def choose(accuracies: np.ndarray, rates: int) -> np.ndarray:
 
 def setup(condensed: Condensed | Dataset, test: Dataset, recipe: str = 'idc', seeds: int = 5, *,
           model: Mapping[str, Any] | None = None, epochs: int = 0, steps: int = 0, search_on: str = 'validation',
-          mesh: Mesh | None = None, dtype: str = 'float32') -> classifier.Problem:
+          augment: bool = True, mesh: Mesh | None = None, dtype: str = 'float32') -> classifier.Problem:
   """Returns the training that `evaluate` with the same arguments would run, ready for the loop (for estimates)."""
-  job = _job(condensed, test, recipe, seeds, model=model, epochs=epochs, steps=steps, search_on=search_on, dtype=dtype)
+  job = _job(condensed, test, recipe, seeds, model=model, epochs=epochs, steps=steps, search_on=search_on, augment=augment,
+             dtype=dtype)
   return classifier.setup(**job.arguments, mesh=mesh)
 
 
@@ -147,13 +218,15 @@ class _Job(NamedTuple):
   rates: tuple[float, ...]
 
 
-def _job(condensed, test, recipe, seeds, *, model, epochs, steps, search_on, dtype) -> _Job:
+def _job(condensed, test, recipe, seeds, *, model, epochs, steps, search_on, augment, dtype) -> _Job:
   if seeds < 1 or epochs < 0 or steps < 0:
     raise errors.UserError(f'An evaluation needs seeds >= 1, epochs >= 0 and steps >= 0; got {seeds}, {epochs} and {steps}.')
   if search_on and search_on not in SEARCH_ON:
     raise errors.unknown('way to search the learning rate', search_on, SEARCH_ON)
   check_fit(condensed, test)
   chosen = find_recipe(recipe, flip=condensed.flip, epochs=epochs)
+  if not augment:
+    chosen = dataclasses.replace(chosen, strategy='', cutmix=0.0)
   images, labels = condensed.decode() if isinstance(condensed, Condensed) else (condensed.images, condensed.labels)
   if recipe in _HARD_LABELS and labels.ndim == 2:
     labels = labels.argmax(1)

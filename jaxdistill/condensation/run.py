@@ -1,7 +1,6 @@
 """A condensation experiment from start to report: estimate, condense, evaluate beside the baselines, write the page."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxdistill import models
-from jaxdistill.condensation import api, baselines, embedding, methods, page, scoring, settings
+from jaxdistill.condensation import api, embedding, methods, page, scoring, settings
 from jaxdistill.condensation.condensed import Condensed
 from jaxdistill.data import Dataset
 from jaxdistill.report import pictures
@@ -43,7 +42,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
     made.save(run.workdir / 'condensed.npz')
     run.write_bytes('condensed.png', pictures.png_bytes(made.picture()))
 
-  select = selector(config, train, run, lambda: embedding.of_config(config, train, run, mesh, model, pool))
+  select = scoring.selector(config, train, run, lambda: embedding.of_config(config, train, run, mesh, model, pool))
   rows = [scoring.row(config, run, mesh, name, label, images, test, validation)
           for name, label, images in contestants(config, train, made, before, select)]
   result = summary(config, run, train, estimates, rows)
@@ -69,32 +68,7 @@ def contestants(config: ConfigDict, train: Dataset, made: Condensed, before: Con
   `select` gives the positions of the real images that a baseline takes.
   """
   yield config.method.name, methods.LABELS[config.method.name], made
-  section, wanted = config.condensation, config.evaluation.baselines
-  for name in wanted:
-    if name == 'whole':
-      images = train
-    elif baselines.is_mix(name) and section.factor == 1 and baselines.selected_by(name) in wanted:
-      continue  # without cells it is the row of the images at full size
-    elif name == 'mix' and section.init == 'mix':
-      images = before
-    else:
-      images = baselines.build(name, train, select(name), factor=section.factor, recipe=config.evaluation.recipe)
-    yield name, baselines.LABELS[name], images
-
-
-def selector(config: ConfigDict, train: Dataset, run: Run, features: Callable[[], np.ndarray]) -> Callable[[str], np.ndarray]:
-  """Returns the function from a baseline to the images that it takes, which the run keeps in results/selection/NAME.json.
-
-  `features` is called at most once, and only if a baseline that compares features was not chosen before.
-  """
-  features = functools.cache(features)
-  section = config.condensation
-
-  def choose(name):
-    return baselines.pick(name, train, ipc=section.ipc, factor=section.factor, seed=config.seed,
-                          features=features() if baselines.needs_features(name) else None)
-
-  return lambda name: np.asarray(run.once(f'selection/{name}', lambda: choose(name)))
+  yield from scoring.baseline_sets(config, train, select, before)
 
 
 def estimate(config: ConfigDict, train: Dataset, test: Dataset, mesh, model) -> dict[str, Any]:
@@ -105,9 +79,7 @@ def estimate(config: ConfigDict, train: Dataset, test: Dataset, mesh, model) -> 
   problem = api.setup(config, train, mesh, methods.untrained(config, train.image_shape, model))
   estimates['condense'] = scoring.measure(config, problem)
   blank = api.as_condensed(config, train, problem.canvases)
-  # What is picked makes no difference to the time: features that cost nothing stand in.
-  with Run(progress=False) as memory:
-    select = selector(config, train, memory, lambda: np.zeros((len(train), 1), np.float32))
+  with scoring.stand_in(config, train) as select:
     rows = list(contestants(config, train, blank, blank, select))
   for name, _, images in rows:
     estimates[f'evaluate-{name}'] = scoring.estimate(config, images, test, mesh)

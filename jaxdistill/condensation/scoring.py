@@ -1,11 +1,14 @@
 """What every flow of this family does with a set: score it under the config's recipe, and tell beforehand how long that takes."""
 
-from collections.abc import Mapping
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
-from jaxdistill.condensation import api, evaluation, shared
+from jaxdistill.condensation import api, baselines, evaluation, shared
 from jaxdistill.condensation.condensed import Condensed
 from jaxdistill.data import Dataset
 from jaxdistill.report import numbers, tables
@@ -17,12 +20,13 @@ CHECKS = 6
 
 
 def row(config: ConfigDict, run: Run, mesh, name: str, label: str, images: Condensed | Dataset, test: Dataset,
-        validation: Dataset | None, *, seed: int | None = None, model: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        validation: Dataset | None, *, seed: int | None = None, model: Mapping[str, Any] | None = None, phase: str = '',
+        augment: bool = True) -> dict[str, Any]:
   """Scores one set under the config's recipe; a finished row is read back.
 
   Args:
     config: with the sections `evaluation` and, unless `model` is given, `model`.
-    run: keeps the row as results/evaluate-NAME.json.
+    run: keeps the row as results/PHASE.json.
     mesh: devices over which the networks are spread.
     name, label: of the row, for files and for people.
     images: the set; real images train for `evaluation.whole_epochs`.
@@ -30,36 +34,83 @@ def row(config: ConfigDict, run: Run, mesh, name: str, label: str, images: Conde
     validation: held-out images to choose by, or None.
     seed: in place of the config's.
     model: in place of the config's network.
+    phase: of the training; '': evaluate-NAME.
+    augment: False trains without augmentation.
 
   Returns:
     What `evaluation.evaluate` gives and name, label, images_per_class, factor, reference, and the key under which runs with one
     folder `run.rows` share the scores.
   """
-  section = config.evaluation
+  section, phase = config.evaluation, phase or f'evaluate-{name}'
   options = dict(recipe=section.recipe, seeds=section.networks, seed=config.seed if seed is None else seed,
                  model=_network(config, model), dtype=config.dtype, epochs=_epochs(config, images), steps=section.steps,
-                 checks=_checks(config, images), search_on=_search_on(config, images))
+                 checks=_checks(config, images), search_on=_search_on(config, images), augment=augment)
 
   def compute():
     scores = shared.once(run, config.run.rows, images, test, validation, options, lambda: evaluation.evaluate(
-        images, test, **options, validation=validation, run=run, name=f'evaluate-{name}', mesh=mesh))
+        images, test, **options, validation=validation, run=run, name=phase, mesh=mesh))
     stored = len(images) if isinstance(images, Dataset) else len(images.images)
     return {'name': name, 'label': label, 'images_per_class': stored / test.num_classes,
             'factor': getattr(images, 'factor', 1), 'reference': name == 'whole', **scores}
 
-  scored = run.once(f'evaluate-{name}', compute)
-  run.discard(f'evaluate-{name}')
+  scored = run.once(phase, compute)
+  run.discard(phase)
   return scored
 
 
 def estimate(config: ConfigDict, images: Condensed | Dataset, test: Dataset, mesh, *,
-             model: Mapping[str, Any] | None = None) -> loop.Estimate:
+             model: Mapping[str, Any] | None = None, augment: bool = True) -> loop.Estimate:
   """Measures a few steps of what `row` would do."""
   section = config.evaluation
   training = evaluation.setup(
       images, test, section.recipe, section.networks, model=_network(config, model), dtype=config.dtype,
-      epochs=_epochs(config, images), steps=section.steps, search_on=_search_on(config, images), mesh=mesh)
+      epochs=_epochs(config, images), steps=section.steps, search_on=_search_on(config, images), augment=augment, mesh=mesh)
   return measure(config, training)
+
+
+def baseline_sets(config: ConfigDict, train: Dataset, select: Callable[[str], np.ndarray],
+                  before: Condensed | None = None) -> Iterator[tuple[str, str, Condensed | Dataset]]:
+  """Yields (name, label, set) for every baseline that a config asks for.
+
+  Args:
+    config: with the sections `condensation` (ipc, factor, init) and `evaluation`.
+    train: the real images.
+    select: from a baseline to the positions of the images that it takes, see `selector`.
+    before: the canvases that a condensation started from, which are the baseline 'mix' where it starts from a mix.
+  """
+  section, wanted = config.condensation, config.evaluation.baselines
+  for name in wanted:
+    if name == 'whole':
+      images = train
+    elif baselines.is_mix(name) and section.factor == 1 and baselines.selected_by(name) in wanted:
+      continue  # without cells it is the row of the images at full size
+    elif name == 'mix' and section.init == 'mix' and before is not None:
+      images = before
+    else:
+      images = baselines.build(name, train, select(name), factor=section.factor, recipe=config.evaluation.recipe)
+    yield name, baselines.LABELS[name], images
+
+
+def selector(config: ConfigDict, train: Dataset, run: Run, features: Callable[[], np.ndarray]) -> Callable[[str], np.ndarray]:
+  """Returns the function from a baseline to the images that it takes, which the run keeps in results/selection/NAME.json.
+
+  `features` is called at most once, and only if a baseline that compares features was not chosen before.
+  """
+  features = functools.cache(features)
+  section = config.condensation
+
+  def choose(name):
+    return baselines.pick(name, train, ipc=section.ipc, factor=section.factor, seed=config.seed,
+                          features=features() if baselines.needs_features(name) else None)
+
+  return lambda name: np.asarray(run.once(f'selection/{name}', lambda: choose(name)))
+
+
+@contextlib.contextmanager
+def stand_in(config: ConfigDict, train: Dataset) -> Iterator[Callable[[str], np.ndarray]]:
+  """Gives a `selector` for estimates: what is picked makes no difference to the time, so features that cost nothing stand in."""
+  with Run(progress=False) as memory:
+    yield selector(config, train, memory, lambda: np.zeros((len(train), 1), np.float32))
 
 
 def measure(config: ConfigDict, problem: api.Problem | classifier.Problem) -> loop.Estimate:

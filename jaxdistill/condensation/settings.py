@@ -13,7 +13,7 @@ from jaxdistill.errors import UserError, unknown
 from jaxdistill.training import parallel
 
 # Task of a config -> the module of this package with its flow: check(config), run(config, run), dry_run(config).
-TASKS = {'condense': 'run', 'continual': 'continual'}
+TASKS = {'condense': 'run', 'continual': 'continual', 'evaluate': 'scoreboard'}
 PRESETS = ('digits', 'mnist', 'fashion_mnist', 'svhn_cropped', 'cifar10', 'cifar100', 'npz:', 'folder:')
 MEMORIES = ('condensed', *selection.METHODS)
 MODELS = ('convnet', *sorted(models.REGISTRY.keys() - {'convnet'}))
@@ -31,12 +31,14 @@ _CONDENSATION = (
 # Task -> section -> what a smoke run changes beyond the evaluation and the run.
 _SHRUNK = {
     'condense': {'condensation': dict(iterations=4, batch_real=8), 'selection': dict(steps=4)},
+    'evaluate': {'evaluation': dict(width=16), 'selection': dict(steps=4)},
 }
 # Task -> a config with all of its fields. `method` and `model` check their own.
 _TEMPLATES = {
     'condense': lambda: defaults(
         'digits', method=dict(name=''), augmentation='', recipe='idc', **dict.fromkeys(_CONDENSATION, 0)),
     'continual': lambda: continual(_TEMPLATES['condense'](), steps=1, orders=1, networks=1, recipe='dm'),
+    'evaluate': lambda: scoreboard('digits'),
 }
 _CHOICES = {
     'dtype': models.DTYPES,
@@ -57,7 +59,8 @@ _AT_LEAST = {
     'condensation.ipc': 1, 'condensation.factor': 1, 'condensation.iterations': 0, 'condensation.batch_real': 1,
     'condensation.batch_syn_max': 1, 'condensation.learning_rate': 0, 'condensation.momentum': 0,
     'evaluation.networks': 1, 'evaluation.epochs': 0, 'evaluation.whole_epochs': 0, 'evaluation.steps': 0,
-    'evaluation.every': 0, 'selection.epochs': 0, 'selection.steps': 0, 'continual.steps': 1, 'continual.orders': 1,
+    'evaluation.every': 0, 'evaluation.width': 0, 'baseline.ipc': 0, 'baseline.factor': 0, 'selection.epochs': 0,
+    'selection.steps': 0, 'continual.steps': 1, 'continual.orders': 1,
     'run.devices': 0, 'run.steps_per_call': 0, 'run.classes_at_once': 0,
     'run.checkpoint_every': 1, 'run.keep': 1, 'run.log_every': 1,
 }
@@ -95,10 +98,29 @@ def defaults(
       method=dict(method),
       # Read the field 'update' as condensation['update']: with a dot it is the method of ConfigDict.
       condensation=dict(condensation, augmentation=augmentation),
-      # The network whose features the baselines 'herding', 'kcenter' and 'kmeans' compare.
-      selection=dict(network='trained', epochs=10 if preset == 'digits' else 60, steps=0),
       run=dict(_RUN, classes_at_once=0, experts=''),
   ))
+  return shrink(config) if quick else config
+
+
+def scoreboard(
+    preset: str, *, sets: Sequence[str] = (), networks: Sequence[str] = (), recipe: str = 'idc', ipc: int = 0, factor: int = 0,
+    quick: bool = False,
+) -> ConfigDict:
+  """Returns the whole config of an evaluation of condensed sets (task 'evaluate').
+
+  `sets` are paths of condensed sets, `networks` names of `models.architectures` (none: the first set's own network),
+  `recipe` the evaluation recipe, `ipc` and `factor` those of the baselines (0: the first set's). `quick` makes a smoke
+  run.
+
+  >>> config = scoreboard('cifar10', sets=['made.npz'], recipe='ddranking')
+  >>> config.sets, config.evaluation.recipe, config.data.validation_share
+  (('made.npz',), 'ddranking', 0.1)
+  """
+  config = ConfigDict(dict(_shared(preset, recipe), task='evaluate', sets=tuple(sets), baseline=dict(ipc=ipc, factor=factor),
+                           run=dict(_RUN, experts='')))
+  # width: of every network that has one, 0 for its own. robustness: train without augmentation as well, for DD-Ranking's ARS.
+  config.evaluation.update(architectures=tuple(networks), width=0, robustness=False)
   return shrink(config) if quick else config
 
 
@@ -116,6 +138,8 @@ def _shared(preset: str, recipe: str) -> dict[str, Any]:
           # Held-out images or the test set, by which a recipe that searches the learning rate chooses it.
           search_on='validation',
           baselines=_BASELINES),
+      # The network whose features the baselines 'herding', 'kcenter' and 'kmeans' compare.
+      selection=dict(network='trained', epochs=10 if preset == 'digits' else 60, steps=0),
   )
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
-from jaxdistill.models import linear
+from jaxdistill.models import linear, normalisation
 from jaxdistill.training import classifier, parallel
 from jaxdistill.training.run import Run
 
@@ -143,6 +143,35 @@ def test_soft_labels_are_used_as_they_are():
   batch = made.source.sample(made.source.data, jax.random.wrap_key_data(made.state.key), 0)
   _, metrics = jax.jit(made.step)(made.state, batch)
   np.testing.assert_allclose(metrics['loss'], hard[2][0]['loss'], rtol=1e-6)
+
+
+class Normalised(nn.Module):
+  """A linear classifier behind batch norm."""
+
+  @nn.compact
+  def __call__(self, x, train=False):
+    x = normalisation.norm('batch')(name='norm')(x, train)
+    return linear.Linear(CLASSES, name='classifier')(x.reshape(len(x), -1)), {}
+
+
+def test_batch_norm_trains_on_the_batch_and_is_scored_with_running_statistics():
+  images, labels = data()
+  made = classifier.setup(Normalised(), images, labels, PLAIN, num_classes=CLASSES, mean=(.5,), std=(.25,), networks=2,
+                          num_steps=6)
+  step = jax.jit(made.step)
+  state, mean = made.state, np.zeros(2)
+  for number in range(3):
+    batch = made.source.sample(made.source.data, jax.random.wrap_key_data(state.key), number)
+    mean = .9 * mean + .1 * ((np.asarray(batch['images']) / 255. - .5) / .25).mean((1, 2, 3, 4))
+    state, _ = step(state, batch)
+  np.testing.assert_allclose(state.variables['batch_stats']['norm']['mean'][:, 0], mean, rtol=1e-5)
+  scores = classifier.Scorer(Normalised(), images, labels, mean=(.5,), std=(.25,))(state.variables)
+  for network in range(2):
+    weights = jax.tree.map(lambda a: np.asarray(a[network], np.float64), state.variables)  # noqa: B023
+    norm, running = weights['params']['norm'], weights['batch_stats']['norm']
+    x = ((images / 255. - .5) / .25 - running['mean']) / np.sqrt(running['var'] + 1e-5) * norm['scale'] + norm['bias']
+    logits = x.reshape(10, -1) @ weights['params']['classifier']['kernel'] + weights['params']['classifier']['bias']
+    assert scores[network] == pytest.approx((logits.argmax(1) == labels).mean())
 
 
 def test_scorer_counts_hits_also_in_a_short_last_batch():

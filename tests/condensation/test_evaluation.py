@@ -57,6 +57,19 @@ def test_a_condensed_set_is_decoded_and_scored(digits):
   assert scores['best_test']['mean'] >= scores['last']['mean']
 
 
+def test_soft_labels_train_as_hard_ones_where_they_are_sure(digits):
+  train, test = digits
+  images = np.random.default_rng(0).random((10, 8, 8, 1))
+  def losses(labels):
+    made = Condensed(images, labels, train.class_names, train.mean, train.std, factor=2)
+    with Run(progress=False, log_every=1) as run:
+      evaluation.evaluate(made, test, seeds=1, steps=3, checks=1, model=SMALL, run=run)
+      return [record['loss'] for record in run.curve('evaluate')]
+  sure, unsure = losses(np.eye(10)), losses(np.full((10, 10), .1))
+  assert sure == losses(np.arange(10)) and len(sure) == 3
+  assert not np.allclose(sure, unsure)
+
+
 @pytest.fixture(scope='module')
 def searched(digits):
   train, test = digits

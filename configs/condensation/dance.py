@@ -6,11 +6,12 @@ Expected:  not yet measured
 
 The paper's setting is `dance.py:cifar10,ipc=10` (70.8 +- 0.2 % there, ConvNet-3, best over test-set checkpoints).
 
-After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100, npz:PATH or
-folder:PATH) and, behind commas:
+After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100, imagenette, npz:PATH,
+folder:PATH, tiny_imagenet:PATH or imagenet:PATH) and, behind commas:
   ipc=10          stored images a class; the learning rate follows it
   factor=2        cells along the side of a stored image (2; digits 1)
   experts=5       networks trained on the real set before condensing; kept for other runs beside the work dir
+  classes=woof    the class folders to take, a subset of ImageNet's (nette, woof, meow, squawk, fruit, yellow)
   model=resnet_ap the network that condenses and evaluates (convnet)
   quick           a smoke run: every phase, no meaningful number
 Any other TFDS set of images and labels: a preset of like size, then --config.data.name=NAME.
@@ -23,18 +24,22 @@ from jaxdistill.condensation import settings
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  args = config.parse_argument(arg, settings.PRESETS, ipc=1, factor=0, experts=0, model=settings.MODELS, quick=False)
-  digits = args.data == 'digits'
+  args = config.parse_argument(arg, settings.PRESETS, ipc=1, factor=0, experts=0, classes='', model=settings.MODELS,
+                               quick=False)
+  digits, imagenet = args.data == 'digits', settings.kind_of(args.data) in settings.IMAGENET
+  factor = args.factor or (1 if digits else 2)
   result = settings.defaults(
       args.data,
       quick=args.quick,
       model=args.model,
+      classes=args.classes,
       recipe='idc',
       method=dict(
           name='dance',
           # The public code trains 20 for CIFAR and matches with the first 5; the tables' number is not stated.
           experts=args.experts or (2 if args.quick else 3 if digits else 5),
-          expert_epochs=10 if digits else 60,
+          expert_epochs=10 if digits else 80 if imagenet else 60,
+          expert_batch=128 if imagenet else 64,
           # Steps in place of epochs, for short runs; 0: from the epochs.
           expert_steps=4 if args.quick else 0,
           # 'random': without the middle encoders, an ablation.
@@ -43,12 +48,12 @@ def get_config(arg: str = '') -> ConfigDict:
           calibrate=True,
       ),
       ipc=args.ipc,
-      factor=args.factor or (1 if digits else 2),
+      factor=factor,
       init='mix',
       iterations=500 if digits else 10_000,
       batch_real=64 if digits else 128,
       batch_syn_max=200,
-      learning_rate=0.01 * args.ipc,
+      learning_rate=(0.1 if imagenet else 0.01) * args.ipc,
       momentum=0.5,
       # One step of all classes, equal to the released code's one step a class with a shared momentum buffer.
       update='per_class',
@@ -58,5 +63,7 @@ def get_config(arg: str = '') -> ConfigDict:
       composition='idc',
   )
   if not digits:
-    result.evaluation.epochs = 1500
+    result.evaluation.epochs = settings.imagenet_epochs(args.ipc * factor**2) if imagenet else 1500
+  if settings.kind_of(args.data) == 'tiny_imagenet:' and args.model == 'convnet':
+    result.model.depth = 3  # as in DANCE's public code; other methods take depth 4 at 64 pixels
   return result

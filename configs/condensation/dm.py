@@ -6,10 +6,11 @@ Expected:  not yet measured
 
 The paper's setting is `dm.py:cifar10,ipc=10` (48.9 +- 0.6 % there, ConvNet-3, last epoch).
 
-After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100, npz:PATH or
-folder:PATH) and, behind commas:
+After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100, imagenette, npz:PATH,
+folder:PATH, tiny_imagenet:PATH or imagenet:PATH) and, behind commas:
   ipc=10          stored images a class
   factor=2        cells along the side of a stored image (1; 2 gives DM with multi-formation, init 'mix')
+  classes=woof    the class folders to take, a subset of ImageNet's (nette, woof, meow, squawk, fruit, yellow)
   model=resnet_ap the network that condenses and evaluates (convnet)
   quick           a smoke run: every phase, no meaningful number
 Any other TFDS set of images and labels: a preset of like size, then --config.data.name=NAME.
@@ -22,12 +23,13 @@ from jaxdistill.condensation import settings
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  args = config.parse_argument(arg, settings.PRESETS, ipc=1, factor=1, model=settings.MODELS, quick=False)
+  args = config.parse_argument(arg, settings.PRESETS, ipc=1, factor=1, classes='', model=settings.MODELS, quick=False)
   digits = args.data == 'digits'
   return settings.defaults(
       args.data,
       quick=args.quick,
       model=args.model,
+      classes=args.classes,
       recipe='dm',
       # Nothing of its own to set: a fresh network every iteration, and the mean features.
       method=dict(name='dm'),

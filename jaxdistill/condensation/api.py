@@ -22,7 +22,7 @@ class Problem(NamedTuple):
   """A condensation ready for the loop: its step, first state, source of batches, length, and the first canvases."""
   step: Callable
   state: engine.State
-  source: loop.ArraySource
+  source: loop.ArraySource | loop.HostSource
   num_steps: int
   canvases: np.ndarray
 
@@ -97,7 +97,7 @@ def setup(config: ConfigDict, train: Dataset, mesh: Mesh | None, pool: Any = (),
   key_canvases, key = jax.random.split(jax.random.key(config.seed))
   canvases = first_canvases(config, train, key_canvases, section.init, images, counts, numbers)
   state = engine.start(functions, jax.random.key_data(key), canvases, mesh)
-  source = loop.ArraySource(engine.real_data(images, counts, mesh, pool, numbers), functions.sample)
+  source = engine.source(functions, state, section.iterations, images, counts, mesh, pool, numbers)
   return Problem(functions.step, state, source, section.iterations, canvases)
 
 

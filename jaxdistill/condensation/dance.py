@@ -22,7 +22,7 @@ ENCODERS = ('middle', 'random')
 
 
 def plugs(model: nn.Module, image_shape: tuple[int, int, int], *, experts: int = 5, expert_epochs: int = 60,
-          expert_steps: int = 0, encoders: str = 'middle', calibrate: bool = True) -> engine.Plugs:
+          expert_batch: int = 64, expert_steps: int = 0, encoders: str = 'middle', calibrate: bool = True) -> engine.Plugs:
   """Fills the engine's plug points for DANCE.
 
   Each iteration draws an expert k and lambda ~ U(0, 1), one pair for all classes:
@@ -34,7 +34,7 @@ def plugs(model: nn.Module, image_shape: tuple[int, int, int], *, experts: int =
     model: the network.
     image_shape: (h, w, c).
     experts: networks in the pool.
-    expert_epochs, expert_steps: length of their training (`prepare` reads them).
+    expert_epochs, expert_batch, expert_steps: their training (`prepare` reads them).
     encoders: 'middle', or 'random' for a new random network every iteration, an ablation.
     calibrate: whether L_inter follows; False is an ablation.
 
@@ -47,7 +47,7 @@ def plugs(model: nn.Module, image_shape: tuple[int, int, int], *, experts: int =
   Source: the paper and its public code. There the random encoder of the ablation is never redrawn; here it is, which makes it DM
   (our choice).
   """
-  del expert_epochs, expert_steps
+  del expert_epochs, expert_batch, expert_steps
   if encoders not in ENCODERS:
     raise errors.unknown('kind of encoders', encoders, ENCODERS)
   if experts < 1:
@@ -89,7 +89,8 @@ def untrained(config: ConfigDict, image_shape: tuple[int, int, int], model: nn.M
 
 def _options(config):
   method = config.method
-  return dict(number=method.experts, epochs=method.expert_epochs, steps=method.expert_steps, seed=config.seed)
+  return dict(number=method.experts, epochs=method.expert_epochs, batch=method.expert_batch, steps=method.expert_steps,
+              seed=config.seed)
 
 
 def _calibration(logits, label):

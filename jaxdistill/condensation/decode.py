@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdistill import errors
 from jaxdistill.data import samplers
@@ -104,7 +105,7 @@ def first_canvases(key: jax.Array, images: jax.Array, counts: jax.Array, *, ipc:
 
   Args:
     key: of the random draw.
-    images: uint8 [classes, n_max, h, w, c], class by class.
+    images: uint8 [classes, n_max, h, w, c], class by class, see `data.samplers.class_major`.
     counts: [classes], valid images of each class.
     ipc: canvases a class.
     factor: cells along a side.
@@ -127,7 +128,8 @@ def first_canvases(key: jax.Array, images: jax.Array, counts: jax.Array, *, ipc:
     shape = (1, 1, 1, 1, channels)
     return jnp.clip(jnp.asarray(mean).reshape(shape) + jnp.asarray(std).reshape(shape) * noise, 0, 1)
   picks = random_picks(keys, counts, ipc * (factor**2 if init == 'mix' else 1))
-  chosen = jnp.take_along_axis(images, picks[:, :, None, None, None], axis=1).astype(jnp.float32) / 255
+  # Plain indexing, which streamed images know too, and which leaves a large set where it is.
+  chosen = jnp.asarray(images[np.arange(classes)[:, None], np.asarray(picks)]).astype(jnp.float32) / 255
   return jax.vmap(lambda x: mix(x, factor))(chosen) if init == 'mix' else chosen
 
 

@@ -22,8 +22,8 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jaxdistill import errors
 from jaxdistill.condensation import decode
-from jaxdistill.data import augment, samplers
-from jaxdistill.training import parallel
+from jaxdistill.data import augment, samplers, streaming
+from jaxdistill.training import parallel, sources
 
 # About two classes of CIFAR with 128 real and 40 synthetic images. Measured on a CPU, ConvNet-3 of width 128: by one, two, ten
 # classes 1.6, 1.7, 2.1 s an iteration, after 15, 9, 4 s of compilation.
@@ -103,10 +103,14 @@ class State:
 
 
 class Functions(NamedTuple):
-  """The pure functions of a condensation: init(key, canvases) -> State, sample(data, key, step) -> batch, step(State, batch)."""
+  """The pure functions of a condensation: init(key, canvases) -> State, sample(data, key, step) -> batch, step(State, batch).
+
+  draw: `sample` as code for one device, by which the host draws the batches of streamed images.
+  """
   init: Callable
   sample: Callable
   step: Callable
+  draw: Callable
 
 
 def make(plugs: Plugs, settings: Settings, model: nn.Module, *, num_classes: int, mean, std,
@@ -216,7 +220,9 @@ def make(plugs: Plugs, settings: Settings, model: nn.Module, *, num_classes: int
   def _mean_over(classes, losses):
     return jnp.sum(losses * (classes < num_classes)) / num_classes
 
-  return Functions(init, sample, step) if mesh is None or mesh.size == 1 else _spread(init, sample, step, mesh)
+  if mesh is None or mesh.size == 1:
+    return Functions(init, sample, step, draw=sample)
+  return _spread(init, sample, step, mesh)
 
 
 def fresh_networks(model: nn.Module, image_shape: tuple[int, int, int], every: int) -> Callable:
@@ -253,15 +259,40 @@ def real_data(images: jax.Array, counts: jax.Array, mesh: Mesh | None = None, po
     dict(images, counts, classes, numbers, pool) with the classes padded to a multiple of the devices by repeating the first
     ones; `classes` are the labels.
   """
-  size = 1 if mesh is None else mesh.size
-  padded = -(-len(images) // size) * size
-  source = np.arange(padded) % len(images)
-  data = {'images': images[source] if padded > len(images) else images, 'counts': np.asarray(counts)[source],
-          'classes': np.arange(padded, dtype=np.int32),
-          'numbers': np.asarray(range(len(images)) if numbers is None else numbers, np.int32)[source]}
-  if size == 1:
+  data = _padded(images, counts, mesh, numbers)
+  if mesh is None or mesh.size == 1:
     return jax.tree.map(jnp.asarray, data | {'pool': pool})
   return parallel.shard(data, mesh) | {'pool': parallel.replicate(pool, mesh)}
+
+
+def source(functions: Functions, state: State, num_steps: int, images: np.ndarray | streaming.Streamed, counts: np.ndarray,
+           mesh: Mesh | None = None, pool: Any = (),
+           numbers: Sequence[int] | None = None) -> sources.ArraySource | sources.HostSource:
+  """Returns the batches of real images: from `real_data`, or read from disk where they are streamed; arguments as there.
+
+  Streamed images go to the devices batch by batch, each device getting those of its classes; the networks of the pool stay.
+  """
+  if not isinstance(images, streaming.Streamed):
+    return sources.ArraySource(real_data(images, counts, mesh, pool, numbers), functions.sample)
+  spread = mesh is not None and mesh.size > 1
+  pool = parallel.replicate(pool, mesh) if spread else jax.tree.map(jnp.asarray, pool)
+
+  def place(batch):
+    batch.pop('pool')
+    return (parallel.shard(batch, mesh) if spread else jax.tree.map(jnp.asarray, batch)) | {'pool': pool}
+
+  return sources.streamed(_padded(images, counts, mesh, numbers) | {'pool': ()}, functions.draw, state.key, num_steps, place)
+
+
+def _padded(images, counts, mesh, numbers):
+  """The real images with their classes padded to a multiple of the devices, without networks."""
+  size = 1 if mesh is None else mesh.size
+  padded = -(-len(images) // size) * size
+  chosen = np.arange(padded) % len(images)
+  if padded > len(images):
+    images = streaming.select(images, chosen)
+  return {'images': images, 'counts': np.asarray(counts)[chosen], 'classes': np.arange(padded, dtype=np.int32),
+          'numbers': np.asarray(range(len(images)) if numbers is None else numbers, np.int32)[chosen]}
 
 
 def start(functions: Functions, key: jax.Array, canvases: np.ndarray, mesh: Mesh | None = None) -> State:
@@ -277,7 +308,7 @@ def by_portions(function: Callable, at_once: int, pixels: int) -> Callable:
 
   On the CPU the portions stand one after the other in the program (in a loop its convolutions would crawl), by default as
   many as keep a portion's activations in the cache, though at most `_MOST_PORTIONS`, which all have to be compiled. Elsewhere
-  they are a loop, and by default there is one portion. `pixels` counts those of a class' images.
+  they are a loop, what is left over comes behind it, and by default there is one portion. `pixels` counts those of a class.
   """
   def mapped(*args):
     classes = jax.tree.leaves(args)[0].shape[0]
@@ -286,11 +317,12 @@ def by_portions(function: Callable, at_once: int, pixels: int) -> Callable:
     size = min(at_once or fitting, classes)
     if size == classes:
       return function(*args)
-    if not on_cpu and classes % size == 0:
-      stacked = jax.tree.map(lambda a: a.reshape(classes // size, size, *a.shape[1:]), args)
+    whole = 0 if on_cpu else classes // size * size  # in a loop; the others one by one
+    parts = [function(*jax.tree.map(lambda a, i=i: a[i:i + size], args)) for i in range(whole, classes, size)]
+    if whole:
+      stacked = jax.tree.map(lambda a: a[:whole].reshape(whole // size, size, *a.shape[1:]), args)
       results = jax.lax.map(lambda portion: function(*portion), stacked)
-      return jax.tree.map(lambda a: a.reshape(classes, *a.shape[2:]), results)
-    parts = [function(*jax.tree.map(lambda a, i=i: a[i:i + size], args)) for i in range(0, classes, size)]
+      parts.insert(0, jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), results))
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
   return mapped
 
@@ -341,4 +373,4 @@ def _spread(init, sample, step, mesh) -> Functions:
     return state, by_class | metrics
 
   return Functions(init, parallel.per_device(sample, mesh, (batch_spec | {'counts': share}, whole, whole), batch_spec),
-                   spread_step)
+                   spread_step, draw=sample)

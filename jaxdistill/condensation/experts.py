@@ -31,8 +31,8 @@ class Pool(NamedTuple):
   final: Any
 
 
-def train(run: Run, model: nn.Module, images: Dataset, *, number: int, epochs: int = 0, steps: int = 0, seed: int = 0,
-          mesh: Mesh | None = None, directory: pathlib.Path | None = None) -> Pool:
+def train(run: Run, model: nn.Module, images: Dataset, *, number: int, epochs: int = 0, batch: int = 0, steps: int = 0,
+          seed: int = 0, mesh: Mesh | None = None, directory: pathlib.Path | None = None) -> Pool:
   """Trains `number` networks together on a real set, or reads them back.
 
   Args:
@@ -41,6 +41,7 @@ def train(run: Run, model: nn.Module, images: Dataset, *, number: int, epochs: i
     images: the real training set.
     number: K.
     epochs: passes over the set; 0: the recipe's 60.
+    batch: images a step; 0: the recipe's 64.
     steps: training steps; 0: from the epochs.
     seed: of weights, order and augmentation.
     mesh: devices over which the networks are spread.
@@ -51,16 +52,16 @@ def train(run: Run, model: nn.Module, images: Dataset, *, number: int, epochs: i
 
   Source: phase 1 of DANCE (Zhang et al., IJCAI 2024) with its public code's recipe.
   """
-  options = dict(number=number, epochs=epochs, steps=steps, seed=seed, mesh=mesh)
-  initial = classifier.setup(**_problem(model, images, **options)).state.variables
+  options = dict(number=number, epochs=epochs, batch=batch, steps=steps, seed=seed)
+  initial = classifier.setup(**_problem(model, images, **options, mesh=mesh)).state.variables
   initial = jax.tree.map(lambda a: np.asarray(parallel.gather(a))[:number], initial)
-  path = directory and directory / f'{identity(model, images, number, epochs, steps, seed)}.msgpack'
+  path = directory and directory / f'{identity(model, images, **options)}.msgpack'
   if path and path.is_file():
     run.discard('experts')  # a run may train several pools; an old checkpoint must not be taken for the next one's
     run.say(f'experts: read from {path}')
     return flax.serialization.from_bytes(Pool(initial, initial), path.read_bytes())
   scored = images.take(np.linspace(0, len(images) - 1, min(_SCORED, len(images))).astype(int), 'train sample')
-  final = classifier.train(run, 'experts', **_problem(model, images, **options), test=scored).variables
+  final = classifier.train(run, 'experts', **_problem(model, images, **options, mesh=mesh), test=scored).variables
   pool = Pool(initial, jax.tree.map(lambda a: np.asarray(parallel.gather(a)), final))
   if path:
     records.write_atomic(path, flax.serialization.to_bytes(pool))
@@ -78,15 +79,15 @@ def directory(config: ConfigDict, run: Run) -> pathlib.Path | None:
   return run.workdir and pathlib.Path(config.run.experts or run.workdir.parent / 'experts')
 
 
-def _problem(model, images, *, number, epochs=0, steps=0, seed=0, mesh=None):
-  recipe = _recipe(epochs)
+def _problem(model, images, *, number, epochs=0, batch=0, steps=0, seed=0, mesh=None):
+  recipe = _recipe(epochs, batch)
   return dict(model=model, images=images.images, labels=images.labels, recipe=recipe, num_classes=images.num_classes,
               mean=images.mean, std=images.std, networks=number, seed=seed, mesh=mesh,
               num_steps=steps or recipe.steps(len(images)))
 
 
-def _recipe(epochs):
-  return dataclasses.replace(RECIPE, epochs=epochs or RECIPE.epochs)
+def _recipe(epochs, batch):
+  return dataclasses.replace(RECIPE, epochs=epochs or RECIPE.epochs, batch=batch or RECIPE.batch)
 
 
 def untrained(model: nn.Module, image_shape: tuple[int, int, int], number: int) -> Pool:
@@ -96,9 +97,10 @@ def untrained(model: nn.Module, image_shape: tuple[int, int, int], number: int) 
   return Pool(variables, variables)
 
 
-def identity(model: nn.Module, images: Dataset, number: int, epochs: int = 0, steps: int = 0, seed: int = 0) -> str:
+def identity(model: nn.Module, images: Dataset, number: int, epochs: int = 0, batch: int = 0, steps: int = 0,
+             seed: int = 0) -> str:
   """Returns the hash of everything that decides what the experts become."""
-  recipe = _recipe(epochs)
+  recipe = _recipe(epochs, batch)
   return records.content_hash((images.images, images.labels), dict(
       mean=images.mean, std=images.std, model=repr(model), recipe=dataclasses.asdict(recipe), number=number, seed=seed,
       num_steps=steps or recipe.steps(len(images))))

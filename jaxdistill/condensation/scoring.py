@@ -1,6 +1,7 @@
 """What every flow of this family does with a set: score it under the config's recipe, and tell beforehand how long that takes."""
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -8,12 +9,13 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxdistill import models
 from jaxdistill.condensation import api, baselines, evaluation, shared
 from jaxdistill.condensation.condensed import Condensed
 from jaxdistill.data import Dataset
 from jaxdistill.report import numbers, tables
 from jaxdistill.training import classifier, loop
-from jaxdistill.training.run import Run
+from jaxdistill.training.run import Run, peak_memory_bytes
 
 # How often a training is scored where the config does not say; DANCE's public code has six checks.
 CHECKS = 6
@@ -60,12 +62,16 @@ def row(config: ConfigDict, run: Run, mesh, name: str, label: str, images: Conde
 
 def estimate(config: ConfigDict, images: Condensed | Dataset, test: Dataset, mesh, *,
              model: Mapping[str, Any] | None = None, augment: bool = True) -> loop.Estimate:
-  """Measures a few steps of what `row` would do."""
+  """Measures a few steps of what `row` would do, and the memory of scoring."""
   section = config.evaluation
   training = evaluation.setup(
       images, test, section.recipe, section.networks, model=_network(config, model), dtype=config.dtype,
       epochs=_epochs(config, images), steps=section.steps, search_on=_search_on(config, images), augment=augment, mesh=mesh)
-  return measure(config, training)
+  measured = measure(config, training)
+  network = models.build(dict(_network(config, model), dtype=config.dtype), test.num_classes, test.image_shape)
+  few = test.take(range(min(len(test), classifier.MOST_SCORED)))
+  classifier.Scorer(network, few.images, few.labels, mean=images.mean, std=images.std)(training.state.variables)
+  return dataclasses.replace(measured, needed_bytes=peak_memory_bytes().bytes)
 
 
 def baseline_sets(config: ConfigDict, train: Dataset, select: Callable[[str], np.ndarray],
@@ -119,7 +125,7 @@ def measure(config: ConfigDict, problem: api.Problem | classifier.Problem) -> lo
 
 
 def estimate_text(estimates: Mapping[str, Mapping[str, Any]]) -> str:
-  """Returns estimates by phase as an aligned table: steps, times, memory of one device, work.
+  """Returns estimates by phase as an aligned table: steps, times, memory and work of a step; then what the run needs.
 
   A phase that the run goes through several times, with one program, says how often under 'times'.
   """
@@ -127,11 +133,13 @@ def estimate_text(estimates: Mapping[str, Mapping[str, Any]]) -> str:
   often = [('times', 'Times', 'count')] if any('times' in row for row in rows) else []
   columns = [('phase', 'Estimate'), *often, ('num_steps', 'Steps', 'count'), ('seconds_per_step', 'A step', 'seconds'),
              ('compile_seconds', 'To compile', 'seconds'), ('total_seconds', 'Together', 'seconds'),
-             ('peak_bytes', 'Memory', 'bytes'), ('flops_per_step', 'Work a step', numbers.flops)]
+             ('peak_bytes', 'Its memory', 'bytes'), ('flops_per_step', 'Work a step', numbers.flops)]
   if any(row['peak_share'] for row in rows):
     columns.append(('peak_share', 'Of peak', '.1%'))
   total = sum(row['total_seconds'] for row in rows)
-  return f'{tables.text(rows, columns)}\nin all about {numbers.seconds(total)}, scoring and selecting images not counted'
+  needed = max(row['needed_bytes'] for row in rows)
+  return (f'{tables.text(rows, columns)}\nin all about {numbers.seconds(total)}, scoring and selecting images not counted; '
+          f'memory of the {rows[0]["needed_of"]}: about {numbers.size(needed)}')
 
 
 def _network(config: ConfigDict, model: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -10,15 +10,26 @@ from jaxdistill import data, losses, models
 from jaxdistill.condensation import baselines, decode, embedding, engine, evaluation, methods, selection
 from jaxdistill.data import Dataset, augment, statistics
 from jaxdistill.errors import UserError, unknown
-from jaxdistill.training import parallel
+from jaxdistill.training import machine, parallel
 
 # Task of a config -> the module of this package with its flow: check(config), run(config, run), dry_run(config).
 TASKS = {'condense': 'run', 'continual': 'continual', 'evaluate': 'scoreboard'}
-PRESETS = ('digits', 'mnist', 'fashion_mnist', 'svhn_cropped', 'cifar10', 'cifar100', 'npz:', 'folder:')
+PRESETS = ('digits', 'mnist', 'fashion_mnist', 'svhn_cropped', 'cifar10', 'cifar100', 'imagenette', 'npz:', 'folder:',
+           'tiny_imagenet:', 'imagenet:')
+# Presets of ImageNet's classes at 128 pixels, for which the papers have numbers of their own.
+IMAGENET = ('imagenette', 'imagenet:')
 MEMORIES = ('condensed', *selection.METHODS)
 MODELS = ('convnet', *sorted(models.REGISTRY.keys() - {'convnet'}))
 # Sets of the papers' tables: all training images, as there. Of other sets a share is held out to choose by.
-_PUBLISHED = ('mnist', 'fashion_mnist', 'svhn_cropped', 'cifar10', 'cifar100')
+_PUBLISHED = ('mnist', 'fashion_mnist', 'svhn_cropped', 'cifar10', 'cifar100', 'tiny_imagenet:', *IMAGENET)
+# Side of the images where it is not the stored one, and the depth of the ConvNet where it is not 3.
+_SIZES = {'digits': 16, 'folder:': 32, 'tiny_imagenet:': 64, **dict.fromkeys(IMAGENET, 128)}
+_DEPTHS = {64: 4, 128: 5}
+# The variant of a TFDS set that comes in several.
+_VARIANTS = {'imagenette': 'imagenette/160px-v2'}
+STREAM = ('auto', 'on', 'off')
+# Share of the device's memory up to which 'auto' keeps the training images there; the rest is for the networks (our choice).
+_STREAM_SHARE = 0.3
 # A mirrored digit is another sign or none: neither DSA nor IDC flips these sets.
 _NO_FLIP = ('digits', 'mnist', 'svhn_cropped')
 # Recipe -> whose mean and deviation go with it. DD-Ranking augments as DM does.
@@ -43,6 +54,7 @@ _TEMPLATES = {
 _CHOICES = {
     'dtype': models.DTYPES,
     'data.normalisation': statistics.CONVENTIONS,
+    'data.stream': STREAM,
     'condensation.init': decode.INITS,
     'condensation.update': engine.UPDATES,
     'condensation.space': engine.SPACES,
@@ -71,17 +83,19 @@ _BELOW_ONE = ('data.validation_share', 'condensation.momentum')
 
 def defaults(
     preset: str, *, method: Mapping[str, Any], augmentation: str, recipe: str, model: str = MODELS[0],
-    quick: bool = False, **condensation: Any,
+    quick: bool = False, classes: str = '', **condensation: Any,
 ) -> ConfigDict:
   """Returns the whole config of a condensation run from a data set and the method's own numbers.
 
-  `preset` is one of `PRESETS` (`npz:` and `folder:` with a path), `method` what only this method has (`name` at least),
+  `preset` is one of `PRESETS` (those that end with a colon with a path), `method` what only this method has (`name` at least),
   `recipe` the evaluation recipe, whose statistics normalise the images too (IDC uses CIFAR-10's for CIFAR-100), `model`
-  a network of the registry, which gets its own defaults, `condensation` the fields of that section. `flip` leaves the
-  augmentation where a mirrored image is no longer of its class. `quick` makes a smoke run (`shrink`).
+  a network of the registry, which gets its own defaults, `classes` the class folders to take (see `data.load`),
+  `condensation` the fields of that section. `flip` leaves the augmentation where a mirrored image is no longer of its
+  class. `quick` makes a smoke run (`shrink`).
 
-  The scikit-learn digits are enlarged to 16x16 and images of a folder to 32x32, other sets keep their stored size. The
-  sizes, the short evaluation on digits and 200 epochs for networks trained on the whole set are our own choice.
+  The scikit-learn digits are enlarged to 16x16, images of a folder are brought to 32x32, Tiny-ImageNet's to 64x64 and
+  ImageNet's to 128x128, for which a ConvNet gets depth 4 and 5; other sets keep their stored size. The first two sizes,
+  the short evaluation on digits and 200 epochs for networks trained on the whole set are our own choice.
 
   >>> config = defaults('svhn_cropped', method=dict(name='dm'), augmentation='color_crop_flip', recipe='dm', ipc=1)
   >>> config.condensation.augmentation, config.data.normalisation, config.model.width
@@ -91,8 +105,10 @@ def defaults(
     augmentation = '_'.join(part for part in augmentation.split('_') if part != 'flip')
   network = models.defaults(model)
   del network['dtype']  # which is one for the whole run
+  if model == 'convnet':
+    network['depth'] = _DEPTHS.get(_SIZES.get(kind_of(preset)), network['depth'])
   config = ConfigDict(dict(
-      _shared(preset, recipe),
+      _shared(preset, recipe, classes),
       task='condense',
       model=dict(network, name=model),
       method=dict(method),
@@ -124,14 +140,15 @@ def scoreboard(
   return shrink(config) if quick else config
 
 
-def _shared(preset: str, recipe: str) -> dict[str, Any]:
+def _shared(preset: str, recipe: str, classes: str = '') -> dict[str, Any]:
   """Returns what the configs of every task have."""
-  image_size = 16 if preset == 'digits' else 32 if preset.startswith('folder:') else 0
+  kind = kind_of(preset)
   return dict(
       family='condensation',
       seed=0,
-      data=dict(name=preset, dir='', image_size=image_size, normalisation=_NORMALISATION[recipe],
-                validation_share=0.0 if preset in _PUBLISHED and recipe not in evaluation.SEARCHED else 0.1),
+      data=dict(name=_VARIANTS.get(preset, preset), dir='', image_size=_SIZES.get(kind, 0), classes=classes,
+                normalisation=_NORMALISATION[recipe], stream='auto',
+                validation_share=0.0 if kind in _PUBLISHED and recipe not in evaluation.SEARCHED else 0.1),
       dtype='float32',
       evaluation=dict(
           recipe=recipe, networks=5, epochs=0, whole_epochs=200, steps=300 if preset == 'digits' else 0, every=0,
@@ -161,6 +178,27 @@ def continual(config: ConfigDict, *, steps: int, orders: int, networks: int, rec
   config.continual = dict(steps=steps, orders=orders, memory=memory)
   config.evaluation.update(recipe=recipe, networks=networks, epochs=0, baselines=())
   return config
+
+
+def kind_of(preset: str) -> str:
+  """Returns the entry of `PRESETS` that a data set belongs to, without the path.
+
+  >>> kind_of('folder:photos/mine'), kind_of('cifar10')
+  ('folder:', 'cifar10')
+  """
+  name, colon, _ = preset.partition(':')
+  return name + colon
+
+
+def imagenet_epochs(images: int) -> int:
+  """Returns the passes of an evaluation on ImageNet's classes over a set of so many training images a class.
+
+  Source: the public codes of IDC (Kim et al., ICML 2022) and DANCE, for ten classes.
+
+  >>> imagenet_epochs(1), imagenet_epochs(10 * 2**2)
+  (3000, 1500)
+  """
+  return next((epochs for most, epochs in ((1, 3000), (10, 2000), (50, 1500), (200, 1000), (500, 500)) if images <= most), 300)
 
 
 def shrink(config: ConfigDict) -> ConfigDict:
@@ -204,8 +242,10 @@ def datasets(config: ConfigDict) -> tuple[Dataset, Dataset | None, Dataset]:
   (16, 16, 1)
   """
   section = config.data
+  share = int(_STREAM_SHARE * machine.memory_bytes())
   return _load(section.validation_share, name=section.name, data_dir=section.dir, image_size=section.image_size,
-               normalisation=section.normalisation)
+               classes=section.classes, normalisation=section.normalisation,
+               stream_above={'on': 0, 'auto': share, 'off': None}[section.stream])
 
 
 def check(config: ConfigDict) -> None:

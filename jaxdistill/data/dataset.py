@@ -1,4 +1,4 @@
-"""A set of labelled images in memory, and its division into parts that keep the share of every class."""
+"""A set of labelled images, and its division into parts that keep the share of every class."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxdistill.data import statistics
+from jaxdistill.data.streaming import Streamed, select
 from jaxdistill.errors import UserError
 
 
@@ -13,9 +14,10 @@ from jaxdistill.errors import UserError
 class Dataset:
   """Images of one split with their labels, and what is needed to preprocess them.
 
-  `images` is uint8 [n, h, w, c] and `labels` int32 [n] in [0, number of classes), both numpy arrays on the host. `mean`
-  and `std` are per channel and refer to `images / 255`. `flip` says whether a mirrored image still belongs to its
-  class. Left out, the class names are the numbers 0, 1, ..., and the statistics are measured on the images.
+  `images` is uint8 [n, h, w, c], a numpy array on the host or `streaming.Streamed` for a set too large to be loaded, and
+  `labels` a numpy array int32 [n] in [0, number of classes). `mean` and `std` are per channel and refer to
+  `images / 255`. `flip` says whether a mirrored image still belongs to its class. Left out, the class names are the
+  numbers 0, 1, ..., and the statistics are measured on the images (see `statistics.measure`).
 
   Raises `UserError` where the fields contradict each other.
 
@@ -24,7 +26,7 @@ class Dataset:
   (2, (8, 8, 3))
   """
 
-  images: np.ndarray
+  images: np.ndarray | Streamed
   labels: np.ndarray
   class_names: tuple[str, ...] = ()
   name: str = 'arrays'
@@ -34,7 +36,8 @@ class Dataset:
   flip: bool = True
 
   def __post_init__(self):
-    images, labels = np.asarray(self.images), np.asarray(self.labels)
+    images = self.images if isinstance(self.images, Streamed) else np.asarray(self.images)
+    labels = np.asarray(self.labels)
     where = f'{self.name} ({self.split})'
     _check_images(where, images)
     _check_labels(where, labels, len(images))
@@ -78,8 +81,7 @@ class Dataset:
     array([1], dtype=int32)
     """
     indices = np.asarray(indices)
-    return dataclasses.replace(
-        self, images=self.images[indices], labels=self.labels[indices], split=split or self.split)
+    return dataclasses.replace(self, images=select(self.images, indices), labels=self.labels[indices], split=split or self.split)
 
   def of_class(self, label: int) -> np.ndarray:
     """Returns the positions of the images of one class, ascending.
@@ -106,7 +108,7 @@ class Dataset:
     place = np.full(self.num_classes, -1, np.int32)
     place[classes] = np.arange(len(classes))
     kept = np.flatnonzero(place[self.labels] >= 0)
-    return dataclasses.replace(self, images=self.images[kept], labels=place[self.labels[kept]], split=split or self.split,
+    return dataclasses.replace(self, images=select(self.images, kept), labels=place[self.labels[kept]], split=split or self.split,
                                class_names=tuple(self.class_names[label] for label in classes))
 
   def describe(self) -> str:
@@ -119,7 +121,8 @@ class Dataset:
     each = f'{low:,}' if low == high else f'{low:,} to {high:,}'
     height, width, channels = self.image_shape
     return (f'{self.name} ({self.split}): {len(self):,} images of {height}x{width}x{channels}, '
-            f'{self.num_classes} classes of {each} images')
+            f'{self.num_classes} classes of {each} images'
+            + (', streamed' if isinstance(self.images, Streamed) else ''))
 
 
 def stratified(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,17 +1,22 @@
 """Your own data: arrays in an npz file, or a folder of images for each class."""
 
-import concurrent.futures
+import hashlib
 import pathlib
 import zipfile
 import zlib
+from collections.abc import Iterable
 
 import numpy as np
 
+from jaxdistill.data import subsets
 from jaxdistill.data.stored import Stored, fit, resize
-from jaxdistill.errors import UserError
+from jaxdistill.data.streaming import Streamed
+from jaxdistill.errors import UserError, unknown
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.gif', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
 _FOLDER_SIZE = 32
+# Modes of Pillow without colour.
+_GREY = ('1', 'L', 'LA')
 _TEST_FOLDERS = ('test', 'validation', 'val')
 
 
@@ -95,16 +100,18 @@ def _to_uint8(where: str, images: np.ndarray) -> np.ndarray:
   return np.rint(images * 255).astype(np.uint8) if real else images.astype(np.uint8)
 
 
-def read_folder(path: str, image_size: int = 0) -> Stored:
+def read_folder(path: str, image_size: int = 0, classes: str = '', stream_above: int | None = None) -> Stored:
   """Reads PATH/<class>/*.png, or PATH/train/<class> and PATH/test/<class> (else validation or val for test).
 
   Files of the kinds in `SUFFIXES` directly in a class folder are read, turned upright, and brought to [size, size]:
   short side resized, centre cut out; `image_size` 0 means 32 (our own choice). Classes are numbered in the order of
   their names, numbers by value. The images have one channel if every file is grey, else three. Hidden folders are
-  skipped.
+  skipped. `classes` takes some of the folders only, in its own order (see `subsets.names`). Training images that would
+  take more than `stream_above` bytes stay on disk; None reads them all.
 
   Raises `UserError` in one sentence for a missing folder, fewer than two classes, a class without images, a test class
-  that is not in the training set, and an image that cannot be read (with its name).
+  that is not in the training set, a class asked for that is not there, and an image that cannot be read (with its
+  name; for images that stay on disk when it is met).
 
   >>> import tempfile, PIL.Image
   >>> root = pathlib.Path(tempfile.mkdtemp())
@@ -121,60 +128,101 @@ def read_folder(path: str, image_size: int = 0) -> Stored:
   test_root = next((root / name for name in _TEST_FOLDERS if (root / name).is_dir()), None)
   # Classes may be called train and test: then they hold images and no folders.
   divided = test_root is not None and (root / 'train').is_dir() and bool(_folders(root / 'train'))
-  train = _class_files(where, root / 'train' if divided else root)
+  train = class_files(where, root / 'train' if divided else root)
   if len(train) < 2:
     raise UserError(f'{where}: found {len(train)} class folders, at least 2 are needed: PATH/<class>/*.png, or '
                     'PATH/train/<class>/*.png and PATH/test/<class>/*.png.')
-  test = _class_files(where, test_root) if divided else {}
-  unknown = [name for name in test if name not in train]
-  if unknown:
-    raise UserError(f'{where}: the class folder {unknown[0]!r} is in {test_root.name} but not in train.')
+  test = class_files(where, test_root) if divided else {}
+  strange = [name for name in test if name not in train]
+  if strange:
+    raise UserError(f'{where}: the class folder {strange[0]!r} is in {test_root.name} but not in train.')
   if divided and not test:
     raise UserError(f'{where}: {test_root.name} holds no class folder; add one for each class, or remove it.')
-  return _read_pictures(where, train, test, image_size or _FOLDER_SIZE)
+  return read_pictures(where, choose(train, classes), choose(test, classes, train), image_size or _FOLDER_SIZE, stream_above)
+
+
+def choose(files: dict[str, list], classes: str, known: Iterable[str] = ()) -> dict[str, list]:
+  """Returns the entries of the classes asked for (see `subsets.names`), in that order; all for ''.
+
+  Raises `UserError` for a class that is neither in `files` nor among `known`.
+
+  >>> choose({'cat': ['1.png'], 'dog': ['2.png'], 'emu': ['3.png']}, 'emu,cat')
+  {'emu': ['3.png'], 'cat': ['1.png']}
+  """
+  names = subsets.names(classes) or tuple(files)
+  for name in names:
+    if name not in files and name not in known:
+      raise unknown('class folder', name, [*subsets.SUBSETS, *files])
+  return {name: files[name] for name in names if name in files}
 
 
 def _folders(root):
   return [folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith(('.', '__'))]
 
 
-def _class_files(where: str, root: pathlib.Path) -> dict[str, list[pathlib.Path]]:
-  """The images of each class, in the order of the class numbers."""
+def _pictures(folder):
+  return sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+
+
+def class_files(where: str, root: pathlib.Path, inside: str = '') -> dict[str, list[pathlib.Path]]:
+  """Returns the images of each class folder, or of the folder `inside` it, in the order of the class numbers."""
   folders = sorted(_folders(root), key=lambda folder: (
       (0, int(folder.name), folder.name) if folder.name.isdecimal() else (1, 0, folder.name)))
-  files = {folder.name: sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
-           for folder in folders}
+  files = {folder.name: _pictures(folder / inside) for folder in folders}
   empty = [name for name, found in files.items() if not found]
   if empty:
-    raise UserError(f'{where}: the class folder {empty[0]!r} in {root} holds no images; put some of the kinds '
-                    f'{", ".join(SUFFIXES)} in it, or remove it.')
+    raise UserError(f'{where}: the class folder {(pathlib.PurePath(empty[0]) / inside).as_posix()!r} in {root} holds no images; '
+                    f'put some of the kinds {", ".join(SUFFIXES)} in it, or remove it.')
   return files
 
 
-def _read_pictures(where, train, test, image_size):
-  files = [file for split in (train, test) for found in split.values() for file in found]
-  # Pillow decodes outside of Python's lock, so threads help.
-  with concurrent.futures.ThreadPoolExecutor() as pool:
-    pictures = list(pool.map(lambda file: _read_picture(where, file, image_size), files))
-  grey = all(picture.shape[-1] == 1 for picture in pictures)
-  images = np.stack([picture if grey else np.broadcast_to(picture, (*picture.shape[:2], 3)) for picture in pictures])
+def read_pictures(where: str, train: dict[str, list[pathlib.Path]], test: dict[str, list[pathlib.Path]], image_size: int,
+                  stream_above: int | None = None) -> Stored:
+  """Returns the images of two splits, given as the files of each class; arguments as in `read_folder`."""
   number = {name: label for label, name in enumerate(train)}
-  labels = np.array([number[name] for split in (train, test) for name, found in split.items() for _ in found])
-  cut = sum(map(len, train.values()))
-  return Stored((images[:cut], labels[:cut]), (images[cut:], labels[cut:]) if test else None, tuple(train))
+  files = [[file for found in split.values() for file in found] for split in (train, test)]
+  labels = [np.array([number[name] for name, found in split.items() for _ in found]) for split in (train, test)]
+  # One file in colour decides for all: no more files are opened.
+  channels = 1 if all(_is_grey(where, file) for split in files for file in split) else 3
+  images, held = (_on_disk(where, split, (image_size, image_size, channels)) for split in files)
+  return Stored((images if stream_above is not None and images.nbytes > stream_above else images[:], labels[0]),
+                (held[:], labels[1]) if test else None, tuple(train))
 
 
-def _read_picture(where, file, image_size):
-  """One image as uint8 with one channel if it is grey, else three."""
-  from PIL import Image, ImageOps
+def _on_disk(where, files, shape):
+  def fetch(positions):
+    return np.stack([_read_picture(where, files[position], shape) for position in positions])
+
+  stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+  origin = hashlib.sha256(repr((where, stats)).encode()).hexdigest()
+  return Streamed(fetch, shape, np.arange(len(files)), origin)
+
+
+def _is_grey(where, file):
+  """Whether an image has no colour, as its header says."""
+  return _opened(where, file, lambda picture: picture.mode in _GREY)
+
+
+def _read_picture(where, file, shape):
+  """One image as uint8 [size, size, 1 or 3]."""
+  from PIL import ImageOps
+  def read(picture):
+    grey = picture.mode in _GREY
+    pixels = fit(ImageOps.exif_transpose(picture).convert('L' if grey else 'RGB'), shape[0])
+    return np.broadcast_to(pixels, shape)
+  return _opened(where, file, read)
+
+
+def _opened(where, file, use):
+  """use(the opened image), with one sentence for whatever goes wrong."""
+  from PIL import Image
   try:
     with Image.open(file) as picture:
       deep = picture.mode[0] in 'IF'
-      grey = picture.mode in ('1', 'L', 'LA')
-      pixels = None if deep else fit(ImageOps.exif_transpose(picture).convert('L' if grey else 'RGB'), image_size)
+      result = None if deep else use(picture)
   except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
     raise UserError(f'{where}: the image {file} cannot be read ({type(error).__name__}: {error}); '
                     'replace or remove it.') from error
   if deep:
     raise UserError(f'{where}: the image {file} has more than 8 bits a channel; save it with 8 bits.')
-  return pixels
+  return result

@@ -10,6 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxdistill.data.dataset import Dataset
+from jaxdistill.data.streaming import Streamed
 from jaxdistill.errors import UserError
 
 # With eight the orders of four images are visibly not equally frequent; with twelve they nearly are.
@@ -33,8 +34,10 @@ def shuffled_index(key: jax.Array, positions: ArrayLike, size: ArrayLike, epoch:
   size = jnp.maximum(jnp.asarray(size, jnp.uint32), 1)
   positions, epoch = jnp.broadcast_arrays(jnp.asarray(positions, jnp.uint32), jnp.asarray(epoch, jnp.uint32))
   round_keys = jax.random.bits(key, (_ROUNDS,), jnp.uint32)
-  # The product covers the size whatever the square root is rounded to.
-  columns = jnp.sqrt(size.astype(jnp.float32)).astype(jnp.uint32) + 1
+  root = jnp.sqrt(size.astype(jnp.float32)).astype(jnp.uint32)
+  # Backends round roots differently, and a permutation must be the same on the host and on every device.
+  root = root - (root * root > size)
+  columns = root + ((root + 1) * (root + 1) <= size) + 1
   rows = (size + columns - 1) // columns
   salt = _hash(epoch)
 
@@ -111,17 +114,23 @@ def class_batch(
   return jax.vmap(draw)(classes, counts)
 
 
-def class_major(dataset: Dataset, most: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def class_major(dataset: Dataset, most: int = 0) -> tuple[np.ndarray | Streamed, np.ndarray]:
   """Returns images uint8 [c, n_max, h, w, ch] sorted by class, smaller classes filled with zeros, and counts int32 [c].
 
   Position p of class k, as `class_batch` draws them, is `images[k, p]`: the p-th image of that class in the data set.
   n_max is the size of the largest class, or `most` if that is more: so parts of a set with unequal classes get one shape.
+  Streamed images stay unread; there the places that are filled show the first image of the set.
 
   >>> images, counts = class_major(Dataset(np.ones((3, 8, 8, 1), np.uint8), np.array([1, 0, 1])))
   >>> images.shape, counts.tolist(), images[0, 1].max().item()
   ((2, 2, 8, 8, 1), [1, 2], 0)
   """
   counts = dataset.counts.astype(np.int32)
+  if isinstance(dataset.images, Streamed):
+    table = np.zeros((len(counts), max(most, counts.max())), np.int64)
+    for label, count in enumerate(counts):
+      table[label, :count] = dataset.of_class(label)
+    return dataset.images.take(table), counts
   images = np.zeros((len(counts), max(most, counts.max()), *dataset.image_shape), np.uint8)
   for label, count in enumerate(counts):
     images[label, :count] = dataset.images[dataset.of_class(label)]

@@ -2,28 +2,35 @@
 
 import numpy as np
 
-from jaxdistill.data import statistics
+from jaxdistill.data import statistics, streaming
 from jaxdistill.data.dataset import Dataset, stratified
 from jaxdistill.data.stored import Stored, check_size, resize
+from jaxdistill.data.streaming import Streamed
 from jaxdistill.errors import UserError
 
 _DIGITS_SIZE = 16
+_FOLDERS = ('folder', 'imagenet', 'tiny_imagenet')
 _TEST_SHARE = 0.2
 _DIGITS_SEED = 0
 
 
 def load(
     name: str = 'digits', *, data_dir: str = '', image_size: int = 0, normalisation: str = 'idc', seed: int = 0,
+    classes: str = '', stream_above: int | None = None,
 ) -> tuple[Dataset, Dataset]:
-  """Loads a data set as (train, test), uint8 in memory.
+  """Loads a data set as (train, test), uint8 in memory, or leaves the training images where they are.
 
   `name`: 'digits' (scikit-learn's, in its package, no download); a name of TensorFlow Datasets, with `/config` and
   `:version` if wanted, prepared on disk in array_record form under `data_dir`, else the environment variable
-  TFDS_DATA_DIR, else ~/tensorflow_datasets; 'npz:PATH' (see `files.read_npz`); 'folder:PATH' (see `files.read_folder`).
+  TFDS_DATA_DIR, else ~/tensorflow_datasets; 'npz:PATH' (see `files.read_npz`); 'folder:PATH' (see `files.read_folder`);
+  'imagenet:PATH' and 'tiny_imagenet:PATH' (see `imagenet`).
 
   `image_size` n gives [n, n] images, resized by the short side and cut about the centre; 0 keeps the stored size (16
-  for digits, 32 for folders). `normalisation` chooses the statistics (see `statistics.choose`). A set without a test
-  split is divided by class, 4 : 1, by `seed`; that of digits never changes.
+  for digits, 32 for folders, 128 for ImageNet, 64 for Tiny-ImageNet). `normalisation` chooses the statistics (see
+  `statistics.choose`). A set without a test split is divided by class, 4 : 1, by `seed`; that of digits never changes.
+  `classes` takes some of the class folders only, in its own order: a name of `subsets.SUBSETS`, or the folders' names
+  with commas between. Training images of more than `stream_above` bytes are not loaded but `streaming.Streamed`, read
+  from disk for each batch; None loads all. Test images are always loaded.
 
   Raises `UserError` in one sentence for an unknown name, a missing or wrong file, labels that do not match the images,
   a class without training images.
@@ -35,19 +42,33 @@ def load(
   statistics.check_convention(normalisation)
   check_size(image_size)
   source, _, path = name.partition(':')
+  if classes and source not in _FOLDERS:
+    raise UserError(f'{name}: classes chooses among the folders of {", ".join(f"{each}:PATH" for each in _FOLDERS)}; '
+                    f'leave it empty here, it is {classes!r}.')
   if name == 'digits':
     stored = _read_digits(image_size or _DIGITS_SIZE)
-  elif source in ('npz', 'folder'):
+  elif source == 'npz':
     from jaxdistill.data import files
-    read = files.read_npz if source == 'npz' else files.read_folder
-    stored = read(path, image_size)
+    stored = files.read_npz(path, image_size)
+  elif source in _FOLDERS:
+    stored = _folder_reader(source)(path, image_size, classes, stream_above)
   else:
     from jaxdistill.data import tfds_sets
-    stored = tfds_sets.read(name, data_dir, image_size)
+    stored = tfds_sets.read(name, data_dir, image_size, stream_above)
+  images, labels = stored.train
+  if stream_above is not None and isinstance(images, np.ndarray) and images.nbytes > stream_above:
+    stored = stored._replace(train=(Streamed.of_array(images), labels))
   return _datasets(name, stored, normalisation, seed)
 
 
+def _folder_reader(source: str):
+  from jaxdistill.data import files, imagenet
+  return {'folder': files.read_folder, 'imagenet': imagenet.read_imagenet, 'tiny_imagenet': imagenet.read_tiny}[source]
+
+
 def _datasets(name: str, stored: Stored, normalisation: str, seed: int) -> tuple[Dataset, Dataset]:
+  if isinstance(stored.train[0], Streamed):
+    streaming.require()
   fields = dict(name=name, class_names=stored.class_names, flip=stored.flip)
   # With placeholders for the statistics: the set must be known to be sound before anything is computed from it.
   whole = Dataset(*stored.train, mean=_ones(stored), std=_ones(stored), **fields)
@@ -58,7 +79,8 @@ def _datasets(name: str, stored: Stored, normalisation: str, seed: int) -> tuple
     kept, held = stratified(whole.labels, _TEST_SHARE, seed)
     if not held.size:
       raise UserError(f'{name}: every class has a single image, so no test split can be made; add images.')
-    train, test = ((whole.images[part], whole.labels[part]) for part in (kept, held))
+    train, test = ((part.images, part.labels) for part in (whole.take(kept), whole.take(held)))
+    test = np.asarray(test[0]), test[1]
   else:
     train, test = stored.train, stored.test
   fields['class_names'] = whole.class_names

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxdistill.data.streaming import Streamed
 from jaxdistill.errors import UserError
 
 # Pillow's mode for a number of channels.
@@ -11,9 +12,12 @@ MODES = {1: 'L', 3: 'RGB', 4: 'RGBA'}
 
 
 class Stored(NamedTuple):
-  """A data set as found: (uint8 images, integer labels) of the training and, unless it has none, the test split."""
+  """A data set as found: (uint8 images, integer labels) of the training and, unless it has none, the test split.
 
-  train: tuple[np.ndarray, np.ndarray]
+  Training images that are to stay on disk are `Streamed`.
+  """
+
+  train: tuple[np.ndarray | Streamed, np.ndarray]
   test: tuple[np.ndarray, np.ndarray] | None
   class_names: tuple[str, ...] = ()
   flip: bool = True

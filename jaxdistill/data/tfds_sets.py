@@ -11,6 +11,7 @@ import re
 import numpy as np
 
 from jaxdistill.data.stored import MODES, Stored, check_size, fit
+from jaxdistill.data.streaming import Streamed
 from jaxdistill.errors import UserError
 
 # A mirrored character is another one, or none.
@@ -21,12 +22,13 @@ _FORMAT = 'array_record'
 _BLOCK = 256
 
 
-def read(name: str, data_dir: str = '', image_size: int = 0) -> Stored:
+def read(name: str, data_dir: str = '', image_size: int = 0, stream_above: int | None = None) -> Stored:
   """Reads the train split and the test split (validation where there is no test) of `name[/config][:version]`.
 
   The set must lie on disk in array_record form, as `tfds build NAME --file_format=array_record` leaves it, under
   `data_dir`, else TFDS_DATA_DIR, else ~/tensorflow_datasets; the newest version is taken. `image_size` is needed
-  where images differ in size.
+  where images differ in size. Training images that would take more than `stream_above` bytes stay on disk; None reads
+  them all.
 
   Raises `UserError` in one sentence when the set does not exist, is not on disk, has another file format, or is no
   image-classification set with a train and a test split.
@@ -47,7 +49,8 @@ def read(name: str, data_dir: str = '', image_size: int = 0) -> Stored:
   feature = builder.info.features[image_key]
   if None in feature.shape[:2] and not image_size:
     raise UserError(f'{name}: its images differ in size; set image_size, for example to 64.')
-  train, test = (_read_split(tfds, builder, split, image_key, label_key, image_size) for split in ('train', held))
+  train = _read_split(tfds, builder, 'train', image_key, label_key, image_size, stream_above)
+  test = _read_split(tfds, builder, held, image_key, label_key, image_size)
   base = re.split('[:/]', name)[0]
   return Stored(train, test, tuple(builder.info.features[label_key].names), base not in _NO_FLIP)
 
@@ -108,10 +111,35 @@ def _keys(name, tfds, info):
   return pair
 
 
-def _read_split(tfds, builder, split, image_key, label_key, image_size):
-  import PIL.Image
+def _read_split(tfds, builder, split, image_key, label_key, image_size, stream_above=None):
+  """The images and labels of one split; the images stay on disk where they would take more than `stream_above` bytes."""
   import tqdm
-  mode = MODES[builder.info.features[image_key].shape[2]]
+  feature = builder.info.features[image_key]
+  decode = _decoder(MODES[feature.shape[2]], image_size)
+  # Taking the bytes as stored and decoding them here is faster than the decoding of TFDS, which goes image by image.
+  source = builder.as_data_source(split=split, decoders={image_key: tfds.decode.SkipDecoding()})
+
+  def fetch(positions):
+    return decode([example[image_key] for example in source.__getitems__([int(position) for position in positions])])
+
+  shape = ((image_size, image_size) if image_size else feature.shape[:2]) + feature.shape[2:]
+  origin = f'{builder.info.full_name} {split} {len(source)}'
+  streamed = Streamed(fetch, shape, np.arange(len(source)), origin)
+  stays = stream_above is not None and streamed.nbytes > stream_above
+  blocks, labels = [], []
+  with (concurrent.futures.ThreadPoolExecutor() as pool,
+        tqdm.tqdm(total=len(source), desc=f'{builder.name} {split}', unit=' images', disable=None, leave=False) as bar):
+    for start in range(0, len(source), _BLOCK):
+      examples = source.__getitems__(list(range(start, min(start + _BLOCK, len(source)))))
+      if not stays:
+        blocks.append(pool.submit(decode, [example[image_key] for example in examples]))
+      labels.extend(example[label_key] for example in examples)
+      bar.update(len(examples))
+  return streamed if stays else np.concatenate([block.result() for block in blocks]), np.array(labels)
+
+
+def _decoder(mode, image_size):
+  import PIL.Image
 
   def decode(encoded):
     pictures = []
@@ -120,14 +148,4 @@ def _read_split(tfds, builder, split, image_key, label_key, image_size):
         pictures.append(fit(picture if picture.mode == mode else picture.convert(mode), image_size))
     return np.stack(pictures)
 
-  # Taking the bytes as stored and decoding them here is faster than the decoding of TFDS, which goes image by image.
-  source = builder.as_data_source(split=split, decoders={image_key: tfds.decode.SkipDecoding()})
-  blocks, labels = [], []
-  with (concurrent.futures.ThreadPoolExecutor() as pool,
-        tqdm.tqdm(total=len(source), desc=f'{builder.name} {split}', unit=' images', disable=None, leave=False) as bar):
-    for start in range(0, len(source), _BLOCK):
-      examples = source.__getitems__(list(range(start, min(start + _BLOCK, len(source)))))
-      blocks.append(pool.submit(decode, [example[image_key] for example in examples]))
-      labels.extend(example[label_key] for example in examples)
-      bar.update(len(examples))
-  return np.concatenate([block.result() for block in blocks]), np.array(labels)
+  return decode

@@ -20,13 +20,16 @@ import optax
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxdistill import errors
-from jaxdistill.data import Dataset, augment, samplers
+from jaxdistill.data import Dataset, augment, samplers, streaming
 from jaxdistill.losses import classification
 from jaxdistill.models import convolution
-from jaxdistill.training import loop, optim, parallel
+from jaxdistill.training import loop, optim, parallel, sources
 
 WAYS = ('vmap', 'unroll')
 _ROUNDED = 100  # images; batches of a scored set are a multiple of them
+# Images that are scored in one call: at most so many, and fewer of more than 32x32 pixels.
+MOST_SCORED = 500
+_PIXELS_SCORED = MOST_SCORED * 32 * 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,10 +81,14 @@ class State:
 
 
 class Functions(NamedTuple):
-  """The pure functions of a training: init(key) -> State, sample(data, key, step) -> batch, step(State, batch)."""
+  """The pure functions of a training: init(key) -> State, sample(data, key, step) -> batch, step(State, batch).
+
+  draw: `sample` as code for one device, by which the host draws the batches of streamed images.
+  """
   init: Callable
   sample: Callable
   step: Callable
+  draw: Callable
 
 
 class Scores(NamedTuple):
@@ -185,7 +192,7 @@ def make(model: nn.Module, recipe: Recipe, *, image_shape: tuple[int, int, int],
     return state, jax.tree.map(lambda m: m.mean(), metrics)
 
   if mesh is None or mesh.size == 1:
-    return Functions(init, sample, step)
+    return Functions(init, sample, step, draw=sample)
   return _spread(init, sample, step, mesh)
 
 
@@ -199,7 +206,7 @@ def train(run, name: str, model: nn.Module, images: np.ndarray, labels: np.ndarr
     run: the run that keeps metrics and checkpoints (`training.run.Run`).
     name: of the phase.
     model, recipe, mean, std, learning_rates, mesh, way: see `make`.
-    images: [n, h, w, c], uint8 or float in [0, 1].
+    images: [n, h, w, c], uint8 or float in [0, 1], or uint8 that is streamed from disk.
     labels: int [n] or soft [n, classes].
     num_classes: of the labels.
     test: images to score on; they never influence the training.
@@ -258,7 +265,7 @@ class Problem(NamedTuple):
   """A training ready for the loop: its step, first state, source of batches and length."""
   step: Callable
   state: State
-  source: loop.ArraySource
+  source: loop.ArraySource | loop.HostSource
   num_steps: int
 
 
@@ -272,22 +279,31 @@ def setup(model: nn.Module, images: np.ndarray, labels: np.ndarray, recipe: Reci
   functions = make(model, recipe, image_shape=images.shape[1:], num_classes=num_classes, mean=mean, std=std, networks=padded,
                    num_steps=num_steps, training_images=len(images), learning_rates=learning_rates, mesh=mesh, way=way)
   key = jax.random.key_data(jax.random.key(seed))
-  data = {'images': jnp.asarray(images), 'labels': jnp.asarray(labels)}
   if mesh is None:
     state = jax.jit(functions.init)(key)
   else:
     state = parallel.make_sharded(functions.init, _state_spec(mesh.axis_names[0]), mesh, key)
-    data = parallel.replicate(data, mesh)
+  return Problem(functions.step, state, _source(functions, state, images, labels, num_steps, mesh), num_steps)
+
+
+def _source(functions, state, images, labels, num_steps, mesh):
+  """The batches: from the device, which holds all images, or from disk."""
+  if isinstance(images, streaming.Streamed):
+    data = {'images': images, 'labels': np.asarray(labels), 'network': np.arange(len(state.network))}
+    return sources.streamed(data, functions.draw, state.key, num_steps, mesh and (lambda batch: parallel.shard(batch, mesh)))
+  data = {'images': jnp.asarray(images), 'labels': jnp.asarray(labels)}
+  data = data if mesh is None else parallel.replicate(data, mesh)
   # A copy: the loop gives the state's own buffers to the compiled step.
-  source = loop.ArraySource(data | {'network': jnp.array(state.network, copy=True)}, functions.sample)
-  return Problem(functions.step, state, source, num_steps)
+  return loop.ArraySource(data | {'network': jnp.array(state.network, copy=True)}, functions.sample)
 
 
 class Scorer:
   """Scores stacked networks on a fixed set: scorer(variables) -> accuracy [R] in [0, 1]."""
 
   def __init__(self, model: nn.Module, images: np.ndarray, labels: np.ndarray, *, mean, std, way: str = 'auto',
-               batch: int = 500):
+               batch: int = 0):
+    height, width = images.shape[1:3]
+    batch = batch or max(1, min(MOST_SCORED, _PIXELS_SCORED // (height * width)))
     # Rounded, so that sets of nearly one size, such as the classes that one order or another has shown, share a program.
     size = min(batch, -(-len(images) // _ROUNDED) * _ROUNDED)
     batches = -(-len(images) // size)
@@ -369,4 +385,4 @@ def _spread(init, sample, step, mesh):
   state_spec = _state_spec(axis)
   data_spec = {'images': whole, 'labels': whole, 'network': share}
   return Functions(init, parallel.per_device(sample, mesh, (data_spec, whole, whole), share),
-                   parallel.per_device(local_step, mesh, (state_spec, share), (state_spec, whole)))
+                   parallel.per_device(local_step, mesh, (state_spec, share), (state_spec, whole)), draw=sample)

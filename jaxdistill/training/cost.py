@@ -34,8 +34,11 @@ _PEAKS: tuple[tuple[str, float | None, float | None], ...] = (
 class Estimate:
   """What a job will take, measured before it starts.
 
-  `flops_per_step` counts all devices; `peak_bytes` is the memory of one device; `peak_share` is the share of the
-  devices' peak FLOP/s that the measured step reaches, None where the peak is not known.
+  `flops_per_step` counts all devices; `peak_bytes` is what the compiled step takes of one device; `peak_share` is the share
+  of the devices' peak FLOP/s that the measured step reaches, None where the peak is not known. `needed_bytes` is the most
+  memory that has been in use up to and with the measured steps, and `needed_of` says whose: of the fullest 'device', or
+  of the whole 'process' where the device's memory is the machine's. It holds what the step alone does not tell: the sets,
+  the networks that wait, the packages, what the compiler takes.
   """
 
   num_steps: int
@@ -45,6 +48,8 @@ class Estimate:
   flops_per_step: float | None
   peak_bytes: int | None
   peak_share: float | None
+  needed_bytes: int
+  needed_of: str
 
 
 def peak_flops(kind: str, dtype: str = 'float32') -> float | None:

@@ -10,9 +10,12 @@ from jaxdistill.errors import UserError
 from jaxdistill.training import cost, program
 from jaxdistill.training.cost import Estimate
 from jaxdistill.training.interrupt import Interrupted
+from jaxdistill.training.machine import peak_memory_bytes
 from jaxdistill.training.phase import Phase
 from jaxdistill.training.run import Run
 from jaxdistill.training.sources import ArraySource, HostSource
+
+_TIMED = 3  # steps of an estimate
 
 __all__ = ['ArraySource', 'Estimate', 'HostSource', 'Interrupted', 'estimate', 'fit']
 
@@ -83,22 +86,26 @@ def estimate(step: Callable, state: Any, source: ArraySource | HostSource, num_s
   """Measures on a copy of the state what `fit` with the same arguments would take; writes and consumes nothing.
 
   Compiles the one-step program (kept for a `fit` that follows), warms up with one step and times up to 3 steps or
-  `seconds`. `dtype` is the type that the networks compute in, for the share of the peak. Evaluations and checkpoints
+  `seconds`, with the reading of their batches. `dtype` is the type that the networks compute in, for the share of the
+  peak. Evaluations and checkpoints
   come on top.
   """
   sharding = program.common_sharding(state, getattr(source, 'data', ()))
   state = program.settle(state, sharding)
-  inputs = source.feed(program.placer(sharding), 0, 1).take()
-  compiled = program.build(step, source.sample, state, inputs)
+  feed = source.feed(program.placer(sharding), 0, max(1, min(num_steps, _TIMED + 1)))
+  compiled = program.build(step, source.sample, state, feed.take())
   devices = sorted(sharding.device_set, key=lambda device: device.id)
-  state, _ = jax.block_until_ready(compiled(state, inputs))
+  state, _ = jax.block_until_ready(compiled(state, feed.take()))
   started, count = time.perf_counter(), 0
-  while count < 3 and (count == 0 or time.perf_counter() - started < seconds):
-    state, _ = jax.block_until_ready(compiled(state, inputs))
+  while count < _TIMED and (count == 0 or time.perf_counter() - started < seconds):
+    feed.prepare(count + 1)
+    state, _ = jax.block_until_ready(compiled(state, feed.take()))
     count += 1
   per_step = (time.perf_counter() - started) / count
+  needed = peak_memory_bytes()
   flops = cost.program_flops(compiled.lowered, compiled.compiled, len(devices))
   return Estimate(
       num_steps=num_steps, compile_seconds=compiled.seconds, seconds_per_step=per_step,
       total_seconds=compiled.seconds + num_steps * per_step, flops_per_step=flops,
-      peak_bytes=cost.program_bytes(compiled.compiled), peak_share=cost.share_of_peak(flops, per_step, dtype, devices))
+      peak_bytes=cost.program_bytes(compiled.compiled), peak_share=cost.share_of_peak(flops, per_step, dtype, devices),
+      needed_bytes=needed.bytes, needed_of=needed.of)

@@ -93,6 +93,16 @@ def peak_memory_bytes() -> PeakMemory:
   return PeakMemory(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, 'process')
 
 
+def memory_bytes() -> int:
+  """Returns the memory of the smallest device where the backend tells (GPU, TPU), else that of the machine.
+
+  >>> memory_bytes() > 0
+  True
+  """
+  limits = [(device.memory_stats() or {}).get('bytes_limit', 0) for device in jax.local_devices()]
+  return min(limits) or os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+
+
 def enable_compilation_cache(directory: str | os.PathLike | None = None) -> pathlib.Path | None:
   """Keeps compiled programs on disk, so that a second start of the same job compiles nothing.
 

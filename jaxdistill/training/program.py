@@ -76,7 +76,7 @@ def _compile(lowered, arguments):
 @functools.lru_cache(maxsize=_KEPT)
 def _jitted(step, sample, length, structure, shardings, replicated):
   def one(state, inputs):
-    batch = inputs if sample is None else sample(inputs, _fold(_typed(state.key), _SAMPLING), state.step)
+    batch = inputs if sample is None else sample(inputs, sampling_key(state.key), state.step)
     new, metrics = step(state, batch)
     return _like(new, state), _packed(metrics)
 
@@ -87,6 +87,11 @@ def _jitted(step, sample, length, structure, shardings, replicated):
 
   return jax.jit(one if length == 1 else several, donate_argnums=0,
                  out_shardings=(jax.tree.unflatten(structure, shardings), replicated))
+
+
+def sampling_key(key: jax.Array) -> jax.Array:
+  """Returns the key that `sample` gets where the state has `key`."""
+  return _fold(_typed(key), _SAMPLING)
 
 
 def _typed(key):

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxdistill.data import streaming
+
 RESERVED = ('phase', 'step', 'kind', 'seconds')
 
 
@@ -41,7 +43,9 @@ def content_hash(arrays: Iterable[Any], description: Mapping[str, Any]) -> str:
   False
   """
   content = hashlib.sha256()
-  for array in map(np.ascontiguousarray, arrays):
+  for array in arrays:
+    # Images on disk are named by where they come from; to read them all would take long.
+    array = np.ascontiguousarray(array.fingerprint if isinstance(array, streaming.Streamed) else array)
     content.update(f'{array.dtype}{array.shape}'.encode())
     content.update(array)
   content.update(json.dumps(jsonable(description), sort_keys=True).encode())

@@ -1,14 +1,17 @@
 """Where the batches of a loop come from: arrays on the device, or an iterator of the host."""
 
 import base64
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
+from jaxdistill.data import streaming
 from jaxdistill.errors import UserError
+from jaxdistill.training import program
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,6 +69,47 @@ class HostSource:
 
   def feed(self, place: Callable[[Any], Any], step: int, stop: int, position: Any = None) -> '_HostFeed':
     return _HostFeed(self.make_iterator(), self.place or place, step, stop, position)
+
+
+def streamed(data: Mapping[str, Any], sample: Callable[[Any, jax.Array, jax.Array], Any], key: jax.Array, num_steps: int,
+             place: Callable[[Any], Any] | None = None) -> HostSource:
+  """Returns the batches of ArraySource(data, sample) where data['images'] are `Streamed`: read from disk, ahead of the device.
+
+  The host calls `sample` on positions in place of images, so that one function of key and step says which images a batch
+  takes, whether they are on the device or on disk.
+
+  Args:
+    data: as for ArraySource, with numpy arrays beside the images.
+    sample: as for ArraySource, for one device, giving 'images' that are picked and not computed with.
+    key: that of the state.
+    num_steps: length of the phase.
+    place: puts a batch on the devices, as in HostSource.
+
+  >>> images = streaming.Streamed.of_array(np.zeros((5, 2, 2, 1), np.uint8))
+  >>> pick = lambda data, key, step: {'images': data['images'][step % 5][None]}
+  >>> next(streamed({'images': images}, pick, jax.random.key(0), 3).make_iterator())['images'].shape
+  (1, 2, 2, 1)
+  """
+  images = data['images']
+  raw = np.asarray(jax.random.key_data(key) if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) else key)
+  with _on_host():
+    stand_in = jax.tree.map(jax.numpy.asarray, {**data, 'images': images.positions.astype(np.int32)})
+    drawn = jax.jit(lambda data, step: sample(data, program.sampling_key(jax.numpy.asarray(raw)), step))
+
+  def draw(step):
+    with _on_host():
+      batch = dict(jax.tree.map(np.asarray, drawn(stand_in, np.int32(step))))
+    return batch.pop('images'), batch
+
+  return HostSource(lambda: streaming.batches(images, draw, num_steps), place)
+
+
+def _on_host():
+  """Keeps small programs away from the accelerator, which they would have to queue for, where JAX has a CPU beside it."""
+  try:
+    return jax.default_device(jax.local_devices(backend='cpu')[0])
+  except RuntimeError:
+    return contextlib.nullcontext()
 
 
 class _HostFeed:

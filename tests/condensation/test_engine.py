@@ -236,3 +236,29 @@ def test_unknown_choices_are_refused(changes, message):
 def test_batch_norm_is_refused():
   with pytest.raises(UserError, match="use model.norm='instance'"):
     engine.make(plugs(), SETTINGS, model('batch'), num_classes=CLASSES, mean=MEAN, std=STD)
+
+
+@pytest.mark.parametrize('backend', ['cpu', 'gpu'])
+@pytest.mark.parametrize('at_once', [1, 2, 3, 5, 9])
+def test_portions_need_not_divide_the_classes(monkeypatch, backend, at_once):
+  """Unrolled, as on the CPU, and as a loop with a rest."""
+  monkeypatch.setattr(jax, 'default_backend', lambda: backend)
+  rows = jnp.arange(10.).reshape(5, 2)
+  doubled, total = engine.by_portions(lambda a, b: (2 * a, (a * b).sum(1)), at_once, 1)(rows, rows)
+  np.testing.assert_array_equal(doubled, 2 * rows)
+  np.testing.assert_array_equal(total, (rows * rows).sum(1))
+
+
+def test_portions_of_classes_save_memory():
+  """What a step takes beside its arguments falls with the classes that it handles at once."""
+  wide = models.build({'name': 'convnet', 'width': 32, 'depth': 1}, CLASSES, SHAPE)
+  chosen = engine.Plugs(engine.fresh_networks(wide, SHAPE, 1), losses.mean_discrepancy)
+  images, counts, canvases = data()
+  taken = {}
+  for at_once in (5, 2, 1):
+    settings = dataclasses.replace(SETTINGS, batch_real=256, classes_at_once=at_once)
+    functions = engine.make(chosen, settings, wide, num_classes=CLASSES, mean=MEAN, std=STD)
+    state = engine.start(functions, KEY, canvases)
+    batch = jax.eval_shape(functions.sample, engine.real_data(images, counts), jax.random.key(0), 0)
+    taken[at_once] = jax.jit(functions.step).lower(state, batch).compile().memory_analysis().temp_size_in_bytes
+  assert taken[5] > 1.5 * taken[2] and taken[2] > 1.3 * taken[1], taken

@@ -25,7 +25,7 @@ def test_every_preset_passes_the_checks_that_need_no_data(name, data):
     loaded = config.load(f'{name}:{arg}')
     settings.check_fields(loaded)
     settings.check_values(loaded)
-    assert loaded.data.name == data and loaded.family == 'condensation'
+    assert loaded.data.name.startswith(data) and loaded.family == 'condensation'
     assert config.from_json(config.to_json(loaded)) == loaded
 
 
@@ -77,3 +77,32 @@ def test_quick_is_small_in_everything_that_costs(name):
     assert 0 < quick.evaluation.width <= 16
   else:
     assert quick.condensation.iterations <= 10 and quick.condensation.batch_real <= 16 and quick.model.width <= 16
+
+
+@pytest.mark.parametrize('data, size, depth, dance_depth', [
+    ('folder:x', 32, 3, 3), ('tiny_imagenet:x', 64, 4, 3), ('imagenet:x', 128, 5, 5), ('imagenette', 128, 5, 5)])
+def test_larger_images_get_deeper_networks(data, size, depth, dance_depth):
+  for name, expected in (('dm', depth), ('m3d', depth), ('dance', dance_depth)):
+    loaded = config.load(f'{name}:{data}')
+    assert (loaded.data.image_size, loaded.model.depth) == (size, expected)
+    models.build(loaded.model, 10, (size, size, 3))
+  assert config.load(f'm3d:{data},model=resnet_ap').model.name == 'resnet_ap'
+  assert config.load(f'm3d:{data}').data.validation_share == (0.1 if data == 'folder:x' else 0)
+
+
+@pytest.mark.parametrize('ipc, factor, epochs', [
+    (1, 1, 3000), (1, 2, 2000), (10, 2, 1500), (20, 3, 1000), (50, 3, 500), (60, 3, 300)])
+def test_numbers_of_imagenet_subsets_are_those_of_the_public_code(ipc, factor, epochs):
+  loaded = config.load(f'dance:imagenet:x,classes=nette,ipc={ipc},factor={factor}')
+  assert (loaded.data.classes, loaded.data.normalisation) == ('nette', 'idc')
+  assert (loaded.method.expert_epochs, loaded.method.expert_batch, loaded.method.experts) == (80, 128, 5)
+  assert loaded.condensation.learning_rate == pytest.approx(0.1 * ipc) and loaded.evaluation.epochs == epochs
+  m3d = config.load(f'm3d:imagenet:x,classes=nette,ipc={ipc},factor={factor}')
+  assert m3d.condensation.learning_rate == ipc and m3d.evaluation.epochs == epochs
+  assert config.load(f'm3d:imagenet:x,ipc={ipc},kernel=linear').condensation.learning_rate == pytest.approx(0.1 * ipc)
+
+
+def test_numbers_of_tiny_imagenet_are_those_of_the_public_code():
+  loaded = config.load('dance:tiny_imagenet:x,ipc=10')
+  assert (loaded.method.expert_epochs, loaded.method.expert_batch, loaded.evaluation.epochs) == (60, 64, 1500)
+  assert loaded.condensation.learning_rate == pytest.approx(0.1)

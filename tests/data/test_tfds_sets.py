@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 import tensorflow_datasets as tfds
 
-from jaxdistill.data import load
+from jaxdistill.data import load, streaming
 from jaxdistill.errors import UserError
 
 IMAGES = np.random.RandomState(0).randint(0, 256, (12, 8, 8, 3)).astype(np.uint8)
@@ -66,6 +66,16 @@ def test_reads_what_was_written_without_tensorflow(root):
   assert _by_content(test.images, test.labels) == _by_content(IMAGES[9:], LABELS[9:])
   assert ('tensorflow' in sys.modules) == before
   assert train.class_names == ('red', 'green', 'blue') and train.flip and test.split == 'test'
+
+
+def test_images_can_stay_on_disk(root):
+  streamed, test = load('tiny', data_dir=str(root), stream_above=0)
+  train, _ = load('tiny', data_dir=str(root))
+  assert isinstance(streamed.images, streaming.Streamed) and isinstance(test.images, np.ndarray)
+  np.testing.assert_array_equal(streamed.labels, train.labels)
+  np.testing.assert_array_equal(streamed.images[[8, 0, 3]], train.images[[8, 0, 3]])
+  resized, _ = load('mnist', data_dir=str(root), image_size=4, stream_above=0)
+  assert resized.images[:].shape == (9, 4, 4, 1)
 
 
 def test_validation_split_stands_in_and_sizes_are_needed(root, monkeypatch):

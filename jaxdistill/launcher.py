@@ -67,16 +67,25 @@ def exit_status(start: Callable[[list[str]], int | None], argv: Sequence[str] | 
     with interrupt.termination_unwinds():
       return start(list(sys.argv[1:] if argv is None else argv)) or 0
   except UserError as error:
-    print(f'error: {error}', file=sys.stderr)
+    speaker = f'process {_process()}: ' if _process() else ''
+    print(f'{speaker}error: {error}', file=sys.stderr)
     return USER_ERROR
   except KeyboardInterrupt as stop:
     print(f'Stopped by {interrupt.name_of(stop)} before the run began; nothing was written.', file=sys.stderr)
     return 128 + (signal.SIGTERM if isinstance(stop, interrupt.Terminated) else signal.SIGINT)
   except SystemExit as stop:
     # The loop raises it once the state is saved; its text says how to continue.
-    if str(stop) != str(stop.code):
+    if str(stop) != str(stop.code) and _process() == 0:
       print(stop, file=sys.stderr)
     return stop.code
+
+
+def _process() -> int:
+  """Returns which process of the job this is, without loading JAX for a mistake in the flags."""
+  if 'jax' not in sys.modules:
+    return 0
+  from jaxdistill.training import hosts
+  return hosts.number()
 
 
 def _dispatch(argv: list[str]) -> None:
@@ -95,11 +104,17 @@ def _start(values: flags.FlagValues, config: ConfigDict) -> None:
   prepare_jax(values)
   flow.check(config)
   if values.dry_run:
-    print(f'{configs.to_text(config)}\n', flush=True)
-    print(flow.dry_run(config))
+    _print(f'{configs.to_text(config)}\n')
+    _print(flow.dry_run(config))
     return
   workdir = pathlib.Path(values.workdir or default_workdir(values.config, config)).expanduser()
-  print(result_text(run_config(values, flow, config, workdir), workdir))
+  _print(result_text(run_config(values, flow, config, workdir), workdir))
+
+
+def _print(text: str) -> None:
+  """Prints what one process of a job says for all."""
+  if _process() == 0:
+    print(text, flush=True)
 
 
 def run_config(values: flags.FlagValues, flow: ModuleType, config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
@@ -108,11 +123,14 @@ def run_config(values: flags.FlagValues, flow: ModuleType, config: ConfigDict, w
   Raises:
     Interrupted: after SIGTERM or Ctrl-C, when what was finished or saved is in the work dir.
   """
+  from jaxdistill.training import hosts
   from jaxdistill.training.run import Run
   options = {name: config.run[name] for name in ('keep', 'checkpoint_every', 'log_every', 'steps_per_call')}
-  options |= dict(progress=values.progress, tensorboard=values.tensorboard, handle_signals=True)
+  options |= dict(progress=values.progress, tensorboard=values.tensorboard, profile=values.profile,
+                  handle_signals=True)
   try:
-    with Run(workdir, config, **options) as run:
+    # Of several processes none may leave the others: a signal between two phases waits for the next one, where all stop.
+    with Run(workdir, config, **options) as run, run.watch.watching(hosts.count() > 1):
       run.say(f'work dir: {workdir}')
       return flow.run(config, run)
   except KeyboardInterrupt as stop:  # between two phases, or a second Ctrl-C within one
@@ -150,7 +168,7 @@ def parse(argv: Sequence[str], values: flags.FlagValues | None = None, families:
     unparsed = values(['jaxdistill', *rest], known_only=True)[1:]
   except flags.IllegalFlagValueError as error:
     name, value = re.match(r'flag --(\w+)=(.*?): ', str(error), re.DOTALL).groups()
-    needs = 'true or false' if values[name].boolean else 'a whole number from 1 up'
+    needs = 'true or false' if values[name].boolean else f'a whole number from {values[name].parser.lower_bound} up'
     raise UserError(f'--{name} needs {needs}, not {value!r}.') from None
   except flags.Error as error:
     raise UserError(str(error).rstrip('.') + '.') from None
@@ -187,6 +205,12 @@ def define_common(values: flags.FlagValues) -> None:
   flags.DEFINE_boolean('tensorboard', True, 'Write TensorBoard events beside metrics.jsonl.', **at)
   flags.DEFINE_string('compilation_cache', 'on', 'Keeps compiled programs for later starts: on (a private folder), off, or a '
                       'folder, writable by you alone.', **at)
+  flags.DEFINE_boolean('profile', False, 'Trace some steps of every phase into WORKDIR/profile and tell where their time went.',
+                       **at)
+  flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0, where several processes work together and are neither on '
+                      'Cloud TPU nor tasks of Slurm, which need none of these three.', **at)
+  flags.DEFINE_integer('num_processes', None, 'How many processes there are.', lower_bound=1, **at)
+  flags.DEFINE_integer('process_id', None, 'Which of them this is, from 0.', lower_bound=0, **at)
   flags.DEFINE_boolean('help', False, 'Show this.', short_name='h', **at)
 
 
@@ -310,8 +334,11 @@ def quiet() -> None:
 
 
 def prepare_jax(values: flags.FlagValues) -> None:
-  """Checks the number of devices and points JAX to the compilation cache."""
+  """Joins the other processes of the job, checks the number of devices and points JAX to the compilation cache."""
   import jax
+
+  from jaxdistill.training import hosts
+  hosts.join(values.coordinator, values.num_processes, values.process_id)
   if values.devices and values.devices > jax.device_count():
     raise UserError(f'--devices={values.devices} is more than the {jax.device_count()} here ({jax.default_backend()}).')
   place = values.compilation_cache

@@ -119,7 +119,7 @@ def condense_config(config: ConfigDict, train: Dataset, run: Run, mesh: Mesh | N
     model = build_model(config, train.num_classes, train.image_shape)
     problem = setup(config, train, mesh, methods.prepare(config, train, run, mesh, model))
   before = as_condensed(config, train, problem.canvases)
-  state = loop.fit(run, phase, problem.step, problem.state, problem.source, problem.num_steps)
+  state = loop.fit(run, phase, problem.step, problem.state, problem.source, problem.num_steps, rows=train.num_classes)
   images = np.asarray(parallel.gather(state.images))[:train.num_classes]
   if config.condensation.space == 'normalised':
     images = np.asarray(augment.denormalise(images, train.mean, train.std))

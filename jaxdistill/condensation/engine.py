@@ -136,6 +136,7 @@ def make(plugs: Plugs, settings: Settings, model: nn.Module, *, num_classes: int
     UserError: for an unknown update or space, or a network that couples the samples of a batch.
   """
   _check(settings, model)
+  spread = mesh is not None and mesh.size > 1
   optimizer = _optimizer(settings)
   fill = 0.5 if settings.space == 'unit' else (0.5 - jnp.asarray(mean)) / jnp.asarray(std)
 
@@ -209,20 +210,23 @@ def make(plugs: Plugs, settings: Settings, model: nn.Module, *, num_classes: int
     keys, choice = draws(0)
     state, images, losses = descend(state, images, lambda s, real, keys: matching(s, real, keys, networks, choice),
                                     batch['images'], keys)
-    metrics = {'class_loss': losses, 'loss': _mean_over(classes, losses)}
+    measured = {'class_loss': losses}
     if plugs.calibration:
       keys, choice = draws(1)
       state, images, losses = descend(state, images, lambda s, label, keys: calibrating(s, label, keys, networks, choice),
                                       classes, keys)
-      metrics['calibration_loss'] = _mean_over(classes, losses)
+      measured['calibration_loss'] = losses
+    measured = of_all_classes(measured, classes)
+    metrics = {name: by_class.mean() for name, by_class in measured.items()}
+    metrics = metrics | {'loss': metrics['class_loss'], 'class_loss': measured['class_loss']}
     return state.replace(images=images, step=state.step + 1), metrics
 
-  def _mean_over(classes, losses):
-    return jnp.sum(losses * (classes < num_classes)) / num_classes
+  def of_all_classes(losses, classes):
+    """From the losses of a device's classes those of all [num_classes]: one message; those of padding classes fall out."""
+    placed = jax.tree.map(lambda loss: jnp.zeros(num_classes).at[classes].set(loss, mode='drop'), losses)
+    return parallel.sum_over(placed, mesh.axis_names[0]) if spread else placed
 
-  if mesh is None or mesh.size == 1:
-    return Functions(init, sample, step, draw=sample)
-  return _spread(init, sample, step, mesh)
+  return _spread(init, sample, step, mesh) if spread else Functions(init, sample, step, draw=sample)
 
 
 def fresh_networks(model: nn.Module, image_shape: tuple[int, int, int], every: int) -> Callable:
@@ -376,16 +380,5 @@ def _spread(init, sample, step, mesh) -> Functions:
   """Runs each device's share of the classes on it; only the reported losses cross devices."""
   axis, whole, share = mesh.axis_names[0], PartitionSpec(), PartitionSpec(mesh.axis_names[0])
   batch_spec = {'images': share, 'classes': share, 'numbers': share, 'pool': whole}
-
-  def local_step(state, batch):
-    state, metrics = step(state, batch)
-    by_class = metrics.pop('class_loss')
-    return state, {'class_loss': by_class}, jax.lax.psum(metrics, axis)
-
-  def spread_step(state, batch):
-    state, by_class, metrics = parallel.per_device(
-        local_step, mesh, (_state_spec(axis), batch_spec), (_state_spec(axis), share, whole))(state, batch)
-    return state, by_class | metrics
-
   return Functions(init, parallel.per_device(sample, mesh, (batch_spec | {'counts': share}, whole, whole), batch_spec),
-                   spread_step, draw=sample)
+                   parallel.per_device(step, mesh, (_state_spec(axis), batch_spec), (_state_spec(axis), whole)), draw=sample)

@@ -9,7 +9,6 @@ import pathlib
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-import flax.serialization
 import jax
 import numpy as np
 from jax.sharding import Mesh
@@ -56,15 +55,14 @@ def train(run: Run, model: nn.Module, images: Dataset, *, number: int, epochs: i
   initial = classifier.setup(**_problem(model, images, **options, mesh=mesh)).state.variables
   initial = jax.tree.map(lambda a: np.asarray(parallel.gather(a))[:number], initial)
   path = directory and directory / f'{identity(model, images, **options)}.msgpack'
-  if path and path.is_file():
-    run.discard('experts')  # a run may train several pools; an old checkpoint must not be taken for the next one's
-    run.say(f'experts: read from {path}')
-    return flax.serialization.from_bytes(Pool(initial, initial), path.read_bytes())
-  scored = images.take(np.linspace(0, len(images) - 1, min(_SCORED, len(images))).astype(int), 'train sample')
-  final = classifier.train(run, 'experts', **_problem(model, images, **options, mesh=mesh), test=scored).variables
-  pool = Pool(initial, jax.tree.map(lambda a: np.asarray(parallel.gather(a)), final))
-  if path:
-    records.write_atomic(path, flax.serialization.to_bytes(pool))
+
+  def compute():
+    scored = images.take(np.linspace(0, len(images) - 1, min(_SCORED, len(images))).astype(int), 'train sample')
+    final = classifier.train(run, 'experts', **_problem(model, images, **options, mesh=mesh), test=scored).variables
+    return Pool(initial, jax.tree.map(lambda a: np.asarray(parallel.gather(a)), final))
+
+  pool = run.shared(path, Pool(initial, initial), compute)
+  # A run may train several pools; an old checkpoint must not be taken for the next one's.
   run.discard('experts')
   return pool
 

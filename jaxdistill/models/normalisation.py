@@ -3,8 +3,10 @@
 All are called as layer(x, train) on NHWC maps and return the dtype of the computation. Scale starts at 1, bias at 0.
 """
 
+import contextlib
+import contextvars
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import flax.linen as nn
 import jax
@@ -17,6 +19,22 @@ EPSILON = 1e-5
 KEPT = 0.9
 # Groups of 'group', as in the condensation codes.
 GROUPS = 4
+
+_axis: contextvars.ContextVar[str | None] = contextvars.ContextVar('axis of the batch', default=None)
+
+
+@contextlib.contextmanager
+def synchronised(axis: str | None) -> Iterator[None]:
+  """Inside, while per-device code is traced, batch normalisation takes the statistics of all devices along an axis.
+
+  Every device holds an equal part of the batch; the layer then computes what one device would for the whole. With None a
+  device takes those of its own part.
+  """
+  token = _axis.set(axis)
+  try:
+    yield
+  finally:
+    _axis.reset(token)
 
 
 def norm(name: str, dtype=None) -> Callable[..., nn.Module]:
@@ -104,8 +122,12 @@ class BatchNorm(nn.Module):
     if not train:
       return _affine(self, x, running_mean.value.reshape(shape), running_variance.value.reshape(shape))
     mean, variance = _moments(x, (0, 1, 2))
+    count, axis = x.size // x.shape[-1], _axis.get()
+    if axis is not None:
+      own, mean = mean, jax.lax.pmean(mean, axis)
+      variance = jax.lax.pmean(variance + jnp.square(own - mean), axis)
+      count *= jax.lax.axis_size(axis)
     if not self.is_initializing():
-      count = x.size // x.shape[-1]
       running_mean.value = _move(running_mean.value, mean)
       running_variance.value = _move(running_variance.value, variance * (count / max(count - 1, 1)))
     return _affine(self, x, mean, variance)

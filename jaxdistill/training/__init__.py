@@ -5,15 +5,16 @@
   parallel     the mesh of all devices, sharding, per-device code
   optim        schedules of the learning rate and the optimisers of the papers
   classifier   supervised training of several networks at once
-  phase, program, sources, checkpoint, records, progress, interrupt, cost, machine    the pieces of the loop
+  hosts        several processes: joining them, what they tell each other
+  phase, program, sources, checkpoint, records, progress, interrupt, lock, trace, cost, machine    the pieces of the loop
 
 The modules load on first use.
 """
 
 import importlib
 
-_MODULES = ('checkpoint', 'classifier', 'cost', 'interrupt', 'loop', 'machine', 'optim', 'parallel', 'phase', 'program',
-            'progress', 'records', 'run', 'sources')
+_MODULES = ('checkpoint', 'classifier', 'cost', 'hosts', 'interrupt', 'lock', 'loop', 'machine', 'optim', 'parallel', 'phase',
+            'program', 'progress', 'records', 'run', 'sources', 'trace')
 __all__ = list(_MODULES)
 
 

@@ -2,6 +2,9 @@
 
 Orbax writes them (in the background, under a temporary name that is renamed at the end). On top of it: every leaf under
 its name, a SHA-256 over all leaves and the notes beside them, and the way back to the checkpoint before a damaged one.
+
+Of several processes the first one writes and reads, and the others get what it read: a checkpoint holds whole arrays and
+knows neither of devices nor of processes.
 """
 
 import contextlib
@@ -20,6 +23,7 @@ import jax
 import numpy as np
 
 from jaxdistill.errors import UserError
+from jaxdistill.training import hosts, parallel
 
 _FORMAT = 1
 
@@ -32,7 +36,7 @@ class Checkpoints:
   """The newest `keep` checkpoints of one phase in one directory.
 
   Args:
-    directory: made at the first save.
+    directory: made at the first save. Of several processes only the first one looks into it.
     keep: number of checkpoints that stay; an older one goes when its successor is complete.
     say: receives one sentence when a damaged checkpoint is passed over.
 
@@ -51,17 +55,23 @@ class Checkpoints:
     self._keep, self._say = keep, say
     self._opened = None
 
-  def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
+  def save(self, step: int, state: Any, meta: dict[str, Any], rows: int | None = None) -> None:
     """Saves a state with its notes; returns when the state may be overwritten, and writes on in the background.
+
+    `rows`: how many leading rows of the leaves that are spread over devices are real; the others are padding, which belongs
+    to a number of devices, and are not saved.
 
     Raises:
       NonFinite: some floating-point leaf holds NaN or infinity; nothing is written.
       UserError: this save, or the one before it, could not be written.
     """
-    leaves = _to_host(state)
+    leaves = _to_host(state, rows)
     for name, leaf in leaves.items():
       if jax.numpy.issubdtype(leaf.dtype, np.inexact) and not np.isfinite(leaf).all():
         raise NonFinite(name)
+    hosts.first(f'checkpoint {step}', lambda: self._write(step, leaves, meta))
+
+  def _write(self, step, leaves, meta):
     specs = {name: [str(leaf.dtype), list(leaf.shape)] for name, leaf in leaves.items()}
     content = json.loads(json.dumps({'format': _FORMAT, 'meta': meta, 'leaves': specs}))
     content['sha256'] = _digest(leaves, content)
@@ -75,44 +85,60 @@ class Checkpoints:
     if self._opened is not None:
       self._guarded(self._opened.wait_until_finished)
 
-  def restore(self, template: Any) -> tuple[Any, dict[str, Any]] | None:
+  def restore(self, template: Any, rows: int | None = None) -> tuple[Any, dict[str, Any]] | None:
     """Returns (state, notes) of the newest good checkpoint, or None where there is none yet.
 
-    The leaves get the shardings of the `template`, whatever number of devices wrote them.
+    The leaves get the shardings of the `template`, whatever number of devices wrote them; padding beyond `rows` (see `save`)
+    stays that of the template.
 
     Raises:
       UserError: every checkpoint is damaged, or they hold another state than the template.
     """
-    damaged = {}
+    leaves, damaged = {}, {}
+
+    def read():
+      step, found, content = self._newest(damaged)
+      leaves.update(found)
+      return [step, content]
+
+    step, content = hosts.first('newest checkpoint', read)
+    if content is None:
+      return None
+    leaves = hosts.arrays(leaves or {name: np.zeros(shape, dtype) for name, (dtype, shape) in content['leaves'].items()})
+    state = _from_host(leaves, content['leaves'], template, rows, self.directory)
+    for bad, reason in damaged.items():
+      self._say(f'The checkpoint of step {bad} in {self.directory} is damaged ({reason}); '
+                f'the one of step {step} is used.')
+      self._remove(bad)
+    return state, content['meta']
+
+  def _newest(self, damaged: dict[int, str]) -> tuple[int, dict[str, np.ndarray], dict[str, Any] | None]:
+    """Returns step, leaves and content of the newest good checkpoint; enters into `damaged` why those after it are no good."""
     for step in reversed(self.steps()):
       try:
-        leaves, content = self._read(step)
+        return step, *self._read(step)
       except MemoryError:
         raise
       except Exception as error:  # whatever orbax, the file system or the decoder raise: this checkpoint is no good
         damaged[step] = _brief(error)
-        continue
-      state = _from_host(leaves, content['leaves'], template, self.directory)
-      for bad, reason in damaged.items():
-        self._say(f'The checkpoint of step {bad} in {self.directory} is damaged ({reason}); '
-                  f'the one of step {step} is used.')
-        self._remove(bad)
-      return state, content['meta']
     if damaged:
       told = '; '.join(f'step {step}: {reason}' for step, reason in damaged.items())
       raise UserError(f'No checkpoint in {self.directory} can be read ({told}). '
                       'Delete that directory to begin the phase again.')
-    return None
+    return 0, {}, None
 
   def steps(self) -> list[int]:
     """Returns the steps that have a complete checkpoint, oldest first."""
     self.wait()
+    if not hosts.is_first():
+      return []
     return sorted(self._manager().all_steps()) if self._opened is not None or self.directory.exists() else []
 
   def delete(self) -> None:
     """Deletes all of them."""
     self.close()
-    shutil.rmtree(self.directory, ignore_errors=True)
+    if hosts.is_first():
+      shutil.rmtree(self.directory, ignore_errors=True)
 
   def close(self) -> None:
     """Waits for saves under way and lets go of the directory."""
@@ -126,7 +152,12 @@ class Checkpoints:
   def _manager(self):
     if self._opened is None:
       orbax = _orbax()
-      options = orbax.CheckpointManagerOptions(max_to_keep=self._keep, create=True, cleanup_tmp_directories=True)
+      alone = orbax.options.MultiprocessingOptions(primary_host=0, active_processes={0}) if hosts.count() > 1 else (
+          orbax.options.MultiprocessingOptions())
+      # Made here, because orbax refuses to when it does not work with all processes.
+      self._guarded(lambda: self.directory.mkdir(parents=True, exist_ok=True))
+      options = orbax.CheckpointManagerOptions(max_to_keep=self._keep, create=False, cleanup_tmp_directories=True,
+                                               multiprocessing_options=alone)
       self._opened = self._guarded(lambda: orbax.CheckpointManager(self.directory, options=options))
     return self._opened
 
@@ -200,26 +231,38 @@ def _is_key(leaf) -> bool:
   return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _to_host(state) -> dict[str, np.ndarray]:
+def _to_host(state, rows) -> dict[str, np.ndarray]:
   """Returns all leaves as arrays of the host that share no memory with the device: the next step overwrites that."""
   named = {name: jax.random.key_data(leaf) if _is_key(leaf) else leaf for name, leaf in _named(state).items()}
-  return {name: np.array(leaf, copy=True, order='C') for name, leaf in jax.device_get(named).items()}
+  spread = {name for name, leaf in named.items() if parallel.is_spread(leaf)}
+  whole = {name: leaf if getattr(leaf, 'is_fully_addressable', True) else parallel.gather(leaf) for name, leaf in named.items()}
+  return {name: np.array(leaf[:rows] if name in spread else leaf, copy=True, order='C')
+          for name, leaf in jax.device_get(whole).items()}
 
 
-def _from_host(leaves, specs, template, directory) -> Any:
+def _from_host(leaves, specs, template, rows, directory) -> Any:
   """Returns the leaves in the structure and on the devices of the template."""
   named = _named(template)
   wanted = {name: jax.random.key_data(leaf) if _is_key(leaf) else leaf for name, leaf in named.items()}
+  padded = {name for name, leaf in wanted.items() if rows is not None and parallel.is_spread(leaf)}
   for name in sorted(wanted.keys() | specs.keys()):
-    here = None if name not in wanted else [str(wanted[name].dtype), list(wanted[name].shape)]
+    here = None if name not in wanted else _spec(wanted[name], rows if name in padded else None)
     if here != specs.get(name):
       raise UserError(f'The checkpoints in {directory} hold another state: {name!r} is {_told(specs.get(name))} there '
                       f'and {_told(here)} here. Use another work dir.')
-  shardings = [getattr(leaf, 'sharding', None) for leaf in wanted.values()]
-  placed = jax.device_put([leaves[name] for name in named], shardings)
-  restored = [jax.random.wrap_key_data(new, impl=jax.random.key_impl(old)) if _is_key(old) else new
-              for new, old in zip(placed, named.values())]
+  restored = []
+  for name, old in named.items():
+    leaf = leaves[name]
+    if name in padded:
+      leaf = np.concatenate([leaf, np.asarray(parallel.gather(wanted[name]))[rows:]])
+    new = parallel.put(leaf, getattr(wanted[name], 'sharding', None))
+    restored.append(jax.random.wrap_key_data(new, impl=jax.random.key_impl(old)) if _is_key(old) else new)
   return jax.tree.unflatten(jax.tree.structure(template), restored)
+
+
+def _spec(leaf, rows) -> list:
+  shape = list(leaf.shape)
+  return [str(leaf.dtype), shape if rows is None else [rows, *shape[1:]]]
 
 
 def _told(spec) -> str:

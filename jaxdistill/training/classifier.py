@@ -22,10 +22,11 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxdistill import errors
 from jaxdistill.data import Dataset, augment, samplers, streaming
 from jaxdistill.losses import classification
-from jaxdistill.models import convolution
+from jaxdistill.models import convolution, normalisation
 from jaxdistill.training import loop, optim, parallel, sources
 
 WAYS = ('vmap', 'unroll')
+SPREADS = ('networks', 'batch')
 _ROUNDED = 100  # images; batches of a scored set are a multiple of them
 # Images that are scored in one call: at most so many, and fewer of more than 32x32 pixels.
 MOST_SCORED = 500
@@ -107,7 +108,7 @@ class Scores(NamedTuple):
 
 def make(model: nn.Module, recipe: Recipe, *, image_shape: tuple[int, int, int], num_classes: int, mean, std, networks: int,
          num_steps: int, training_images: int, learning_rates: Sequence[float] = (), mesh: Mesh | None = None,
-         way: str = 'auto') -> Functions:
+         way: str = 'auto', spread: str = 'auto') -> Functions:
   """Builds the training of `networks` networks as pure functions.
 
   One step of each network: draw its batch, normalise, augment, CutMix, cross-entropy, SGD.
@@ -122,13 +123,20 @@ def make(model: nn.Module, recipe: Recipe, *, image_shape: tuple[int, int, int],
     num_steps: length of the training, for the learning rate.
     training_images: size of the training set.
     learning_rates: one a network in place of the recipe's; () for the recipe's.
-    mesh: devices over which the networks are spread; R must be a multiple of their number. None: the default device.
+    mesh: the devices; None: the default one.
     way: how the networks share a program: 'vmap', 'unroll' (one after the other in one program), or 'auto'.
+    spread: what is spread over the devices: 'networks', padded to a multiple of the devices; 'batch', of which every device takes
+      an equal part, an uneven one being padded with images of weight 0 (batch normalisation takes the statistics of the whole
+      batch; the augmentation, which mixes images, is computed for the whole batch everywhere); or 'auto', see `choose_spread`.
 
   Returns:
     Functions. `step` reports the mean loss and the training accuracy over the networks.
   """
   way = choose_way(way)
+  mesh = None if mesh is None or mesh.size == 1 else mesh
+  spread = choose_spread(spread, networks, mesh, model, min(recipe.batch, training_images))
+  axis = mesh and mesh.axis_names[0]
+  padded = _padded(networks, mesh, spread)
   optimizer = _optimizer(recipe, num_steps)
   boundaries = jnp.asarray([round(d * num_steps) for d in recipe.drops] or [-1], jnp.int32)
   batch_size = min(recipe.batch, training_images)
@@ -141,8 +149,8 @@ def make(model: nn.Module, recipe: Recipe, *, image_shape: tuple[int, int, int],
     def one(number):
       return model.init(jax.random.fold_in(key_init, number), jnp.zeros((1, *image_shape)))
 
-    variables = jax.vmap(one)(jnp.arange(networks))
-    return State(variables, jax.vmap(optimizer.init)(variables['params']), jnp.arange(networks),
+    variables = jax.vmap(one)(jnp.arange(padded))
+    return State(variables, jax.vmap(optimizer.init)(variables['params']), jnp.arange(padded),
                  jax.random.key_data(key), jnp.int32(0))
 
   def sample(data: Mapping[str, jax.Array], key: jax.Array, step: jax.Array) -> dict[str, jax.Array]:
@@ -163,12 +171,23 @@ def make(model: nn.Module, recipe: Recipe, *, image_shape: tuple[int, int, int],
       images, labels = augment.cutmix(key_cutmix, images, labels, recipe.cutmix, batch['weight'])
     return images, labels
 
-  def differentiate(variables, images, labels, weight):
-    """Returns one network's gradient, its new batch statistics, loss and training accuracy."""
+  def own_part(images, labels, weight):
+    """The rows [R, n, ...] that this device takes of the batch, and the share [R] of the batch's weight that they have."""
+    if spread != 'batch':
+      return images, labels, weight, jnp.ones(len(weight))
+    size = weight.shape[1]
+    each = -(-size // mesh.size)
+    index = jax.lax.axis_index(axis) * each + jnp.arange(each)
+    images, labels, own = (a[:, index % size] for a in (images, labels, weight))
+    own = jnp.where(index < size, own, 0.)
+    return images, labels, own, own.sum(1) / jnp.maximum(weight.sum(1), 1e-12)
+
+  def differentiate(variables, images, labels, weight, share):
+    """Returns one network's gradient, its new batch statistics, loss and training accuracy, times this device's share."""
     def loss_of(params):
       (logits, _), moved = model.apply({**variables, 'params': params}, images, train=True, mutable=['batch_stats'])
       loss = classification.cross_entropy(logits, labels, weight=weight, label_smoothing=recipe.label_smoothing)
-      return loss, (moved, classification.accuracy(logits, labels, weight))
+      return share * loss, (moved, share * classification.accuracy(logits, labels, weight))
 
     (loss, (moved, accuracy)), gradient = jax.value_and_grad(loss_of, has_aux=True)(variables['params'])
     return gradient, moved, {'loss': loss, 'train_accuracy': accuracy}
@@ -179,7 +198,14 @@ def make(model: nn.Module, recipe: Recipe, *, image_shape: tuple[int, int, int],
     # each would compute every branch for every network.
     choice = augment.draw_choice(jax.random.fold_in(key, 2**31 - 1), recipe.strategy, recipe.composition)
     images, labels = jax.vmap(prepare, in_axes=(0, 0, None, None))(state.network, batch, key, choice)
-    gradient, moved, metrics = over_networks(differentiate, way)(state.variables, images, labels, batch['weight'])
+    with normalisation.synchronised(axis if spread == 'batch' else None):
+      gradient, moved, metrics = over_networks(differentiate, way)(
+          state.variables, *own_part(images, labels, batch['weight']))
+    metrics = jax.tree.map(lambda m: jnp.sum(m, where=state.network < networks) / networks, metrics)
+    if spread == 'batch':
+      gradient, metrics = parallel.sum_over((gradient, metrics), axis)
+    elif mesh is not None:
+      metrics = parallel.sum_over(metrics, axis)
     opt_state = state.optimizer
     if recipe.clear_momentum:
       opt_state = optim.clear_momentum(opt_state, jnp.any(state.step == boundaries))
@@ -188,24 +214,23 @@ def make(model: nn.Module, recipe: Recipe, *, image_shape: tuple[int, int, int],
       own = scale[state.network]  # a network that only fills up the devices takes the last one
       updates = jax.tree.map(lambda u: u * own.reshape(-1, *(1,) * (u.ndim - 1)), updates)
     variables = {**state.variables, **moved, 'params': optax.apply_updates(state.variables['params'], updates)}
-    state = state.replace(variables=variables, optimizer=opt_state, step=state.step + 1)
-    return state, jax.tree.map(lambda m: m.mean(), metrics)
+    return state.replace(variables=variables, optimizer=opt_state, step=state.step + 1), metrics
 
-  if mesh is None or mesh.size == 1:
+  if mesh is None:
     return Functions(init, sample, step, draw=sample)
-  return _spread(init, sample, step, mesh)
+  return _spread(init, sample, step, mesh, spread)
 
 
 def train(run, name: str, model: nn.Module, images: np.ndarray, labels: np.ndarray, recipe: Recipe, *, num_classes: int,
           mean, std, test: Dataset, validation: Dataset | None = None, networks: int = 1, seed: int = 0, num_steps: int = 0,
           checks: int = 6, learning_rates: Sequence[float] = (), mesh: Mesh | None = None, way: str = 'auto',
-          keep_final: bool = False) -> Scores:
+          spread: str = 'auto', keep_final: bool = False) -> Scores:
   """Trains `networks` networks on a set and scores them on real images.
 
   Args:
     run: the run that keeps metrics and checkpoints (`training.run.Run`).
     name: of the phase.
-    model, recipe, mean, std, learning_rates, mesh, way: see `make`.
+    model, recipe, mean, std, learning_rates, mesh, way, spread: see `make`.
     images: [n, h, w, c], uint8 or float in [0, 1], or uint8 that is streamed from disk.
     labels: int [n] or soft [n, classes].
     num_classes: of the labels.
@@ -225,7 +250,7 @@ def train(run, name: str, model: nn.Module, images: np.ndarray, labels: np.ndarr
   """
   started = time.perf_counter()
   problem = setup(model, images, labels, recipe, num_classes=num_classes, mean=mean, std=std, networks=networks, seed=seed,
-                  num_steps=num_steps, learning_rates=learning_rates, mesh=mesh, way=way)
+                  num_steps=num_steps, learning_rates=learning_rates, mesh=mesh, way=way, spread=spread)
   scorers = {'test': Scorer(model, test.images, test.labels, mean=mean, std=std, way=way)}
   if validation is not None:
     scorers['validation'] = Scorer(model, validation.images, validation.labels, mean=mean, std=std, way=way)
@@ -236,10 +261,11 @@ def train(run, name: str, model: nn.Module, images: np.ndarray, labels: np.ndarr
     return means | {f'{split}_accuracies': accuracy.tolist() for split, accuracy in scored.items()}
 
   state = loop.fit(run, name, problem.step, problem.state, problem.source, problem.num_steps, evaluate=evaluate,
-                   evaluate_every=max(1, math.ceil(problem.num_steps / checks)), keep_final=keep_final)
+                   evaluate_every=max(1, math.ceil(problem.num_steps / checks)), keep_final=keep_final,
+                   rows=networks)
   history = run.history(name)
   checked = {split: np.asarray([record[f'{split}_accuracies'] for record in history]) for split in scorers}
-  variables = jax.tree.map(lambda a: a[:networks], state.variables)
+  variables = jax.tree.map(lambda a: parallel.gather(a)[:networks], state.variables)
   return Scores(columns(**checked), {'steps': np.asarray([record['step'] for record in history]), **checked}, variables,
                 problem.num_steps, time.perf_counter() - started)
 
@@ -271,30 +297,32 @@ class Problem(NamedTuple):
 
 def setup(model: nn.Module, images: np.ndarray, labels: np.ndarray, recipe: Recipe, *, num_classes: int, mean, std,
           networks: int, seed: int = 0, num_steps: int = 0, learning_rates: Sequence[float] = (), mesh: Mesh | None = None,
-          way: str = 'auto') -> Problem:
-  """Places data and networks on the devices; arguments as in `train`. The networks are padded to a multiple of the devices."""
+          way: str = 'auto', spread: str = 'auto') -> Problem:
+  """Places data and networks on the devices; arguments as in `train`."""
   num_steps = num_steps or recipe.steps(len(images))
   mesh = None if mesh is None or mesh.size == 1 else mesh
-  padded = networks if mesh is None else -(-networks // mesh.size) * mesh.size
-  functions = make(model, recipe, image_shape=images.shape[1:], num_classes=num_classes, mean=mean, std=std, networks=padded,
-                   num_steps=num_steps, training_images=len(images), learning_rates=learning_rates, mesh=mesh, way=way)
+  spread = choose_spread(spread, networks, mesh, model, min(recipe.batch, len(images)))
+  functions = make(model, recipe, image_shape=images.shape[1:], num_classes=num_classes, mean=mean, std=std, networks=networks,
+                   num_steps=num_steps, training_images=len(images), learning_rates=learning_rates, mesh=mesh, way=way,
+                   spread=spread)
   key = jax.random.key_data(jax.random.key(seed))
   if mesh is None:
     state = jax.jit(functions.init)(key)
   else:
-    state = parallel.make_sharded(functions.init, _state_spec(mesh.axis_names[0]), mesh, key)
-  return Problem(functions.step, state, _source(functions, state, images, labels, num_steps, mesh), num_steps)
+    state = parallel.make_sharded(functions.init, _state_spec(mesh.axis_names[0], spread), mesh, key)
+  return Problem(functions.step, state, _source(functions, state, images, labels, num_steps, mesh, spread), num_steps)
 
 
-def _source(functions, state, images, labels, num_steps, mesh):
+def _source(functions, state, images, labels, num_steps, mesh, spread):
   """The batches: from the device, which holds all images, or from disk."""
+  numbers = {'network': np.arange(len(state.network))}
+  by_network = parallel.shard if spread == 'networks' else parallel.replicate
   if isinstance(images, streaming.Streamed):
-    data = {'images': images, 'labels': np.asarray(labels), 'network': np.arange(len(state.network))}
-    return sources.streamed(data, functions.draw, state.key, num_steps, mesh and (lambda batch: parallel.shard(batch, mesh)))
-  data = {'images': jnp.asarray(images), 'labels': jnp.asarray(labels)}
-  data = data if mesh is None else parallel.replicate(data, mesh)
-  # A copy: the loop gives the state's own buffers to the compiled step.
-  return loop.ArraySource(data | {'network': jnp.array(state.network, copy=True)}, functions.sample)
+    data = {'images': images, 'labels': np.asarray(labels), **numbers}
+    return sources.streamed(data, functions.draw, state.key, num_steps, mesh and (lambda batch: by_network(batch, mesh)))
+  data = {'images': images, 'labels': labels}
+  data = jax.tree.map(jnp.asarray, data | numbers) if mesh is None else parallel.replicate(data, mesh) | by_network(numbers, mesh)
+  return loop.ArraySource(data, functions.sample)
 
 
 class Scorer:
@@ -339,6 +367,28 @@ def choose_way(way: str) -> str:
   return way
 
 
+def choose_spread(spread: str, networks: int, mesh: Mesh | None, model: nn.Module, batch: int) -> str:
+  """Returns what is spread over the devices: for 'auto' the networks, or the batch where there are fewer networks than devices.
+
+  Raises:
+    UserError: an unknown name, or batch normalisation and a batch that the devices cannot share evenly.
+  """
+  if spread not in (*SPREADS, 'auto'):
+    raise errors.unknown('way to use several devices', spread, (*SPREADS, 'auto'))
+  devices = 1 if mesh is None else mesh.size
+  uneven = getattr(model, 'norm', None) == 'batch' and batch % devices
+  if devices == 1 or spread == 'auto' and (networks >= devices or uneven):
+    return 'networks'
+  if spread == 'batch' and uneven:
+    raise errors.UserError(f'A batch of {batch} images cannot be shared evenly by {devices} devices, which batch normalisation '
+                           f'needs; use a multiple of {devices}.')
+  return 'batch' if spread == 'auto' else spread
+
+
+def _padded(networks, mesh, spread):
+  return networks if mesh is None or spread == 'batch' else -(-networks // mesh.size) * mesh.size
+
+
 def over_networks(function: Callable, way: str) -> Callable:
   """Maps a function of one network over the leading axis of its arguments, in one program.
 
@@ -369,20 +419,17 @@ def _optimizer(recipe: Recipe, num_steps: int) -> optax.GradientTransformation:
   return optim.sgd(schedule, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
 
 
-def _state_spec(axis: str) -> State:
-  share, whole = PartitionSpec(axis), PartitionSpec()
+def _state_spec(axis: str, spread: str) -> State:
+  whole = PartitionSpec()
+  share = whole if spread == 'batch' else PartitionSpec(axis)
   return State(share, share, share, whole, whole)
 
 
-def _spread(init, sample, step, mesh):
-  """Runs each device's share of the networks on it; no device needs another's numbers but for the metrics."""
-  axis, whole, share = mesh.axis_names[0], PartitionSpec(), PartitionSpec(mesh.axis_names[0])
-
-  def local_step(state, batch):
-    state, metrics = step(state, batch)
-    return state, jax.tree.map(lambda m: jax.lax.pmean(m, axis), metrics)
-
-  state_spec = _state_spec(axis)
+def _spread(init, sample, step, mesh, spread):
+  """Runs each device's share of the networks or of the batch on it; with the networks only the metrics cross devices."""
+  axis, whole = mesh.axis_names[0], PartitionSpec()
+  share = whole if spread == 'batch' else PartitionSpec(axis)
+  state_spec = _state_spec(axis, spread)
   data_spec = {'images': whole, 'labels': whole, 'network': share}
   return Functions(init, parallel.per_device(sample, mesh, (data_spec, whole, whole), share),
-                   parallel.per_device(local_step, mesh, (state_spec, share), (state_spec, whole)), draw=sample)
+                   parallel.per_device(step, mesh, (state_spec, share), (state_spec, whole)), draw=sample)

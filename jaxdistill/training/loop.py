@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from jaxdistill.errors import UserError
-from jaxdistill.training import cost, program
+from jaxdistill.training import cost, hosts, program
 from jaxdistill.training.cost import Estimate
 from jaxdistill.training.interrupt import Interrupted
 from jaxdistill.training.machine import peak_memory_bytes
@@ -22,7 +22,7 @@ __all__ = ['ArraySource', 'Estimate', 'HostSource', 'Interrupted', 'estimate', '
 
 def fit(run: Run, name: str, step: Callable, state: Any, source: ArraySource | HostSource, num_steps: int, *,
         evaluate: Callable[[Any], dict[str, Any]] | None = None, evaluate_every: int = 0, steps_per_call: int = 0,
-        checkpoint_every: int | None = None, keep_final: bool = True) -> Any:
+        checkpoint_every: int | None = None, keep_final: bool = True, rows: int | None = None) -> Any:
   """Applies `step` until state.step is `num_steps`, and returns the state; goes on where an earlier start was stopped.
 
   Everything that a step needs is in the state and the batch, so a stopped and resumed phase ends bit for bit where an
@@ -40,6 +40,8 @@ def fit(run: Run, name: str, step: Callable, state: Any, source: ArraySource | H
       never before the end) and at the end. It must not keep arrays of the state, whose memory the next step uses again.
     steps_per_call: steps in one compiled call; 0 for what suits the backend. With a HostSource it is always 1.
     checkpoint_every: overrides run.checkpoint_every.
+    rows: how many leading rows of those leaves of the state that are spread over the devices are real, the rest being padding
+      to a multiple of the devices: a checkpoint then holds the real rows, and any number of devices can go on with it.
     keep_final: save the state at the end; False when the result is kept elsewhere (then run.discard frees the disk).
 
   Raises:
@@ -75,7 +77,7 @@ def fit(run: Run, name: str, step: Callable, state: Any, source: ArraySource | H
     platform = next(iter(sharding.device_set)).platform
     per_call = program.steps_per_call(steps_per_call or run.steps_per_call, platform, min(interval, num_steps))
   with run.watch.watching(run.handle_signals):
-    phase = Phase(run, name, num_steps, evaluate, evaluate_every, every, keep_final)
+    phase = Phase(run, name, num_steps, evaluate, evaluate_every, every, keep_final, rows)
     finished = phase.resume(state)
     del state
     return phase.state if finished else phase.train(step, source, per_call, program.placer(sharding))
@@ -96,12 +98,21 @@ def estimate(step: Callable, state: Any, source: ArraySource | HostSource, num_s
   compiled = program.build(step, source.sample, state, feed.take())
   devices = sorted(sharding.device_set, key=lambda device: device.id)
   state, _ = jax.block_until_ready(compiled(state, feed.take()))
-  started, count = time.perf_counter(), 0
-  while count < _TIMED and (count == 0 or time.perf_counter() - started < seconds):
-    feed.prepare(count + 1)
-    state, _ = jax.block_until_ready(compiled(state, feed.take()))
-    count += 1
-  per_step = (time.perf_counter() - started) / count
+  counted = 0
+
+  def measure(steps):
+    nonlocal state, counted
+    started = time.perf_counter()
+    for _ in range(steps):
+      counted += 1
+      feed.prepare(counted)
+      state, _ = jax.block_until_ready(compiled(state, feed.take()))
+    return time.perf_counter() - started
+
+  spent = measure(1)
+  # All processes must do as many steps as the first one.
+  more = hosts.first('timed steps', lambda: max(0, min(_TIMED - 1, int(seconds / spent) - 1)))
+  per_step = (spent + measure(more)) / (1 + more)
   needed = peak_memory_bytes()
   flops = cost.program_flops(compiled.lowered, compiled.compiled, len(devices))
   return Estimate(

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -41,13 +42,17 @@ def make_mesh(num_devices: int = 0) -> Mesh:
     raise UserError(f'{num_devices} devices were asked for, more than the {len(devices)} here ({devices[0].platform}); '
                     '0 takes all of them.')
   devices = devices[:num_devices or len(devices)]
+  idle = set(range(jax.process_count())) - {device.process_index for device in devices}
+  if idle:
+    raise UserError(f'{num_devices} devices leave process {min(idle)} of {jax.process_count()} without any; '
+                    'use 0 for all of them.')
   # Explicit axes are the default of make_mesh; with Auto the compiler places what the program leaves open.
   return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
   """Puts a whole copy of every leaf on every device."""
-  return jax.tree.map(lambda leaf: _put(leaf, NamedSharding(mesh, PartitionSpec())), tree)
+  return jax.tree.map(lambda leaf: put(leaf, NamedSharding(mesh, PartitionSpec())), tree)
 
 
 def shard(tree: Any, mesh: Mesh) -> Any:
@@ -62,15 +67,39 @@ def shard(tree: Any, mesh: Mesh) -> Any:
     if not np.ndim(leaf) or np.shape(leaf)[0] % mesh.size:
       raise ValueError(f'An array of shape {np.shape(leaf)} cannot be spread over {mesh.size} devices: '
                        'pad its leading axis to a multiple with pad_leading.')
-    return _put(leaf, NamedSharding(mesh, PartitionSpec(mesh.axis_names[0])))
+    return put(leaf, NamedSharding(mesh, PartitionSpec(mesh.axis_names[0])))
   return jax.tree.map(spread, tree)
 
 
-def _put(leaf, sharding):
-  if sharding.is_fully_addressable or isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+def shard_own(tree: Any, mesh: Mesh) -> Any:
+  """Spreads the leading axis of every leaf over the devices, of which every process passes the rows of its own devices.
+
+  For batches that each process reads for itself (`HostSource(..., place=lambda batch: shard_own(batch, mesh))`): their rows
+  together, in the order of the processes, are the global batch.
+
+  >>> shard_own(np.arange(2), make_mesh(1)).tolist()
+  [0, 1]
+  """
+  sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
+  return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, np.asarray(leaf)), tree)
+
+
+def is_spread(leaf: Any) -> bool:
+  """Whether the leading axis of an array is spread over several devices.
+
+  >>> is_spread(shard(np.arange(2), make_mesh(1))), is_spread(np.arange(2))
+  (False, False)
+  """
+  sharding = getattr(leaf, 'sharding', None)
+  return isinstance(sharding, NamedSharding) and sharding.mesh.size > 1 and bool(sharding.spec) and sharding.spec[0] is not None
+
+
+def put(leaf: Any, sharding: jax.sharding.Sharding | None) -> jax.Array:
+  """Puts an array where `sharding` says (None: the default device); a sharding over several hosts works too."""
+  if sharding is None or sharding.is_fully_addressable or isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
     return jax.device_put(leaf, sharding)
   if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-    return jax.random.wrap_key_data(_put(jax.random.key_data(leaf), sharding), impl=jax.random.key_impl(leaf))
+    return jax.random.wrap_key_data(put(jax.random.key_data(leaf), sharding), impl=jax.random.key_impl(leaf))
   # An array of this host alone and a mesh over several: each process cuts out what its devices hold.
   array = np.asarray(leaf)
   return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
@@ -115,7 +144,18 @@ def make_sharded(fn: Callable, out_specs: Any, mesh: Mesh, *args: Any) -> Any:
   """Returns fn(*args), computed so that every part of the result arises on the device where `out_specs` wants it."""
   is_spec = lambda node: isinstance(node, PartitionSpec)
   shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), out_specs, is_leaf=is_spec)
-  return jax.jit(fn, out_shardings=shardings)(*args)
+  return jax.jit(fn, out_shardings=shardings)(*replicate(args, mesh))
+
+
+def sum_over(tree: Any, axis: str) -> Any:
+  """Returns the sum over the devices of every leaf (float32), inside per-device code, with one all-reduce for all of them.
+
+  One message of all numbers, because each has a latency that no small one pays back.
+  """
+  leaves, structure = jax.tree.flatten(tree)
+  total = jax.lax.psum(jnp.concatenate([jnp.ravel(leaf) for leaf in leaves]), axis)
+  ends = np.cumsum([leaf.size for leaf in leaves])[:-1].tolist()
+  return jax.tree.unflatten(structure, [part.reshape(leaf.shape) for part, leaf in zip(jnp.split(total, ends), leaves)])
 
 
 def gather(array: jax.Array) -> jax.Array:

@@ -10,7 +10,8 @@ import jax
 import numpy as np
 
 from jaxdistill.errors import UserError
-from jaxdistill.training import program, progress, records
+from jaxdistill.report import numbers
+from jaxdistill.training import hosts, program, progress, records, trace
 from jaxdistill.training.checkpoint import NonFinite
 from jaxdistill.training.interrupt import Interrupted
 from jaxdistill.training.run import Run
@@ -27,22 +28,23 @@ class Phase:
   """
 
   def __init__(self, run: Run, name: str, num_steps: int, evaluate: Callable | None, evaluate_every: int,
-               checkpoint_every: int, keep_final: bool):
+               checkpoint_every: int, keep_final: bool, rows: int | None = None):
     self.run, self.name, self.num_steps = run, name, num_steps
     self.evaluate, self.evaluate_every = evaluate, evaluate_every
-    self.checkpoint_every, self.keep_final = checkpoint_every, keep_final
+    self.checkpoint_every, self.keep_final, self.rows = checkpoint_every, keep_final, rows
     self.checkpoints = run.checkpoints(name)
     self.state, self.at, self.landed, self.saved = None, 0, 0, None
     self.position = None
     self.interval, self.layout, self.recent = records.Interval(), (), collections.deque(maxlen=5)
     self.flight, self.programs = collections.deque(), {}
-    self.times = dict.fromkeys(('seconds', 'compile_seconds', 'evaluate_seconds', 'save_seconds'), 0.0)
+    self.times = dict.fromkeys(('seconds', 'compile_seconds', 'evaluate_seconds', 'save_seconds', 'first_step_seconds'), 0.0)
     self.begun = self.started = self.saved_at = time.monotonic()
-    self.first_step_seconds = None
+    self.calls, self.settling = 0, hosts.Settling()
+    self.trace = trace.Trace(run.workdir / 'profile', name) if run.profile else None
 
   def resume(self, template: Any) -> bool:
     """Takes the newest good checkpoint, or begins; forgets what was logged later. Returns whether all is done."""
-    found = self.checkpoints.restore(template) if self.checkpoints else None
+    found = self.checkpoints.restore(template, self.rows) if self.checkpoints else None
     if found is None:
       self.state = template
       self.run.records.restore(self.name, -1, [])
@@ -53,7 +55,7 @@ class Phase:
       raise UserError(f'The phase {self.name!r} has done {self.at:,} steps already, more than the {self.num_steps:,} '
                       'that are asked for; use another work dir.')
     self.run.records.restore(self.name, self.at, meta['evaluations'])
-    self.interval, self.position, self.times = records.Interval(meta['interval']), meta['position'], meta['times']
+    self.interval, self.position, self.times = records.Interval(meta['interval']), _own(meta['position']), meta['times']
     self.started = self.saved_at = time.monotonic()
     if self.at == self.num_steps and not self.evaluation_due():
       self.report_times(self.times)
@@ -71,8 +73,10 @@ class Phase:
       while self.at < self.num_steps:
         if self.evaluation_due():
           self.evaluate_now()
-        self.stop_if_asked()
-        if self.save_due():
+        stop, late = self.settling.settle(self.calls, self.run.watch.requested, self.save_late())
+        if stop:
+          self.stop(stop)
+        if late or self.save_due():
           self.save()
         self.advance(feed, step, source.sample, per_call)
       self.drain()
@@ -97,13 +101,16 @@ class Phase:
     if length not in self.programs:
       self.programs[length] = program.build(step, sample, self.state, inputs, length)
       self.times['compile_seconds'] += self.programs[length].seconds
+    if self.trace:
+      self.trace.before_call(self.calls, lambda: jax.block_until_ready(self.state))
     self.state, metrics = self.programs[length](self.state, inputs)
     self.at += length
+    self.calls += 1
     metrics.values.copy_to_host_async()
     self.flight.append(metrics)
     feed.prepare(self.at)
     self.position = feed.position
-    if self.first_step_seconds is None:
+    if self.calls == 1:
       self.check_first_call()
     while len(self.flight) > _IN_FLIGHT:
       self.land()
@@ -111,7 +118,10 @@ class Phase:
   def check_first_call(self):
     """Waits for the first call, this once: how long it took to get there, and whether the step counts."""
     counted = int(self.state.step)
-    self.first_step_seconds = time.monotonic() - self.begun
+    self.times['first_step_seconds'] = seconds = time.monotonic() - self.begun
+    if self.run.progress:
+      self.run.say(f'{self.name}: first step after {numbers.seconds(seconds)}, '
+                   f'{numbers.seconds(self.times["compile_seconds"])} in all of compiling.')
     if counted != self.at:
       raise ValueError(f'state.step is {counted} after step {self.at} of {self.name!r}: '
                        'it must begin at 0 and be counted up by the step function.')
@@ -167,10 +177,15 @@ class Phase:
       self.run.log(self.name, self.at, self.evaluate(self.state), kind='evaluate')
 
   def save_due(self) -> bool:
+    """Whether the steps since the last save ask for one."""
     if not self.checkpoints or not self.checkpoint_every or not self.at or self.saved == self.at:
       return False
-    crossed = self.at // self.checkpoint_every > (self.saved or 0) // self.checkpoint_every
-    return crossed or time.monotonic() - self.saved_at > self.run.checkpoint_seconds
+    return self.at // self.checkpoint_every > (self.saved or 0) // self.checkpoint_every
+
+  def save_late(self) -> bool:
+    """Whether the time since the last save asks for one."""
+    waited = time.monotonic() - self.saved_at > self.run.checkpoint_seconds
+    return bool(self.checkpoints and self.checkpoint_every and self.at and self.saved != self.at and waited)
 
   def save(self):
     """Saves the state as of now, unless it is saved already or there is nowhere to."""
@@ -178,30 +193,30 @@ class Phase:
     if not self.checkpoints or self.saved == self.at:
       return
     meta = dict(phase=self.name, step=self.at, run_seconds=self.run.seconds, times=self.times_now(),
-                position=self.position, interval=self.interval.saved(), evaluations=self.run.history(self.name))
+                position=_of_all(self.position), interval=self.interval.saved(), evaluations=self.run.history(self.name))
     with self.timed('save_seconds'):
       try:
-        self.checkpoints.save(self.at, self.state, meta)
+        self.checkpoints.save(self.at, self.state, meta, self.rows)
       except NonFinite as error:
         self.fail(f'the state ({error}) is not finite after step {self.at:,}')
     self.saved, self.saved_at = self.at, time.monotonic()
 
-  def stop_if_asked(self):
-    """After a signal: saves, and ends the program."""
-    if not self.run.watch.requested:
-      return
+  def stop(self, signal: str):
+    """After a signal to this process or another one: saves, and ends the program."""
     self.save()
     where = 'nothing is saved, since the run has no work dir.'
     if self.checkpoints:
       self.checkpoints.wait()
       where = f'the state is saved in {self.checkpoints.directory}. Start the same command again to continue.'
-    raise Interrupted(f'{self.name}: stopped by {self.run.watch.requested} after step {self.at:,} '
+    raise Interrupted(f'{self.name}: stopped by {signal} after step {self.at:,} '
                       f'of {self.num_steps:,}; {where}')
 
   def rescue(self, error: BaseException):
     """After an interrupt, which may come anywhere: saves if the state, its step and its metrics are whole and agree."""
     if self.run.watch.requested and isinstance(error, KeyboardInterrupt):
       return  # the second Ctrl-C means now
+    if hosts.count() > 1:
+      return  # a save takes them all, and only this one is here
     whole = not any(leaf.is_deleted() for leaf in jax.tree.leaves(self.state))
     if not self.checkpoints or self.saved == self.at or not whole:
       return
@@ -225,12 +240,27 @@ class Phase:
 
   def report_times(self, times: dict[str, float]):
     alone = times['seconds'] - times['compile_seconds'] - times['evaluate_seconds'] - times['save_seconds']
-    self.run.set_timing(self.name, {**times, 'steps': self.at, 'steps_per_second': self.at / max(alone, 1e-9),
-                                    'first_step_seconds': self.first_step_seconds or 0.0})
+    self.run.set_timing(self.name, {**times, 'steps': self.at, 'steps_per_second': self.at / max(alone, 1e-9)})
 
   def close(self):
     """Leaves the screen in order, tells the run what the phase took, waits for the last save."""
+    if self.trace:
+      self.trace.close(self.run)
     self.bar.close()
     self.report_times(self.times_now())
     if self.checkpoints:
       self.checkpoints.close()
+
+
+def _of_all(position):
+  """What a checkpoint holds of the source's position: each process reads a share of its own."""
+  return position if position is None or hosts.count() == 1 else {'by_process': hosts.collect('position', position)}
+
+
+def _own(position):
+  """The position of this process out of what `_of_all` returned."""
+  stored = position['by_process'] if isinstance(position, dict) and 'by_process' in position else [position]
+  if position is not None and len(stored) != hosts.count():
+    raise UserError(f'The checkpoint was written by {len(stored)} processes, each with a share of the data; '
+                    f'start as many again, not {hosts.count()}.')
+  return None if position is None else stored[hosts.number()]

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from jaxdistill.training import parallel
+
 MAX_STEPS_PER_CALL = 50
 # Sampling must not share random bits with the step, which folds step numbers into the same key: no run gets this far.
 _SAMPLING = 0xFFFFFFFF
@@ -140,7 +142,7 @@ def common_sharding(*trees: Any) -> jax.sharding.Sharding:
 def placer(sharding: jax.sharding.Sharding) -> Callable[[Any], Any]:
   """Returns the function that puts a pytree on the devices: leaves on a mesh stay, the others go to `sharding`."""
   def place(tree):
-    return jax.device_put(tree, jax.tree.map(lambda leaf: _goal(leaf, sharding), tree))
+    return jax.tree.map(lambda leaf: parallel.put(leaf, _goal(leaf, sharding)), tree)
   return place
 
 
@@ -149,8 +151,7 @@ def settle(state: Any, sharding: jax.sharding.Sharding) -> Any:
   # In two steps: sending an array to a mesh shares its memory on the device where it already is.
   here = jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else jax.device_put(np.asarray(leaf)), state)
   copy = jax.device_put(here, jax.tree.map(lambda leaf: leaf.sharding, here), may_alias=False)
-  copy = jax.device_put(copy, jax.tree.map(lambda leaf: _goal(leaf, sharding), copy))
-  return jax.tree.map(_strong, copy)
+  return jax.tree.map(_strong, placer(sharding)(copy))
 
 
 def _strong(leaf):

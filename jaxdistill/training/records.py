@@ -1,5 +1,6 @@
 """metrics.jsonl and TensorBoard events: one line per logged interval, one per evaluation."""
 
+import errno
 import hashlib
 import json
 import math
@@ -96,9 +97,13 @@ class Records:
     if self.path is None:
       return
     if self._file is None:
-      self._file = open(self.path, 'ab')
-    self._file.write(_encode(line))
-    self._file.flush()
+      # Without a buffer, which a full disk would leave for the closing of the file to fail again on.
+      self._file = open(self.path, 'ab', buffering=0)
+    if not os.fstat(self._file.fileno()).st_nlink:  # deleted under our hands: what is written now is lost
+      raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    encoded = _encode(line)
+    if self._file.write(encoded) < len(encoded):
+      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
   def drop(self, phase: str, after: int) -> None:
     """Removes the lines of a phase whose step is later than `after`."""
@@ -113,6 +118,10 @@ class Records:
     if self.of(phase, 'evaluate') != evaluations:
       self.lines = [line for line in self.lines if line['phase'] != phase or line['kind'] != 'evaluate'] + evaluations
       self._rewrite()
+
+  def seconds(self) -> float:
+    """Returns the latest time that a line tells."""
+    return max((line['seconds'] for line in self.lines), default=0.0)
 
   def of(self, phase: str, kind: str) -> list[dict[str, Any]]:
     """Returns the lines of one phase and kind, oldest first."""

@@ -10,9 +10,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import flax.serialization
+
 from jaxdistill.errors import UserError
-from jaxdistill.training import interrupt, progress, records
+from jaxdistill.training import hosts, interrupt, progress, records
 from jaxdistill.training.checkpoint import Checkpoints
+from jaxdistill.training.lock import Lock
 from jaxdistill.training.machine import PeakMemory, enable_compilation_cache, environment, peak_memory_bytes
 
 __all__ = ['PeakMemory', 'Run', 'enable_compilation_cache', 'environment', 'peak_memory_bytes']
@@ -24,8 +27,11 @@ _FREE = 'run'
 class Run:
   """Everything that a job leaves behind, and what it needs to go on after it was stopped.
 
-  A work directory holds config.json, metrics.jsonl, tensorboard/, checkpoints/PHASE/, results/NAME.json. With
-  `workdir=None` nothing is written and nothing can be resumed (notebooks, tests).
+  A work directory holds config.json, metrics.jsonl, tensorboard/, checkpoints/PHASE/, results/NAME.json, and run.lock while
+  the run is open: one run at a time. With `workdir=None` nothing is written and nothing can be resumed (notebooks, tests).
+
+  Where several processes work together, all make the same Run and call the same methods in the same order. The first one
+  alone has a `workdir`, writes and speaks; the attribute is None in the others, and what it read reaches them.
 
   Args:
     workdir: made if missing. A directory of another config is refused; the section `run` of a config may differ, as it
@@ -39,9 +45,10 @@ class Run:
     log_every: steps whose mean makes one line of metrics.jsonl.
     steps_per_call: steps that one compiled call does where a phase does not say; 0: what suits the backend.
     handle_signals: SIGTERM and Ctrl-C save the state and end the program with code 75 (for launchers).
+    profile: trace some steps of every phase into profile/PHASE/ and say where their time went in profile/PHASE.txt.
 
   Raises:
-    UserError: the directory cannot be written, or belongs to another config.
+    UserError: the directory cannot be written, is in use, or belongs to another config; or the processes disagree on it.
 
   >>> with Run(progress=False) as run:
   ...   run.log('train', 10, {'loss': 0.5})
@@ -51,24 +58,48 @@ class Run:
 
   def __init__(self, workdir: str | os.PathLike | None = None, config: Mapping | None = None, *, progress: bool = True,
                tensorboard: bool = True, keep: int = 2, checkpoint_every: int = 500, checkpoint_seconds: float = 600.0,
-               log_every: int = 10, steps_per_call: int = 0, handle_signals: bool = False):
+               log_every: int = 10, steps_per_call: int = 0, handle_signals: bool = False, profile: bool = False):
     if keep < 1 or checkpoint_every < 0 or log_every < 1 or checkpoint_seconds <= 0:
       raise UserError('A run needs keep >= 1, log_every >= 1, checkpoint_every >= 0 and checkpoint_seconds > 0.')
-    self.workdir = None if workdir is None else pathlib.Path(workdir).expanduser().absolute()
+    directory = None if workdir is None else pathlib.Path(workdir).expanduser().absolute()
+    self._directory, self._lock = directory, None
+    self.workdir = directory if hosts.is_first() else None
     self.config = records.jsonable(config.to_dict() if hasattr(config, 'to_dict') else dict(config or {}))
-    self.progress, self.keep, self.log_every, self.steps_per_call = progress, keep, log_every, steps_per_call
+    self.keep, self.log_every, self.steps_per_call = keep, log_every, steps_per_call
+    self.progress = progress and hosts.is_first()
     self.checkpoint_every, self.checkpoint_seconds = checkpoint_every, checkpoint_seconds
     self.handle_signals = handle_signals
+    self.profile = profile and self.workdir is not None
     self.watch = interrupt.Watch()
-    if self.workdir is not None:
-      _make_writable(self.workdir)
-      self._settle_config()
-    self.records = records.Records(self.workdir and self.workdir / 'metrics.jsonl')
+    _check_agreement(self.config, directory)
+    self.records = records.Records(None)
+    try:
+      evaluations = hosts.first('work dir', self._open)
+    except BaseException:
+      self._unlock()
+      raise
+    if not hosts.is_first():
+      self.records.lines = evaluations
     self._events = records.Events(self.workdir / 'tensorboard') if tensorboard and self.workdir else None
     self._results: dict[str, Any] = {}
     self._timings: dict[str, dict[str, float]] = {}
     self._checkpoints: dict[str, Checkpoints] = {}
-    self._started = time.monotonic() - max((line['seconds'] for line in self.records.lines), default=0.0)
+    self._started = time.monotonic() - self.records.seconds()
+
+  def _open(self) -> list[dict[str, Any]]:
+    """Takes the work dir, and returns the evaluations that are in it: what the others need to know."""
+    if self.workdir is None:
+      return []
+    _make_writable(self.workdir)
+    self._lock = Lock(self.workdir)
+    self._settle_config()
+    self.records = records.Records(self.workdir / 'metrics.jsonl')
+    return [line for line in self.records.lines if line['kind'] == 'evaluate']
+
+  def _unlock(self):
+    if self._lock is not None:
+      self._lock.release()
+      self._lock = None
 
   def __enter__(self) -> 'Run':
     return self
@@ -79,6 +110,7 @@ class Run:
   def close(self) -> None:
     """Waits for checkpoints under way and closes the files."""
     with contextlib.ExitStack() as stack:
+      stack.callback(self._unlock)
       for closable in (self.records, self._events, *self._checkpoints.values()):
         if closable is not None:
           stack.callback(closable.close)
@@ -90,12 +122,13 @@ class Run:
     return time.monotonic() - self._started
 
   def set_seconds(self, seconds: float) -> None:
-    """Sets the clock to that of a restored checkpoint."""
-    self._started = time.monotonic() - seconds
+    """Sets the clock to that of a restored checkpoint, though never to before a line that stays."""
+    self._started = time.monotonic() - max(seconds, self.records.seconds())
 
   def say(self, text: str) -> None:
     """Prints one line for the person who watches."""
-    progress.say(text)
+    if hosts.is_first():
+      progress.say(text)
 
   # Metrics.
 
@@ -106,7 +139,10 @@ class Run:
     if taken:
       raise ValueError(f'A metric cannot be called {taken[0]!r}: every line has a field of that name already.')
     line = {'phase': _checked(phase), 'step': int(step), 'kind': kind, 'seconds': round(self.seconds, 3), **values}
-    self.records.append(line)
+    try:
+      self.records.append(line)
+    except OSError as error:
+      raise self._unwritten(self.records.path, error) from error
     if self._events is not None:
       self._events.write(phase, int(step), values)
 
@@ -122,7 +158,7 @@ class Run:
     """Returns the times of a phase over all restarts, in seconds, or {} before it has run.
 
     Keys: steps, seconds (all), compile_seconds, evaluate_seconds, save_seconds, first_step_seconds (start of the phase
-    in this process to the end of its first call), steps_per_second (of training alone).
+    to the end of its first call, in the process that last computed some), steps_per_second (of training alone).
     """
     return dict(self._timings.get(phase, {}))
 
@@ -133,18 +169,36 @@ class Run:
   # Files.
 
   def once(self, name: str, fn: Callable[[], Any]) -> Any:
-    """Returns fn(), computed once in the life of the run and kept as results/NAME.json; `name` may contain '/'."""
+    """Returns fn(), computed once in the life of the run and kept as results/NAME.json; `name` may contain '/'.
+
+    Of several processes all compute it, since it may need all their devices, and all return what the first one got.
+    """
     _checked(name)
     if name not in self._results:
       path = self.workdir and self.workdir / 'results' / f'{name}.json'
-      value = _read_json(path, self.say)
+      value = hosts.first(f'result {name}', lambda: _read_json(path, self.say))
       if value is None:
+        computed = records.jsonable(fn())
         # Through JSON even when it is fresh, so that a restart sees exactly the same value.
-        value = {'result': json.loads(json.dumps(records.jsonable(fn())))}
+        value = hosts.first(f'new result {name}', lambda: {'result': json.loads(json.dumps(computed))})
         if path:
           self.write_json(f'results/{name}.json', value)
       self._results[name] = value['result']
     return self._results[name]
+
+  def shared(self, path: pathlib.Path | None, template: Any, compute: Callable[[], Any]) -> Any:
+    """Returns the pytree of arrays that is kept in a file for several runs, else compute(), which is then kept there.
+
+    `path`: of the first process (None: nothing is kept). `template`: a pytree of arrays of the same form.
+    """
+    if not hosts.first('shared file', lambda: path is not None and path.is_file()):
+      tree = compute()
+      if path:
+        self._write(path, flax.serialization.to_bytes(tree))
+      return tree
+    if path:
+      self.say(f'read from {path}')
+    return hosts.arrays(flax.serialization.from_bytes(template, path.read_bytes()) if path else template)
 
   def write_json(self, name: str, value: Any) -> pathlib.Path | None:
     """Writes a file of the work dir atomically; returns its path, or None in memory."""
@@ -154,20 +208,33 @@ class Run:
     """Writes a file of the work dir atomically; returns its path, or None in memory."""
     if self.workdir is None:
       return None
-    path = self.workdir / name
+    return self._write(self.workdir / name, content)
+
+  def _write(self, path, content):
     try:
+      if self._is_gone():
+        raise FileNotFoundError
       records.write_atomic(path, content)
     except OSError as error:
-      raise UserError(f'{path} could not be written ({error.strerror or error}); '
-                      'free some space or use another work dir.') from error
+      raise self._unwritten(path, error) from error
     return path
+
+  def _is_gone(self) -> bool:
+    return self.workdir is not None and not self.workdir.is_dir()
+
+  def _unwritten(self, path, error: OSError) -> UserError:
+    if self._is_gone():
+      return UserError(f'The work dir {self.workdir} has disappeared while the run was writing to it. Bring it back and start '
+                       'the same command again to continue, or start anew in another one.')
+    return UserError(f'{path} could not be written ({error.strerror or error}); free some space and start the same command again '
+                     'to continue, or use another work dir.')
 
   def checkpoints(self, phase: str) -> Checkpoints | None:
     """Returns the checkpoints of a phase, or None in memory."""
-    if self.workdir is None:
+    if self._directory is None:
       return None
     if phase not in self._checkpoints:
-      directory = self.workdir / 'checkpoints' / _checked(phase).replace('/', '.')
+      directory = self._directory / 'checkpoints' / _checked(phase).replace('/', '.')
       self._checkpoints[phase] = Checkpoints(directory, keep=self.keep, say=self.say)
     return self._checkpoints[phase]
 
@@ -190,6 +257,19 @@ class Run:
                         'Use another work dir, or the same config to continue.')
     if old != self.config:
       self.write_json('config.json', self.config)
+
+
+def _check_agreement(config: dict, directory: pathlib.Path | None) -> None:
+  """Raises UserError, in all processes, where they were not started with the same config and work dir."""
+  from jaxdistill.config import differences
+  all_of_them = hosts.collect('config', [config, directory and str(directory)])
+  for number, (other, place) in enumerate(all_of_them):
+    changed = list(differences(all_of_them[0][0], other).values())
+    if place != all_of_them[0][1]:
+      changed.append(f'work dir: {all_of_them[0][1]} -> {place}')
+    if changed:
+      raise UserError(f'Process {number} was started with another config than process 0: {"; ".join(changed)}. '
+                      'Start all of them with the same command.')
 
 
 def _checked(name: str) -> str:

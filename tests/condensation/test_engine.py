@@ -12,7 +12,8 @@ from jaxdistill import losses, models
 from jaxdistill.condensation import decode, engine
 from jaxdistill.data import augment
 from jaxdistill.errors import UserError
-from jaxdistill.training import parallel
+from jaxdistill.training import loop, parallel
+from jaxdistill.training.run import Run
 
 CLASSES, REAL, SHAPE = 5, 6, (8, 8, 1)
 MEAN, STD = (.4,), (.3,)
@@ -189,17 +190,33 @@ def test_one_device_and_four_agree(update):
   spread, spread_metrics = iterate(settings, 2, parallel.make_mesh(4))
   assert spread.images.shape[0] == 8 and len(spread.images.sharding.device_set) == 4
   np.testing.assert_allclose(np.asarray(spread.images)[:CLASSES], alone.images, atol=1e-5)
-  np.testing.assert_allclose(spread_metrics[-1]['loss'], metrics[-1]['loss'], rtol=1e-4)
+  assert spread_metrics[-1]['class_loss'].shape == (CLASSES,)  # without the padding
+  for name in ('loss', 'class_loss'):
+    np.testing.assert_allclose(spread_metrics[-1][name], metrics[-1][name], rtol=1e-4)
 
 
-def test_only_the_loss_crosses_devices():
+def test_only_the_losses_cross_devices():
   mesh = parallel.make_mesh(4)
   functions, real, state = build(mesh=mesh)
   step = jax.jit(lambda s, r: functions.step(s, functions.sample(r, jax.random.wrap_key_data(s.key), s.step)))
   lines = step.lower(state, real).compile().as_text().splitlines()
   names = ('all-reduce', 'all-gather', 'all-to-all', 'collective-permute', 'reduce-scatter')
   collectives = [line for line in lines if any(f'{name}(' in line or f'{name}-start(' in line for name in names)]
-  assert len(collectives) == 1 and 'f32[]' in collectives[0], collectives
+  assert len(collectives) == 1 and f'f32[{CLASSES}]' in collectives[0], collectives
+
+
+def test_a_condensation_goes_on_with_another_number_of_devices(tmp_path):
+  """Five classes: alone, then padded to eight on four devices, then alone again."""
+  settings = dataclasses.replace(SETTINGS, strategy='color_crop_cutout', learning_rate=.1)
+
+  def advance(workdir, devices, steps):
+    functions, real, state = build(settings, parallel.make_mesh(devices))
+    with Run(workdir, progress=False, tensorboard=False) as run:
+      return loop.fit(run, 'condense', functions.step, state, loop.ArraySource(real, functions.sample), steps, rows=CLASSES)
+
+  for steps, devices in ((1, 1), (2, 4), (3, 1)):
+    state = advance(tmp_path, devices, steps)
+  np.testing.assert_allclose(state.images, advance(None, 1, 3).images, atol=1e-5)
 
 
 def test_at_most_so_many_decoded_images_are_matched():

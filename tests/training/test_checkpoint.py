@@ -167,3 +167,26 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path):
 def test_two_leaves_of_one_name_are_refused(tmp_path):
   with pytest.raises(ValueError, match='same name'):
     checkpoint.Checkpoints(tmp_path).save(1, {'a': {'b': jnp.ones(1)}, 'a.b': jnp.ones(1)}, {})
+
+
+def test_padding_of_the_devices_is_not_saved_and_comes_from_the_template(tmp_path):
+  """Three real rows: written with four devices, read with one, and the other way round."""
+  mesh = parallel.make_mesh()
+  rows = np.arange(1., 7., dtype=np.float32).reshape(3, 2)
+
+  def spread(filler):
+    return {'x': parallel.shard(np.concatenate([rows, np.full((1, 2), filler, np.float32)]), mesh), 'n': jnp.int32(5)}
+
+  alone = {'x': jnp.asarray(rows), 'n': jnp.int32(5)}
+  checkpoints = checkpoint.Checkpoints(tmp_path / 'a')
+  for step, written in enumerate((spread(9), alone)):
+    checkpoints.save(step, written, {}, rows=3)
+    found, _ = checkpoints.restore({'x': jnp.zeros((3, 2)), 'n': jnp.int32(0)}, rows=3)
+    assert found['x'].tolist() == rows.tolist() and int(found['n']) == 5
+    template = spread(7)
+    found, _ = checkpoints.restore(template, rows=3)
+    assert found['x'].sharding == template['x'].sharding
+    assert found['x'].tolist() == [*rows.tolist(), [7, 7]]
+  with pytest.raises(UserError, match="'x' is float32.3, 2. there and float32.2, 2. here"):
+    checkpoints.restore(alone | {'x': jnp.zeros((2, 2))}, rows=2)
+  checkpoints.close()

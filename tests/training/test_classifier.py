@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import flax.linen as nn
 import jax
@@ -9,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdistill import models
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
 from jaxdistill.models import linear, normalisation
-from jaxdistill.training import classifier, parallel
+from jaxdistill.training import classifier, loop, parallel
 from jaxdistill.training.run import Run
 
 SHAPE, CLASSES = (4, 4, 1), 3
@@ -34,10 +36,10 @@ def data():
   return rng.integers(0, 256, (10, *SHAPE)).astype(np.uint8), rng.integers(0, CLASSES, 10).astype(np.int32)
 
 
-def problem(recipe=PLAIN, **kwargs):
+def problem(recipe=PLAIN, model=Net(), **kwargs):
   images, labels = data()
   options = dict(num_classes=CLASSES, mean=(.5,), std=(.25,), networks=2, num_steps=6) | kwargs
-  return classifier.setup(Net(), images, labels, recipe, **options)
+  return classifier.setup(model, images, labels, recipe, **options)
 
 
 @functools.cache
@@ -128,11 +130,92 @@ def test_every_way_to_share_a_program_gives_the_same_networks(way):
     np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-def test_one_device_and_four_agree():
-  alone, spread = trained(AUGMENTED, networks=3), trained(AUGMENTED, networks=3, mesh=parallel.make_mesh(4))
+def test_networks_spread_over_four_devices_are_those_of_one():
+  alone, spread = trained(AUGMENTED, networks=3), trained(AUGMENTED, networks=3, mesh=parallel.make_mesh(4), spread='networks')
   for a, b in zip(jax.tree.leaves(alone[1].variables), jax.tree.leaves(spread[1].variables)):
     assert len(b) == 4 and len(b.sharding.device_set) == 4
     np.testing.assert_allclose(a, np.asarray(b)[:3], atol=1e-5)
+  for name in ('loss', 'train_accuracy'):  # of the three, not of the padding
+    np.testing.assert_allclose(spread[2][-1][name], alone[2][-1][name], rtol=1e-5)
+
+
+class Normed(nn.Module):
+  """A linear classifier behind batch normalisation."""
+  norm: str = 'batch'
+
+  @nn.compact
+  def __call__(self, x, train=False):
+    x = normalisation.norm(self.norm)(name='norm')(x, train).reshape(len(x), -1)
+    return linear.Linear(CLASSES, name='classifier')(x), {'embedding': x}
+
+
+@pytest.mark.parametrize('model, batch', [(Net(), 6), (Normed(), 8)])
+def test_a_batch_spread_over_four_devices_trains_as_on_one(model, batch):
+  """6 images leave two of four devices a place to fill; 8 of 10 images make every second batch short."""
+  recipe = dataclasses.replace(AUGMENTED, batch=batch)
+  (start, alone, metrics, _), (_, spread, spread_metrics, _) = (
+      trained(recipe, model=model, mesh=mesh, spread='batch') for mesh in (None, parallel.make_mesh(4)))
+  moved = max(np.abs(a - b).max() for a, b in zip(jax.tree.leaves(alone.variables), jax.tree.leaves(start.variables)))
+  assert moved > .01
+  for a, b in zip(jax.tree.leaves(alone.variables), jax.tree.leaves(spread.variables)):
+    assert b.shape == a.shape and b.is_fully_replicated and len(b.sharding.device_set) == 4
+    np.testing.assert_allclose(a, b, atol=2e-6)
+  for one, four in zip(metrics, spread_metrics):
+    for name in ('loss', 'train_accuracy'):
+      np.testing.assert_allclose(four[name], one[name], rtol=1e-5)
+
+
+@pytest.mark.parametrize('spread', classifier.SPREADS)
+def test_a_step_over_several_devices_sends_one_message(spread):
+  made = problem(AUGMENTED, mesh=parallel.make_mesh(4), spread=spread)
+  step = jax.jit(lambda s, d: made.step(s, made.source.sample(d, jax.random.wrap_key_data(s.key), s.step)))
+  text = step.lower(made.state, made.source.data).compile().as_text()
+  found = re.findall(r'= (.*) (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(?:-start)?\(', text)
+  # Two metrics, and with the batch the gradient of two networks of 16 x 3 weights and 3 biases.
+  numbers = {'networks': 2, 'batch': 2 + 2 * (16 * 3 + 3)}[spread]
+  assert len(found) == 1 and found[0][1] == 'all-reduce' and f'f32[{numbers}]' in found[0][0], found
+
+
+def test_a_training_goes_on_with_another_number_of_devices(tmp_path):
+  """Three networks on one device, then padded to four on four, then the batch over four, then one device again."""
+  changes = [(1, 'networks'), (4, 'networks'), (4, 'batch'), (1, 'networks')]
+
+  def advance(run, devices, spread, steps):
+    made = problem(AUGMENTED, networks=3, num_steps=8, mesh=parallel.make_mesh(devices), spread=spread)
+    state = loop.fit(run, 'train', made.step, made.state, made.source, steps, rows=3)
+    return jax.tree.map(lambda a: np.asarray(a)[:3], state.variables), run.curve('train')
+
+  with Run(None, progress=False, log_every=2) as run:
+    expected, curve = advance(run, 1, 'networks', 8)
+  for number, (devices, spread) in enumerate(changes):
+    with Run(tmp_path, progress=False, tensorboard=False, log_every=2) as run:
+      found, lines = advance(run, devices, spread, 2 * number + 2)
+  for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found)):
+    np.testing.assert_allclose(b, a, atol=1e-5)
+  assert [line['loss'] for line in lines] == pytest.approx([line['loss'] for line in curve], rel=1e-5)
+
+
+def test_what_is_spread_is_chosen_by_the_number_of_networks():
+  mesh = parallel.make_mesh(4)
+  assert classifier.choose_spread('auto', 4, mesh, Net(), 6) == 'networks'
+  assert classifier.choose_spread('auto', 3, mesh, Net(), 6) == 'batch'
+  assert classifier.choose_spread('auto', 3, mesh, Normed(), 6) == 'networks'
+  with pytest.raises(UserError, match='6 images cannot be shared evenly by 4'):
+    problem(dataclasses.replace(PLAIN, batch=6), model=Normed(), mesh=mesh, spread='batch')
+  with pytest.raises(UserError, match="no way to use several devices 'batches'; did you mean 'batch'"):
+    problem(spread='batches')
+
+
+def test_bfloat16_is_for_the_computation_alone():
+  """Parameters, momentum, loss and running statistics stay in float32, and the numbers stay close to those of float32."""
+  ends = {}
+  for dtype in ('float32', 'bfloat16'):
+    model = models.build({'name': 'convnet', 'width': 4, 'depth': 1, 'norm': 'batch', 'dtype': dtype}, CLASSES, SHAPE)
+    _, state, metrics, _ = trained(model=model, steps=3)
+    for leaf in jax.tree.leaves((state.variables, state.optimizer, metrics)):
+      assert leaf.dtype in (jnp.float32, jnp.int32)
+    ends[dtype] = float(metrics[-1]['loss'])
+  assert ends['bfloat16'] != ends['float32'] and ends['bfloat16'] == pytest.approx(ends['float32'], rel=.02)
 
 
 def test_soft_labels_are_used_as_they_are():

@@ -3,6 +3,8 @@
 import json
 import os
 import pathlib
+import shutil
+import time
 
 import numpy as np
 import pytest
@@ -127,7 +129,7 @@ def test_files_are_replaced_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(os, 'replace', lambda *names: (_ for _ in ()).throw(OSError(28, 'No space left on device')))
     with pytest.raises(UserError, match='No space left'):
       run.write_bytes('report.html', b'new')
-    assert path.read_bytes() == b'old' and sorted(os.listdir(tmp_path)) == ['config.json', 'report.html']
+    assert path.read_bytes() == b'old' and sorted(os.listdir(tmp_path)) == ['config.json', 'report.html', 'run.lock']
 
 
 def test_in_memory_nothing_is_written(tmp_path, monkeypatch):
@@ -165,3 +167,51 @@ def test_events_go_to_tensorboard_if_it_is_there(tmp_path, monkeypatch):
 def test_senseless_settings_are_refused(wrong):
   with pytest.raises(UserError):
     quiet(**wrong)
+
+
+def test_a_work_dir_that_disappears_is_told_and_not_made_again(tmp_path):
+  run = quiet(tmp_path / 'dir', CONFIG)
+  run.log('a', 1, {'loss': 1.0})
+  shutil.rmtree(tmp_path / 'dir')
+  for write in (lambda: run.log('a', 2, {'loss': 1.0}), lambda: run.write_json('result.json', {})):
+    with pytest.raises(UserError, match='The work dir .* has disappeared'):
+      write()
+  run.close()
+  assert not (tmp_path / 'dir').exists()
+
+
+def test_a_full_disk_is_told_in_a_sentence(tmp_path):
+  with quiet(tmp_path) as run:
+    (tmp_path / 'metrics.jsonl').symlink_to('/dev/full')
+    with pytest.raises(UserError, match='metrics.jsonl could not be written .No space left on device.; free some space'):
+      run.log('a', 1, {'loss': 1.0})
+
+
+def test_time_never_runs_backwards(tmp_path, monkeypatch):
+  """Neither with the clock on the wall, nor where a checkpoint is older than the lines of another phase."""
+  with quiet(tmp_path) as run:
+    run.set_seconds(100.)
+    run.log('a', 1, {'loss': 1.0})
+  monkeypatch.setattr(time, 'time', lambda: 0.)
+  with quiet(tmp_path) as run:
+    run.log('a', 2, {'loss': 1.0})
+    run.set_seconds(50.)
+    run.log('b', 1, {'loss': 1.0})
+  seconds = [line['seconds'] for line in lines(tmp_path)]
+  assert seconds == sorted(seconds) and 100 <= seconds[0] and seconds[-1] < 110
+
+
+def test_what_several_runs_share_is_computed_once(tmp_path, capsys):
+  computed = []
+
+  def compute():
+    computed.append(1)
+    return {'w': np.arange(3.)}
+
+  path = tmp_path / 'shared' / 'pool.msgpack'
+  for name in ('one', 'two'):
+    with quiet(tmp_path / name) as run:
+      assert run.shared(path, {'w': np.zeros(3)}, compute)['w'].tolist() == [0, 1, 2]
+  assert len(computed) == 1 and str(path) in capsys.readouterr().out
+  with quiet() as run:
+    assert run.shared(None, {'w': np.zeros(3)}, compute)['w'].tolist() == [0, 1, 2]

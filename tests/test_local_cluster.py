@@ -1,0 +1,155 @@
+"""Two processes with two fake devices each: the numbers of one device, and the same bits after a signal and after a kill."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from jaxdistill import local_cluster
+from jaxdistill.condensation import Condensed
+from jaxdistill.training import hosts
+
+CHEAP = '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
+ROOT = pathlib.Path(__file__).parents[1]
+OVERRIDES = {
+    'data.image_size': 8, 'model.width': 4, 'model.depth': 1, 'condensation.batch_real': 4, 'condensation.iterations': 400,
+    'condensation.learning_rate': .003,
+    'evaluation.networks': 2, 'evaluation.steps': 4, 'evaluation.every': 2, 'evaluation.baselines': '()',
+    'run.checkpoint_every': 20, 'run.log_every': 20}
+
+
+def start(workdir, *module):
+  flags = ['--config=m3d:digits,factor=2', f'--workdir={workdir}', f'--compilation_cache={workdir.parent}/programs',
+           *(f'--config.{key}={value}' for key, value in OVERRIDES.items())]
+  return subprocess.Popen([sys.executable, '-m', *module, *flags], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, env=os.environ | {'XLA_FLAGS': CHEAP, 'JAX_PLATFORMS': 'cpu'})
+
+
+def cluster(workdir):
+  return start(workdir, 'launch.local_cluster', '--processes=2', '--devices=2', '--')
+
+
+def finish(process):
+  told, _ = process.communicate(timeout=240)
+  return process.returncode, told
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('cluster') / 'whole'
+  code, told = finish(cluster(workdir))
+  assert code == 0, told
+  return workdir
+
+
+def steps_saved(workdir):
+  directory = workdir / 'checkpoints' / 'condense'
+  return sorted(int(path.name) for path in directory.iterdir() if path.name.isdigit()) if directory.is_dir() else []
+
+
+def wait_for_a_save_after(job, workdir, step):
+  """Returns the pids of the two processes once a newer checkpoint than that of `step` is complete."""
+  deadline = time.monotonic() + 120
+  while not any(saved > step for saved in steps_saved(workdir)):
+    assert job.poll() is None and time.monotonic() < deadline, job.communicate()[0]
+    time.sleep(.02)
+  children = pathlib.Path(f'/proc/{job.pid}/task/{job.pid}/children').read_text().split()
+  of_number = {re.search(r'--process_id=(\d)', pathlib.Path(f'/proc/{pid}/cmdline').read_text())[1]: int(pid) for pid in children}
+  return of_number['0'], of_number['1']
+
+
+def lines(workdir):
+  return [{**json.loads(line), 'seconds': 0} for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+
+
+def test_four_devices_of_two_processes_give_the_numbers_of_one(uninterrupted):
+  alone = uninterrupted.parent / 'alone'
+  code, told = finish(start(alone, 'launch.run'))
+  assert code == 0, told
+  ours, theirs = (Condensed.load(workdir / 'condensed.npz') for workdir in (uninterrupted, alone))
+  # 400 steps that differ in rounding alone.
+  np.testing.assert_allclose(ours.images, theirs.images, atol=1e-3)
+  assert lines(alone)[0]['loss'] > 1.05 * [line for line in lines(alone) if line['phase'] == 'condense'][-1]['loss']
+  for one, other in zip(lines(alone), lines(uninterrupted), strict=True):
+    assert {name: one[name] for name in ('phase', 'step', 'kind')} == {name: other[name] for name in ('phase', 'step', 'kind')}
+    if one['kind'] == 'train':
+      assert other['loss'] == pytest.approx(one['loss'], rel=1e-3)
+  result = json.loads((uninterrupted / 'result.json').read_text())
+  assert result['device']['count'] == 4 and result['seconds']['first_step'] > 0
+  assert not (uninterrupted / 'run.lock').exists()
+
+
+def test_a_signal_to_one_and_the_death_of_one_lose_nothing(uninterrupted):
+  workdir = uninterrupted.parent / 'stopped'
+  job = cluster(workdir)
+  _, second = wait_for_a_save_after(job, workdir, 0)
+  os.kill(second, signal.SIGTERM)
+  code, told = finish(job)
+  assert code == 75 and 'stopped by SIGTERM after step' in told, told
+  stopped_at = int(told.split('after step ')[1].split()[0])
+  assert stopped_at == steps_saved(workdir)[-1] < 400 and not (workdir / 'condensed.npz').exists()
+
+  job = cluster(workdir)
+  _, second = wait_for_a_save_after(job, workdir, stopped_at)
+  killed = time.monotonic()
+  os.kill(second, signal.SIGKILL)
+  code, told = finish(job)
+  assert code == 128 + signal.SIGKILL and time.monotonic() - killed < 60
+  assert f'continues after step {stopped_at}' in told and f'Process 1 (pid {second}) was killed by SIGKILL' in told, told
+  assert not (workdir / 'condensed.npz').exists()
+
+  code, told = finish(cluster(workdir))
+  assert code == 0, told
+  ours, theirs = (Condensed.load(place / 'condensed.npz') for place in (workdir, uninterrupted))
+  np.testing.assert_array_equal(ours.images, theirs.images)
+  assert lines(workdir) == lines(uninterrupted)
+
+
+@pytest.mark.parametrize('flags, message', [
+    (['--coordinator=localhost:1'], 'all three of --coordinator=HOST:PORT'),
+    (['--coordinator=localhost', '--num_processes=2', '--process_id=0'], 'must be HOST:PORT'),
+    (['--coordinator=localhost:1', '--num_processes=2', '--process_id=2'], 'must be from 0 to 1'),
+])
+def test_flags_of_a_process_are_checked(flags, message, capsys):
+  from jaxdistill import launcher
+  assert launcher.main(['--config=m3d:digits,quick', *flags]) == 2
+  assert message in capsys.readouterr().err
+
+
+def test_a_process_that_waits_in_vain_says_for_whom():
+  port = local_cluster._free_port()
+  code = f'from jaxdistill.training import hosts; hosts.join("localhost:{port}", 2, 1, seconds=2)'
+  done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+  assert done.returncode == 2
+  assert f'After 2 s not all of the 2 processes are here; nothing answers at localhost:{port}' in done.stderr
+
+
+def test_one_process_settles_with_itself():
+  settling = hosts.Settling()
+  assert settling.settle(0, None, False) == (None, False) and settling.settle(1, 'SIGTERM', True) == ('SIGTERM', True)
+
+
+def test_slurm_is_seen_by_its_step_alone(monkeypatch):
+  step = {'SLURM_JOB_ID': '1', 'SLURM_NTASKS': '2', 'SLURM_PROCID': '0', 'SLURM_LOCALID': '0', 'SLURM_STEP_NODELIST': 'a,b'}
+  for name in step:
+    monkeypatch.delenv(name, raising=False)
+  assert not hosts._in_slurm()
+  for name, value in step.items():
+    monkeypatch.setenv(name, value)
+  assert hosts._in_slurm()
+  monkeypatch.setenv('SLURM_NTASKS', '1')
+  assert not hosts._in_slurm()
+  monkeypatch.setenv('SLURM_NTASKS', '2')
+  monkeypatch.delenv('SLURM_STEP_NODELIST')  # in a batch script, before srun
+  assert not hosts._in_slurm()
+
+
+def test_nothing_to_run_is_said(capsys):
+  assert local_cluster.main(['--processes=2']) == 2 and 'come after --' in capsys.readouterr().err

@@ -19,6 +19,8 @@ from jaxdistill.training import classifier
 from jaxdistill.training.run import Run
 
 ENCODERS = ('middle', 'random')
+# Folded into the key in place of a step, so that the choice of an expert shares no random bits with a fresh network.
+_EXPERTS = 2**32 - 3
 
 
 def plugs(model: nn.Module, image_shape: tuple[int, int, int], *, experts: int = 5, expert_epochs: int = 60,
@@ -55,10 +57,11 @@ def plugs(model: nn.Module, image_shape: tuple[int, int, int], *, experts: int =
   fresh = engine.fresh_networks(model, image_shape, every=1)
 
   def draw(pool, key, step):
-    key_k, key_lambda, key_fresh = jax.random.split(jax.random.fold_in(key, step), 3)
+    key_k, key_lambda = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, _EXPERTS), step))
     start, end = (jax.tree.map(lambda a: a[jax.random.randint(key_k, (), 0, experts)], end) for end in pool)
-    matching = interpolate(start, end, jax.random.uniform(key_lambda))
-    return engine.Networks(matching if encoders == 'middle' else fresh((), key_fresh, step).matching, expert=end)
+    if encoders == 'random':  # the very networks that DM draws
+      return fresh((), key, step)._replace(expert=end)
+    return engine.Networks(interpolate(start, end, jax.random.uniform(key_lambda)), expert=end)
 
   return engine.Plugs(draw, losses.mean_discrepancy, _calibration if calibrate else None)
 

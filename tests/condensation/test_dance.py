@@ -9,7 +9,8 @@ import pytest
 
 from jaxdistill import config as configs
 from jaxdistill import data, losses, models
-from jaxdistill.condensation import api, dance, engine, experts
+from jaxdistill.condensation import api, dance, dm, engine, experts
+from jaxdistill.data import samplers
 from jaxdistill.errors import UserError
 from jaxdistill.training import loop
 from jaxdistill.training.run import Run
@@ -68,12 +69,37 @@ def test_each_iteration_draws_one_expert_and_one_share():
   assert set(numbers) == {0, 1} and 0 <= min(shares) < .3 and .6 < max(shares) <= 1
 
 
-def test_random_encoders_are_fresh_every_iteration_and_the_expert_stays():
-  plugs = dance.plugs(model(), SHAPE, experts=2, encoders='random')
-  first, second = (plugs.draw(pool(), jax.random.key(0), step).matching for step in range(2))
-  assert not np.array_equal(first['params']['conv1']['kernel'], second['params']['conv1']['kernel'])
-  plain = engine.fresh_networks(model(), SHAPE, 1)((), jax.random.split(jax.random.key(0), 3)[2], 0).matching
-  assert jax.tree.structure(first) == jax.tree.structure(plain)
+@functools.cache
+def matched(kind, steps=3):
+  """Canvases and losses per class after a few iterations of the engine on digits, without calibration."""
+  fresh = engine.fresh_networks(model(), SHAPE, 1)
+
+  def at_share_one(pool, key, step):
+    """The middle encoder at lambda = 1, between a fresh network and an expert."""
+    expert = jax.tree.map(lambda a: a[0], pool.final)
+    return engine.Networks(dance.interpolate(fresh((), key, step).matching, expert, 1.))
+
+  plugs = {'dance': dance.plugs(model(), SHAPE, experts=2, encoders='random', calibrate=False),
+           'share one': engine.Plugs(at_share_one, losses.mean_discrepancy), 'dm': dm.plugs(model(), SHAPE)}[kind]
+  train, _ = digits()
+  settings = engine.Settings(ipc=2, factor=2, batch_real=8, learning_rate=.1)
+  functions = engine.make(plugs, settings, model(), num_classes=10, mean=train.mean, std=train.std)
+  images, counts = samplers.class_major(train)
+  state = engine.start(functions, jax.random.key_data(jax.random.key(5)), np.full((10, 2, *SHAPE), .5, np.float32))
+  real = engine.real_data(images, counts, pool=pool() if kind != 'dm' else ())
+  losses_of_steps = []
+  for _ in range(steps):
+    batch = functions.sample(real, jax.random.wrap_key_data(state.key), state.step)
+    state, metrics = jax.jit(functions.step)(state, batch)
+    losses_of_steps.append(metrics['class_loss'])
+  return np.asarray(state.images), np.asarray(losses_of_steps)
+
+
+@pytest.mark.parametrize('kind', ['dance', 'share one'])
+def test_fresh_networks_without_calibration_are_dm(kind):
+  (images, by_class), (expected, expected_by_class) = matched(kind), matched('dm')
+  np.testing.assert_allclose(by_class, expected_by_class, rtol=1e-5)
+  np.testing.assert_allclose(images, expected, atol=1e-6)
 
 
 def condensed(calibrate):

@@ -11,6 +11,7 @@ folder:PATH, tiny_imagenet:PATH or imagenet:PATH) and, behind commas:
   ipc=10          stored images a class; the learning rate follows it
   factor=2        cells along the side of a stored image (2; digits 1)
   experts=5       networks trained on the real set before condensing; kept for other runs beside the work dir
+  expert_epochs=3 their passes over the real set (60; digits 10, ImageNet's subsets 80)
   classes=woof    the class folders to take, a subset of ImageNet's (nette, woof, meow, squawk, fruit, yellow)
   model=resnet_ap the network that condenses and evaluates (convnet)
   quick           a smoke run: every phase, no meaningful number
@@ -24,8 +25,8 @@ from jaxdistill.condensation import settings
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  args = config.parse_argument(arg, settings.PRESETS, ipc=1, factor=0, experts=0, classes='', model=settings.MODELS,
-                               quick=False)
+  args = config.parse_argument(arg, settings.PRESETS, ipc=1, factor=0, experts=0, expert_epochs=0, classes='',
+                               model=settings.MODELS, quick=False)
   digits, imagenet = args.data == 'digits', settings.kind_of(args.data) in settings.IMAGENET
   factor = args.factor or (1 if digits else 2)
   result = settings.defaults(
@@ -38,7 +39,7 @@ def get_config(arg: str = '') -> ConfigDict:
           name='dance',
           # The public code trains 20 for CIFAR and matches with the first 5; the tables' number is not stated.
           experts=args.experts or (2 if args.quick else 3 if digits else 5),
-          expert_epochs=10 if digits else 80 if imagenet else 60,
+          expert_epochs=args.expert_epochs or (10 if digits else 80 if imagenet else 60),
           expert_batch=128 if imagenet else 64,
           # Steps in place of epochs, for short runs; 0: from the epochs.
           expert_steps=4 if args.quick else 0,

@@ -102,12 +102,14 @@ def test_fresh_networks_without_calibration_are_dm(kind):
   np.testing.assert_allclose(images, expected, atol=1e-6)
 
 
-def condensed(calibrate):
+@functools.cache
+def condensed(**changes):
+  """A short condensation of digits: (the problem, the canvases at its end, its curve)."""
   config = configs.load('condensation/dance:digits')
-  for key, value in {'data.image_size': '8', 'model.width': '16', 'model.depth': '2', 'condensation.iterations': '150',
-                     'condensation.batch_real': '16', 'method.experts': '2', 'method.calibrate': str(calibrate),
-                     'condensation.init': 'noise', 'condensation.learning_rate': '0.05'}.items():
-    configs.override(config, key, value)
+  fields = {'data.image_size': 8, 'model.width': 16, 'model.depth': 2, 'condensation.iterations': 150,
+            'condensation.batch_real': 16, 'method.experts': 2, 'condensation.init': 'noise', 'condensation.learning_rate': .05}
+  for key, value in (fields | changes).items():
+    configs.override(config, key, str(value))
   problem = api.setup(config, digits()[0], None, pool())
   with Run(progress=False) as run:
     state = loop.fit(run, 'condense', problem.step, problem.state, problem.source, problem.num_steps)
@@ -127,13 +129,36 @@ def recognised(images):
 
 def test_calibration_makes_the_experts_recognise_the_images_and_leaves_the_experts_alone():
   before = jax.tree.map(np.copy, pool())
-  with_calibration, without = condensed(True), condensed(False)
+  with_calibration, without = condensed(), condensed(**{'method.calibrate': False})
   (share, loss), (_, loss_without) = recognised(with_calibration[1]), recognised(without[1])
   assert share == 1 and loss < .5 * loss_without
   assert with_calibration[2][-1]['calibration_loss'] < .5 * with_calibration[2][0]['calibration_loss']
   assert 'calibration_loss' not in without[2][0]
   for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(with_calibration[0].source.data['pool'])):
     np.testing.assert_array_equal(a, b)
+
+
+def test_means_agree_all_along_the_training_of_the_experts_where_those_of_random_encoders_drift_apart():
+  """The paper's Fig. 3a, along the encoders between an expert's end and its start."""
+  options = {'method.calibrate': False, 'condensation.init': 'real', 'condensation.learning_rate': .01,
+             'condensation.iterations': 400, 'condensation.batch_real': 64, 'condensation.augmentation': ''}
+  train, _ = digits()
+
+  @jax.jit
+  def discrepancy(variables, canvases):
+    features = lambda x: model().apply(variables, (x - train.mean[0]) / train.std[0])[1]['embedding']
+    real = features(jnp.asarray(train.images, jnp.float32) / 255)
+    means = jax.ops.segment_sum(real, train.labels, 10) / train.counts[:, None]
+    return jnp.square(features(canvases) - means).sum(1).mean()
+
+  def along(encoders):
+    canvases = jnp.asarray(condensed(**options, **{'method.encoders': encoders})[1]).reshape(-1, *SHAPE)
+    one = lambda k, share: discrepancy(dance.interpolate(*(jax.tree.map(lambda a: a[k], end) for end in pool()), share), canvases)
+    return [np.mean([one(k, share) for k in range(2)]) for share in (1., .5, .25)]
+
+  middle, random = along('middle'), along('random')
+  assert middle[1] < .75 * random[1] and middle[2] < .75 * random[2], (middle, random)
+  assert middle[1] / middle[0] < .8 * random[1] / random[0], (middle, random)
 
 
 def test_experts_are_found_again_by_what_made_them(tmp_path):

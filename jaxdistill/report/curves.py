@@ -15,7 +15,7 @@ import numpy as np
 from jaxdistill.errors import UserError
 from jaxdistill.report import axes, numbers
 
-COLOURS = ('#0072b2', '#d55e00', '#009e73', '#b5599a', '#b07a00', '#3a9bdc', '#6b6b6b')
+COLOURS = ('#0072b2', '#d55e00', '#009e73', '#b5599a', '#998500', '#3a9bdc', '#6b6b6b')
 _DASHES = ('', '6 3', '2 3')
 _FONT = 12  # px, in the units of the view box
 _ADVANCE = 7.3  # Mean width of a character at that size in a wide font; only a browser could measure the text.

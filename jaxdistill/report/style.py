@@ -51,7 +51,7 @@ th, td {
   padding: 9px 12px; text-align: left; vertical-align: baseline; border-bottom: 1px solid var(--rule);
   font-weight: 400;
 }
-th:first-child, td:first-child { padding-left: 0; }
+th:first-child, td:first-child { padding-left: 0; min-width: 9.5em; }
 th:last-child, td:last-child { padding-right: 0; }
 thead th { color: var(--soft); font-size: .875rem; vertical-align: bottom; border-bottom-color: var(--soft); }
 .number { text-align: right; white-space: nowrap; }
@@ -114,6 +114,7 @@ pre {
   .headline { gap: 20px 36px; margin-top: 26px; padding: 20px 0; }
   .headline .value { font-size: 1.65rem; }
   th, td { padding: 8px; font-size: .9375rem; }
+  th:first-child, td:first-child { min-width: 0; }
 }
 @media print {
   @page { margin: 16mm; }

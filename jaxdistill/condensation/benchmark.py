@@ -1,4 +1,4 @@
-"""Speed: seconds per iteration of every method, many networks against one, forms of a convolution; beside another program.
+"""Speed: seconds per iteration of every method, its growth, many networks against one, forms of a convolution.
 
 Every figure of a method is taken in a process of its own, so that its peak memory is its own and another program, the
 yardstick, can be timed in turn with it on the same machine.
@@ -21,7 +21,7 @@ import numpy as np
 
 from jaxdistill import config as configs
 from jaxdistill import models
-from jaxdistill.condensation import api, evaluation, methods
+from jaxdistill.condensation import api, evaluation, experts, methods, scaling
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError, unknown
 from jaxdistill.models import convolution
@@ -29,7 +29,7 @@ from jaxdistill.report import numbers
 from jaxdistill.training import classifier, cost, program
 from jaxdistill.training.machine import environment, peak_memory_bytes
 
-PARTS = ('condense', 'evaluate', 'convolution', 'networks')
+PARTS = ('condense', 'evaluate', 'experts', 'convolution', 'networks', 'scaling')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,6 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if flags.out:
       flags.out.write_text(json.dumps(result, indent=2) + '\n')
       print(f'written to {flags.out}')
+      if 'scaling' in result:
+        page = flags.out.with_suffix('.html')
+        page.write_text(scaling.html(result['scaling'], f'{result["date"]}, {result["device"]["kind"]}, {flags.dtype}'))
+        print(f'figure in {page}')
   except UserError as error:
     print(f'error: {error}', file=sys.stderr)
     return 2
@@ -82,6 +86,7 @@ def _flags() -> argparse.ArgumentParser:
   parser.add_argument('--batch-real', type=int, default=128)
   parser.add_argument('--dtype', choices=models.DTYPES, default='float32', help='type that the networks compute in')
   parser.add_argument('--networks', type=int, default=5, help='networks of the part evaluate')
+  parser.add_argument('--classes', type=int, default=10, help='classes of the part condense')
   parser.add_argument('--measure', choices=sorted(methods.METHODS), help=argparse.SUPPRESS)
   return parser
 
@@ -90,11 +95,10 @@ def _flags() -> argparse.ArgumentParser:
 
 def condense(flags: argparse.Namespace) -> dict[str, Any]:
   """Seconds per iteration of each method, in turn with the yardstick: a median for each round, the ratio of their medians."""
-  sizes = ['--ipc', flags.ipc, '--factor', flags.factor, '--iters', flags.iters, '--batch-real', flags.batch_real]
   result = {}
   for method in flags.methods:
-    own = [sys.executable, '-m', 'launch.benchmark', '--measure', method, '--dtype', flags.dtype, *sizes]
-    other = [*shlex.split(flags.yardstick), '--method', method, *sizes] if flags.yardstick else None
+    own = _own_command(flags, method)
+    other = [*shlex.split(flags.yardstick), '--method', method, *_sizes(flags)] if flags.yardstick else None
     rounds, others = [], []
     for number in range(flags.rounds):
       rounds.append(_run(own))
@@ -108,6 +112,16 @@ def condense(flags: argparse.Namespace) -> dict[str, Any]:
       result[method]['ratio'] = statistics.median(result[method]['yardstick_s']) / statistics.median(result[method]['ours_s'])
       print(f'  {method}: {result[method]["ratio"]:.2f} times as fast as the yardstick')
   return result
+
+
+def _sizes(flags: argparse.Namespace, ipc: int = 0) -> list[Any]:
+  return ['--ipc', ipc or flags.ipc, '--factor', flags.factor, '--iters', flags.iters, '--batch-real', flags.batch_real]
+
+
+def _own_command(flags: argparse.Namespace, method: str, classes: int = 0, ipc: int = 0) -> list[Any]:
+  """Returns the command that measures one method in a process of its own."""
+  return [sys.executable, '-m', 'launch.benchmark', '--measure', method, '--dtype', flags.dtype,
+          '--classes', classes or flags.classes, *_sizes(flags, ipc)]
 
 
 def _run(command: Sequence[Any]) -> dict[str, Any]:
@@ -128,7 +142,7 @@ def measure_method(flags: argparse.Namespace) -> dict[str, Any]:
   config = configs.load(f'condensation/{flags.measure}:cifar10,ipc={flags.ipc},factor={flags.factor}')
   config.condensation.batch_real = flags.batch_real
   config.dtype = flags.dtype
-  images = random_images(500)
+  images = random_images(500, flags.classes)
   model = api.build_model(config, images.num_classes, images.image_shape)
   problem = api.setup(config, images, None, methods.untrained(config, images.image_shape, model))
   built, seconds = time_steps(problem.step, problem.state, problem.source, flags.iters)
@@ -159,13 +173,20 @@ def time_steps(step: Callable, state: Any, source: Any, count: int) -> tuple[pro
   return built, seconds[1:]
 
 
-# Evaluation: many networks at once against as many times one.
+# Many networks at once against as many times one.
 
 def evaluate(flags: argparse.Namespace) -> dict[str, Any]:
   """Training `networks` networks on a condensed set of CIFAR-10's shape at once, and one by one in calls of their own."""
-  images = random_images(flags.ipc * flags.factor**2)
+  return _together(flags, random_images(flags.ipc * flags.factor**2), evaluation.find_recipe('idc'))
+
+
+def pool(flags: argparse.Namespace) -> dict[str, Any]:
+  """The same for the experts of DANCE on a real set."""
+  return _together(flags, random_images(500), experts.RECIPE)
+
+
+def _together(flags: argparse.Namespace, images: Dataset, recipe: classifier.Recipe) -> dict[str, Any]:
   model = models.build({'name': 'convnet', 'dtype': flags.dtype}, images.num_classes, images.image_shape)
-  recipe = evaluation.find_recipe('idc')
 
   def train(networks, seed):
     started = time.perf_counter()
@@ -252,4 +273,16 @@ def _median_seconds(function, arguments, repeats: int = 5) -> float:
   return statistics.median(seconds)
 
 
-_MEASURES = {'condense': condense, 'evaluate': evaluate, 'convolution': convolutions, 'networks': networks}
+def growth(flags: argparse.Namespace) -> dict[str, Any]:
+  """Seconds per iteration of each method against the number of classes and the synthetic images a class."""
+  result = {}
+  for method in flags.methods:
+    result[method] = scaling.measure(flags.ipc, flags.factor, lambda classes, ipc, method=method: _run(
+        _own_command(flags, method, classes, ipc))['s_per_iter'])
+    for axis, along in result[method].items():
+      print(f'  {method}, {scaling.told(axis, along)}', flush=True)
+  return result
+
+
+_MEASURES = {'condense': condense, 'evaluate': evaluate, 'experts': pool, 'convolution': convolutions, 'networks': networks,
+             'scaling': growth}

@@ -48,3 +48,20 @@ def test_a_yardstick_that_does_not_work_is_told(monkeypatch, capsys, command, me
 def test_unknown_names_are_refused_before_any_work(capsys, flag, message):
   assert benchmark.main(['--only=condense', flag]) == 2
   assert message in capsys.readouterr().err
+
+
+def test_the_growth_is_measured_along_both_axes_and_drawn(monkeypatch, tmp_path, capsys):
+  """A cost that is linear in both, made up."""
+  def run(command):
+    at = lambda flag: int(command[command.index(flag) + 1])
+    return {'s_per_iter': .5 + .1 * at('--classes') * (1 + .01 * at('--ipc') * at('--factor') ** 2)}
+
+  monkeypatch.setattr(benchmark, '_run', run)
+  out = tmp_path / 'bench.json'
+  assert benchmark.main(['--only=scaling', '--methods=dance', '--factor=2', f'--out={out}']) == 0
+  measured = json.loads(out.read_text())['scaling']['dance']
+  assert measured['classes']['x'] == [5, 10, 20] and measured['synthetic']['x'] == [4, 20, 40, 80]
+  assert measured['classes']['slope'] == pytest.approx(.14) and measured['classes']['intercept'] == pytest.approx(.5)
+  assert measured['synthetic']['slope'] == pytest.approx(.01) and measured['synthetic']['deviation'] < 1e-9
+  assert '0% off a straight line' in capsys.readouterr().out
+  assert 'dance' in (tmp_path / 'bench.html').read_text()

@@ -26,7 +26,7 @@ from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError, unknown
 from jaxdistill.models import convolution
 from jaxdistill.report import numbers
-from jaxdistill.training import classifier, cost, program
+from jaxdistill.training import classifier, cost, program, together
 from jaxdistill.training.machine import environment, peak_memory_bytes
 
 PARTS = ('condense', 'evaluate', 'experts', 'convolution', 'networks', 'scaling')
@@ -203,7 +203,7 @@ def _together(flags: argparse.Namespace, images: Dataset, recipe: classifier.Rec
   step_alone = statistics.median(step for each in alone for step, _ in each)
   whole_together = statistics.median(whole for _, whole in together)
   whole_alone = statistics.median(sum(whole for _, whole in each) for each in alone)
-  result = {'networks': flags.networks, 'way': classifier.choose_way('auto'), 'step_together_s': step_together,
+  result = {'networks': flags.networks, 'way': together.choose_way('auto'), 'step_together_s': step_together,
             'step_alone_s': step_alone, 'step_ratio': flags.networks * step_alone / step_together,
             'whole_together_s': whole_together, 'whole_one_by_one_s': whole_alone,
             'whole_ratio': whole_alone / whole_together}
@@ -253,7 +253,7 @@ def networks(flags: argparse.Namespace) -> list[dict[str, Any]]:
   images = random_images(flags.ipc * flags.factor**2)
   model = models.build({'name': 'convnet', 'dtype': flags.dtype}, images.num_classes, images.image_shape)
   rows = []
-  for way in classifier.WAYS:
+  for way in together.WAYS:
     for count in (1, 4):
       problem = classifier.setup(model, images.images, images.labels, evaluation.find_recipe('idc'), mean=images.mean,
                                  std=images.std, num_classes=images.num_classes, networks=count, way=way)

@@ -14,7 +14,7 @@ from jaxdistill.condensation import api, baselines, evaluation, shared
 from jaxdistill.condensation.condensed import Condensed
 from jaxdistill.data import Dataset
 from jaxdistill.report import numbers, tables
-from jaxdistill.training import classifier, loop
+from jaxdistill.training import classifier, loop, scorer
 from jaxdistill.training.run import Run, peak_memory_bytes
 
 # How often a training is scored where the config does not say; DANCE's public code has six checks.
@@ -69,8 +69,8 @@ def estimate(config: ConfigDict, images: Condensed | Dataset, test: Dataset, mes
       epochs=_epochs(config, images), steps=section.steps, search_on=_search_on(config, images), augment=augment, mesh=mesh)
   measured = measure(config, training)
   network = models.build(dict(_network(config, model), dtype=config.dtype), test.num_classes, test.image_shape)
-  few = test.take(range(min(len(test), classifier.MOST_SCORED)))
-  classifier.Scorer(network, few.images, few.labels, mean=images.mean, std=images.std)(training.state.variables)
+  few = test.take(range(min(len(test), scorer.MOST_SCORED)))
+  scorer.Scorer(network, few.images, few.labels, mean=images.mean, std=images.std)(training.state.variables)
   return dataclasses.replace(measured, needed_bytes=peak_memory_bytes().bytes)
 
 

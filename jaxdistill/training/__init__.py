@@ -5,6 +5,8 @@
   parallel     the mesh of all devices, sharding, per-device code
   optim        schedules of the learning rate and the optimisers of the papers
   classifier   supervised training of several networks at once
+  scorer       their accuracy on a fixed set
+  together     how several networks share a program
   hosts        several processes: joining them, what they tell each other
   phase, program, sources, checkpoint, records, progress, interrupt, lock, trace, cost, machine    the pieces of the loop
 
@@ -14,7 +16,7 @@ The modules load on first use.
 import importlib
 
 _MODULES = ('checkpoint', 'classifier', 'cost', 'hosts', 'interrupt', 'lock', 'loop', 'machine', 'optim', 'parallel', 'phase',
-            'program', 'progress', 'records', 'run', 'sources', 'trace')
+            'program', 'progress', 'records', 'run', 'scorer', 'sources', 'together', 'trace')
 __all__ = list(_MODULES)
 
 

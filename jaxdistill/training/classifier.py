@@ -5,7 +5,6 @@ the loop and scores them. The networks share nothing but the clock: each has its
 """
 
 import dataclasses
-import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,15 +21,10 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxdistill import errors
 from jaxdistill.data import Dataset, augment, samplers, streaming
 from jaxdistill.losses import classification
-from jaxdistill.models import convolution, normalisation
-from jaxdistill.training import loop, optim, parallel, sources
+from jaxdistill.models import normalisation
+from jaxdistill.training import loop, optim, parallel, scorer, sources, together
 
-WAYS = ('vmap', 'unroll')
 SPREADS = ('networks', 'batch')
-_ROUNDED = 100  # images; batches of a scored set are a multiple of them
-# Images that are scored in one call: at most so many, and fewer of more than 32x32 pixels.
-MOST_SCORED = 500
-_PIXELS_SCORED = MOST_SCORED * 32 * 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +126,7 @@ def make(model: nn.Module, recipe: Recipe, *, image_shape: tuple[int, int, int],
   Returns:
     Functions. `step` reports the mean loss and the training accuracy over the networks.
   """
-  way = choose_way(way)
+  way = together.choose_way(way)
   mesh = None if mesh is None or mesh.size == 1 else mesh
   spread = choose_spread(spread, networks, mesh, model, min(recipe.batch, training_images))
   axis = mesh and mesh.axis_names[0]
@@ -199,7 +193,7 @@ def make(model: nn.Module, recipe: Recipe, *, image_shape: tuple[int, int, int],
     choice = augment.draw_choice(jax.random.fold_in(key, 2**31 - 1), recipe.strategy, recipe.composition)
     images, labels = jax.vmap(prepare, in_axes=(0, 0, None, None))(state.network, batch, key, choice)
     with normalisation.synchronised(axis if spread == 'batch' else None):
-      gradient, moved, metrics = over_networks(differentiate, way)(
+      gradient, moved, metrics = together.over_networks(differentiate, way)(
           state.variables, *own_part(images, labels, batch['weight']))
     metrics = jax.tree.map(lambda m: jnp.sum(m, where=state.network < networks) / networks, metrics)
     if spread == 'batch':
@@ -251,12 +245,12 @@ def train(run, name: str, model: nn.Module, images: np.ndarray, labels: np.ndarr
   started = time.perf_counter()
   problem = setup(model, images, labels, recipe, num_classes=num_classes, mean=mean, std=std, networks=networks, seed=seed,
                   num_steps=num_steps, learning_rates=learning_rates, mesh=mesh, way=way, spread=spread)
-  scorers = {'test': Scorer(model, test.images, test.labels, mean=mean, std=std, way=way)}
+  scorers = {'test': scorer.Scorer(model, test.images, test.labels, mean=mean, std=std, way=way)}
   if validation is not None:
-    scorers['validation'] = Scorer(model, validation.images, validation.labels, mean=mean, std=std, way=way)
+    scorers['validation'] = scorer.Scorer(model, validation.images, validation.labels, mean=mean, std=std, way=way)
 
   def evaluate(state):
-    scored = {split: scorer(state.variables)[:networks] for split, scorer in scorers.items()}
+    scored = {split: score(state.variables)[:networks] for split, score in scorers.items()}
     means = {f'{split}_accuracy': float(accuracy.mean()) for split, accuracy in scored.items()}
     return means | {f'{split}_accuracies': accuracy.tolist() for split, accuracy in scored.items()}
 
@@ -325,48 +319,6 @@ def _source(functions, state, images, labels, num_steps, mesh, spread):
   return loop.ArraySource(data, functions.sample)
 
 
-class Scorer:
-  """Scores stacked networks on a fixed set: scorer(variables) -> accuracy [R] in [0, 1]."""
-
-  def __init__(self, model: nn.Module, images: np.ndarray, labels: np.ndarray, *, mean, std, way: str = 'auto',
-               batch: int = 0):
-    height, width = images.shape[1:3]
-    batch = batch or max(1, min(MOST_SCORED, _PIXELS_SCORED // (height * width)))
-    # Rounded, so that sets of nearly one size, such as the classes that one order or another has shown, share a program.
-    size = min(batch, -(-len(images) // _ROUNDED) * _ROUNDED)
-    batches = -(-len(images) // size)
-    index = np.arange(batches * size).reshape(batches, size)
-    weight = (index < len(images)).astype(np.float32)
-    index = np.minimum(index, len(images) - 1)
-    self.batches = [(jnp.asarray(images[i]), jnp.asarray(labels[i], jnp.int32), jnp.asarray(w)) for i, w in zip(index, weight)]
-    self.total = len(images)
-    self.hits = _hits(model, tuple(mean), tuple(std), choose_way(way))
-
-  def __call__(self, variables: Any) -> np.ndarray:
-    variables = jax.tree.map(parallel.local, variables)
-    return sum(np.asarray(hits, np.float64) for hits in [self.hits(variables, *batch) for batch in self.batches]) / self.total
-
-
-@functools.lru_cache(maxsize=32)
-def _hits(model, mean, std, way):
-  """Returns the compiled count of right answers in a batch, kept for the next set that networks of this form are scored on."""
-  def one(variables, images, labels, weight):
-    logits, _ = model.apply(variables, augment.normalise(images, mean, std), train=False)
-    return ((logits.argmax(-1) == labels) * weight).sum()
-
-  return jax.jit(lambda variables, images, labels, weight: over_networks(
-      lambda v: one(v, images, labels, weight), way)(variables))
-
-
-def choose_way(way: str) -> str:
-  """Returns how several networks share one program: on the CPU 'unroll', elsewhere 'vmap' (BUILD_NOTES.md has the times)."""
-  if way == 'auto':
-    return 'unroll' if jax.default_backend() == 'cpu' else 'vmap'
-  if way not in WAYS:
-    raise errors.unknown('way to run several networks', way, (*WAYS, 'auto'))
-  return way
-
-
 def choose_spread(spread: str, networks: int, mesh: Mesh | None, model: nn.Module, batch: int) -> str:
   """Returns what is spread over the devices: for 'auto' the networks, or the batch where there are fewer networks than devices.
 
@@ -389,29 +341,9 @@ def _padded(networks, mesh, spread):
   return networks if mesh is None or spread == 'batch' else -(-networks // mesh.size) * mesh.size
 
 
-def over_networks(function: Callable, way: str) -> Callable:
-  """Maps a function of one network over the leading axis of its arguments, in one program.
-
-  >>> import jax.numpy as jnp
-  >>> over_networks(lambda a, b: a * b, 'unroll')(jnp.arange(3), jnp.arange(3)).tolist()
-  [0, 1, 4]
-  """
-  def mapped(*args):
-    if way == 'vmap':
-      with convolution.inside_loop():
-        return jax.vmap(function)(*args)
-    results = [function(*(jax.tree.map(lambda a, i=i: a[i], arg) for arg in args)) for i in range(_leading(args))]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
-  return mapped
-
-
 def soft_labels(labels: jax.Array, num_classes: int) -> jax.Array:
   """Returns float labels [n, classes]: one-hot for integer labels [n], soft labels as they are."""
   return labels.astype(jnp.float32) if labels.ndim == 2 else jax.nn.one_hot(labels, num_classes)
-
-
-def _leading(tree) -> int:
-  return jax.tree.leaves(tree)[0].shape[0]
 
 
 def _optimizer(recipe: Recipe, num_steps: int) -> optax.GradientTransformation:

@@ -14,7 +14,7 @@ from jaxdistill import models
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
 from jaxdistill.models import linear, normalisation
-from jaxdistill.training import classifier, loop, parallel
+from jaxdistill.training import classifier, loop, parallel, scorer, together
 from jaxdistill.training.run import Run
 
 SHAPE, CLASSES = (4, 4, 1), 3
@@ -123,7 +123,7 @@ def test_networks_differ_in_weights_and_order():
 AUGMENTED = dataclasses.replace(PLAIN, strategy='color_crop_flip', cutmix=.5)
 
 
-@pytest.mark.parametrize('way', classifier.WAYS)
+@pytest.mark.parametrize('way', together.WAYS)
 def test_every_way_to_share_a_program_gives_the_same_networks(way):
   expected, found = trained(AUGMENTED), trained(AUGMENTED, way=way)
   for a, b in zip(jax.tree.leaves(expected[1].variables), jax.tree.leaves(found[1].variables)):
@@ -248,7 +248,7 @@ def test_batch_norm_trains_on_the_batch_and_is_scored_with_running_statistics():
     mean = .9 * mean + .1 * ((np.asarray(batch['images']) / 255. - .5) / .25).mean((1, 2, 3, 4))
     state, _ = step(state, batch)
   np.testing.assert_allclose(state.variables['batch_stats']['norm']['mean'][:, 0], mean, rtol=1e-5)
-  scores = classifier.Scorer(Normalised(), images, labels, mean=(.5,), std=(.25,))(state.variables)
+  scores = scorer.Scorer(Normalised(), images, labels, mean=(.5,), std=(.25,))(state.variables)
   for network in range(2):
     weights = jax.tree.map(lambda a: np.asarray(a[network], np.float64), state.variables)  # noqa: B023
     norm, running = weights['params']['norm'], weights['batch_stats']['norm']
@@ -260,7 +260,7 @@ def test_batch_norm_trains_on_the_batch_and_is_scored_with_running_statistics():
 def test_scorer_counts_hits_also_in_a_short_last_batch():
   images, labels = data()
   variables = problem().state.variables
-  scores = classifier.Scorer(Net(), images, labels, mean=(.5,), std=(.25,), batch=4)(variables)
+  scores = scorer.Scorer(Net(), images, labels, mean=(.5,), std=(.25,), batch=4)(variables)
   x = (images.reshape(10, -1) / 255. - .5) / .25
   for network, score in enumerate(scores):
     weights = jax.tree.map(lambda a: np.asarray(a[network]), variables['params']['classifier'])  # noqa: B023
@@ -269,7 +269,7 @@ def test_scorer_counts_hits_also_in_a_short_last_batch():
 
 def test_sets_of_nearly_one_size_are_scored_by_one_program():
   images, labels = data()
-  scorers = [classifier.Scorer(Net(), np.repeat(images, k, 0), np.repeat(labels, k), mean=(.5,), std=(.25,)) for k in (3, 7)]
+  scorers = [scorer.Scorer(Net(), np.repeat(images, k, 0), np.repeat(labels, k), mean=(.5,), std=(.25,)) for k in (3, 7)]
   before = scorers[0].hits._cache_size()
   variables = problem().state.variables
   few, many = (scorer(variables) for scorer in scorers)
@@ -316,5 +316,5 @@ def test_unknown_way_is_refused():
 def test_over_networks_maps_pytrees():
   function = lambda a, b: {'sum': a['x'] + b}
   arguments = ({'x': jnp.arange(3.)}, jnp.arange(3.) * 10)
-  for way in classifier.WAYS:
-    np.testing.assert_array_equal(classifier.over_networks(function, way)(*arguments)['sum'], [0, 11, 22])
+  for way in together.WAYS:
+    np.testing.assert_array_equal(together.over_networks(function, way)(*arguments)['sum'], [0, 11, 22])

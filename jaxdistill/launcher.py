@@ -104,14 +104,14 @@ def _start(values: flags.FlagValues, config: ConfigDict) -> None:
   prepare_jax(values)
   flow.check(config)
   if values.dry_run:
-    _print(f'{configs.to_text(config)}\n')
-    _print(flow.dry_run(config))
+    tell(f'{configs.to_text(config)}\n')
+    tell(flow.dry_run(config))
     return
   workdir = pathlib.Path(values.workdir or default_workdir(values.config, config)).expanduser()
-  _print(result_text(run_config(values, flow, config, workdir), workdir))
+  tell(result_text(run_config(values, flow, config, workdir), workdir))
 
 
-def _print(text: str) -> None:
+def tell(text: str) -> None:
   """Prints what one process of a job says for all."""
   if _process() == 0:
     print(text, flush=True)
@@ -130,7 +130,7 @@ def run_config(values: flags.FlagValues, flow: ModuleType, config: ConfigDict, w
                   handle_signals=True)
   try:
     # Of several processes none may leave the others: a signal between two phases waits for the next one, where all stop.
-    with Run(workdir, config, **options) as run, run.watch.watching(hosts.count() > 1):
+    with interrupt.termination_unwinds(), Run(workdir, config, **options) as run, run.watch.watching(hosts.count() > 1):
       run.say(f'work dir: {workdir}')
       return flow.run(config, run)
   except KeyboardInterrupt as stop:  # between two phases, or a second Ctrl-C within one

@@ -30,7 +30,7 @@ Flags, before the --:"""
 # After one process has failed: until the others, who may just be saving or saying what is wrong, have to be gone.
 _GRACE_SECONDS = 20.0
 _LINES_SHOWN = 30
-_COMMAND = (sys.executable, '-c', 'import sys; from jaxdistill import launcher; sys.exit(launcher.main())')
+COMMAND = (sys.executable, '-c', 'import sys; from jaxdistill import launcher; sys.exit(launcher.main())')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,18 +84,22 @@ def run(arguments: Sequence[str], processes: int, devices: int) -> int:
 
 def _start(arguments, processes, devices, logs) -> list[subprocess.Popen]:
   coordinator = f'localhost:{_free_port()}'
-  environment = os.environ | {
-      'JAX_PLATFORMS': 'cpu',
-      'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={devices}'.strip(),
-      'PYTHONPATH': os.pathsep.join(filter(None, [str(pathlib.Path(__file__).parents[1]), os.environ.get('PYTHONPATH')]))}
+  fake = {'JAX_PLATFORMS': 'cpu',
+          'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={devices}'.strip()}
   started = []
   for i, log in enumerate(logs):
-    command = [*_COMMAND, *arguments, f'--coordinator={coordinator}', f'--num_processes={processes}', f'--process_id={i}']
+    command = [*COMMAND, *arguments, f'--coordinator={coordinator}', f'--num_processes={processes}', f'--process_id={i}']
     with open(log, 'wb') as file:
       output = {} if i == 0 else dict(stdout=file, stderr=subprocess.STDOUT)
       # In a session of its own, so that Ctrl-C comes through this process alone, and once.
-      started.append(subprocess.Popen(command, env=environment, start_new_session=True, **output))
+      started.append(subprocess.Popen(command, env=environment() | fake, start_new_session=True, **output))
   return started
+
+
+def environment() -> dict[str, str]:
+  """Returns the environment in which `COMMAND` finds this very package, from whatever folder it is started."""
+  ours = str(pathlib.Path(__file__).parents[1])
+  return os.environ | {'PYTHONPATH': os.pathsep.join(filter(None, [ours, os.environ.get('PYTHONPATH')]))}
 
 
 def _free_port() -> int:

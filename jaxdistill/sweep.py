@@ -89,9 +89,11 @@ def _dispatch(argv: list[str]) -> int:
       launcher.find_flow(cell.config).check(cell.config)
     except UserError as error:
       raise UserError(f'{cell.spec}: {error}') from None
-    cell.result = finished(cell)
+  from jaxdistill.training import hosts
+  for cell in cells:  # the first of several processes looks, for all
+    cell.result = hosts.first('finished run', lambda cell=cell: finished(cell))
   if values.dry_run:
-    print(plan_text(cells))
+    launcher.tell(plan_text(cells))
     return 0
   return run(values, cells, comparison)
 
@@ -229,13 +231,13 @@ def run(values: flags.FlagValues, cells: list[Cell], comparison: ModuleType) -> 
   workdir = pathlib.Path(values.workdir).expanduser()
   page = workdir / comparison.PAGE
   try:
-    comparison.write(workdir, cells)
+    _write_page(comparison, workdir, cells)
     for number, cell in enumerate(cells, 1):
       where = f'run {number} of {len(cells)}: {cell.spec}'
-      progress.say(f'{where} is done already' if cell.result else where + time_left(cells))
+      launcher.tell(f'{where} is done already' if cell.result else where + time_left(cells))
       if not cell.result:
         _run_cell(values, cell)
-        comparison.write(workdir, cells)
+        _write_page(comparison, workdir, cells)
   except interrupt.Interrupted as stop:
     raise interrupt.Interrupted(f'{stop}\n{_count(cells)}; the page so far: {page}') from None
   except KeyboardInterrupt as stop:  # between two runs
@@ -243,15 +245,24 @@ def run(values: flags.FlagValues, cells: list[Cell], comparison: ModuleType) -> 
                                 'Start the same command again to continue.') from None
   failed = [f'failed:  {cell.spec}: {cell.error}' for cell in cells if cell.error]
   again = ['Start the same command again to try what failed.'] if failed else []
-  print('\n'.join([comparison.text(cells), '', _count(cells), *failed, *again, f'page:    {page}']))
+  launcher.tell('\n'.join([comparison.text(cells), '', _count(cells), *failed, *again, f'page:    {page}']))
   return FAILED if failed else 0
 
 
+def _write_page(comparison: ModuleType, workdir: pathlib.Path, cells: list[Cell]) -> None:
+  from jaxdistill.training import hosts
+  hosts.first('page', lambda: str(comparison.write(workdir, cells)))
+
+
 def _run_cell(values: flags.FlagValues, cell: Cell) -> None:
+  from jaxdistill.training import hosts
   try:
     cell.result = launcher.run_config(values, launcher.find_flow(cell.config), cell.config, cell.workdir)
-    (cell.workdir / 'error.txt').unlink(missing_ok=True)
+    if hosts.is_first():
+      (cell.workdir / 'error.txt').unlink(missing_ok=True)
   except Exception as error:  # whatever it is: the other cells do not depend on it
+    if hosts.count() > 1:  # the others are not told, and may be anywhere in the run: nothing can go on with them
+      raise
     cell.error = str(error) if isinstance(error, UserError) else f'{type(error).__name__}: {error}'
     _keep_traceback(cell)
     progress.say(f'failed: {cell.spec}: {cell.error}')

@@ -157,16 +157,20 @@ class Condensed:
   def save(self, path: str | os.PathLike) -> pathlib.Path:
     """Writes the set to one .npz file, completely or not at all, and returns its path."""
     path = pathlib.Path(path)
-    description = {'format': FORMAT, **self.description()}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, images=self.images, labels=self.labels, description=np.array(json.dumps(description)))
     temporary = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
-      temporary.write_bytes(buffer.getvalue())
+      temporary.write_bytes(self.to_bytes())
       temporary.replace(path)
     except OSError as error:
       raise UserError(f'The condensed set cannot be written to {path}: {error.strerror}.') from error
     return path
+
+  def to_bytes(self) -> bytes:
+    """Returns the content of the file that `save` writes."""
+    description = {'format': FORMAT, **self.description()}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, images=self.images, labels=self.labels, description=np.array(json.dumps(description)))
+    return buffer.getvalue()
 
   @classmethod
   def load(cls, path: str | os.PathLike) -> 'Condensed':
@@ -181,7 +185,16 @@ class Condensed:
     path = pathlib.Path(path)
     if not path.is_file():
       raise UserError(f'There is no condensed set at {path}.')
-    found = _read(path)
+    try:
+      content = path.read_bytes()
+    except OSError as error:
+      raise UserError(f'{path} cannot be read ({error.strerror}); see to it or take another copy.') from error
+    return cls.from_bytes(content, str(path))
+
+  @classmethod
+  def from_bytes(cls, content: bytes, path: str = 'The set') -> 'Condensed':
+    """Returns the set of a file's content; `path` names it in errors, which are those of `load`."""
+    found = _read(content, path)
     if missing := [name for name in _ARRAYS if name not in found]:
       raise UserError(f'{path} is no condensed set: it lacks {" and ".join(missing)}.')
     try:
@@ -216,9 +229,8 @@ def _checked_labels(labels: np.ndarray, classes: int) -> np.ndarray:
   return labels.astype(np.float32)
 
 
-def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
+def _read(content: bytes, path: str) -> dict[str, np.ndarray]:
   try:
-    content = path.read_bytes()
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
       if (name := archive.testzip()) is not None:
         raise zipfile.BadZipFile(f'checksum of {name}')

@@ -197,10 +197,13 @@ def memory(config: ConfigDict, part: Part, train: Dataset, run: Run, mesh) -> tu
     The set and what it took: dict(seconds, steps_per_second).
   """
   path = run.workdir and run.workdir / 'memory' / f'{part.name}.npz'
-  kept, phase = bool(path and path.is_file()), f'condense-{part.name}'
-  if kept:
-    made = Condensed.load(path)
-  else:
+  phase = f'condense-{part.name}'
+
+  def measured():
+    seconds = sum(run.timing(each).get('seconds', 0.0) for each in ('experts', phase))
+    return {'seconds': seconds, 'steps_per_second': run.timing(phase).get('steps_per_second', 0.0)}
+
+  def compute():
     real = train.take_classes(part.classes)
     model = api.build_model(config, real.num_classes, real.image_shape)
     run.set_timing('experts', {})  # what they took for the part before
@@ -211,15 +214,11 @@ def memory(config: ConfigDict, part: Part, train: Dataset, run: Run, mesh) -> tu
       problem = api.setup(config, real, mesh, methods.prepare(config, real, run, mesh, model), part.classes,
                           int(train.counts.max()))
       made, _ = api.condense_config(config, real, run, mesh, problem, phase)
+    run.once(phase, measured)  # before the set is kept: a start that finds the set no longer knows the times
+    return made
 
-  def measured():
-    seconds = sum(run.timing(each).get('seconds', 0.0) for each in ('experts', phase))
-    return {'seconds': seconds, 'steps_per_second': run.timing(phase).get('steps_per_second', 0.0)}
-
+  made = run.kept(path, compute, Condensed.to_bytes, lambda content: Condensed.from_bytes(content, str(path)))
   taken = run.once(phase, measured)
-  if path and not kept:
-    path.parent.mkdir(exist_ok=True)
-    made.save(path)
   run.discard(phase)
   return made, taken
 

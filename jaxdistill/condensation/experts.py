@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import numpy as np
+from flax import serialization
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -61,7 +62,8 @@ def train(run: Run, model: nn.Module, images: Dataset, *, number: int, epochs: i
     final = classifier.train(run, 'experts', **_problem(model, images, **options, mesh=mesh), test=scored).variables
     return Pool(initial, jax.tree.map(lambda a: np.asarray(parallel.gather(a)), final))
 
-  pool = run.shared(path, Pool(initial, initial), compute)
+  template = Pool(initial, initial)
+  pool = run.kept(path, compute, serialization.to_bytes, lambda content: serialization.from_bytes(template, content))
   # A run may train several pools; an old checkpoint must not be taken for the next one's.
   run.discard('experts')
   return pool

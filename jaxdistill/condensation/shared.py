@@ -29,18 +29,8 @@ def once(run: Run, folder: str, images: Condensed | Dataset, test: Dataset, vali
   """
   key = identity(images, test, validation, options)
   path = pathlib.Path(folder).expanduser() / f'{key}.json' if folder else None
-  if path and path.is_file():
-    try:
-      scores = json.loads(path.read_bytes())
-    except ValueError:
-      run.say(f'{path} is damaged and is written again.')
-    else:
-      run.say(f'scores read from {path}')
-      return scores
-  scores = {'key': key, **compute()}
-  if path:
-    records.write_atomic(path, json.dumps(records.jsonable(scores), indent=2).encode())
-  return scores
+  return run.kept(path, lambda: {'key': key, **compute()},
+                  lambda scores: json.dumps(records.jsonable(scores), indent=2).encode(), json.loads)
 
 
 def identity(images: Condensed | Dataset, test: Dataset, validation: Dataset | None, options: Mapping[str, Any]) -> str:

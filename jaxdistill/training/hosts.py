@@ -215,6 +215,26 @@ def arrays(tree: Any) -> Any:
   return jax.tree.map(lambda new, old: np.asarray(new).view(np.asarray(old).dtype).reshape(np.shape(old)), sent, tree)
 
 
+def content(what: str, read: Callable[[], bytes | None]) -> bytes | None:
+  """Returns the bytes that the first process reads (None: there are none) in all of them; errors and order as for `first`.
+
+  >>> content('file', lambda: b'abc')
+  b'abc'
+  """
+  if count() == 1:
+    return read()
+  found = []
+
+  def measure():
+    found.append(read())
+    return None if found[0] is None else len(found[0])
+
+  size = first(what, measure)
+  if size is None:
+    return None
+  return arrays(np.frombuffer(found[0], np.uint8) if is_first() else np.zeros(size, np.uint8)).tobytes()
+
+
 def _client():
   # jax has no public way to its own key-value store; orbax takes this one too.
   from jax._src import distributed

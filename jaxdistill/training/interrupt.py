@@ -46,12 +46,20 @@ def name_of(stop: KeyboardInterrupt) -> str:
 @contextlib.contextmanager
 def termination_unwinds() -> Iterator[None]:
   """Makes SIGTERM raise `Terminated` inside the block, but for phases, which save first (`Watch`)."""
+  came = []
+
   def stop(number, frame):
-    del number, frame
+    del frame
+    came.append(number)
     raise Terminated
 
   with _handlers((signal.SIGTERM,), stop):
-    yield
+    try:
+      yield
+    except Exception as error:
+      if came:  # compiled code, such as a module that is just being imported, makes an error of its own of what is raised in it
+        raise Terminated from error
+      raise
 
 
 @contextlib.contextmanager

@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import flax.serialization
-
 from jaxdistill.errors import UserError
 from jaxdistill.training import hosts, interrupt, progress, records
 from jaxdistill.training.checkpoint import Checkpoints
@@ -186,19 +184,33 @@ class Run:
       self._results[name] = value['result']
     return self._results[name]
 
-  def shared(self, path: pathlib.Path | None, template: Any, compute: Callable[[], Any]) -> Any:
-    """Returns the pytree of arrays that is kept in a file for several runs, else compute(), which is then kept there.
+  def kept(self, path: pathlib.Path | None, compute: Callable[[], Any], encode: Callable[[Any], bytes],
+           decode: Callable[[bytes], Any]) -> Any:
+    """Returns what a file holds for later starts or other runs, else compute(), which is then kept there.
 
-    `path`: of the first process (None: nothing is kept). `template`: a pytree of arrays of the same form.
+    Of several processes the first one alone reads and writes, and what it read or made reaches all.
+
+    Args:
+      path: counts in the first process; None: nothing is kept.
+      compute: makes the value, in all processes, since it may need all their devices.
+      encode: from the value to the content of the file.
+      decode: the way back; a ValueError says that the content is damaged, and the value is computed again.
     """
-    if not hosts.first('shared file', lambda: path is not None and path.is_file()):
-      tree = compute()
-      if path:
-        self._write(path, flax.serialization.to_bytes(tree))
-      return tree
-    if path:
-      self.say(f'read from {path}')
-    return hosts.arrays(flax.serialization.from_bytes(template, path.read_bytes()) if path else template)
+    content = hosts.content('kept file', lambda: path.read_bytes() if path and path.is_file() else None)
+    if content is not None:
+      try:
+        value = decode(content)
+      except ValueError:
+        self.say(f'{path} is damaged and is written again.')
+      else:
+        self.say(f'read from {path}')
+        return value
+    value = compute()
+    if hosts.count() > 1:
+      value = decode(hosts.content('new file', lambda: encode(value)))
+    if path and hosts.is_first():
+      self._write(path, encode(value))
+    return value
 
   def write_json(self, name: str, value: Any) -> pathlib.Path | None:
     """Writes a file of the work dir atomically; returns its path, or None in memory."""

@@ -108,6 +108,17 @@ def test_ctrl_c_twice_stops_at_once():
       time.sleep(1)
 
 
+def test_a_signal_that_compiled_code_turned_into_an_error_still_stops():
+  with pytest.raises(interrupt.Terminated):
+    with interrupt.termination_unwinds():
+      try:
+        signal.raise_signal(signal.SIGTERM)
+      except KeyboardInterrupt as stop:
+        raise ImportError('initializing the extension') from stop
+  with pytest.raises(ImportError), interrupt.termination_unwinds():
+    raise ImportError('without any signal')
+
+
 def test_handlers_are_put_back():
   before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
   watch = interrupt.Watch()

@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from flax import serialization
 from ml_collections import ConfigDict
 
 from jaxdistill.errors import UserError
@@ -209,9 +210,10 @@ def test_what_several_runs_share_is_computed_once(tmp_path, capsys):
     return {'w': np.arange(3.)}
 
   path = tmp_path / 'shared' / 'pool.msgpack'
+  coding = serialization.to_bytes, lambda content: serialization.from_bytes({'w': np.zeros(3)}, content)
   for name in ('one', 'two'):
     with quiet(tmp_path / name) as run:
-      assert run.shared(path, {'w': np.zeros(3)}, compute)['w'].tolist() == [0, 1, 2]
+      assert run.kept(path, compute, *coding)['w'].tolist() == [0, 1, 2]
   assert len(computed) == 1 and str(path) in capsys.readouterr().out
   with quiet() as run:
-    assert run.shared(None, {'w': np.zeros(3)}, compute)['w'].tolist() == [0, 1, 2]
+    assert run.kept(None, compute, *coding)['w'].tolist() == [0, 1, 2]

@@ -54,13 +54,15 @@ class Life(NamedTuple):
     return found[-1] if found else 'start-up'
 
   def resumed(self) -> str:
-    """Returns from where this start went on.
+    """Returns from where this start went on, '' if its own signal came before it could say.
 
     >>> Life(0, 1.0, 'work dir: here\\ncondense: continues after step 40 of 90.').resumed()
     'condense, step 40'
     """
     found = re.search(r'^(\S+): continues after step ([\d,]+)', self.told, re.MULTILINE)
-    return f'{found[1]}, step {found[2]}' if found else 'the beginning of a phase'
+    if found:
+      return f'{found[1]}, step {found[2]}'
+    return '' if self.sent and self.phase() == 'start-up' else 'the beginning of a phase'
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Speed: seconds per iteration of every method, its growth, many networks against one, forms of a convolution.
+"""Speed: seconds per iteration of every method, its growth, many networks against one, convolutions, the loop.
 
 Every figure of a method is taken in a process of its own, so that its peak memory is its own and another program, the
 yardstick, can be timed in turn with it on the same machine.
@@ -26,10 +26,10 @@ from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError, unknown
 from jaxdistill.models import convolution
 from jaxdistill.report import numbers
-from jaxdistill.training import classifier, cost, program, together
+from jaxdistill.training import classifier, cost, overhead, program, together
 from jaxdistill.training.machine import environment, peak_memory_bytes
 
-PARTS = ('condense', 'evaluate', 'experts', 'convolution', 'networks', 'scaling')
+PARTS = ('condense', 'evaluate', 'experts', 'convolution', 'networks', 'scaling', 'loop')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,7 +79,7 @@ def _flags() -> argparse.ArgumentParser:
   parser.add_argument('--methods', type=names, default=['m3d', 'dance', 'dm'], help='methods of the part condense')
   parser.add_argument('--yardstick', help='command of another program to time in turn; the flags --method, --ipc, --factor, '
                       '--iters and --batch-real are added, and its last line must be JSON with s_per_iter')
-  parser.add_argument('--rounds', type=int, default=3, help='rounds of the part condense')
+  parser.add_argument('--rounds', type=int, default=3, help='rounds of the parts condense, evaluate and loop')
   parser.add_argument('--iters', type=int, default=5, help='timed iterations a round')
   parser.add_argument('--ipc', type=int, default=10)
   parser.add_argument('--factor', type=int, default=2)
@@ -263,6 +263,16 @@ def networks(flags: argparse.Namespace) -> list[dict[str, Any]]:
   return rows
 
 
+# The loop itself.
+
+def loop(flags: argparse.Namespace) -> dict[str, Any]:
+  """What the training loop adds to a step of 50 ms, with and without checkpoints."""
+  result = overhead.measure(rounds=flags.rounds, tell=lambda text: print(f'  {text}', flush=True))
+  for way, share in result['overhead'].items():
+    print(f'  {way}: {share["wall"]:+.1%} of the time of a step, {share["cpu"]:+.1%} of the work of the processors')
+  return result
+
+
 def _median_seconds(function, arguments, repeats: int = 5) -> float:
   jax.block_until_ready(function(*arguments))
   seconds = []
@@ -285,4 +295,4 @@ def growth(flags: argparse.Namespace) -> dict[str, Any]:
 
 
 _MEASURES = {'condense': condense, 'evaluate': evaluate, 'experts': pool, 'convolution': convolutions, 'networks': networks,
-             'scaling': growth}
+             'scaling': growth, 'loop': loop}

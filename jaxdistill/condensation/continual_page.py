@@ -34,6 +34,7 @@ def html(result: dict[str, Any], run: Run, kept: Condensed, way: int) -> str:
   made.pictures('The memory at the end of the first order',
                 [_picture(kept, start, way) for start in range(0, kept.num_classes, way)])
   made.facts(page.facts(result), title='Cost and origin')
+  page.add_profiles(made, run)
   made.config(config)
   return made.html()
 

@@ -29,8 +29,15 @@ def html(result: dict[str, Any], run: Run, before: Condensed, after: Condensed, 
   page.curves('Training', _charts(rows, run))
   page.pictures('Images', _pictures(before, after, train))
   page.facts(facts(result), title='Cost and origin')
+  add_profiles(page, run)
   page.config(result['config'])
   return page.html()
+
+
+def add_profiles(page: Page, run: Run) -> None:
+  """Adds where the time of each phase went, if the run was traced."""
+  for phase, text in run.profiles().items():
+    page.folded(f'Where the time goes: {phase}', text)
 
 
 def columns(rows: list[dict]) -> list[tuple]:
@@ -87,7 +94,7 @@ def _real(train: Dataset) -> tuple:
   return 'Real training images', pictures.grid(images, columns=_COLUMNS_SHOWN), names
 
 
-def scoreboard(result: dict[str, Any], sets: Sequence[tuple[str, Condensed]], train: Dataset) -> str:
+def scoreboard(result: dict[str, Any], run: Run, sets: Sequence[tuple[str, Condensed]], train: Dataset) -> str:
   """Returns the page of an evaluation as one HTML text; `result` is what result.json holds, `sets` are (label, set)."""
   rows, first = result['rows'], result['network']
   page = Page(result['title'], f'{result["date"]} · seed {result["seed"]} · {train.describe()}')
@@ -103,6 +110,7 @@ def scoreboard(result: dict[str, Any], sets: Sequence[tuple[str, Condensed]], tr
   page.facts({'Evaluating': numbers.seconds(seconds['evaluate']), 'In all': numbers.seconds(seconds['total']), **_origin(result),
               **{each['label']: f'{each["path"]}, SHA-256 {each["sha256"][:16]}' for each in result['sets']}},
              title='Cost and origin')
+  add_profiles(page, run)
   page.config(result['config'])
   return page.html()
 

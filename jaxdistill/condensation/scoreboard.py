@@ -85,7 +85,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
     run.write_bytes('condensed.png', pictures.png_bytes(entries[0].made.picture()))
   result = summary(config, run, train, entries, chosen, list(zip(jobs, rows, strict=True)))
   run.write_json('result.json', result)
-  run.write_bytes('report.html', page.scoreboard(result, [(entry.label, entry.made) for entry in entries], train).encode())
+  run.write_bytes('report.html', page.scoreboard(result, run, [(entry.label, entry.made) for entry in entries], train).encode())
   return result
 
 

@@ -105,8 +105,11 @@ class Page:
       return json.dumps(value, ensure_ascii=False, default=str)
 
     lines = ',\n'.join(f'  {written(key)}: {written(value)}' for key, value in dotted(config).items())
-    content = _text(f'{{\n{lines}\n}}')
-    return self._add('', f'<details><summary>{_text(title)}</summary><pre>{content}</pre></details>')
+    return self.folded(title, f'{{\n{lines}\n}}')
+
+  def folded(self, title: str, text: str) -> 'Page':
+    """Adds text as it stands, in type of one width, folded under its title."""
+    return self._add('', f'<details><summary>{_text(title)}</summary><pre>{_text(text)}</pre></details>')
 
   def html(self) -> str:
     """Returns the page: one HTML5 document that needs no other file."""

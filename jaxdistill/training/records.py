@@ -1,11 +1,13 @@
 """metrics.jsonl and TensorBoard events: one line per logged interval, one per evaluation."""
 
+import contextlib
 import errno
 import hashlib
 import json
 import math
 import os
 import pathlib
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 from jaxdistill.data import streaming
 
 RESERVED = ('phase', 'step', 'kind', 'seconds')
+_FLUSH_SECONDS = 30.0  # between two writes of TensorBoard events
 
 
 def jsonable(value: Any) -> Any:
@@ -196,12 +199,14 @@ def unpack(row: np.ndarray, layout: tuple[tuple[str, tuple[int, ...]], ...]) -> 
 class Events:
   """TensorBoard events, one event directory a phase. Without the package tensorboardX nothing is written.
 
-  A directory a phase, because TensorBoard can only forget (after a resume) the later events of a whole directory.
+  A directory a phase, because TensorBoard can only forget (after a resume) the later events of a whole directory. The package's
+  file writer is called directly: its queue waits for ever once its thread has died of a full disk.
   """
 
   def __init__(self, directory: pathlib.Path):
     self.directory = directory
     self._writers: dict[str, Any] = {}
+    self._flushed: dict[str, float] = {}
     self._available = True
 
   def write(self, phase: str, step: int, metrics: Mapping[str, Any]) -> None:
@@ -210,31 +215,39 @@ class Events:
     if writer is None:
       return
     for name, value in metrics.items():
-      if isinstance(value, list):
-        for i, item in enumerate(value):
-          _add(writer, f'{name}/{i}', item, step)
-      else:
-        _add(writer, name, value, step)
+      for label, item in [(f'{name}/{i}', item) for i, item in enumerate(value)] if isinstance(value, list) else [(name, value)]:
+        if isinstance(item, (int, float)):
+          writer.write_event(_scalar(label, item, step))
+    if time.monotonic() - self._flushed[phase] > _FLUSH_SECONDS:
+      writer.flush()
+      self._flushed[phase] = time.monotonic()
 
   def _open(self, phase, step):
     if not self._available:
       return None
     try:
-      import tensorboardX
+      from tensorboardX import event_file_writer
+      from tensorboardX.proto import event_pb2
     except ImportError:
       self._available = False
       return None
-    # purge_step: events of this phase from here on were written by a process that did not live to save them.
-    writer = tensorboardX.SummaryWriter(str(self.directory / phase), purge_step=step, flush_secs=30)
-    self._writers[phase] = writer
+    directory = self.directory / phase
+    directory.mkdir(parents=True, exist_ok=True)
+    writer = self._writers[phase] = event_file_writer.EventsWriter(str(directory / 'events'))
+    self._flushed[phase] = -math.inf
+    # A start of a session: events of this phase from here on were written by a process that did not live to save them.
+    begin = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+    writer.write_event(event_pb2.Event(wall_time=time.time(), step=step, session_log=begin))
     return writer
 
   def close(self) -> None:
     for writer in self._writers.values():
-      writer.close()
+      with contextlib.suppress(OSError):  # all that they tell is in metrics.jsonl
+        writer.close()
     self._writers.clear()
 
 
-def _add(writer, name, value, step):
-  if isinstance(value, (int, float)):
-    writer.add_scalar(name, value, step)
+def _scalar(name, value, step):
+  from tensorboardX import summary
+  from tensorboardX.proto import event_pb2
+  return event_pb2.Event(wall_time=time.time(), step=step, summary=summary.scalar(name, value))

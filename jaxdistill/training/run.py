@@ -142,7 +142,10 @@ class Run:
     except OSError as error:
       raise self._unwritten(self.records.path, error) from error
     if self._events is not None:
-      self._events.write(phase, int(step), values)
+      try:
+        self._events.write(phase, int(step), values)
+      except OSError as error:
+        raise self._unwritten(self._events.directory, error) from error
 
   def history(self, phase: str) -> list[dict[str, Any]]:
     """Returns the evaluations of a phase, oldest first; the same after a resume as without one (but for `seconds`)."""
@@ -163,6 +166,12 @@ class Run:
   def set_timing(self, phase: str, timing: Mapping[str, float]) -> None:
     """Keeps the times of a phase (called by the loop)."""
     self._timings[phase] = dict(timing)
+
+  def profiles(self) -> dict[str, str]:
+    """Returns where the time of each traced phase went, as text by phase; {} where nothing was traced, or in memory."""
+    folder = self.workdir and self.workdir / 'profile'
+    found = sorted(folder.rglob('*.txt'), key=lambda path: path.stat().st_mtime) if folder else []
+    return {path.relative_to(folder).with_suffix('').as_posix(): path.read_text() for path in found}
 
   # Files.
 

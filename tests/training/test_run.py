@@ -181,6 +181,16 @@ def test_a_work_dir_that_disappears_is_told_and_not_made_again(tmp_path):
   assert not (tmp_path / 'dir').exists()
 
 
+def test_a_disk_full_of_events_is_told_in_a_sentence(tmp_path, monkeypatch):
+  record_writer = pytest.importorskip('tensorboardX.record_writer')
+  monkeypatch.setattr(record_writer, 'open_file', lambda path: open('/dev/full', 'wb'))
+  with quiet(tmp_path, tensorboard=True) as run:
+    for step in range(2):
+      with pytest.raises(UserError, match='tensorboard could not be written .No space left on device.; free some space'):
+        run.log('train', step, {'loss': 1.0})
+  assert [line['step'] for line in lines(tmp_path)] == [0, 1]
+
+
 def test_a_full_disk_is_told_in_a_sentence(tmp_path):
   with quiet(tmp_path) as run:
     (tmp_path / 'metrics.jsonl').symlink_to('/dev/full')

@@ -49,4 +49,5 @@ def test_a_run_with_a_profile_leaves_trace_and_table(tmp_path, steps, capsys):
   text = (tmp_path / 'profile' / 'train.txt').read_text()
   assert text.startswith(f'train: where the time goes. {min(steps - 3, 5)} calls took') and 'tanh' in text
   assert text in capsys.readouterr().out
+  assert run.profiles() == {'train': text}
   assert list((tmp_path / 'profile' / 'train').rglob('*.xplane.pb'))

@@ -1,0 +1,110 @@
+"""What the loop costs: a step under `loop.fit` beside the same compiled program called in a bare Python loop."""
+
+import pathlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+
+from jaxdistill.training import loop, program
+from jaxdistill.training.run import Run
+
+WAYS = ('bare', 'without checkpoints', 'with checkpoints')
+_WIDTH = 256  # of the products that a step is made of
+_WEIGHTS = 2**20  # numbers in the state that is saved: a network of a million parameters
+_TRIES = 5
+
+
+@flax.struct.dataclass
+class State:
+  """step, key: as for the loop; products: how many a step computes; weights: what is saved beside them."""
+  step: jax.Array
+  key: jax.Array
+  products: jax.Array
+  weights: jax.Array
+
+
+def _step(state, factor):
+  product = jax.lax.fori_loop(0, state.products, lambda _, x: jnp.tanh(x @ factor), jnp.eye(_WIDTH))
+  loss = jnp.square(product).mean()
+  return state.replace(step=state.step + 1, weights=state.weights + 1e-6 * loss), {'loss': loss}
+
+
+def measure(step_seconds: float = 0.05, steps: int = 500, rounds: int = 3,
+            tell: Callable[[str], None] = print) -> dict[str, Any]:
+  """Times a step of about `step_seconds` in the three `WAYS`, in turn.
+
+  In a bare loop nothing is read back before the end. `loop.fit` logs metrics, shows its progress and works in a work dir (a
+  temporary one), all at its default intervals; with checkpoints it also saves at the default interval and at the end.
+
+  Args:
+    step_seconds: the length of a step; the number of products in it is chosen to fit.
+    steps: of each way in a round; 500 are the default interval of checkpoints.
+    rounds: how often each way has its turn; every round begins with another one, so that a drift of the machine meets all.
+    tell: gets a line a round.
+
+  Returns:
+    dict(step_seconds: median of the bare loop; a way: {'wall': [...], 'cpu': [...]}, seconds a step of each round, of the clock
+    and of all threads of this process together; overhead: {way: {'wall', 'cpu'}}, the median over the rounds of the share that
+    comes on top of the bare loop).
+  """
+  source = loop.ArraySource(jax.random.normal(jax.random.key(0), (_WIDTH, _WIDTH)) / _WIDTH**.5, lambda data, key, step: data)
+  state = _calibrated(source, step_seconds)
+  seconds = {way: {'wall': [], 'cpu': []} for way in WAYS}
+  for number in range(rounds):
+    for way in WAYS[number % 3:] + WAYS[:number % 3]:
+      for clock, spent in _timed(way, state, source, steps).items():
+        seconds[way][clock].append(spent / steps)
+    tell(f'round {number + 1}: ' + ', '.join(f'{way} {1e3 * seconds[way]["wall"][-1]:.2f} ms a step' for way in WAYS))
+  overhead = {way: {clock: statistics.median(ours / bare - 1 for ours, bare in zip(each, seconds['bare'][clock], strict=True))
+                    for clock, each in seconds[way].items()} for way in WAYS[1:]}
+  return {'step_seconds': statistics.median(seconds['bare']['wall']), **seconds, 'overhead': overhead}
+
+
+def _built(state, source):
+  sharding = program.common_sharding(state, source.data)
+  state = program.settle(state, sharding)
+  inputs = source.feed(program.placer(sharding), 0, 1).take()
+  return program.build(_step, source.sample, state, inputs), state, inputs
+
+
+def _calibrated(source, step_seconds: float) -> State:
+  """Returns a state with as many products as fit into a step."""
+  start = State(jnp.int32(0), jax.random.key(0), jnp.int32(100), jnp.zeros(_WEIGHTS))
+  built, state, inputs = _built(start, source)
+  spent = []
+  for _ in range(_TRIES):
+    started = time.perf_counter()
+    state, _ = jax.block_until_ready(built(state, inputs))
+    spent.append(time.perf_counter() - started)
+  return start.replace(products=jnp.int32(max(1, round(100 * step_seconds / statistics.median(spent)))))
+
+
+def _timed(way: str, state: State, source, steps: int) -> dict[str, float]:
+  """Returns the seconds of `steps` steps, compiling left out."""
+  if way == 'bare':
+    built, state, inputs = _built(state, source)
+    return _clocked(lambda: _bare(built, state, inputs, steps))
+  saving = way == 'with checkpoints'
+  with tempfile.TemporaryDirectory() as directory:
+    with Run(pathlib.Path(directory, 'run'), **({} if saving else {'checkpoint_every': 0})) as run:
+      spent = _clocked(lambda: loop.fit(run, 'train', _step, state, source, steps, steps_per_call=1, keep_final=saving))
+      compiling = run.timing('train')['compile_seconds']
+  return {clock: each - compiling for clock, each in spent.items()}
+
+
+def _bare(built, state, inputs, steps):
+  for _ in range(steps):
+    state, _ = built(state, inputs)
+  return state
+
+
+def _clocked(work: Callable[[], Any]) -> dict[str, float]:
+  started, busy = time.perf_counter(), time.process_time()
+  jax.block_until_ready(work())
+  return {'wall': time.perf_counter() - started, 'cpu': time.process_time() - busy}

@@ -151,7 +151,7 @@ def _shared(preset: str, recipe: str, classes: str = '') -> dict[str, Any]:
                 validation_share=0.0 if kind in _PUBLISHED and recipe not in evaluation.SEARCHED else 0.1),
       dtype='float32',
       evaluation=dict(
-          recipe=recipe, networks=5, epochs=0, whole_epochs=200, steps=300 if preset == 'digits' else 0, every=0,
+          recipe=recipe, networks=5, epochs=0, whole_epochs=200, steps=200 if preset == 'digits' else 0, every=0,
           # Held-out images or the test set, by which a recipe that searches the learning rate chooses it.
           search_on='validation',
           baselines=_BASELINES),

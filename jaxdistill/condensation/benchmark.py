@@ -195,13 +195,13 @@ def _together(flags: argparse.Namespace, images: Dataset, recipe: classifier.Rec
     _, seconds = time_steps(problem.step, problem.state, problem.source, flags.iters * 4)
     return statistics.median(seconds), time.perf_counter() - started
 
-  together, alone = [], []
+  at_once, alone = [], []
   for round_number in range(flags.rounds):  # in turn, so that a drift of the machine meets both
-    together.append(train(flags.networks, round_number))
+    at_once.append(train(flags.networks, round_number))
     alone.append([train(1, seed) for seed in range(flags.networks)])
-  step_together = statistics.median(step for step, _ in together)
+  step_together = statistics.median(step for step, _ in at_once)
   step_alone = statistics.median(step for each in alone for step, _ in each)
-  whole_together = statistics.median(whole for _, whole in together)
+  whole_together = statistics.median(whole for _, whole in at_once)
   whole_alone = statistics.median(sum(whole for _, whole in each) for each in alone)
   result = {'networks': flags.networks, 'way': together.choose_way('auto'), 'step_together_s': step_together,
             'step_alone_s': step_alone, 'step_ratio': flags.networks * step_alone / step_together,

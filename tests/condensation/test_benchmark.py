@@ -2,6 +2,7 @@
 
 import json
 import sys
+import types
 
 import pytest
 
@@ -65,3 +66,16 @@ def test_the_growth_is_measured_along_both_axes_and_drawn(monkeypatch, tmp_path,
   assert measured['synthetic']['slope'] == pytest.approx(.01) and measured['synthetic']['deviation'] < 1e-9
   assert '0% off a straight line' in capsys.readouterr().out
   assert 'dance' in (tmp_path / 'bench.html').read_text()
+
+
+@pytest.mark.parametrize('part', ['evaluate', 'experts'])
+def test_networks_at_once_are_compared_with_as_many_alone(monkeypatch, tmp_path, part):
+  """Steps of .5 s for all at once and .2 s for one, made up."""
+  monkeypatch.setattr(benchmark.classifier, 'setup', lambda *args, networks, **options: types.SimpleNamespace(
+      step=networks, state=None, source=None))
+  monkeypatch.setattr(benchmark, 'time_steps', lambda networks, *rest: (None, [.5 if networks == 4 else .2]))
+  out = tmp_path / 'bench.json'
+  assert benchmark.main([f'--only={part}', '--networks=4', f'--out={out}']) == 0
+  figures = json.loads(out.read_text())[part]
+  assert (figures['step_together_s'], figures['step_alone_s'], figures['networks']) == (.5, .2, 4)
+  assert figures['step_ratio'] == pytest.approx(1.6) and figures['way'] == 'unroll'

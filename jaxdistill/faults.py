@@ -75,8 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
-  cut = argv.index('--') if '--' in argv else len(argv)
-  values, _ = launcher.parse(argv[:cut], _flags())
+  own, forwarded = launcher.split_forwarded(argv)
+  values, _ = launcher.parse(own, _flags())
   if values.help:
     print(launcher.help_text(values, _USAGE))
     return 0
@@ -87,7 +87,7 @@ def _dispatch(argv: list[str]) -> int:
   draw = random.Random(values.seed)
   signals = [signal.SIGKILL] * values.kills + [signal.SIGTERM] * values.terms
   draw.shuffle(signals)
-  return run(argv[cut + 1:] or _RUN, workdir, signals, draw)
+  return run(forwarded or _RUN, workdir, signals, draw)
 
 
 def _flags() -> flags.FlagValues:

@@ -230,6 +230,16 @@ def _spelling(argument: str, values: flags.FlagValues) -> str:
   return f'--{stem}{equals}{value}' if stem else argument
 
 
+def split_forwarded(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+  """Splits the arguments of a command that starts the launcher: its own, and what follows the first `--`.
+
+  >>> split_forwarded(['--processes=2', '--', '--config=m3d'])
+  (['--processes=2'], ['--config=m3d'])
+  """
+  cut = argv.index('--') if '--' in argv else len(argv)
+  return list(argv[:cut]), list(argv[cut + 1:])
+
+
 def help_text(values: flags.FlagValues, usage: str = _USAGE) -> str:
   """Returns the usage with a few examples and one entry a flag."""
   lines = [usage]

@@ -43,12 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
-  cut = argv.index('--') if '--' in argv else len(argv)
-  values, _ = launcher.parse(argv[:cut], _flags())
+  own, forwarded = launcher.split_forwarded(argv)
+  values, _ = launcher.parse(own, _flags())
   if values.help:
     print(launcher.help_text(values, _USAGE))
     return 0
-  forwarded = argv[cut + 1:]
   if not forwarded:
     raise UserError('Nothing to run: the flags of the launcher come after --, for example -- --config=m3d:digits,quick.')
   return run(forwarded, values.processes, values.devices)

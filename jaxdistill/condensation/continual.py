@@ -125,14 +125,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   run.say(train.describe())
   run.say(test.describe())
   todo = _plan(config, train)
-
-  def measured():
-    run.say('Compiling every phase and timing a few of its steps.')
-    return estimate(config, train, test, mesh, todo)
-
-  estimates = run.once('estimate', measured)
-  finished = run.workdir and (run.workdir / 'result.json').exists()
-  run.say('This run is finished; its results are read back.' if finished else scoring.estimate_text(estimates))
+  estimates = scoring.estimate_once(run, lambda: estimate(config, train, test, mesh, todo))
 
   job = progress.Job(_expected(estimates, todo))
   scores, memories, times = [], {}, []

@@ -26,14 +26,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   run.say(train.describe())
   run.say(test.describe())
   model = api.build_model(config, train.num_classes, train.image_shape)
-
-  def measured():
-    run.say('Compiling every phase and timing a few of its steps.')
-    return estimate(config, train, test, mesh, model)
-
-  estimates = run.once('estimate', measured)
-  finished = run.workdir and (run.workdir / 'result.json').exists()
-  run.say('This run is finished; its results are read back.' if finished else scoring.estimate_text(estimates))
+  estimates = scoring.estimate_once(run, lambda: estimate(config, train, test, mesh, model))
 
   pool = methods.prepare(config, train, run, mesh, model)
   problem = api.setup(config, train, mesh, pool)

@@ -68,14 +68,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
     run.say(text)
   config = resolved(config, entries)
   chosen = networks(config, entries)
-
-  def measured():
-    run.say('Compiling every training and timing a few of its steps.')
-    return estimate(config, entries, chosen, train, test, mesh)
-
-  estimates = run.once('estimate', measured)
-  finished = run.workdir and (run.workdir / 'result.json').exists()
-  run.say('This run is finished; its results are read back.' if finished else scoring.estimate_text(estimates))
+  scoring.estimate_once(run, lambda: estimate(config, entries, chosen, train, test, mesh), 'training')
   model = evaluation.network(next(iter(chosen.values())), test, config.dtype)
   select = scoring.selector(config, train, run, lambda: embedding.of_config(config, train, run, mesh, model))
   jobs = list(plan(config, entries, train, tuple(chosen), select))

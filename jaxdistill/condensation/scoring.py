@@ -124,6 +124,18 @@ def measure(config: ConfigDict, problem: api.Problem | classifier.Problem) -> lo
   return loop.estimate(problem.step, problem.state, problem.source, problem.num_steps, dtype=config.dtype)
 
 
+def estimate_once(run: Run, compute: Callable[[], dict[str, Any]], what: str = 'phase') -> dict[str, Any]:
+  """Returns the estimates of a run, by name: measured at its first start and kept, told at every start that has work left."""
+  def measured():
+    run.say(f'Compiling every {what} and timing a few of its steps.')
+    return compute()
+
+  estimates = run.once('estimate', measured)
+  finished = run.workdir and (run.workdir / 'result.json').exists()
+  run.say('This run is finished; its results are read back.' if finished else estimate_text(estimates))
+  return estimates
+
+
 def estimate_text(estimates: Mapping[str, Mapping[str, Any]]) -> str:
   """Returns estimates by phase as an aligned table: steps, times, memory and work of a step; then what the run needs.
 

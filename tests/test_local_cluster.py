@@ -19,14 +19,14 @@ from jaxdistill.training import hosts
 CHEAP = '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
 ROOT = pathlib.Path(__file__).parents[1]
 OVERRIDES = {
-    'data.image_size': 8, 'model.width': 4, 'model.depth': 1, 'condensation.batch_real': 4, 'condensation.iterations': 400,
-    'condensation.learning_rate': .003,
-    'evaluation.networks': 2, 'evaluation.steps': 4, 'evaluation.every': 2, 'evaluation.baselines': '()',
+    'data.image_size': 8, 'data.stream': 'on', 'model.width': 4, 'model.depth': 1, 'condensation.batch_real': 4,
+    'condensation.iterations': 400, 'condensation.learning_rate': .003, 'selection.steps': 20,
+    'evaluation.networks': 2, 'evaluation.steps': 4, 'evaluation.every': 2, 'evaluation.baselines': 'herding',
     'run.checkpoint_every': 20, 'run.log_every': 20}
 
 
 def start(workdir, *module):
-  flags = ['--config=m3d:digits,factor=2', f'--workdir={workdir}', f'--compilation_cache={workdir.parent}/programs',
+  flags = ['--config=m3d:digits,factor=2', f'--workdir={workdir}', f'--compilation_cache={workdir.parents[1]}/programs',
            *(f'--config.{key}={value}' for key, value in OVERRIDES.items())]
   return subprocess.Popen([sys.executable, '-m', *module, *flags], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           text=True, env=os.environ | {'XLA_FLAGS': CHEAP, 'JAX_PLATFORMS': 'cpu'})
@@ -43,7 +43,7 @@ def finish(process):
 
 @pytest.fixture(scope='module')
 def uninterrupted(tmp_path_factory):
-  workdir = tmp_path_factory.mktemp('cluster') / 'whole'
+  workdir = tmp_path_factory.mktemp('cluster') / 'whole' / 'run'  # beside which the experts lie
   code, told = finish(cluster(workdir))
   assert code == 0, told
   return workdir
@@ -70,7 +70,7 @@ def lines(workdir):
 
 
 def test_four_devices_of_two_processes_give_the_numbers_of_one(uninterrupted):
-  alone = uninterrupted.parent / 'alone'
+  alone = uninterrupted.parents[1] / 'alone' / 'run'
   code, told = finish(start(alone, 'launch.run'))
   assert code == 0, told
   ours, theirs = (Condensed.load(workdir / 'condensed.npz') for workdir in (uninterrupted, alone))
@@ -87,7 +87,7 @@ def test_four_devices_of_two_processes_give_the_numbers_of_one(uninterrupted):
 
 
 def test_a_signal_to_one_and_the_death_of_one_lose_nothing(uninterrupted):
-  workdir = uninterrupted.parent / 'stopped'
+  workdir = uninterrupted.parents[1] / 'stopped' / 'run'
   job = cluster(workdir)
   _, second = wait_for_a_save_after(job, workdir, 0)
   os.kill(second, signal.SIGTERM)
@@ -110,6 +110,44 @@ def test_a_signal_to_one_and_the_death_of_one_lose_nothing(uninterrupted):
   ours, theirs = (Condensed.load(place / 'condensed.npz') for place in (workdir, uninterrupted))
   np.testing.assert_array_equal(ours.images, theirs.images)
   assert lines(workdir) == lines(uninterrupted)
+
+
+READER = """
+import sys
+import jax, numpy as np
+from jaxdistill.data import streaming
+from jaxdistill.training import hosts, parallel, sources
+hosts.join(sys.argv[1], 2, int(sys.argv[2]))
+mesh, read = parallel.make_mesh(), []
+pixels = np.arange(40, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 1), np.uint8)
+def fetch(positions):
+  read.extend(positions.tolist())
+  return pixels[positions]
+images = streaming.Streamed(fetch, (2, 2, 1), np.arange(40), 'numbers')
+wanted = np.arange(24).reshape(8, 3) if sys.argv[3] == 'spread' else np.arange(10, 19).reshape(3, 3)
+def pick(data, key, step):
+  return {'images': data['images'][wanted + step], 'labels': wanted}
+batch = sources.streamed({'images': images}, pick, jax.random.key(0), 1, mesh, sys.argv[3] == 'spread').feed(None, 0, 1).take()
+whole = np.asarray(parallel.gather(batch['images']))
+assert np.array_equal(whole, pixels[wanted]) and batch['labels'].shape == wanted.shape
+assert batch['images'].is_fully_replicated == (sys.argv[3] == 'whole')
+print(sorted(set(read)))
+"""
+
+
+@pytest.mark.parametrize('way, shares', [
+    # Eight rows of three images over four devices; nine images, of which the fourth device has none but the first ones again.
+    ('spread', (range(12), range(12, 24))),
+    ('whole', (range(10, 16), (*range(10, 13), *range(16, 19)))),
+])
+def test_each_process_reads_its_own_share(way, shares):
+  address = f'localhost:{local_cluster._free_port()}'
+  environment = os.environ | {'XLA_FLAGS': '--xla_force_host_platform_device_count=2', 'JAX_PLATFORMS': 'cpu'}
+  jobs = [subprocess.Popen([sys.executable, '-c', READER, address, str(number), way], cwd=ROOT, stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, text=True, env=environment) for number in range(2)]
+  told = [finish(job) for job in jobs]
+  assert [code for code, _ in told] == [0, 0], told
+  assert tuple(json.loads(text.splitlines()[-1]) for _, text in told) == tuple(map(list, shares))
 
 
 @pytest.mark.parametrize('flags, message', [

@@ -6,12 +6,12 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 from ml_collections import ConfigDict
 
 from jaxdistill.condensation import baselines, experts
 from jaxdistill.data import Dataset, augment
-from jaxdistill.training import classifier
+from jaxdistill.training import classifier, parallel
 from jaxdistill.training.progress import Bar
 from jaxdistill.training.run import Run
 
@@ -21,7 +21,8 @@ _BATCH = 500
 _WEIGHTS = 2
 
 
-def embed(model: nn.Module, variables: Any, images: Dataset, *, batch: int = _BATCH, progress: bool = False) -> np.ndarray:
+def embed(model: nn.Module, variables: Any, images: Dataset, *, batch: int = _BATCH, mesh: Mesh | None = None,
+          progress: bool = False) -> np.ndarray:
   """Returns the network's embedding of every image, in batches of one compiled size.
 
   Args:
@@ -29,6 +30,7 @@ def embed(model: nn.Module, variables: Any, images: Dataset, *, batch: int = _BA
     variables: its weights.
     images: the real images, normalised here with the statistics of the set.
     batch: images a call.
+    mesh: devices that share a batch, each process reading what its own ones take; None: the default device.
     progress: whether to draw a bar.
 
   Returns:
@@ -40,18 +42,26 @@ def embed(model: nn.Module, variables: Any, images: Dataset, *, batch: int = _BA
   >>> embed(model, model.init(jax.random.key(0), np.zeros((1, 8, 8, 1))), train.take(range(5)), batch=2).shape
   (5, 4)
   """
-  @jax.jit
   def forward(variables, pixels):
     _, features = model.apply(variables, augment.normalise(pixels, images.mean, images.std), train=False)
     return features['embedding'].astype(np.float32)
 
-  size = min(batch, len(images))
+  devices = 1 if mesh is None else mesh.size
+  size = -(-min(batch, len(images)) // devices) * devices
+  rows = np.arange(size)
+  if devices > 1:
+    rows, variables = parallel.own_rows(size, mesh), parallel.replicate(variables, mesh)
+    forward = parallel.per_device(forward, mesh, (PartitionSpec(), PartitionSpec(mesh.axis_names[0])),
+                                  PartitionSpec(mesh.axis_names[0]))
+  else:
+    forward = jax.jit(forward)
   bar = Bar('embed', -(-len(images) // size), enabled=progress)
   parts = []
   for number, start in enumerate(range(0, len(images), size)):
     # The last batch repeats the last image.
-    index = np.minimum(np.arange(start, start + size), len(images) - 1)
-    parts.append(np.asarray(forward(variables, images.images[index])))
+    pixels = images.images[np.minimum(start + rows, len(images) - 1)]
+    features = forward(variables, pixels if devices == 1 else parallel.shard_own(pixels, mesh, size))
+    parts.append(np.asarray(parallel.gather(features)))
     bar.update(number + 1)
   bar.close()
   return np.concatenate(parts)[:len(images)]
@@ -71,7 +81,7 @@ def of_config(config: ConfigDict, train: Dataset, run: Run, mesh: Mesh | None, m
       pool = experts.train(run, model, train, **_options(config), mesh=mesh, directory=experts.directory(config, run))
     variables = jax.tree.map(lambda a: a[0], pool.final)
   run.say(f'Embedding {len(train):,} images to select from.')
-  return embed(model, variables, train, progress=run.progress)
+  return embed(model, variables, train, mesh=mesh, progress=run.progress)
 
 
 def preparation(config: ConfigDict, train: Dataset, mesh: Mesh | None, model: nn.Module,

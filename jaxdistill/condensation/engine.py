@@ -9,6 +9,7 @@ devices and what is taken in portions where memory or cache ask for it.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -274,18 +275,17 @@ def source(functions: Functions, state: State, num_steps: int, images: np.ndarra
            numbers: Sequence[int] | None = None) -> sources.ArraySource | sources.HostSource:
   """Returns the batches of real images: from `real_data`, or read from disk where they are streamed; arguments as there.
 
-  Streamed images go to the devices batch by batch, each device getting those of its classes; the networks of the pool stay.
+  Streamed images go to the devices batch by batch, each device getting those of its classes, which its process alone has read;
+  the networks of the pool stay.
   """
   if not isinstance(images, streaming.Streamed):
     return sources.ArraySource(real_data(images, counts, mesh, pool, numbers), functions.sample)
   spread = mesh is not None and mesh.size > 1
   pool = parallel.replicate(pool, mesh) if spread else jax.tree.map(jnp.asarray, pool)
 
-  def place(batch):
-    batch.pop('pool')
-    return (parallel.shard(batch, mesh) if spread else jax.tree.map(jnp.asarray, batch)) | {'pool': pool}
-
-  return sources.streamed(_padded(images, counts, mesh, numbers) | {'pool': ()}, functions.draw, state.key, num_steps, place)
+  drawn = sources.streamed(_padded(images, counts, mesh, numbers) | {'pool': ()}, functions.draw, state.key, num_steps, mesh)
+  place = drawn.place or functools.partial(jax.tree.map, jnp.asarray)
+  return dataclasses.replace(drawn, place=lambda batch: place(batch) | {'pool': pool})
 
 
 def _padded(images, counts, mesh, numbers):

@@ -313,7 +313,7 @@ def _source(functions, state, images, labels, num_steps, mesh, spread):
   by_network = parallel.shard if spread == 'networks' else parallel.replicate
   if isinstance(images, streaming.Streamed):
     data = {'images': images, 'labels': np.asarray(labels), **numbers}
-    return sources.streamed(data, functions.draw, state.key, num_steps, mesh and (lambda batch: by_network(batch, mesh)))
+    return sources.streamed(data, functions.draw, state.key, num_steps, mesh, spread == 'networks')
   data = {'images': images, 'labels': labels}
   data = jax.tree.map(jnp.asarray, data | numbers) if mesh is None else parallel.replicate(data, mesh) | by_network(numbers, mesh)
   return loop.ArraySource(data, functions.sample)

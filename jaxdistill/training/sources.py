@@ -3,15 +3,18 @@
 import base64
 import contextlib
 import dataclasses
+import functools
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxdistill.data import streaming
 from jaxdistill.errors import UserError
-from jaxdistill.training import program
+from jaxdistill.training import parallel, program
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -72,18 +75,20 @@ class HostSource:
 
 
 def streamed(data: Mapping[str, Any], sample: Callable[[Any, jax.Array, jax.Array], Any], key: jax.Array, num_steps: int,
-             place: Callable[[Any], Any] | None = None) -> HostSource:
+             mesh: Mesh | None = None, spread: bool = True) -> HostSource:
   """Returns the batches of ArraySource(data, sample) where data['images'] are `Streamed`: read from disk, ahead of the device.
 
   The host calls `sample` on positions in place of images, so that one function of key and step says which images a batch
-  takes, whether they are on the device or on disk.
+  takes, whether they are on the device or on disk. Of several processes all draw all positions, which costs little, and each
+  reads its share of the images alone.
 
   Args:
     data: as for ArraySource, with numpy arrays beside the images.
     sample: as for ArraySource, for one device, giving 'images' that are picked and not computed with.
     key: that of the state.
     num_steps: length of the phase.
-    place: puts a batch on the devices, as in HostSource.
+    mesh: the devices; None: the default one.
+    spread: whether the leading axis of a batch goes over the devices; else each of them gets the whole batch.
 
   >>> images = streaming.Streamed.of_array(np.zeros((5, 2, 2, 1), np.uint8))
   >>> pick = lambda data, key, step: {'images': data['images'][step % 5][None]}
@@ -101,7 +106,29 @@ def streamed(data: Mapping[str, Any], sample: Callable[[Any, jax.Array, jax.Arra
       batch = dict(jax.tree.map(np.asarray, drawn(stand_in, np.int32(step))))
     return batch.pop('images'), batch
 
-  return HostSource(lambda: streaming.batches(images, draw, num_steps), place)
+  if mesh is None or mesh.size == 1:
+    return HostSource(lambda: streaming.batches(images, draw, num_steps))
+  shape = draw(0)[0].shape
+  # What all devices get whole is read by parts of equal length, one a device, and joined on the devices.
+  count = shape[0] if spread else -(-math.prod(shape) // mesh.size) * mesh.size
+  rows = parallel.own_rows(count, mesh)
+
+  def draw_own(step):
+    positions, rest = draw(step)
+    return (positions if spread else np.resize(positions, count))[rows], rest
+
+  @functools.partial(jax.jit, out_shardings=NamedSharding(mesh, PartitionSpec()))
+  def join(pixels):
+    return pixels[:math.prod(shape)].reshape(*shape, *images.image_shape)
+
+  def place(batch):
+    rest = {name: leaf for name, leaf in batch.items() if name != 'images'}
+    pixels = parallel.shard_own(batch['images'], mesh, count)
+    if spread:
+      return {'images': pixels, **parallel.shard(rest, mesh)}
+    return {'images': join(pixels), **parallel.replicate(rest, mesh)}
+
+  return HostSource(lambda: streaming.batches(images, draw_own, num_steps), place)
 
 
 def _on_host():

@@ -11,6 +11,7 @@ from jaxdistill import data, models
 from jaxdistill.condensation import baselines, decode, embedding, experts, run, selection, settings
 from jaxdistill.data import augment
 from jaxdistill.errors import UserError
+from jaxdistill.training import parallel
 from jaxdistill.training.run import Run
 
 SMALL = {'data.image_size': '8', 'model.width': '4', 'model.depth': '1', 'condensation.batch_real': '4',
@@ -69,6 +70,9 @@ def test_embedding_equals_one_call_on_all_images(digits):
   found = embedding.embed(model, variables, few, batch=3)
   assert found.dtype == np.float32
   np.testing.assert_allclose(found, whole['embedding'], rtol=1e-5, atol=1e-6)
+  # Of two batches of four on four devices the second is filled up.
+  spread = embedding.embed(model, variables, few, batch=3, mesh=parallel.make_mesh(4))
+  np.testing.assert_allclose(spread, found, rtol=1e-5, atol=1e-6)
 
 
 def small(method, **overrides):

@@ -11,6 +11,7 @@ import re
 import signal
 import sys
 import textwrap
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -69,20 +70,42 @@ def exit_status(start: Callable[[list[str]], int | None], argv: Sequence[str] | 
   except UserError as error:
     speaker = f'process {_process()}: ' if _process() else ''
     print(f'{speaker}error: {error}', file=sys.stderr)
-    return USER_ERROR
+    return _left(USER_ERROR, str(error))
   except KeyboardInterrupt as stop:
-    print(f'Stopped by {interrupt.name_of(stop)} before the run began; nothing was written.', file=sys.stderr)
-    return 128 + (signal.SIGTERM if isinstance(stop, interrupt.Terminated) else signal.SIGINT)
+    told = f'Stopped by {interrupt.name_of(stop)} before the run began; nothing was written.'
+    print(told, file=sys.stderr)
+    return _left(128 + (signal.SIGTERM if isinstance(stop, interrupt.Terminated) else signal.SIGINT), told)
   except SystemExit as stop:
     # The loop raises it once the state is saved; its text says how to continue.
     if str(stop) != str(stop.code) and _process() == 0:
       print(stop, file=sys.stderr)
     return stop.code
+  except Exception as error:
+    if _in_job():
+      traceback.print_exc()
+    _left(1, f'{type(error).__name__}: {error}')
+    raise
+
+
+def _left(status: int, reason: str) -> int:
+  """Returns the status to a process alone; of several, ends this one and tells the others."""
+  if _in_job():
+    from jaxdistill.training import hosts
+    hosts.leave(status, reason)
+  return status
+
+
+def _in_job() -> bool:
+  """Whether this is one of several processes, without loading JAX for a mistake in the flags."""
+  if 'jax' not in sys.modules:
+    return False
+  from jaxdistill.training import hosts
+  return hosts.count() > 1
 
 
 def _process() -> int:
-  """Returns which process of the job this is, without loading JAX for a mistake in the flags."""
-  if 'jax' not in sys.modules:
+  """Returns which process of the job this is."""
+  if not _in_job():
     return 0
   from jaxdistill.training import hosts
   return hosts.number()

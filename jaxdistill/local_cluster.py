@@ -31,6 +31,7 @@ Flags, before the --:"""
 _GRACE_SECONDS = 20.0
 _LINES_SHOWN = 30
 COMMAND = (sys.executable, '-c', 'import sys; from jaxdistill import launcher; sys.exit(launcher.main())')
+_SWEEP = (*COMMAND[:2], COMMAND[2].replace('launcher', 'sweep'))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,7 +51,7 @@ def _dispatch(argv: list[str]) -> int:
     return 0
   if not forwarded:
     raise UserError('Nothing to run: the flags of the launcher come after --, for example -- --config=m3d:digits,quick.')
-  return run(forwarded, values.processes, values.devices)
+  return run(forwarded, values.processes, values.devices, _SWEEP if values.sweep else COMMAND)
 
 
 def _flags() -> flags.FlagValues:
@@ -58,18 +59,19 @@ def _flags() -> flags.FlagValues:
   at = dict(flag_values=values)
   flags.DEFINE_integer('processes', 2, 'How many processes to start.', lower_bound=1, **at)
   flags.DEFINE_integer('devices', 2, 'How many fake devices each has.', lower_bound=1, **at)
+  flags.DEFINE_boolean('sweep', False, 'Run the grid of `python -m launch.sweep`, whose flags come after the --.', **at)
   flags.DEFINE_boolean('help', False, 'Show this.', short_name='h', **at)
   return values
 
 
-def run(arguments: Sequence[str], processes: int, devices: int) -> int:
-  """Runs the launcher with these arguments as `processes` processes with `devices` devices each; returns the exit status."""
+def run(arguments: Sequence[str], processes: int, devices: int, command: Sequence[str] = COMMAND) -> int:
+  """Runs `command`, the launcher, with these arguments as `processes` processes of `devices` devices; returns the exit status."""
   stop: list[int] = []
   remember = lambda number, frame: stop.append(number)
   before = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
   with tempfile.TemporaryDirectory() as directory:
     logs = [pathlib.Path(directory, f'{i}.log') for i in range(processes)]
-    started = _start(arguments, processes, devices, logs)
+    started = _start([*command, *arguments], processes, devices, logs)
     try:
       return _watch(started, logs, stop)
     finally:
@@ -81,17 +83,17 @@ def run(arguments: Sequence[str], processes: int, devices: int) -> int:
         signal.signal(number, handler)
 
 
-def _start(arguments, processes, devices, logs) -> list[subprocess.Popen]:
+def _start(command, processes, devices, logs) -> list[subprocess.Popen]:
   coordinator = f'localhost:{_free_port()}'
   fake = {'JAX_PLATFORMS': 'cpu',
           'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={devices}'.strip()}
   started = []
   for i, log in enumerate(logs):
-    command = [*COMMAND, *arguments, f'--coordinator={coordinator}', f'--num_processes={processes}', f'--process_id={i}']
+    own = [*command, f'--coordinator={coordinator}', f'--num_processes={processes}', f'--process_id={i}']
     with open(log, 'wb') as file:
       output = {} if i == 0 else dict(stdout=file, stderr=subprocess.STDOUT)
       # In a session of its own, so that Ctrl-C comes through this process alone, and once.
-      started.append(subprocess.Popen(command, env=environment() | fake, start_new_session=True, **output))
+      started.append(subprocess.Popen(own, env=environment() | fake, start_new_session=True, **output))
   return started
 
 

@@ -112,6 +112,15 @@ def test_a_signal_to_one_and_the_death_of_one_lose_nothing(uninterrupted):
   assert lines(workdir) == lines(uninterrupted)
 
 
+def two_processes(code, *arguments):
+  """Returns (exit status, what was said) of two processes with two devices; `code` gets the coordinator and its number."""
+  address = f'localhost:{local_cluster._free_port()}'
+  environment = os.environ | {'XLA_FLAGS': '--xla_force_host_platform_device_count=2', 'JAX_PLATFORMS': 'cpu'}
+  jobs = [subprocess.Popen([sys.executable, '-c', code, address, str(number), *arguments], cwd=ROOT, stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, text=True, env=environment) for number in range(2)]
+  return [finish(job) for job in jobs]
+
+
 READER = """
 import sys
 import jax, numpy as np
@@ -141,13 +150,33 @@ print(sorted(set(read)))
     ('whole', (range(10, 16), (*range(10, 13), *range(16, 19)))),
 ])
 def test_each_process_reads_its_own_share(way, shares):
-  address = f'localhost:{local_cluster._free_port()}'
-  environment = os.environ | {'XLA_FLAGS': '--xla_force_host_platform_device_count=2', 'JAX_PLATFORMS': 'cpu'}
-  jobs = [subprocess.Popen([sys.executable, '-c', READER, address, str(number), way], cwd=ROOT, stdout=subprocess.PIPE,
-                           stderr=subprocess.STDOUT, text=True, env=environment) for number in range(2)]
-  told = [finish(job) for job in jobs]
+  told = two_processes(READER, way)
   assert [code for code, _ in told] == [0, 0], told
   assert tuple(json.loads(text.splitlines()[-1]) for _, text in told) == tuple(map(list, shares))
+
+
+FAILING = """
+import sys
+from jaxdistill import errors, launcher
+from jaxdistill.training import hosts
+hosts._LEAVE_SECONDS = 1
+def start(arguments):
+  hosts.join(arguments[0], 2, int(arguments[1]))
+  if hosts.number() == int(arguments[2]):
+    raise (errors.UserError if arguments[3] == 'user' else RuntimeError)('no memory is left')
+  hosts.collect('what the other never gives', 1)
+sys.exit(launcher.exit_status(start))
+"""
+
+
+@pytest.mark.parametrize('failing, kind', [(0, 'user'), (1, 'other')])
+def test_a_process_that_fails_alone_ends_the_others_with_a_word(failing, kind):
+  told = two_processes(FAILING, str(failing), kind)
+  status, what = (2, '') if kind == 'user' else (1, 'RuntimeError: ')
+  assert told[failing][0] == status and told[failing][1].strip().endswith(f'{what or "error: "}no memory is left'), told
+  assert told[1 - failing][0] == 1 and told[1 - failing][1].splitlines()[-1] == (
+      f'Process {1 - failing} ends because process {failing} has failed ({what}no memory is left). '
+      'Start all of them again to continue.'), told
 
 
 @pytest.mark.parametrize('flags, message', [

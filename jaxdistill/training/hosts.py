@@ -5,6 +5,8 @@ or decided and what the others need to know for doing the same goes through the 
 own purposes. No method, family or flow knows of this module. In a single process every function here is trivial.
 """
 
+import atexit
+import contextlib
 import importlib.util
 import json
 import os
@@ -26,11 +28,15 @@ _HEARTBEAT_SECONDS = 30
 _SHUTDOWN_SECONDS = 15
 # What one process may need longer than another (to read data, to compile) before the others give it up.
 _WAIT_SECONDS = 1800
+# Once one has failed: until another that has not ended by itself is ended, as it waits in vain.
+_LEAVE_SECONDS = 10
+_LOOK_SECONDS = 1
 # How often the processes settle whether to stop or to save: seldom, because it costs a message, and soon enough for who waits.
 _SETTLE_SECONDS = 0.25
 _BLOCK = 256
 _PREFIX = 'jaxdistill'
 _STOP = f'{_PREFIX}/stop'
+_FAILED, _LEFT = f'{_PREFIX}/failed', f'{_PREFIX}/left'
 
 _number = 0  # of messages so far; the same in all processes, as they run the same program
 
@@ -67,6 +73,10 @@ def join(coordinator: str | None = None, num_processes: int | None = None, proce
       if coordinator is not None or _in_slurm():
         raise
       # A TPU machine without others: jax found no coordinator.
+  if count() > 1:
+    over = threading.Event()
+    threading.Thread(target=_look_after_others, args=(over,), daemon=True).start()
+    atexit.register(over.set)
 
 
 def _check(coordinator, num_processes, process_id):
@@ -141,6 +151,51 @@ def _answers(host, port) -> bool:
       return True
   except OSError:
     return False
+
+
+def leave(status: int, reason: str) -> None:
+  """Ends this process, which cannot go on, with a word to the others, which would wait for it; a process alone stays.
+
+  Left to itself, jax would have all of them abort, each with a stack trace of its own.
+  """
+  if count() == 1:
+    return
+  with contextlib.suppress(Exception):  # another one was first, or process 0 is gone
+    _client().key_value_set(_FAILED, json.dumps([number(), reason]))
+  whose, reason = json.loads(_posted(_FAILED) or json.dumps([number(), reason]))
+  if whose != number():  # what went wrong here came of that
+    _tell_of(whose, reason)
+  _end(status)
+
+
+def _look_after_others(over: threading.Event) -> None:
+  """Ends this process some time after another has failed."""
+  while not over.wait(_LOOK_SECONDS):
+    failed = _posted(_FAILED)
+    if failed is None:
+      continue
+    whose, reason = json.loads(failed)
+    if whose == number() or over.wait(_LEAVE_SECONDS):
+      return
+    _tell_of(whose, reason)
+    _end(1)
+
+
+def _tell_of(whose, reason):
+  print(f'Process {number()} ends because process {whose} has failed ({reason}). Start all of them again to continue.',
+        file=sys.stderr)
+
+
+def _end(status: int) -> None:
+  sys.stdout.flush()
+  sys.stderr.flush()
+  with contextlib.suppress(Exception):
+    if is_first():  # it keeps what all of them say, so it goes last
+      for other in range(1, count()):
+        _client().blocking_key_value_get(f'{_LEFT}/{other}', (_LEAVE_SECONDS + 5) * 1000)
+    else:
+      _client().key_value_set(f'{_LEFT}/{number()}', '', allow_overwrite=True)
+  os._exit(status)
 
 
 def count() -> int:

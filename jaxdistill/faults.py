@@ -80,7 +80,7 @@ def _dispatch(argv: list[str]) -> int:
   if values.help:
     print(launcher.help_text(values, _USAGE))
     return 0
-  workdir = pathlib.Path(values.workdir).expanduser()
+  workdir = launcher.folder(values.workdir)
   if workdir.exists() and any(workdir.iterdir()):
     raise UserError(f'--workdir={workdir} is not empty; name another one.')
   workdir.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from jaxdistill import config as configs
 from jaxdistill.errors import UserError, unknown
-from jaxdistill.training import interrupt
+from jaxdistill.training import bucket, interrupt
 
 # A family is a sub-package with settings.py, whose TASKS maps the field `task` of a config to the name of the module with the
 # flow of that task: check(config), run(config, run), dry_run(config).
@@ -130,7 +130,9 @@ def _start(values: flags.FlagValues, config: ConfigDict) -> None:
     tell(f'{configs.to_text(config)}\n')
     tell(flow.dry_run(config))
     return
-  workdir = pathlib.Path(values.workdir or default_workdir(values.config, config)).expanduser()
+  workdir = values.workdir or default_workdir(values.config, config)
+  if not bucket.is_address(workdir):
+    workdir = folder(workdir)
   tell(result_text(run_config(values, flow, config, workdir), workdir))
 
 
@@ -140,7 +142,7 @@ def tell(text: str) -> None:
     print(text, flush=True)
 
 
-def run_config(values: flags.FlagValues, flow: ModuleType, config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
+def run_config(values: flags.FlagValues, flow: ModuleType, config: ConfigDict, workdir: pathlib.Path | str) -> dict[str, Any]:
   """Runs a config in its work dir, or goes on there, and returns what its result.json holds.
 
   Raises:
@@ -211,7 +213,7 @@ def _flags() -> flags.FlagValues:
   flags.DEFINE_string('config', None, 'NAME[:DATA,ARGUMENTS] of a shipped config or of a .py file of yours; --list shows '
                       'the names. --config.KEY=VALUE changes one field, for example --config.seed=1; --dry_run shows '
                       'all fields.', **at)
-  flags.DEFINE_string('workdir', None, 'Where the run leaves its files and resumes from '
+  flags.DEFINE_string('workdir', None, 'Where the run leaves its files and resumes from: a folder or gs://BUCKET/FOLDER '
                       '(default: runs/<config>-<data>-ipc<k>-seed<s>).', **at)
   flags.DEFINE_boolean('list', False, 'List every config with what it does, its run time and expected number.', **at)
   flags.DEFINE_boolean('dry_run', False, 'Print all fields, the parameters, time and memory, and start nothing.', **at)
@@ -304,8 +306,6 @@ def resolve(values: flags.FlagValues, overrides: Sequence[tuple[str, str]]) -> C
   """
   if not values.config:
     raise UserError('Name a config with --config=NAME, for example --config=m3d:digits; --list shows them all.')
-  if '://' in (values.workdir or ''):
-    raise UserError(f'--workdir={values.workdir} is no folder; name one. A copy in a bucket is kept by launch/tpu_pod.sh.')
   return changed(values, configs.load(values.config), overrides)
 
 
@@ -316,6 +316,17 @@ def changed(values: flags.FlagValues, config: ConfigDict, overrides: Sequence[tu
   if values.devices:
     configs.override(config, 'run.devices', str(values.devices))
   return config
+
+
+def folder(workdir: str | pathlib.Path) -> pathlib.Path:
+  """Returns a work dir as a folder of this machine; raises `UserError` for an address.
+
+  >>> folder('runs/m3d')
+  PosixPath('runs/m3d')
+  """
+  if bucket.is_address(workdir):
+    raise UserError(f'--workdir={workdir} is no folder; name one. A single run may have its work dir in a bucket.')
+  return pathlib.Path(workdir).expanduser()
 
 
 def default_workdir(spec: str, config: ConfigDict) -> pathlib.Path:
@@ -383,7 +394,7 @@ def prepare_jax(values: flags.FlagValues) -> None:
     enable_compilation_cache(folder)
 
 
-def result_text(result: Mapping[str, Any], workdir: pathlib.Path) -> str:
+def result_text(result: Mapping[str, Any], workdir: pathlib.Path | str) -> str:
   """Returns what a finished run prints: the table of its rows, then where the report and the numbers are.
 
   Accuracies, mean and standard deviation over networks, are those of the last weights, of the check chosen on
@@ -406,4 +417,4 @@ def result_text(result: Mapping[str, Any], workdir: pathlib.Path) -> str:
   rows = result.get('rows', ())
   columns = [column for column in columns if any(column[0] in row for row in rows)]
   table = tables.text(rows, columns) + '\n\n' if columns else ''
-  return f'{table}report:  {workdir / "report.html"}\nnumbers: {workdir / "result.json"}'
+  return f'{table}report:  {workdir}/report.html\nnumbers: {workdir}/result.json'

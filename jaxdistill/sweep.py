@@ -121,7 +121,7 @@ def grid(values: flags.FlagValues, overrides: Sequence[tuple[str, str]], axes: S
     raise UserError('Name the configs with --config=NAME, once for each, for example --config=m3d:digits --config=dm:digits.')
   table = _axes(axes, {key for key, _ in overrides})
   seeds = {key: table.pop(key) for key in ('seed',) if key in table}
-  workdir = pathlib.Path(values.workdir).expanduser()
+  workdir = launcher.folder(values.workdir)
   cells, places = [], {}
   for point in _points(table):
     for spec in values.config:
@@ -228,7 +228,7 @@ def finished(cell: Cell) -> dict[str, Any] | None:
 
 def run(values: flags.FlagValues, cells: list[Cell], comparison: ModuleType) -> int:
   """Runs what is not done, each cell as the launcher would, and renews the page after each; returns the exit status."""
-  workdir = pathlib.Path(values.workdir).expanduser()
+  workdir = launcher.folder(values.workdir)
   page = workdir / comparison.PAGE
   try:
     _write_page(comparison, workdir, cells)

@@ -61,7 +61,7 @@ def test_metadata_takes_every_requirement(installed, setup):
   recorded = (installed / 'jaxdistill.egg-info' / 'requires.txt').read_text()
   required, *extras = re.split(r'\n\[', recorded)
   assert [line.replace(' ', '') for line in wanted] == required.split()
-  assert {extra.split(']')[0] for extra in extras} == {'test', 'gpu', 'tpu', 'stream'}
+  assert {extra.split(']')[0] for extra in extras} == {'test', 'gpu', 'tpu', 'stream', 'gcs'}
   metadata = (installed / 'jaxdistill.egg-info' / 'PKG-INFO').read_text()
   assert 'Name: jaxdistill\n' in metadata and 'Requires-Python: >=3.11\n' in metadata
   assert 'jaxdistill = jaxdistill.launcher:main' in (installed / 'jaxdistill.egg-info' / 'entry_points.txt').read_text()

@@ -76,7 +76,7 @@ def setup(model: nn.Module, images: Dataset, **options) -> classifier.Problem:
 
 def directory(config: ConfigDict, run: Run) -> pathlib.Path | None:
   """Returns where the runs of a config keep experts: `run.experts`, else beside the work dir; None in memory."""
-  return run.workdir and pathlib.Path(config.run.experts or run.workdir.parent / 'experts')
+  return run.workdir and pathlib.Path(config.run.experts or run.shared / 'experts')
 
 
 def _problem(model, images, *, number, epochs=0, batch=0, steps=0, seed=0, mesh=None):

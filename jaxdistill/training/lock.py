@@ -51,7 +51,7 @@ class Lock:
     locked = _lock(self._file)
     holder = self._holder()
     host, pid = holder.get('host'), holder.get('pid')
-    if locked is False or locked is None and host == socket.gethostname() and _alive(pid):
+    if locked is False or locked is None and host == socket.gethostname() and alive(pid):
       raise UserError(f'The work dir {self.path.parent} is in use by process {pid} on {host}; wait for it to end, stop it, '
                       'or use another work dir.')
     if host not in (None, socket.gethostname()):
@@ -90,7 +90,12 @@ def _lock(file: int) -> bool | None:
   return True
 
 
-def _alive(pid: int | None) -> bool:
+def alive(pid: int | None) -> bool:
+  """Whether a process of this number, other than this one, runs on this host.
+
+  >>> alive(None)
+  False
+  """
   if not pid or pid == os.getpid():
     return False
   try:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxdistill.errors import UserError
-from jaxdistill.training import hosts, interrupt, progress, records
+from jaxdistill.training import bucket, hosts, interrupt, progress, records
 from jaxdistill.training.checkpoint import Checkpoints
 from jaxdistill.training.lock import Lock
 from jaxdistill.training.machine import PeakMemory, enable_compilation_cache, environment, peak_memory_bytes
@@ -29,11 +29,12 @@ class Run:
   the run is open: one run at a time. With `workdir=None` nothing is written and nothing can be resumed (notebooks, tests).
 
   Where several processes work together, all make the same Run and call the same methods in the same order. The first one
-  alone has a `workdir`, writes and speaks; the attribute is None in the others, and what it read reaches them.
+  alone has a `workdir`, writes and speaks; the attribute is None in the others, and what it read reaches them. A work dir in a
+  bucket is kept by `training.bucket`; the attribute is its local copy.
 
   Args:
-    workdir: made if missing. A directory of another config is refused; the section `run` of a config may differ, as it
-      says how to compute and not what, and so may the devices.
+    workdir: made if missing; a folder, or an address such as gs://BUCKET/FOLDER. A directory of another config is refused; the
+      section `run` of a config may differ, as it says how to compute and not what, and so may the devices.
     config: ConfigDict or dict that JSON can hold.
     progress: draw progress bars.
     tensorboard: write TensorBoard events, if tensorboardX is installed.
@@ -59,17 +60,19 @@ class Run:
                log_every: int = 10, steps_per_call: int = 0, handle_signals: bool = False, profile: bool = False):
     if keep < 1 or checkpoint_every < 0 or log_every < 1 or checkpoint_seconds <= 0:
       raise UserError('A run needs keep >= 1, log_every >= 1, checkpoint_every >= 0 and checkpoint_seconds > 0.')
+    self._bucket, self._lock = None, None
+    remote = bucket.is_address(workdir)
     directory = None if workdir is None else pathlib.Path(workdir).expanduser().absolute()
-    self._directory, self._lock = directory, None
-    self.workdir = directory if hosts.is_first() else None
+    self.place = workdir if remote else directory  # for people
+    self.workdir = self._directory = directory
     self.config = records.jsonable(config.to_dict() if hasattr(config, 'to_dict') else dict(config or {}))
     self.keep, self.log_every, self.steps_per_call = keep, log_every, steps_per_call
     self.progress = progress and hosts.is_first()
     self.checkpoint_every, self.checkpoint_seconds = checkpoint_every, checkpoint_seconds
     self.handle_signals = handle_signals
-    self.profile = profile and self.workdir is not None
+    self.profile = profile and workdir is not None and hosts.is_first()
     self.watch = interrupt.Watch()
-    _check_agreement(self.config, directory)
+    _check_agreement(self.config, self.place)
     self.records = records.Records(None)
     try:
       evaluations = hosts.first('work dir', self._open)
@@ -77,7 +80,7 @@ class Run:
       self._unlock()
       raise
     if not hosts.is_first():
-      self.records.lines = evaluations
+      self.workdir, self.records.lines = None, evaluations
     self._events = records.Events(self.workdir / 'tensorboard') if tensorboard and self.workdir else None
     self._results: dict[str, Any] = {}
     self._timings: dict[str, dict[str, float]] = {}
@@ -86,8 +89,11 @@ class Run:
 
   def _open(self) -> list[dict[str, Any]]:
     """Takes the work dir, and returns the evaluations that are in it: what the others need to know."""
-    if self.workdir is None:
+    if self.place is None:
       return []
+    if bucket.is_address(self.place):
+      self._bucket = bucket.Bucket(self.place, self.say)
+      self.workdir = self._directory = self._bucket.folder
     _make_writable(self.workdir)
     self._lock = Lock(self.workdir)
     self._settle_config()
@@ -98,6 +104,9 @@ class Run:
     if self._lock is not None:
       self._lock.release()
       self._lock = None
+    if self._bucket is not None:
+      self._bucket, held = None, self._bucket
+      held.close()
 
   def __enter__(self) -> 'Run':
     return self
@@ -123,6 +132,11 @@ class Run:
     """Sets the clock to that of a restored checkpoint, though never to before a line that stays."""
     self._started = time.monotonic() - max(seconds, self.records.seconds())
 
+  @property
+  def shared(self) -> pathlib.Path | None:
+    """The folder for what other runs may use too, beside the work dir; in a bucket the work dir, as nothing else is copied."""
+    return self.workdir if self.workdir is None or bucket.is_address(self.place) else self.workdir.parent
+
   def say(self, text: str) -> None:
     """Prints one line for the person who watches."""
     if hosts.is_first():
@@ -136,6 +150,8 @@ class Run:
     taken = [name for name in values if name in records.RESERVED]
     if taken:
       raise ValueError(f'A metric cannot be called {taken[0]!r}: every line has a field of that name already.')
+    if self._bucket is not None:
+      self._bucket.check()
     line = {'phase': _checked(phase), 'step': int(step), 'kind': kind, 'seconds': round(self.seconds, 3), **values}
     try:
       self.records.append(line)
@@ -245,7 +261,7 @@ class Run:
 
   def _unwritten(self, path, error: OSError) -> UserError:
     if self._is_gone():
-      return UserError(f'The work dir {self.workdir} has disappeared while the run was writing to it. Bring it back and start '
+      return UserError(f'The work dir {self.place} has disappeared while the run was writing to it. Bring it back and start '
                        'the same command again to continue, or start anew in another one.')
     return UserError(f'{path} could not be written ({error.strerror or error}); free some space and start the same command again '
                      'to continue, or use another work dir.')
@@ -274,20 +290,20 @@ class Run:
       from jaxdistill.config import differences
       changed = [text for key, text in differences(old, self.config).items() if key.split('.')[0] != _FREE]
       if changed:
-        raise UserError(f'The work dir {self.workdir} belongs to another config: {"; ".join(changed)}. '
+        raise UserError(f'The work dir {self.place} belongs to another config: {"; ".join(changed)}. '
                         'Use another work dir, or the same config to continue.')
     if old != self.config:
       self.write_json('config.json', self.config)
 
 
-def _check_agreement(config: dict, directory: pathlib.Path | None) -> None:
+def _check_agreement(config: dict, place: str | pathlib.Path | None) -> None:
   """Raises UserError, in all processes, where they were not started with the same config and work dir."""
   from jaxdistill.config import differences
-  all_of_them = hosts.collect('config', [config, directory and str(directory)])
-  for number, (other, place) in enumerate(all_of_them):
+  all_of_them = hosts.collect('config', [config, place and str(place)])
+  for number, (other, there) in enumerate(all_of_them):
     changed = list(differences(all_of_them[0][0], other).values())
-    if place != all_of_them[0][1]:
-      changed.append(f'work dir: {all_of_them[0][1]} -> {place}')
+    if there != all_of_them[0][1]:
+      changed.append(f'work dir: {all_of_them[0][1]} -> {there}')
     if changed:
       raise UserError(f'Process {number} was started with another config than process 0: {"; ".join(changed)}. '
                       'Start all of them with the same command.')

@@ -30,8 +30,8 @@ Options, as --option=VALUE or --option VALUE; the environment variable in bracke
   --version  runtime version, for create [TPU_VERSION]
   --project  Google Cloud project [TPU_PROJECT]; left out: the one that gcloud is set to
   --spot     a spot TPU, cheaper and taken away at any time
-  --workdir  work dir of the run [TPU_WORKDIR], runs/NAME if left out: a path on the workers, or gs://BUCKET/PATH, which is
-             read before the run, written every minute and at its end, and outlives the TPU
+  --workdir  work dir of the run [TPU_WORKDIR], runs/NAME if left out: a path on the workers, or gs://BUCKET/PATH, which
+             outlives the TPU: a run there goes on from it on another one
   --to       where collect and logs leave what they fetch; runs if left out
   --dry_run  prints what would be called, and calls nothing
   --help     shows this
@@ -146,7 +146,7 @@ if [ -f pod/pid ] && kill -0 "\$(cat pod/pid)" 2>/dev/null; then
 fi
 rm -f pod/status
 setsid bash -c '. .venv/bin/activate && python -m launch.run "\$@"; echo \$? > pod/status' \\
-  run $(quoted "--workdir=$local_workdir" "${flags[@]}") > pod/log 2>&1 < /dev/null &
+  run $(quoted "--workdir=$workdir" "${flags[@]}") > pod/log 2>&1 < /dev/null &
 echo \$! > pod/pid
 END
 }
@@ -173,7 +173,7 @@ set -e
 cd jaxdistill
 python3 -m pip install --quiet --user uv || python3 -m pip install --quiet --user --break-system-packages uv
 [ -d .venv ] || python3 -m uv venv --quiet --python 3.12 .venv
-python3 -m uv pip install --quiet --python .venv/bin/python -e '.[tpu,stream]'
+python3 -m uv pip install --quiet --python .venv/bin/python -e '.[tpu,stream,gcs]'
 END
 }
 
@@ -184,31 +184,6 @@ mkdir -p jaxdistill && cd jaxdistill || exit
 [ ! -d .git ] || git ls-files -z | xargs -0 rm -f --
 tar -xzf ../jaxdistill.tar.gz && rm ../jaxdistill.tar.gz
 END
-}
-
-restore_text() {
-  # A work dir that is still on the worker is never older than its copy. Only a missing copy is a reason to begin anew.
-  cat <<END
-[ ! -d $(quoted "jaxdistill/$local_workdir") ] || exit 0
-found=\$(gcloud storage ls $(quoted "$workdir") 2>&1) || case \$found in
-  *'matched no objects'*) exit 0 ;;
-  *) printf '%s\n' "\$found" >&2; exit 1 ;;
-esac
-mkdir -p $(quoted "jaxdistill/$local_workdir")
-gcloud storage rsync --recursive $(quoted "$workdir" "jaxdistill/$local_workdir")
-END
-}
-
-upload_text() {
-  # Without the lock, which belongs to this machine, and checkpoints that are not complete.
-  printf 'gcloud storage rsync --recursive %s' \
-    "$(quoted '--exclude=.*run\.lock$|.*orbax-checkpoint-tmp.*' "jaxdistill/$local_workdir" "$workdir")"
-}
-
-mirror_text() {
-  local loop
-  loop="while kill -0 \"\$(cat jaxdistill/pod/pid)\"; do sleep 60; $(upload_text); done"
-  printf 'setsid bash -c %s > jaxdistill/pod/mirror 2>&1 < /dev/null &' "$(quoted "$loop")"
 }
 
 # Commands.
@@ -237,17 +212,8 @@ copy() {
 }
 
 run() {
-  local ended
-  ! on_bucket "$workdir" || on all "$(restore_text)"
   on all "$(start_text)"
-  ! on_bucket "$workdir" || on 0 "$(mirror_text)"
-  # Not `follow || status=$?`, within which `set -e` would be off.
-  set +e
-  (set -e; follow)
-  ended=$?
-  set -e
-  ! on_bucket "$workdir" || on 0 "$(upload_text)"
-  return "$ended"
+  follow
 }
 
 follow() {
@@ -320,8 +286,5 @@ finish() {
 parse "$@"
 check
 workdir=${workdir:-runs/$name}
-# Where the run writes on the workers.
-local_workdir=$workdir
-! on_bucket "$workdir" || local_workdir=runs/$(basename "$workdir")
 trap finish EXIT
 "$command"

@@ -4,7 +4,6 @@ import pathlib
 import shutil
 import subprocess
 import tarfile
-import time
 
 import pytest
 
@@ -73,7 +72,7 @@ def test_install_runs_on_every_worker(pod, fakes):
   (call,) = fakes.calls()
   assert call[:7] == [*VM, 'ssh', 'pod', '--worker=all'] and call[8:] == ['--zone=here']
   assert call[7].startswith('--command=set -e\ncd jaxdistill\n')
-  assert call[7].endswith("uv pip install --quiet --python .venv/bin/python -e '.[tpu,stream]'")
+  assert call[7].endswith("uv pip install --quiet --python .venv/bin/python -e '.[tpu,stream,gcs]'")
 
 
 def test_all_goes_through_every_command_in_order(pod, fakes, tmp_path):
@@ -154,16 +153,11 @@ def test_all_stops_at_a_failure_but_fetches_what_a_run_left(fakes, tmp_path, whe
   assert ('is still there and is charged for' in done.stderr) == kept
 
 
-def test_a_run_on_a_bucket_is_restored_mirrored_and_uploaded_even_when_it_fails(fakes):
-  fakes.add('gcloud', FAILURES.format('tail', 75))
-  done = fakes.run(SCRIPT, 'run', *TPU, '--workdir=gs://bucket/m3d', *FLAGS)
-  calls = fakes.calls()
-  assert done.returncode == 75
-  assert [call[6] for call in calls] == ['--worker=all', '--worker=all', '--worker=0', '--worker=all', '--worker=0']
-  assert 'rsync --recursive gs://bucket/m3d jaxdistill/runs/m3d' in calls[0][7]
-  assert '--workdir=runs/m3d' in calls[1][7]
-  assert calls[4][7].startswith('--command=gcloud storage rsync --recursive --exclude=')
-  assert calls[4][7].endswith(' jaxdistill/runs/m3d gs://bucket/m3d')
+def test_the_launcher_itself_keeps_to_a_bucket(fakes, worker):
+  fakes.add('python')
+  assert fakes.run(SCRIPT, 'run', *TPU, '--workdir=gs://bucket/my run', *FLAGS).returncode == 0
+  assert python_calls(fakes) == [['python', '-m', 'launch.run', '--workdir=gs://bucket/my run', *FLAGS[1:]]]
+  assert not [call for call in fakes.calls() if call[:2] == ['gcloud', 'storage']]
 
 
 def test_copy_sends_the_commit_and_the_changes_to_tracked_files(fakes, tmp_path):
@@ -263,43 +257,3 @@ def test_a_run_that_was_killed_with_its_shell_reads_as_killed(fakes, worker):
 def test_follow_without_a_run_says_so(fakes, worker):
   done = fakes.run(SCRIPT, 'follow', *TPU)
   assert done.returncode == 2 and 'No run was started' in done.stderr
-
-
-def test_the_mirror_copies_until_the_run_is_over(fakes, worker, tmp_path):
-  fakes.add('python', '/bin/sleep 0.3')
-  fakes.add('sleep', '/bin/sleep 0.1')
-  assert fakes.run(SCRIPT, 'run', *TPU, '--workdir=gs://bucket/my run', *FLAGS).returncode == 0
-  time.sleep(0.5)
-  storage = [call[1:] for call in fakes.calls() if call[:2] == ['gcloud', 'storage']]
-  upload = ['storage', 'rsync', '--recursive', r'--exclude=.*run\.lock$|.*orbax-checkpoint-tmp.*', 'jaxdistill/runs/my run',
-            'gs://bucket/my run']
-  assert storage[:2] == [['storage', 'ls', 'gs://bucket/my run'],
-                         ['storage', 'rsync', '--recursive', 'gs://bucket/my run', 'jaxdistill/runs/my run']]
-  assert storage.count(upload) >= 2 and storage[2:] == [upload] * len(storage[2:])
-  assert (worker / 'jaxdistill' / 'runs' / 'my run').is_dir()
-
-
-@pytest.mark.parametrize('words, status, starts', [
-    ('One or more URLs matched no objects.', 0, True), ('No permission.', 1, False)])
-def test_a_bucket_that_cannot_be_read_is_no_new_one(fakes, worker, words, status, starts):
-  """Else a run that begins anew would write over the copy of the old one."""
-  fakes.add('gcloud', WORKER.format(home=worker) + f"""
-case "$*" in
-  "storage ls "*) echo '{words}' >&2; exit 1 ;;
-esac""")
-  fakes.add('python')
-  fakes.add('sleep', '/bin/sleep 0.1')
-  done = fakes.run(SCRIPT, 'run', *TPU, '--workdir=gs://bucket/m3d', *FLAGS)
-  assert done.returncode == status
-  calls = fakes.calls()
-  assert ('python' in [call[0] for call in calls]) == starts
-  assert ['gcloud', 'storage', 'rsync', '--recursive', 'gs://bucket/m3d', 'jaxdistill/runs/m3d'] not in calls
-  assert starts or 'No permission.' in done.stderr
-
-
-def test_a_work_dir_on_the_worker_is_newer_than_its_copy(fakes, worker):
-  (worker / 'jaxdistill' / 'runs' / 'm3d').mkdir(parents=True)
-  fakes.add('python')
-  fakes.add('sleep', '/bin/sleep 0.1')
-  assert fakes.run(SCRIPT, 'run', *TPU, '--workdir=gs://bucket/m3d', *FLAGS).returncode == 0
-  assert all('--exclude' in ' '.join(call) for call in fakes.calls() if call[:3] == ['gcloud', 'storage', 'rsync'])

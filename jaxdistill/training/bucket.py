@@ -7,6 +7,7 @@ killed loses the work since the last copy, not more.
 
 import concurrent.futures
 import json
+import logging
 import os
 import pathlib
 import shutil
@@ -25,6 +26,8 @@ SECONDS = 15.0  # between two copies
 # a kill in the middle finds a complete state.
 _MANIFEST = 'manifest.json'
 _THREADS = 8
+# They have no folders, and asking for one could make a bucket. A listing that fsspec remembers would hide what others write.
+_BUCKETS = ('gs', 'gcs', 's3', 's3a', 'az', 'abfs', 'abfss', 'oci', 'oss')
 # A holder that lives renews its lock with every copy; one that does not in this many of them is dead.
 _BEATS = 3
 
@@ -87,6 +90,10 @@ class Bucket:
       raise UserError(f'{error} The local copy stays in {self.folder}.') from error
     shutil.rmtree(self.folder.parent)
 
+  def _make_folder(self, path: str) -> None:
+    if _kind(self.address) not in _BUCKETS:
+      self._files.makedirs(path, exist_ok=True)
+
   def _at(self, name: str) -> str:
     return f'{self._root}/{name}'
 
@@ -104,7 +111,7 @@ class Bucket:
   # The lock.
 
   def _open(self) -> None:
-    self._files.makedirs(self._root, exist_ok=True)
+    self._make_folder(self._root)
     holder = self._holder()
     if holder and not self._is_dead(holder):
       self._say(f'{self.address} was left locked by process {holder.get("pid")} on {holder.get("host")}; '
@@ -159,7 +166,7 @@ class Bucket:
   def _send(self, name: str) -> None:
     # Read first: a file that is appended to must not grow while it is sent.
     content, target = (self.folder / name).read_bytes(), self._at(name)
-    self._files.makedirs(target.rpartition('/')[0], exist_ok=True)
+    self._make_folder(target.rpartition('/')[0])
     self._files.pipe_file(target, content)
 
   def _local(self) -> dict[str, Any]:
@@ -211,10 +218,17 @@ def is_address(workdir: Any) -> bool:
   return isinstance(workdir, str) and '://' in workdir
 
 
+def _kind(address: str) -> str:
+  return address.partition('://')[0]
+
+
 def _connect(address: str) -> tuple[Any, str]:
+  # Where gcsfs fails it prints stack traces, and raises too.
+  logging.getLogger('gcsfs').setLevel(logging.CRITICAL)
   try:
     import fsspec
-    files, root = fsspec.core.url_to_fs(address, **_OPTIONS.get(address.partition('://')[0], {}))
+    options = {'use_listings_cache': False} if _kind(address) in _BUCKETS else {}
+    files, root = fsspec.core.url_to_fs(address, **options)
   except ImportError as error:
     raise UserError(f'The work dir {address} needs a package ({error}); for gs:// it comes with pip install "jaxdistill[gcs]".'
                     ) from None
@@ -224,8 +238,3 @@ def _connect(address: str) -> tuple[Any, str]:
   if not root.strip('/'):
     raise UserError(f'The work dir {address} names no folder in the bucket; add one, as in gs://BUCKET/FOLDER.')
   return files, root.rstrip('/')
-
-
-# A listing that fsspec remembers would hide what another process has written.
-_OPTIONS: Mapping[str, Mapping[str, Any]] = {'gs': {'use_listings_cache': False}, 'gcs': {'use_listings_cache': False},
-                                             's3': {'use_listings_cache': False}}

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from jaxdistill import local_cluster
+from jaxdistill import local_cluster, sweep
 from jaxdistill.condensation import Condensed
 from jaxdistill.training import hosts
 
@@ -177,6 +177,17 @@ def test_a_process_that_fails_alone_ends_the_others_with_a_word(failing, kind):
   assert told[1 - failing][0] == 1 and told[1 - failing][1].splitlines()[-1] == (
       f'Process {1 - failing} ends because process {failing} has failed ({what}no memory is left). '
       'Start all of them again to continue.'), told
+
+
+def test_a_sweep_of_two_processes_gives_the_rows_of_one(tmp_path):
+  flags = ['--config=m3d:digits,quick,model=mlp', '--config.data.image_size=8', '--config.evaluation.baselines=()',
+           '--grid.seed=1', '--compilation_cache=off', '--no-tensorboard']
+  assert local_cluster.main(['--sweep', '--devices=1', '--', *flags, f'--workdir={tmp_path}/two']) == 0
+  assert sweep.main([*flags, f'--workdir={tmp_path}/one']) == 0
+  two, one = (json.loads((tmp_path / name / 'sweep.json').read_text()) for name in ('two', 'one'))
+  assert [run['status'] for run in two['runs']] == ['done']
+  for ours, theirs in zip(two['rows'], one['rows'], strict=True):
+    assert ours['label'] == theirs['label'] and ours['last']['values'] == pytest.approx(theirs['last']['values'], abs=1e-6)
 
 
 @pytest.mark.parametrize('flags, message', [

@@ -119,9 +119,13 @@ class Phase:
     """Waits for the first call, this once: how long it took to get there, and whether the step counts."""
     counted = int(self.state.step)
     self.times['first_step_seconds'] = seconds = time.monotonic() - self.begun
+    compiling = numbers.seconds(self.times['compile_seconds'])
+    told = f'{self.name}: first step after {numbers.seconds(seconds)}, {compiling} of it compiling'
+    if self.run.first_step_seconds is None:
+      self.run.first_step_seconds = time.monotonic() - self.run.opened
+      told += f'; {numbers.seconds(self.run.first_step_seconds)} after the start of the run'
     if self.run.progress:
-      self.run.say(f'{self.name}: first step after {numbers.seconds(seconds)}, '
-                   f'{numbers.seconds(self.times["compile_seconds"])} in all of compiling.')
+      self.run.say(f'{told}.')
     if counted != self.at:
       raise ValueError(f'state.step is {counted} after step {self.at} of {self.name!r}: '
                        'it must begin at 0 and be counted up by the step function.')

@@ -60,6 +60,9 @@ class Run:
                log_every: int = 10, steps_per_call: int = 0, handle_signals: bool = False, profile: bool = False):
     if keep < 1 or checkpoint_every < 0 or log_every < 1 or checkpoint_seconds <= 0:
       raise UserError('A run needs keep >= 1, log_every >= 1, checkpoint_every >= 0 and checkpoint_seconds > 0.')
+    self.opened = time.monotonic()
+    # Of the first phase that computes; until then a run loads data, estimates and compiles, all of which someone waits for.
+    self.first_step_seconds: float | None = None
     self._bucket, self._lock = None, None
     remote = bucket.is_address(workdir)
     directory = None if workdir is None else pathlib.Path(workdir).expanduser().absolute()

@@ -1,5 +1,7 @@
 """The loop on a linear model and on counters, with numbers worked out by hand."""
 
+import time
+
 import flax
 import jax
 import jax.numpy as jnp
@@ -433,7 +435,12 @@ def test_times_of_a_phase_add_up_over_restarts(tmp_path):
              checkpoint_every=2)
   with quiet(tmp_path) as run:
     before = run.seconds
+    time.sleep(.1)
     loop.fit(run, 'fit', descend, first_state(), source(), 8, evaluate=scores)
     timing = run.timing('fit')
+    first = run.first_step_seconds
+    assert first > timing['first_step_seconds'] + .1
+    loop.fit(run, 'next', descend, first_state(), source(), 2)
+    assert run.first_step_seconds == first
   assert before > 0 and timing['steps'] == 8 and timing['steps_per_second'] > 0
   assert timing['seconds'] > timing['compile_seconds'] > 0 and timing['first_step_seconds'] > 0

@@ -1,4 +1,4 @@
-"""Speed: seconds per iteration of every method, its growth, many networks against one, convolutions, the loop.
+"""Speed: seconds per iteration of every method, its growth, several devices, many networks against one, convolutions, the loop.
 
 Every figure of a method is taken in a process of its own, so that its peak memory is its own and another program, the
 yardstick, can be timed in turn with it on the same machine.
@@ -6,6 +6,7 @@ yardstick, can be timed in turn with it on the same machine.
 
 import argparse
 import json
+import os
 import pathlib
 import shlex
 import statistics
@@ -26,10 +27,11 @@ from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError, unknown
 from jaxdistill.models import convolution
 from jaxdistill.report import numbers
-from jaxdistill.training import classifier, cost, overhead, program, together
+from jaxdistill.training import classifier, cost, overhead, parallel, program, together
 from jaxdistill.training.machine import environment, peak_memory_bytes
 
-PARTS = ('condense', 'evaluate', 'experts', 'convolution', 'networks', 'scaling', 'loop')
+PARTS = ('condense', 'evaluate', 'experts', 'convolution', 'networks', 'scaling', 'devices', 'loop')
+_CLASSES_A_DEVICE = 5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,6 +89,7 @@ def _flags() -> argparse.ArgumentParser:
   parser.add_argument('--dtype', choices=models.DTYPES, default='float32', help='type that the networks compute in')
   parser.add_argument('--networks', type=int, default=5, help='networks of the part evaluate')
   parser.add_argument('--classes', type=int, default=10, help='classes of the part condense')
+  parser.add_argument('--devices', type=int, default=1, help=argparse.SUPPRESS)
   parser.add_argument('--measure', choices=sorted(methods.METHODS), help=argparse.SUPPRESS)
   return parser
 
@@ -118,17 +121,19 @@ def _sizes(flags: argparse.Namespace, ipc: int = 0) -> list[Any]:
   return ['--ipc', ipc or flags.ipc, '--factor', flags.factor, '--iters', flags.iters, '--batch-real', flags.batch_real]
 
 
-def _own_command(flags: argparse.Namespace, method: str, classes: int = 0, ipc: int = 0) -> list[Any]:
+def _own_command(flags: argparse.Namespace, method: str, classes: int = 0, ipc: int = 0, devices: int = 1) -> list[Any]:
   """Returns the command that measures one method in a process of its own."""
   return [sys.executable, '-m', 'launch.benchmark', '--measure', method, '--dtype', flags.dtype,
-          '--classes', classes or flags.classes, *_sizes(flags, ipc)]
+          '--classes', classes or flags.classes, '--devices', devices, *_sizes(flags, ipc)]
 
 
-def _run(command: Sequence[Any]) -> dict[str, Any]:
-  """Runs a command and reads the JSON in its last line."""
-  command = [str(word) for word in command]
+def _run(command: Sequence[Any], fake_devices: int = 0) -> dict[str, Any]:
+  """Runs a command, with so many fake CPU devices if asked for, and reads the JSON in its last line."""
+  command, environ = [str(word) for word in command], dict(os.environ)
+  if fake_devices:
+    environ['XLA_FLAGS'] = f'{environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={fake_devices}'
   try:
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environ)
     return json.loads(done.stdout.strip().splitlines()[-1])
   except (OSError, ValueError, IndexError) as error:
     raise UserError(f'The command {shlex.join(command)} gave no JSON line: {error}.') from None
@@ -144,12 +149,13 @@ def measure_method(flags: argparse.Namespace) -> dict[str, Any]:
   config.dtype = flags.dtype
   images = random_images(500, flags.classes)
   model = api.build_model(config, images.num_classes, images.image_shape)
-  problem = api.setup(config, images, None, methods.untrained(config, images.image_shape, model))
+  mesh = parallel.make_mesh(flags.devices) if flags.devices > 1 else None
+  problem = api.setup(config, images, mesh, methods.untrained(config, images.image_shape, model))
   built, seconds = time_steps(problem.step, problem.state, problem.source, flags.iters)
   median, memory = statistics.median(seconds), peak_memory_bytes()
-  flops = cost.program_flops(built.lowered, built.compiled, 1)
+  flops = cost.program_flops(built.lowered, built.compiled, flags.devices)
   return {'s_per_iter': median, 'compile_s': built.seconds, 'flops': flops,
-          'peak_share': cost.share_of_peak(flops, median, flags.dtype, jax.devices()[:1]), 'peak_bytes': memory.bytes,
+          'peak_share': cost.share_of_peak(flops, median, flags.dtype, jax.devices()[:flags.devices]), 'peak_bytes': memory.bytes,
           'peak_of': memory.of}
 
 
@@ -294,5 +300,26 @@ def growth(flags: argparse.Namespace) -> dict[str, Any]:
   return result
 
 
+def weak_scaling(flags: argparse.Namespace) -> dict[str, Any]:
+  """Seconds per iteration with a fixed number of classes a device, on more and more devices, beside all of them on one.
+
+  Where there is no accelerator the devices are fake ones that share the processors: there the time grows with the work, and
+  what spreading costs is the ratio to one device with the same work.
+  """
+  fake = jax.default_backend() == 'cpu'
+  counts = (1, 2, 4) if fake else [n for n in (1, 2, 4, 8) if n <= jax.device_count()]
+  result = {}
+  for method in flags.methods:
+    result[method] = []
+    for count in counts:
+      classes = count * _CLASSES_A_DEVICE
+      rounds = [[_run(_own_command(flags, method, classes, devices=devices), count if fake else 0)['s_per_iter']
+                 for devices in (count, 1)] for _ in range(flags.rounds if count > 1 else 1)]
+      spread, alone = (statistics.median(seconds) for seconds in zip(*rounds))
+      result[method].append({'devices': count, 'classes': classes, 'spread_s': spread, 'one_device_s': alone, 'rounds': rounds})
+      print(f'  {method}, {classes} classes: {spread:.3f} s an iteration on {count} devices, {alone:.3f} s on one', flush=True)
+  return result
+
+
 _MEASURES = {'condense': condense, 'evaluate': evaluate, 'experts': pool, 'convolution': convolutions, 'networks': networks,
-             'scaling': growth, 'loop': loop}
+             'scaling': growth, 'devices': weak_scaling, 'loop': loop}

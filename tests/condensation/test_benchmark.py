@@ -68,6 +68,23 @@ def test_the_growth_is_measured_along_both_axes_and_drawn(monkeypatch, tmp_path,
   assert 'dance' in (tmp_path / 'bench.html').read_text()
 
 
+def test_classes_grow_with_the_devices_and_are_also_taken_by_one(monkeypatch, tmp_path):
+  calls = []
+
+  def run(command, fake_devices=0):
+    at = lambda flag: int(command[command.index(flag) + 1])
+    calls.append((at('--classes'), at('--devices'), fake_devices))
+    return {'s_per_iter': at('--classes') / at('--devices')}
+
+  monkeypatch.setattr(benchmark, '_run', run)
+  out = tmp_path / 'bench.json'
+  assert benchmark.main(['--only=devices', '--methods=dm', '--rounds=3', f'--out={out}']) == 0
+  rows = json.loads(out.read_text())['devices']['dm']
+  assert [(row['devices'], row['classes'], row['spread_s'], row['one_device_s']) for row in rows] == [
+      (1, 5, 5, 5), (2, 10, 5, 10), (4, 20, 5, 20)]
+  assert calls == [(5, 1, 1)] * 2 + [(10, 2, 2), (10, 1, 2)] * 3 + [(20, 4, 4), (20, 1, 4)] * 3
+
+
 @pytest.mark.parametrize('part', ['evaluate', 'experts'])
 def test_networks_at_once_are_compared_with_as_many_alone(monkeypatch, tmp_path, part):
   """Steps of .5 s for all at once and .2 s for one, made up."""

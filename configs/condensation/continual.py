@@ -7,8 +7,8 @@ Expected:  91.9 +- 0.3 % on all ten classes after the last step, 94.8 % on avera
 
 The setting of the papers is `continual.py:cifar100,steps=5,ipc=20,method=dm`, and steps=10.
 
-After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100, npz:PATH or
-folder:PATH) and, behind commas:
+After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100, imagenette, npz:PATH,
+folder:PATH, tiny_imagenet:PATH or imagenet:PATH) and, behind commas:
   steps=10        steps in which the classes arrive (5); must divide the number of classes
   method=m3d      what condenses the classes of each step: dm, m3d or dance, with the numbers of its own config (dm); or random,
                   herding, kcenter or kmeans: real images are selected, for comparison
@@ -17,6 +17,7 @@ folder:PATH) and, behind commas:
   orders=2        orders of the classes: numpy's permutations of the seeds 0, 1, ... (5)
   networks=5      fresh networks after every step of every order (3)
   recipe=idc      how they are trained (dm)
+  classes=idc100  the class folders to take, a subset of ImageNet's (as for m3d.py)
   model=resnet_ap the network that condenses and learns (convnet)
   quick           a smoke run: every phase, no meaningful number
 Any other TFDS set of images and labels: a preset of like size, then --config.data.name=NAME.
@@ -31,12 +32,12 @@ from jaxdistill.condensation import settings
 def get_config(arg: str = '') -> ConfigDict:
   args = config.parse_argument(
       arg, settings.PRESETS, steps=5, method=('dm', 'm3d', 'dance', *settings.MEMORIES[1:]), ipc=20, factor=0, orders=5,
-      networks=3, recipe=('dm', 'idc'), model=settings.MODELS, quick=False)
+      networks=3, recipe=('dm', 'idc'), classes='', model=settings.MODELS, quick=False)
   # The method's own config gives all that concerns condensing; selected images take DM's network and statistics.
   selected = args.method in settings.MEMORIES
   method = 'dm' if selected else args.method
   arguments = [args.data, f'ipc={args.ipc}', f'model={args.model}', *([f'factor={args.factor}'] if args.factor else []),
-               *(['quick'] if args.quick else [])]
+               *([f'classes={args.classes}'] if args.classes else []), *(['quick'] if args.quick else [])]
   return settings.continual(
       config.load(f'condensation/{method}:{",".join(arguments)}'), steps=args.steps,
       memory=args.method if selected else settings.MEMORIES[0],

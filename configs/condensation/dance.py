@@ -12,7 +12,7 @@ folder:PATH, tiny_imagenet:PATH or imagenet:PATH) and, behind commas:
   factor=2        cells along the side of a stored image (2; digits 1)
   experts=5       networks trained on the real set before condensing; kept for other runs beside the work dir
   expert_epochs=3 their passes over the real set (60; digits 10, ImageNet's subsets 80)
-  classes=woof    the class folders to take, a subset of ImageNet's (nette, woof, meow, squawk, fruit, yellow)
+  classes=woof    the class folders to take, a subset of ImageNet's (nette, woof, meow, squawk, fruit, yellow, idc10, idc100)
   model=resnet_ap the network that condenses and evaluates (convnet)
   quick           a smoke run: every phase, no meaningful number
 Any other TFDS set of images and labels: a preset of like size, then --config.data.name=NAME.

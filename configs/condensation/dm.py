@@ -10,7 +10,7 @@ After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, 
 folder:PATH, tiny_imagenet:PATH or imagenet:PATH) and, behind commas:
   ipc=10          stored images a class
   factor=2        cells along the side of a stored image (1; 2 gives DM with multi-formation, init 'mix')
-  classes=woof    the class folders to take, a subset of ImageNet's (nette, woof, meow, squawk, fruit, yellow)
+  classes=woof    the class folders to take, a subset of ImageNet's (nette, woof, meow, squawk, fruit, yellow, idc10, idc100)
   model=resnet_ap the network that condenses and evaluates (convnet)
   quick           a smoke run: every phase, no meaningful number
 Any other TFDS set of images and labels: a preset of like size, then --config.data.name=NAME.

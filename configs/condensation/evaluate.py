@@ -7,13 +7,14 @@ Expected:  not yet measured
 The command scores the baselines alone; a set is named behind the data set that it stands for:
   evaluate.py:digits,set=runs/m3d-digits-ipc1-seed0/condensed.npz
 
-After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100, npz:PATH or
-folder:PATH) and, behind commas:
+After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100, imagenette, npz:PATH,
+folder:PATH, tiny_imagenet:PATH or imagenet:PATH) and, behind commas:
   set=PATH           a condensed set, ours or any .npz with images and labels; several are joined by +
   recipe=dm          the protocol (idc): idc (IDC, M3D, DANCE), dm (DC, DSA, DM), ddranking (searched learning rate, LRS)
   models=A+B         networks: ConvNet-3, ConvNet-3-BN, ResNet-10, ResNet-18, VGG-11, AlexNet, DenseNet, MLP, LeNet, ViT;
                      the others are a test of transfer from the first (the first set's own network, or ConvNet-3)
   ipc=10, factor=2   of the baselines (those of the first set, or 1)
+  classes=woof       the class folders to take, a subset of ImageNet's (as for m3d.py)
   epochs=1500        passes over a set (the recipe's 1000; DANCE evaluates with 1500)
   quick              a smoke run: every phase, no meaningful number
 Any other TFDS set of images and labels: a preset of like size, then --config.data.name=NAME.
@@ -27,7 +28,8 @@ from jaxdistill.condensation import evaluation, settings
 
 def get_config(arg: str = '') -> ConfigDict:
   args = config.parse_argument(
-      arg, settings.PRESETS, set='', recipe=tuple(evaluation.RECIPES), models='', ipc=0, factor=0, epochs=0, quick=False)
+      arg, settings.PRESETS, set='', recipe=tuple(evaluation.RECIPES), models='', ipc=0, factor=0, epochs=0,
+      classes='', quick=False)
   result = settings.scoreboard(
       args.data,
       sets=[path for path in args.set.split('+') if path],
@@ -35,6 +37,7 @@ def get_config(arg: str = '') -> ConfigDict:
       recipe=args.recipe,
       ipc=args.ipc,
       factor=args.factor,
+      classes=args.classes,
       quick=args.quick,
   )
   result.evaluation.epochs = args.epochs

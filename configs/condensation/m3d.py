@@ -11,7 +11,7 @@ folder:PATH, tiny_imagenet:PATH or imagenet:PATH) and, behind commas:
   ipc=10          stored images a class; the learning rate follows it
   factor=2        cells along the side of a stored image (2; digits 1)
   kernel=linear   plain mean matching instead of the Gaussian bank, with its own learning rate
-  classes=woof    the class folders to take, a subset of ImageNet's (nette, woof, meow, squawk, fruit, yellow)
+  classes=woof    the class folders to take, a subset of ImageNet's (nette, woof, meow, squawk, fruit, yellow, idc10, idc100)
   model=resnet_ap the network that condenses and evaluates (convnet)
   quick           a smoke run: every phase, no meaningful number
 Any other TFDS set of images and labels: a preset of like size, then --config.data.name=NAME.

@@ -121,20 +121,20 @@ def defaults(
 
 def scoreboard(
     preset: str, *, sets: Sequence[str] = (), networks: Sequence[str] = (), recipe: str = 'idc', ipc: int = 0, factor: int = 0,
-    quick: bool = False,
+    classes: str = '', quick: bool = False,
 ) -> ConfigDict:
   """Returns the whole config of an evaluation of condensed sets (task 'evaluate').
 
   `sets` are paths of condensed sets, `networks` names of `models.architectures` (none: the first set's own network),
-  `recipe` the evaluation recipe, `ipc` and `factor` those of the baselines (0: the first set's). `quick` makes a smoke
-  run.
+  `recipe` the evaluation recipe, `ipc` and `factor` those of the baselines (0: the first set's), `classes` the class folders to
+  take (see `data.load`). `quick` makes a smoke run.
 
   >>> config = scoreboard('cifar10', sets=['made.npz'], recipe='ddranking')
   >>> config.sets, config.evaluation.recipe, config.data.validation_share
   (('made.npz',), 'ddranking', 0.1)
   """
-  config = ConfigDict(dict(_shared(preset, recipe), task='evaluate', sets=tuple(sets), baseline=dict(ipc=ipc, factor=factor),
-                           run=dict(_RUN, experts='')))
+  config = ConfigDict(dict(_shared(preset, recipe, classes), task='evaluate', sets=tuple(sets),
+                           baseline=dict(ipc=ipc, factor=factor), run=dict(_RUN, experts='')))
   # width: of every network that has one, 0 for its own. robustness: train without augmentation as well, for DD-Ranking's ARS.
   config.evaluation.update(architectures=tuple(networks), width=0, robustness=False)
   return shrink(config) if quick else config

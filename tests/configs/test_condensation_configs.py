@@ -106,3 +106,9 @@ def test_numbers_of_tiny_imagenet_are_those_of_the_public_code():
   loaded = config.load('dance:tiny_imagenet:x,ipc=10')
   assert (loaded.method.expert_epochs, loaded.method.expert_batch, loaded.evaluation.epochs) == (60, 64, 1500)
   assert loaded.condensation.learning_rate == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize('spec', ['m3d', 'dm', 'dance', 'evaluate', 'continual'])
+def test_every_config_takes_a_subset_of_imagenet(spec):
+  loaded = config.load(f'{spec}:imagenet:x,classes=idc10')
+  assert (loaded.data.name, loaded.data.classes, loaded.data.image_size) == ('imagenet:x', 'idc10', 128)

@@ -14,11 +14,13 @@ def write(folder, count, value, suffix='.JPEG'):
     PIL.Image.new('RGB', (14, 10), (value, value, number)).save(folder / f'{folder.parent.name}_{number}{suffix}', quality=100)
 
 
-def test_subsets_are_ten_different_wordnet_ids_each():
-  assert sorted(subsets.SUBSETS) == ['fruit', 'meow', 'nette', 'squawk', 'woof', 'yellow']
+def test_subsets_are_different_wordnet_ids():
+  assert {name: len(subsets.names(name)) for name in subsets.SUBSETS} == {
+      **dict.fromkeys(['fruit', 'idc10', 'meow', 'nette', 'squawk', 'woof', 'yellow'], 10), 'idc100': 100}
   for name in subsets.SUBSETS:
     ids = subsets.names(name)
-    assert len(set(ids)) == 10 and all(each[0] == 'n' and len(each) == 9 and each[1:].isdecimal() for each in ids)
+    assert len(set(ids)) == len(ids) and all(each[0] == 'n' and len(each) == 9 and each[1:].isdecimal() for each in ids)
+  assert subsets.names('idc10') == subsets.names('idc100')[:10]
 
 
 def test_a_subset_of_imagenet_keeps_its_own_label_order(tmp_path):

@@ -89,6 +89,14 @@ def test_a_second_start_resumes_and_another_config_is_refused(family, tmp_path, 
   assert 'seed' in error and '0' in error and '4' in error and 'Traceback' not in error
 
 
+def test_a_work_dir_may_be_an_address(family, tmp_path, capsys):
+  place = f'file://{tmp_path}/there'
+  assert start(f'--workdir={place}') == start(f'--workdir={place}') == 0
+  out = capsys.readouterr().out.splitlines()
+  assert family.calls.count('work') == 1 and f'work dir: {place}' in out and out[-1].endswith(f'{place}/result.json')
+  assert (tmp_path / 'there' / 'results' / 'count.json').exists()
+
+
 @pytest.mark.parametrize('arguments, words', [
     (['--confg=tiny'], "There is no flag '--confg'; did you mean '--config'?"),
     (['--config=tiny', '--workdri=x'], "There is no flag '--workdri'; did you mean '--workdir'?"),

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxdistill import launcher
 from jaxdistill.errors import UserError
 from jaxdistill.training import bucket, loop
 from jaxdistill.training.run import Run
@@ -72,7 +71,7 @@ def test_a_second_run_is_refused_and_a_dead_one_replaced(address):
   said = []
   # The holder is another run of this process; it renews its lock.
   with pytest.raises(UserError, match=rf'in use by process {os.getpid()} on'):
-    held(address, said, 1.)
+    held(address, said, .3)
   assert 'was left locked by process' in said[0]
   holder.close()
   files.pipe_file(f'{root}/run.lock', json.dumps({'pid': 1, 'host': 'gone', 'token': 'x', 'beat': 7}).encode())
@@ -177,12 +176,3 @@ def test_a_machine_that_is_lost_goes_on_elsewhere_from_what_was_up(tmp_path, mon
   told = capsys.readouterr().out
   assert 'was left locked by process' in told and 'add: continues after step 15 of 20' in told
   assert not (tmp_path / 'run' / 'run.lock').exists()
-
-
-def test_the_launcher_leaves_everything_at_the_address(tmp_path, capsys):
-  flags = ['--config=m3d:digits,quick,model=mlp', '--config.evaluation.baselines=()', '--config.data.image_size=8',
-           '--compilation_cache=off']
-  assert launcher.main([*flags, f'--workdir=file://{tmp_path}/run']) == 0
-  assert f'file://{tmp_path}/run/report.html' in capsys.readouterr().out
-  assert {'report.html', 'result.json', 'condensed.npz', 'metrics.jsonl', 'manifest.json'} <= {
-      path.name for path in (tmp_path / 'run').iterdir()}

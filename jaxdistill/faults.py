@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from jaxdistill import launcher, local_cluster
+from jaxdistill import commandline, launcher, local_cluster
 from jaxdistill.errors import UserError
 from jaxdistill.report import numbers, tables
 from jaxdistill.training import interrupt, progress, records
@@ -75,10 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
-  own, forwarded = launcher.split_forwarded(argv)
-  values, _ = launcher.parse(own, _flags())
+  own, forwarded = commandline.split_forwarded(argv)
+  values, _ = commandline.parse(own, _flags())
   if values.help:
-    print(launcher.help_text(values, _USAGE))
+    print(commandline.help_text(values, _USAGE))
     return 0
   workdir = launcher.folder(values.workdir)
   if workdir.exists() and any(workdir.iterdir()):

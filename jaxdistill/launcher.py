@@ -10,7 +10,6 @@ import pathlib
 import re
 import signal
 import sys
-import textwrap
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
@@ -19,6 +18,7 @@ from typing import Any
 from absl import flags, logging
 from ml_collections import ConfigDict
 
+from jaxdistill import commandline
 from jaxdistill import config as configs
 from jaxdistill.errors import UserError, unknown
 from jaxdistill.training import bucket, interrupt
@@ -90,8 +90,8 @@ def exit_status(start: Callable[[list[str]], int | None], argv: Sequence[str] | 
 def _left(status: int, reason: str) -> int:
   """Returns the status to a process alone; of several, ends this one and tells the others."""
   if _in_job():
-    from jaxdistill.training import hosts
-    hosts.leave(status, reason)
+    from jaxdistill.training import job
+    job.leave(status, reason)
   return status
 
 
@@ -112,9 +112,9 @@ def _process() -> int:
 
 
 def _dispatch(argv: list[str]) -> None:
-  values, overrides = parse(argv)
+  values, overrides = commandline.parse(argv, _flags())
   if values.help:
-    print(help_text(values))
+    print(commandline.help_text(values, _USAGE))
   elif values.list:
     print(list_text())
   else:
@@ -163,49 +163,6 @@ def run_config(values: flags.FlagValues, flow: ModuleType, config: ConfigDict, w
                                 'Start the same command again to continue.') from None
 
 
-def parse(argv: Sequence[str], values: flags.FlagValues | None = None, families: Sequence[str] = ('config',)) -> tuple:
-  """Splits the command line into flags and, for every family of dotted flags, its list [(key, text), ...].
-
-  `values` are the flags there are, those of the launcher when None; `families` name what may have a key behind a dot. The
-  launcher has one, whose list holds the overrides of the config.
-
-  Flags may be written with - or _ and one or two dashes; `--no-progress` and `--noprogress` both work.
-
-  Raises `UserError`, with the nearest valid name, for an unknown flag, and for a value of the wrong type.
-
-  >>> values, overrides = parse(['--config=m3d', '--config.seed=1', '--no-progress'])
-  >>> values.config, values.progress, overrides
-  ('m3d', False, [('seed', '1')])
-  """
-  values = _flags() if values is None else values
-  dotted, rest = {family: [] for family in families}, []
-  arguments = iter(argv)
-  for argument in arguments:
-    match = re.match(rf'--?({"|".join(families)})\.([^=]*)(=.*)?$', argument, re.DOTALL)
-    if match:
-      text = match[3][1:] if match[3] else next(arguments, None)
-      if text is None:
-        raise UserError(f'{argument} needs a value: {argument}=VALUE.')
-      dotted[match[1]].append((match[2], text))
-    else:
-      rest.append(_spelling(argument, values))
-  try:
-    unparsed = values(['jaxdistill', *rest], known_only=True)[1:]
-  except flags.IllegalFlagValueError as error:
-    name, value = re.match(r'flag --(\w+)=(.*?): ', str(error), re.DOTALL).groups()
-    needs = 'true or false' if values[name].boolean else f'a whole number from {values[name].parser.lower_bound} up'
-    raise UserError(f'--{name} needs {needs}, not {value!r}.') from None
-  except flags.Error as error:
-    raise UserError(str(error).rstrip('.') + '.') from None
-  for argument in unparsed:
-    if argument.startswith('-'):
-      valid = [*(f'--{family}.KEY' for family in families), *(f'--{name}' for name in _defined(values))]
-      raise unknown('flag', argument.partition('=')[0], valid)
-  if unparsed:
-    raise UserError(f'The argument {unparsed[0]!r} belongs to no flag; a config is named with --config=NAME.')
-  return values, *dotted.values()
-
-
 def _flags() -> flags.FlagValues:
   """Defines the flags in a registry of their own: absl's global one would keep them from one call to the next."""
   values = flags.FlagValues()
@@ -217,62 +174,8 @@ def _flags() -> flags.FlagValues:
                       '(default: runs/<config>-<data>-ipc<k>-seed<s>).', **at)
   flags.DEFINE_boolean('list', False, 'List every config with what it does, its run time and expected number.', **at)
   flags.DEFINE_boolean('dry_run', False, 'Print all fields, the parameters, time and memory, and start nothing.', **at)
-  define_common(values)
+  commandline.define_common(values)
   return values
-
-
-def define_common(values: flags.FlagValues) -> None:
-  """Adds the flags that say how to run, whatever is run."""
-  at = dict(flag_values=values)
-  flags.DEFINE_integer('devices', None, 'How many devices to use (default: all); the result does not depend on it.',
-                       lower_bound=1, **at)
-  flags.DEFINE_boolean('progress', True, 'Tell the progress: a bar in a terminal, else a line every 30 s.', **at)
-  flags.DEFINE_boolean('tensorboard', True, 'Write TensorBoard events beside metrics.jsonl.', **at)
-  flags.DEFINE_string('compilation_cache', 'on', 'Keeps compiled programs for later starts: on (a private folder), off, or a '
-                      'folder, writable by you alone.', **at)
-  flags.DEFINE_boolean('profile', False, 'Trace some steps of every phase into WORKDIR/profile and tell where their time went.',
-                       **at)
-  flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0, where several processes work together and are neither on '
-                      'Cloud TPU nor tasks of Slurm, which need none of these three.', **at)
-  flags.DEFINE_integer('num_processes', None, 'How many processes there are.', lower_bound=1, **at)
-  flags.DEFINE_integer('process_id', None, 'Which of them this is, from 0.', lower_bound=0, **at)
-  flags.DEFINE_boolean('help', False, 'Show this.', short_name='h', **at)
-
-
-def _defined(values: flags.FlagValues) -> list[str]:
-  """Returns the launcher's flags in the order of their definition; absl adds two of its own to every registry."""
-  return [name for name in values if name not in ('flagfile', 'undefok', 'h')]
-
-
-def _spelling(argument: str, values: flags.FlagValues) -> str:
-  """Rewrites '--dry-run' to '--dry_run' and '--no-progress' to '--noprogress'."""
-  name, equals, value = argument.partition('=')
-  if not name.startswith('-'):
-    return argument
-  stem = name.lstrip('-').replace('-', '_')
-  if stem not in values and stem.startswith('no_') and stem[3:] in values and values[stem[3:]].boolean:
-    stem = f'no{stem[3:]}'
-  return f'--{stem}{equals}{value}' if stem else argument
-
-
-def split_forwarded(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-  """Splits the arguments of a command that starts the launcher: its own, and what follows the first `--`.
-
-  >>> split_forwarded(['--processes=2', '--', '--config=m3d'])
-  (['--processes=2'], ['--config=m3d'])
-  """
-  cut = argv.index('--') if '--' in argv else len(argv)
-  return list(argv[:cut]), list(argv[cut + 1:])
-
-
-def help_text(values: flags.FlagValues, usage: str = _USAGE) -> str:
-  """Returns the usage with a few examples and one entry a flag."""
-  lines = [usage]
-  for name in _defined(values):
-    flag = values[name]
-    shown = f'--[no]{name}' if flag.boolean and flag.default else f'--{name}' if flag.boolean else f'--{name}=...'
-    lines += textwrap.wrap(f'{shown:<24} {flag.help}', 100, initial_indent='  ', subsequent_indent=' ' * 27)
-  return '\n'.join(lines)
 
 
 def list_text() -> str:
@@ -301,7 +204,7 @@ def list_markdown() -> str:
 def resolve(values: flags.FlagValues, overrides: Sequence[tuple[str, str]]) -> ConfigDict:
   """Loads the config that the flags name and applies the overrides; cheap, touches no data.
 
-  >>> resolve(*parse(['--config=m3d:digits', '--config.seed=3'])).seed
+  >>> resolve(*commandline.parse(['--config=m3d:digits', '--config.seed=3'], _flags())).seed
   3
   """
   if not values.config:
@@ -381,8 +284,8 @@ def prepare_jax(values: flags.FlagValues) -> None:
   """Joins the other processes of the job, checks the number of devices and points JAX to the compilation cache."""
   import jax
 
-  from jaxdistill.training import hosts
-  hosts.join(values.coordinator, values.num_processes, values.process_id)
+  from jaxdistill.training import job
+  job.join(values.coordinator, values.num_processes, values.process_id)
   if values.devices and values.devices > jax.device_count():
     raise UserError(f'--devices={values.devices} is more than the {jax.device_count()} here ({jax.default_backend()}).')
   place = values.compilation_cache

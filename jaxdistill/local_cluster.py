@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from jaxdistill import launcher
+from jaxdistill import commandline, launcher
 from jaxdistill.errors import UserError
 
 _USAGE = """\
@@ -44,10 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
-  own, forwarded = launcher.split_forwarded(argv)
-  values, _ = launcher.parse(own, _flags())
+  own, forwarded = commandline.split_forwarded(argv)
+  values, _ = commandline.parse(own, _flags())
   if values.help:
-    print(launcher.help_text(values, _USAGE))
+    print(commandline.help_text(values, _USAGE))
     return 0
   if not forwarded:
     raise UserError('Nothing to run: the flags of the launcher come after --, for example -- --config=m3d:digits,quick.')

@@ -20,8 +20,8 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
+from jaxdistill import commandline, launcher
 from jaxdistill import config as configs
-from jaxdistill import launcher
 from jaxdistill.errors import UserError
 from jaxdistill.report import numbers, tables
 from jaxdistill.training import interrupt, progress, records
@@ -76,9 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
-  values, overrides, axes = launcher.parse(argv, _flags(), ('config', 'grid'))
+  values, overrides, axes = commandline.parse(argv, _flags(), ('config', 'grid'))
   if values.help:
-    print(launcher.help_text(values, _USAGE))
+    print(commandline.help_text(values, _USAGE))
     return 0
   launcher.quiet()
   cells = grid(values, overrides, axes)
@@ -104,7 +104,7 @@ def _flags() -> flags.FlagValues:
   flags.DEFINE_multi_string('config', [], 'NAME[:DATA,ARGUMENTS] of a config; give the flag once for each.', **at)
   flags.DEFINE_string('workdir', 'runs/sweep', 'Where the page and the work dirs of the runs lie.', **at)
   flags.DEFINE_boolean('dry_run', False, 'Print the runs, what is done of them, time and memory, and start nothing.', **at)
-  launcher.define_common(values)
+  commandline.define_common(values)
   return values
 
 

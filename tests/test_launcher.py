@@ -10,7 +10,7 @@ import types
 import pytest
 from ml_collections import ConfigDict
 
-from jaxdistill import config, launcher
+from jaxdistill import commandline, config, launcher
 from jaxdistill.errors import UserError
 
 CONFIG = '''"""Tiny: counts to ten.
@@ -168,20 +168,21 @@ def test_help_names_every_flag(capsys):
 
 
 def test_flags_do_not_leak_into_the_next_call(family):
-  values, overrides = launcher.parse(['--config=tiny', '--dry-run', '--config.seed', '4', '--config.data.name=a=b'])
+  arguments = ['--config=tiny', '--dry-run', '--config.seed', '4', '--config.data.name=a=b']
+  values, overrides = commandline.parse(arguments, launcher._flags())
   assert values.dry_run and overrides == [('seed', '4'), ('data.name', 'a=b')]
-  values, overrides = launcher.parse(['--config=tiny'])
+  values, overrides = commandline.parse(['--config=tiny'], launcher._flags())
   assert not values.dry_run and overrides == []
 
 
 @pytest.mark.parametrize(
     'spelling', ['--noprogress', '--no-progress', '--no_progress', '--progress=false', '-noprogress'])
 def test_spellings_of_a_switch(spelling):
-  assert launcher.parse([spelling])[0].progress is False
+  assert commandline.parse([spelling], launcher._flags())[0].progress is False
 
 
 def test_devices_flag_reaches_the_config(family):
-  assert launcher.resolve(*launcher.parse(['--config=tiny', '--devices=2'])).run.devices == 2
+  assert launcher.resolve(*commandline.parse(['--config=tiny', '--devices=2'], launcher._flags())).run.devices == 2
 
 
 def test_an_interrupted_run_ends_with_status_75_and_its_message(family, capsys):

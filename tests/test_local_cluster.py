@@ -14,7 +14,7 @@ import pytest
 
 from jaxdistill import local_cluster, sweep
 from jaxdistill.condensation import Condensed
-from jaxdistill.training import hosts
+from jaxdistill.training import hosts, job
 
 CHEAP = '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
 ROOT = pathlib.Path(__file__).parents[1]
@@ -125,8 +125,8 @@ READER = """
 import sys
 import jax, numpy as np
 from jaxdistill.data import streaming
-from jaxdistill.training import hosts, parallel, sources
-hosts.join(sys.argv[1], 2, int(sys.argv[2]))
+from jaxdistill.training import job, parallel, sources
+job.join(sys.argv[1], 2, int(sys.argv[2]))
 mesh, read = parallel.make_mesh(), []
 pixels = np.arange(40, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 1), np.uint8)
 def fetch(positions):
@@ -158,10 +158,10 @@ def test_each_process_reads_its_own_share(way, shares):
 FAILING = """
 import sys
 from jaxdistill import errors, launcher
-from jaxdistill.training import hosts
-hosts._LEAVE_SECONDS = 1
+from jaxdistill.training import hosts, job
+job._LEAVE_SECONDS = 1
 def start(arguments):
-  hosts.join(arguments[0], 2, int(arguments[1]))
+  job.join(arguments[0], 2, int(arguments[1]))
   if hosts.number() == int(arguments[2]):
     raise (errors.UserError if arguments[3] == 'user' else RuntimeError)('no memory is left')
   hosts.collect('what the other never gives', 1)
@@ -203,7 +203,7 @@ def test_flags_of_a_process_are_checked(flags, message, capsys):
 
 def test_a_process_that_waits_in_vain_says_for_whom():
   port = local_cluster._free_port()
-  code = f'from jaxdistill.training import hosts; hosts.join("localhost:{port}", 2, 1, seconds=2)'
+  code = f'from jaxdistill.training import job; job.join("localhost:{port}", 2, 1, seconds=2)'
   done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, timeout=60)
   assert done.returncode == 2
   assert f'After 2 s not all of the 2 processes are here; nothing answers at localhost:{port}' in done.stderr
@@ -218,15 +218,15 @@ def test_slurm_is_seen_by_its_step_alone(monkeypatch):
   step = {'SLURM_JOB_ID': '1', 'SLURM_NTASKS': '2', 'SLURM_PROCID': '0', 'SLURM_LOCALID': '0', 'SLURM_STEP_NODELIST': 'a,b'}
   for name in step:
     monkeypatch.delenv(name, raising=False)
-  assert not hosts._in_slurm()
+  assert not job._in_slurm()
   for name, value in step.items():
     monkeypatch.setenv(name, value)
-  assert hosts._in_slurm()
+  assert job._in_slurm()
   monkeypatch.setenv('SLURM_NTASKS', '1')
-  assert not hosts._in_slurm()
+  assert not job._in_slurm()
   monkeypatch.setenv('SLURM_NTASKS', '2')
   monkeypatch.delenv('SLURM_STEP_NODELIST')  # in a batch script, before srun
-  assert not hosts._in_slurm()
+  assert not job._in_slurm()
 
 
 def test_nothing_to_run_is_said(capsys):

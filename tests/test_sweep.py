@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-from jaxdistill import launcher, sweep
+from jaxdistill import commandline, sweep
 from jaxdistill.condensation import run as flow
 from jaxdistill.errors import UserError
 
@@ -180,7 +180,7 @@ def test_help_names_the_flags_of_a_sweep(capsys):
 
 def test_work_dirs_are_named_by_their_config(tmp_path):
   def names(*arguments):
-    values, overrides, axes = launcher.parse(['--config=m3d:digits', *arguments], sweep._flags(), ('config', 'grid'))
+    values, overrides, axes = commandline.parse(['--config=m3d:digits', *arguments], sweep._flags(), ('config', 'grid'))
     return [cell.workdir.name for cell in sweep.grid(values, overrides, axes)]
 
   one, two = names('--grid.factor=1,2')

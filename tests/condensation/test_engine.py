@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxdistill import losses, models
-from jaxdistill.condensation import decode, engine
+from jaxdistill.condensation import decode, engine, portions
 from jaxdistill.data import augment
 from jaxdistill.errors import UserError
 from jaxdistill.training import loop, parallel
@@ -261,7 +261,7 @@ def test_portions_need_not_divide_the_classes(monkeypatch, backend, at_once):
   """Unrolled, as on the CPU, and as a loop with a rest."""
   monkeypatch.setattr(jax, 'default_backend', lambda: backend)
   rows = jnp.arange(10.).reshape(5, 2)
-  doubled, total = engine.by_portions(lambda a, b: (2 * a, (a * b).sum(1)), at_once, 1)(rows, rows)
+  doubled, total = portions.by_portions(lambda a, b: (2 * a, (a * b).sum(1)), at_once, 1)(rows, rows)
   np.testing.assert_array_equal(doubled, 2 * rows)
   np.testing.assert_array_equal(total, (rows * rows).sum(1))
 

@@ -32,7 +32,7 @@ def as_process(monkeypatch):
     monkeypatch.setattr(hosts, 'count', lambda: 2)
     monkeypatch.setattr(hosts, '_number', 0)
 
-  monkeypatch.setattr(hosts, '_client', lambda: store)
+  monkeypatch.setattr(hosts, 'client', lambda: store)
   monkeypatch.setattr(hosts, 'number', lambda: number[0])
   monkeypatch.setattr(hosts, 'arrays', lambda tree: sent.append(tree) or tree if not number[0] else sent.pop(0))
   return begin

@@ -1,0 +1,107 @@
+"""Flags of a command: how they are written, which of them every command has, and what is said of a wrong one."""
+
+import re
+import textwrap
+from collections.abc import Sequence
+
+from absl import flags
+
+from jaxdistill.errors import UserError, unknown
+
+
+def parse(argv: Sequence[str], values: flags.FlagValues, families: Sequence[str] = ('config',)) -> tuple:
+  """Splits the command line into flags and, for every family of dotted flags, its list [(key, text), ...].
+
+  `values` are the flags there are; `families` name what may have a key behind a dot: the launcher has one, whose list holds the
+  overrides of the config.
+
+  Flags may be written with - or _ and one or two dashes; `--no-progress` and `--noprogress` both work.
+
+  Raises `UserError`, with the nearest valid name, for an unknown flag, and for a value of the wrong type.
+
+  >>> values = flags.FlagValues()
+  >>> define_common(values)
+  >>> values, overrides = parse(['--config.seed=1', '--no-progress'], values)
+  >>> values.progress, overrides
+  (False, [('seed', '1')])
+  """
+  dotted, rest = {family: [] for family in families}, []
+  arguments = iter(argv)
+  for argument in arguments:
+    match = re.match(rf'--?({"|".join(families)})\.([^=]*)(=.*)?$', argument, re.DOTALL)
+    if match:
+      text = match[3][1:] if match[3] else next(arguments, None)
+      if text is None:
+        raise UserError(f'{argument} needs a value: {argument}=VALUE.')
+      dotted[match[1]].append((match[2], text))
+    else:
+      rest.append(_spelling(argument, values))
+  try:
+    unparsed = values(['jaxdistill', *rest], known_only=True)[1:]
+  except flags.IllegalFlagValueError as error:
+    name, value = re.match(r'flag --(\w+)=(.*?): ', str(error), re.DOTALL).groups()
+    needs = 'true or false' if values[name].boolean else f'a whole number from {values[name].parser.lower_bound} up'
+    raise UserError(f'--{name} needs {needs}, not {value!r}.') from None
+  except flags.Error as error:
+    raise UserError(str(error).rstrip('.') + '.') from None
+  for argument in unparsed:
+    if argument.startswith('-'):
+      valid = [*(f'--{family}.KEY' for family in families), *(f'--{name}' for name in _names(values))]
+      raise unknown('flag', argument.partition('=')[0], valid)
+  if unparsed:
+    raise UserError(f'The argument {unparsed[0]!r} belongs to no flag; a config is named with --config=NAME.')
+  return values, *dotted.values()
+
+
+def define_common(values: flags.FlagValues) -> None:
+  """Adds the flags that say how to run, whatever is run."""
+  at = dict(flag_values=values)
+  flags.DEFINE_integer('devices', None, 'How many devices to use (default: all); the result does not depend on it.',
+                       lower_bound=1, **at)
+  flags.DEFINE_boolean('progress', True, 'Tell the progress: a bar in a terminal, else a line every 30 s.', **at)
+  flags.DEFINE_boolean('tensorboard', True, 'Write TensorBoard events beside metrics.jsonl.', **at)
+  flags.DEFINE_string('compilation_cache', 'on', 'Keeps compiled programs for later starts: on (a private folder), off, or a '
+                      'folder, writable by you alone.', **at)
+  flags.DEFINE_boolean('profile', False, 'Trace some steps of every phase into WORKDIR/profile and tell where their time went.',
+                       **at)
+  flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0, where several processes work together and are neither on '
+                      'Cloud TPU nor tasks of Slurm, which need none of these three.', **at)
+  flags.DEFINE_integer('num_processes', None, 'How many processes there are.', lower_bound=1, **at)
+  flags.DEFINE_integer('process_id', None, 'Which of them this is, from 0.', lower_bound=0, **at)
+  flags.DEFINE_boolean('help', False, 'Show this.', short_name='h', **at)
+
+
+def _names(values: flags.FlagValues) -> list[str]:
+  """Returns the launcher's flags in the order of their definition; absl adds two of its own to every registry."""
+  return [name for name in values if name not in ('flagfile', 'undefok', 'h')]
+
+
+def _spelling(argument: str, values: flags.FlagValues) -> str:
+  """Rewrites '--dry-run' to '--dry_run' and '--no-progress' to '--noprogress'."""
+  name, equals, value = argument.partition('=')
+  if not name.startswith('-'):
+    return argument
+  stem = name.lstrip('-').replace('-', '_')
+  if stem not in values and stem.startswith('no_') and stem[3:] in values and values[stem[3:]].boolean:
+    stem = f'no{stem[3:]}'
+  return f'--{stem}{equals}{value}' if stem else argument
+
+
+def split_forwarded(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+  """Splits the arguments of a command that starts the launcher: its own, and what follows the first `--`.
+
+  >>> split_forwarded(['--processes=2', '--', '--config=m3d'])
+  (['--processes=2'], ['--config=m3d'])
+  """
+  cut = argv.index('--') if '--' in argv else len(argv)
+  return list(argv[:cut]), list(argv[cut + 1:])
+
+
+def help_text(values: flags.FlagValues, usage: str) -> str:
+  """Returns the usage with a few examples and one entry a flag."""
+  lines = [usage]
+  for name in _names(values):
+    flag = values[name]
+    shown = f'--[no]{name}' if flag.boolean and flag.default else f'--{name}' if flag.boolean else f'--{name}=...'
+    lines += textwrap.wrap(f'{shown:<24} {flag.help}', 100, initial_indent='  ', subsequent_indent=' ' * 27)
+  return '\n'.join(lines)

@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 import threading
+import time
 
 import jax
 
@@ -176,6 +177,7 @@ def _end(status: int) -> None:
     if hosts.is_first():  # it keeps what all of them say, so it goes last
       for other in range(1, hosts.count()):
         hosts.client().blocking_key_value_get(f'{_LEFT}/{other}', (_LEAVE_SECONDS + 5) * 1000)
+      time.sleep(_LOOK_SECONDS)  # between its word and its end no process may find the store gone
     else:
       hosts.client().key_value_set(f'{_LEFT}/{hosts.number()}', '', allow_overwrite=True)
   os._exit(status)

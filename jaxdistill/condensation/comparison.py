@@ -99,9 +99,9 @@ def html(content: dict[str, Any], found: list[Group], results: Sequence[dict[str
   """Returns the page as one HTML text."""
   page = Page('Comparison of condensed sets', _progress(content))
   for title, members in sections(content['rows']):
-    page.table(title, members, columns(members, 'max'))
+    page.table(title, members, [column for column in columns(members, 'max') if column[0] != 'source'])
   if found:
-    page.text(_NOTE)
+    page.text(_NOTE + _sources(content['rows']))
   for (dataset, recipe), members in aggregate.by_table(found):
     if drawn := charts(members):
       page.curves(f'{dataset}, recipe {recipe}', drawn)
@@ -116,6 +116,16 @@ def html(content: dict[str, Any], found: list[Group], results: Sequence[dict[str
                 'Versions': ', '.join(f'{name} {version}' for name, version in result['versions'].items()),
                 'Source': result['git_commit'] or 'not a git checkout'}, title='Origin of the first run')
   return page.html()
+
+
+def _sources(rows: list[dict[str, Any]]) -> str:
+  """Returns where the published numbers come from: a column of its own would crowd the tables of a page."""
+  found = {}
+  for row in rows:
+    if row.get('source'):
+      found.setdefault(row['source'], []).append(row['label'])
+  told = '; '.join(f'{", ".join(dict.fromkeys(labels))}: {source}' for source, labels in found.items())
+  return f' Published numbers of {told}.' if told else ''
 
 
 def _progress(content: dict[str, Any]) -> str:

@@ -85,6 +85,11 @@ def preparation(config: ConfigDict, train: Dataset, mesh: Mesh | None, model: nn
   return experts.setup(model, train, **_options(config), mesh=mesh)
 
 
+def is_prepared(config: ConfigDict, train: Dataset, run: Run, model: nn.Module) -> bool:
+  """Whether the experts are there already."""
+  return experts.are_kept(experts.directory(config, run), model, train, **_options(config))
+
+
 def untrained(config: ConfigDict, image_shape: tuple[int, int, int], model: nn.Module) -> experts.Pool:
   """Returns a pool of the right form, for estimates."""
   return experts.untrained(model, image_shape, config.method.experts)

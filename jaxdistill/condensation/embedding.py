@@ -84,6 +84,11 @@ def of_config(config: ConfigDict, train: Dataset, run: Run, mesh: Mesh | None, m
   return embed(model, variables, train, mesh=mesh, progress=run.progress)
 
 
+def is_prepared(config: ConfigDict, train: Dataset, run: Run, model: nn.Module) -> bool:
+  """Whether the network that `of_config` trains, where the method trains no experts, is there already; for estimates."""
+  return experts.are_kept(experts.directory(config, run), model, train, **_options(config))
+
+
 def preparation(config: ConfigDict, train: Dataset, mesh: Mesh | None, model: nn.Module,
                 names: Sequence[str] | None = None) -> classifier.Problem | None:
   """Returns the training that `of_config` needs where the method trains no experts; for estimates.

@@ -55,7 +55,7 @@ def train(run: Run, model: nn.Module, images: Dataset, *, number: int, epochs: i
   options = dict(number=number, epochs=epochs, batch=batch, steps=steps, seed=seed)
   initial = classifier.setup(**_problem(model, images, **options, mesh=mesh)).state.variables
   initial = jax.tree.map(lambda a: np.asarray(parallel.gather(a))[:number], initial)
-  path = directory and directory / f'{identity(model, images, **options)}.msgpack'
+  path = directory and _path(directory, model, images, options)
 
   def compute():
     scored = images.take(np.linspace(0, len(images) - 1, min(_SCORED, len(images))).astype(int), 'train sample')
@@ -67,6 +67,15 @@ def train(run: Run, model: nn.Module, images: Dataset, *, number: int, epochs: i
   # A run may train several pools; an old checkpoint must not be taken for the next one's.
   run.discard('experts')
   return pool
+
+
+def are_kept(directory: pathlib.Path | None, model: nn.Module, images: Dataset, **options) -> bool:
+  """Whether `train` would find these experts in its directory; options as there."""
+  return directory is not None and _path(directory, model, images, options).is_file()
+
+
+def _path(directory, model, images, options):
+  return directory / f'{identity(model, images, **options)}.msgpack'
 
 
 def setup(model: nn.Module, images: Dataset, **options) -> classifier.Problem:

@@ -97,6 +97,12 @@ def preparation(config: ConfigDict, train: Dataset, mesh: Mesh | None, model: nn
   return _module(config.method.name).preparation(config, train, mesh, model) if prepares(config.method.name) else None
 
 
+def is_prepared(config: ConfigDict, train: Dataset, run: Run, model: nn.Module) -> bool:
+  """Returns whether `prepare` would find its networks ready, for estimates."""
+  tells = getattr(_module(config.method.name), 'is_prepared', None)
+  return tells is not None and tells(config, train, run, model)
+
+
 def untrained(config: ConfigDict, image_shape: tuple[int, int, int], model: nn.Module) -> Any:
   """Returns a stand-in for what `prepare` makes, of the same form, for estimates."""
   return _module(config.method.name).untrained(config, image_shape, model) if prepares(config.method.name) else ()

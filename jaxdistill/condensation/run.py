@@ -26,7 +26,8 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   run.say(train.describe())
   run.say(test.describe())
   model = api.build_model(config, train.num_classes, train.image_shape)
-  estimates = scoring.estimate_once(run, lambda: estimate(config, train, test, mesh, model))
+  estimates = scoring.estimate_once(run, lambda: estimate(config, train, test, mesh, model),
+                                   ready=lambda: ['experts'] if _are_experts_ready(config, train, run, model) else [])
 
   pool = methods.prepare(config, train, run, mesh, model)
   problem = api.setup(config, train, mesh, pool)
@@ -62,6 +63,11 @@ def contestants(config: ConfigDict, train: Dataset, made: Condensed, before: Con
   """
   yield config.method.name, methods.LABELS[config.method.name], made
   yield from scoring.baseline_sets(config, train, select, before)
+
+
+def _are_experts_ready(config, train, run, model) -> bool:
+  network = methods if methods.prepares(config.method.name) else embedding
+  return network.is_prepared(config, train, run, model)
 
 
 def estimate(config: ConfigDict, train: Dataset, test: Dataset, mesh, model) -> dict[str, Any]:

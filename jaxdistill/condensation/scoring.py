@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -124,22 +124,28 @@ def measure(config: ConfigDict, problem: api.Problem | classifier.Problem) -> lo
   return loop.estimate(problem.step, problem.state, problem.source, problem.num_steps, dtype=config.dtype)
 
 
-def estimate_once(run: Run, compute: Callable[[], dict[str, Any]], what: str = 'phase') -> dict[str, Any]:
-  """Returns the estimates of a run, by name: measured at its first start and kept, told at every start that has work left."""
+def estimate_once(run: Run, compute: Callable[[], dict[str, Any]], what: str = 'phase',
+                  ready: Callable[[], Sequence[str]] = lambda: ()) -> dict[str, Any]:
+  """Returns the estimates of a run, by name: measured at its first start and kept, told at every start that has work left.
+
+  `ready` names phases whose results other runs have left; those that this run has finished are known.
+  """
   def measured():
     run.say(f'Compiling every {what} and timing a few of its steps.')
     return compute()
 
   estimates = run.once('estimate', measured)
   finished = run.workdir and (run.workdir / 'result.json').exists()
-  run.say('This run is finished; its results are read back.' if finished else estimate_text(estimates))
+  run.say('This run is finished; its results are read back.' if finished else estimate_text(
+      estimates, {*ready(), *(name for name in estimates if run.has(name))} if run.workdir else ()))
   return estimates
 
 
-def estimate_text(estimates: Mapping[str, Mapping[str, Any]]) -> str:
+def estimate_text(estimates: Mapping[str, Mapping[str, Any]], ready: Collection[str] = ()) -> str:
   """Returns estimates by phase as an aligned table: steps, times, memory and work of a step; then what the run needs.
 
-  A phase that the run goes through several times, with one program, says how often under 'times'.
+  A phase that the run goes through several times, with one program, says how often under 'times'. The phases in `ready` take no
+  time any more.
   """
   rows = [{'phase': name, **estimate} for name, estimate in estimates.items()]
   often = [('times', 'Times', 'count')] if any('times' in row for row in rows) else []
@@ -148,10 +154,12 @@ def estimate_text(estimates: Mapping[str, Mapping[str, Any]]) -> str:
              ('peak_bytes', 'Its memory', 'bytes'), ('flops_per_step', 'Work a step', numbers.flops)]
   if any(row['peak_share'] for row in rows):
     columns.append(('peak_share', 'Of peak', '.1%'))
-  total = sum(row['total_seconds'] for row in rows)
+  total = sum(row['total_seconds'] for row in rows if row['phase'] not in ready)
+  found = [row['phase'] for row in rows if row['phase'] in ready]
+  found = f' ({", ".join(found)}: there already)' if found else ''
   needed = max(row['needed_bytes'] for row in rows)
-  return (f'{tables.text(rows, columns)}\nin all about {numbers.seconds(total)}, scoring and selecting images not counted; '
-          f'memory of the {rows[0]["needed_of"]}: about {numbers.size(needed)}')
+  return (f'{tables.text(rows, columns)}\nin all about {numbers.seconds(total)}{found}, scoring and selecting images not '
+          f'counted; memory of the {rows[0]["needed_of"]}: about {numbers.size(needed)}')
 
 
 def _network(config: ConfigDict, model: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -212,6 +212,10 @@ class Run:
       self._results[name] = value['result']
     return self._results[name]
 
+  def has(self, name: str) -> bool:
+    """Whether `once` has a result of this name (in the first process; False in memory until it is computed)."""
+    return name in self._results or self.workdir is not None and (self.workdir / 'results' / f'{name}.json').exists()
+
   def kept(self, path: pathlib.Path | None, compute: Callable[[], Any], encode: Callable[[Any], bytes],
            decode: Callable[[bytes], Any]) -> Any:
     """Returns what a file holds for later starts or other runs, else compute(), which is then kept there.

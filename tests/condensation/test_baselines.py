@@ -8,7 +8,7 @@ import pytest
 
 from jaxdistill import config as configs
 from jaxdistill import data, models
-from jaxdistill.condensation import baselines, decode, embedding, experts, run, selection, settings
+from jaxdistill.condensation import baselines, decode, embedding, experts, run, scoring, selection, settings
 from jaxdistill.data import augment
 from jaxdistill.errors import UserError
 from jaxdistill.training import parallel
@@ -90,7 +90,13 @@ def test_a_run_keeps_what_its_baselines_picked_and_looks_only_once(tmp_path, cap
     with Run(tmp_path / 'run', config, progress=False) as work:
       return run.run(config, work)['rows'], capsys.readouterr().out
 
+  def is_ready():
+    with Run(tmp_path / 'other', config, progress=False) as other:
+      return embedding.is_prepared(config, settings.datasets(config)[0], other, models.build(config.model, 10, (8, 8, 1)))
+
+  assert not is_ready()
   rows, told = start()
+  assert is_ready()
   assert [(row['name'], row['label'], row['training_images']) for row in rows[1:]] == [('herding_mix', 'Herding, shrunk', 40)]
   assert 'Embedding 1,295 images' in told and 'experts' in told  # its training is part of the estimate
 
@@ -105,6 +111,13 @@ def test_a_run_keeps_what_its_baselines_picked_and_looks_only_once(tmp_path, cap
 
   again, told = start()
   assert again == rows and 'Embedding' not in told
+
+
+def test_phases_that_need_no_work_are_left_out_of_the_time():
+  one = dict(num_steps=1, seconds_per_step=1., compile_seconds=0., peak_bytes=1, flops_per_step=1., peak_share=None,
+             needed_bytes=1, needed_of='process')
+  told = scoring.estimate_text({'experts': one | {'total_seconds': 100.}, 'condense': one | {'total_seconds': 7.}}, {'experts'})
+  assert 'in all about 7.0 s (experts: there already), scoring' in told
 
 
 def seen(config, pool=()):

@@ -171,6 +171,8 @@ def test_experts_are_found_again_by_what_made_them(tmp_path):
       return made, run.timing('experts')
 
   first, timing = make()
+  assert experts.are_kept(tmp_path, small, train, number=2, steps=3)
+  assert not experts.are_kept(tmp_path, small, train, number=2, steps=4)
   again, nothing = make()
   assert timing['steps'] == 3 and not nothing
   for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(again)):

@@ -143,7 +143,7 @@ def facts(result: dict[str, Any]) -> dict[str, str]:
   seconds, rate, share = result['seconds'], result['steps_per_second'], result['peak_share']
   return {
       'Condensing': numbers.seconds(seconds['condense']), 'Evaluating': numbers.seconds(seconds['evaluate']),
-      'In all': numbers.seconds(seconds['total']),
+      'In all': numbers.seconds(seconds['total']), 'First step after': numbers.seconds(seconds['first_step']),
       'Speed': f'{rate:.3g} iterations/s' if rate else '–',
       'Work': f'{numbers.flops(result["flops_per_step"])} an iteration' + (f', {share:.1%} of peak' if share else ''),
       **_origin(result),

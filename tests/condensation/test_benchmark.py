@@ -96,3 +96,16 @@ def test_networks_at_once_are_compared_with_as_many_alone(monkeypatch, tmp_path,
   figures = json.loads(out.read_text())[part]
   assert (figures['step_together_s'], figures['step_alone_s'], figures['networks']) == (.5, .2, 4)
   assert figures['step_ratio'] == pytest.approx(1.6) and figures['way'] == 'unroll'
+
+
+def test_the_loop_is_measured_on_short_and_longer_steps(monkeypatch, tmp_path, capsys):
+  def measure(seconds, steps, rounds, tell):
+    one = {'wall': .2, 'cpu': .4}
+    return {'step_seconds': seconds, 'steps': steps, 'extra_seconds': {'with checkpoints': one},
+            'overhead': {'with checkpoints': {clock: each / (seconds * steps) for clock, each in one.items()}}}
+
+  monkeypatch.setattr(benchmark.overhead, 'measure', measure)
+  out = tmp_path / 'bench.json'
+  assert benchmark.main(['--only=loop', f'--out={out}']) == 0
+  assert [(each['step_seconds'], each['steps']) for each in json.loads(out.read_text())['loop']] == [(.0005, 2000), (.005, 1000), (.05, 500)]
+  assert '500 steps of 50 ms, with checkpoints: +0.20 s in all, +0.8% of the time, +1.6% of the work' in capsys.readouterr().out

@@ -20,6 +20,7 @@ def test_overheads_are_medians_of_the_rounds_ratios_and_every_way_begins_a_round
   assert found['step_seconds'] == 2.0 and found['bare']['cpu'] == [2.0, 4.0, 8.0]
   assert abs(found['overhead']['without checkpoints']['wall'] - .1) < 1e-9
   assert abs(found['overhead']['with checkpoints']['cpu'] - .5) < 1e-9
+  assert found['extra_seconds']['with checkpoints']['wall'] == 2.0 and found['steps'] == 4
   assert told[0] == 'round 1: bare 1000.00 ms a step, without checkpoints 1100.00 ms a step, with checkpoints 1500.00 ms a step'
 
 

@@ -281,9 +281,9 @@ def loop(flags: argparse.Namespace) -> list[dict[str, Any]]:
   for seconds, steps in _LOOPS:
     results.append(overhead.measure(seconds, steps, flags.rounds, tell=lambda text: print(f'  {text}', flush=True)))
     for way, share in results[-1]['overhead'].items():
-      extra = results[-1]['extra_seconds'][way]['wall']
-      print(f'  {steps:,} steps of {1e3 * results[-1]["step_seconds"]:.2g} ms, {way}: {extra:+.2f} s in all, {share["wall"]:+.1%} '
-            f'of the time, {share["cpu"]:+.1%} of the work of the processors', flush=True)
+      extra, step = results[-1]['extra_seconds'][way]['wall'], 1e3 * results[-1]['step_seconds']
+      print(f'  {steps:,} steps of {step:.2g} ms, {way}: {extra:+.2f} s in all, {share["wall"]:+.1%} of the time, '
+            f'{share["cpu"]:+.1%} of the work of the processors', flush=True)
   return results
 
 

@@ -107,5 +107,6 @@ def test_the_loop_is_measured_on_short_and_longer_steps(monkeypatch, tmp_path, c
   monkeypatch.setattr(benchmark.overhead, 'measure', measure)
   out = tmp_path / 'bench.json'
   assert benchmark.main(['--only=loop', f'--out={out}']) == 0
-  assert [(each['step_seconds'], each['steps']) for each in json.loads(out.read_text())['loop']] == [(.0005, 2000), (.005, 1000), (.05, 500)]
+  found = json.loads(out.read_text())['loop']
+  assert [(each['step_seconds'], each['steps']) for each in found] == [(.0005, 2000), (.005, 1000), (.05, 500)]
   assert '500 steps of 50 ms, with checkpoints: +0.20 s in all, +0.8% of the time, +1.6% of the work' in capsys.readouterr().out

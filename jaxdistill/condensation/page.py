@@ -107,7 +107,8 @@ def scoreboard(result: dict[str, Any], run: Run, sets: Sequence[tuple[str, Conde
   page.curves('Training', [accuracy_chart(rows)])
   page.pictures('Images', [*(_picture(label, condensed) for label, condensed in sets), _real(train)])
   seconds = result['seconds']
-  page.facts({'Evaluating': numbers.seconds(seconds['evaluate']), 'In all': numbers.seconds(seconds['total']), **_origin(result),
+  page.facts({'Evaluating': numbers.seconds(seconds['evaluate']), 'In all': numbers.seconds(seconds['total']),
+              'First step after': numbers.seconds(seconds['first_step']), **_origin(result),
               **{each['label']: f'{each["path"]}, SHA-256 {each["sha256"][:16]}' for each in result['sets']}},
              title='Cost and origin')
   add_profiles(page, run)

@@ -93,7 +93,7 @@ def summary(config: ConfigDict, run: Run, train: Dataset, estimates: dict[str, A
       'family': config.family, 'method': config.method.name, 'dataset': train.name, 'ipc': config.condensation.ipc,
       'factor': config.condensation.factor, 'seed': config.seed, 'rows': rows,
       'seconds': {'condense': timing['seconds'], 'evaluate': sum(row['seconds'] for row in rows), 'total': run.seconds,
-                  'first_step': run.first_step_seconds or timing['first_step_seconds']},
+                  'first_step': scoring.first_step(run)},
       'steps_per_second': timing['steps_per_second'],
       'flops_per_step': estimates['condense']['flops_per_step'], 'peak_share': estimates['condense']['peak_share'],
       'program_bytes': estimates['condense']['peak_bytes'], 'peak_memory_bytes': peak.bytes, 'peak_memory_of': peak.of,

@@ -193,7 +193,8 @@ def summary(config: ConfigDict, run: Run, train: Dataset, entries: list[Entry], 
   if recipe == 'ddranking':
     result['scores'] = ranking.scores(table, plain)
   peak = peak_memory_bytes()
-  return {**result, 'seconds': {'evaluate': sum(row['seconds'] for _, row in rows), 'total': run.seconds},
+  return {**result, 'seconds': {'evaluate': sum(row['seconds'] for _, row in rows), 'total': run.seconds,
+                               'first_step': scoring.first_step(run)},
           'peak_memory_bytes': peak.bytes, 'peak_memory_of': peak.of, **environment(), 'config': config.to_dict()}
 
 

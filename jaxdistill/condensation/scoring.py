@@ -141,6 +141,11 @@ def estimate_once(run: Run, compute: Callable[[], dict[str, Any]], what: str = '
   return estimates
 
 
+def first_step(run: Run) -> float | None:
+  """Returns the seconds from the opening of the run to its first step, in the start that came to the end first."""
+  return run.once('first_step', lambda: run.first_step_seconds)
+
+
 def estimate_text(estimates: Mapping[str, Mapping[str, Any]], ready: Collection[str] = ()) -> str:
   """Returns estimates by phase as an aligned table: steps, times, memory and work of a step; then what the run needs.
 

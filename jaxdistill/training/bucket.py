@@ -6,6 +6,7 @@ killed loses the work since the last copy, not more.
 """
 
 import concurrent.futures
+import contextlib
 import json
 import logging
 import os
@@ -28,7 +29,8 @@ _MANIFEST = 'manifest.json'
 _THREADS = 8
 # They have no folders, and asking for one could make a bucket. A listing that fsspec remembers would hide what others write.
 _BUCKETS = ('gs', 'gcs', 's3', 's3a', 'az', 'abfs', 'abfss', 'oci', 'oss')
-# A holder that lives renews its lock with every copy; one that does not in this many of them is dead.
+# A holder that lives renews its lock about as often, also while a long copy is under way; one that has not for so many times is
+# dead.
 _BEATS = 3
 
 
@@ -84,8 +86,7 @@ class Bucket:
     self._thread.join()
     try:
       self.check()
-      self._guarded('written', self._push)
-      self._guarded('written', lambda: self._files.rm_file(self._at(lock.NAME)))
+      self._guarded('written', self._finish)
     except UserError as error:
       raise UserError(f'{error} The local copy stays in {self.folder}.') from error
     shutil.rmtree(self.folder.parent)
@@ -120,8 +121,13 @@ class Bucket:
       if self._holder() != holder:
         raise UserError(f'The work dir {self.address} is in use by process {holder.get("pid")} on {holder.get("host")}; wait for '
                         'it to end, stop it, or use another work dir.')
-    self._renew()
+    self._take()
     self._pull()
+
+  def _finish(self) -> None:
+    self._renew()
+    self._push()
+    self._files.rm_file(self._at(lock.NAME))
 
   def _is_dead(self, holder: Mapping[str, Any]) -> bool:
     """Whether the holder is known to be dead: on this host, and not another Run of this process."""
@@ -132,6 +138,18 @@ class Bucket:
     return self._json(lock.NAME)
 
   def _renew(self) -> None:
+    """Shows that this holder lives; raises UserError, now and in `check`, if the lock is another's."""
+    holder = self._holder()
+    if holder is None:
+      self._lost = f'The lock of the work dir {self.address} was deleted, alone or with the folder; this run has let go of it.'
+    elif holder.get('token') != self._token['token']:
+      self._lost = (f'The work dir {self.address} was taken over by process {holder.get("pid")} on {holder.get("host")} while '
+                    'this one did not answer; it goes on there.')
+    if self._lost:
+      raise UserError(self._lost)
+    self._take()
+
+  def _take(self) -> None:
     self._beat += 1
     self._files.pipe_file(self._at(lock.NAME), json.dumps(self._token | {'beat': self._beat}).encode())
 
@@ -145,8 +163,7 @@ class Bucket:
       path.parent.mkdir(parents=True, exist_ok=True)
       self._files.get_file(self._at(name), str(path))
 
-    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-      list(pool.map(fetch, names))
+    self._for_each(fetch, names)
     self._known = {name: found for name, found in self._local().items() if name in names}
 
   def _push(self) -> None:
@@ -156,16 +173,27 @@ class Bucket:
     gone = sorted(self._known.keys() - found.keys())
     if not changed and not gone:
       return
-    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-      list(pool.map(self._send, changed))
+    self._for_each(self._send, changed)
     self._files.pipe_file(self._at(_MANIFEST), json.dumps({'files': sorted(found)}).encode())
     self._known = found
     for name in gone:
       self._files.rm_file(self._at(name))
 
+  def _for_each(self, call: Callable[[str], None], names: list[str]) -> None:
+    """Calls with every name, several at once, and renews the lock as long as that takes."""
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+      under_way = {pool.submit(call, name) for name in names}
+      while under_way:
+        done, under_way = concurrent.futures.wait(under_way, self._seconds)
+        for each in done:
+          each.result()
+        if under_way:
+          self._renew()
+
   def _send(self, name: str) -> None:
-    # Read first: a file that is appended to must not grow while it is sent.
-    content, target = (self.folder / name).read_bytes(), self._at(name)
+    target = self._at(name)
+    with _still_there():  # read first: a file that is appended to must not grow while it is sent
+      content = (self.folder / name).read_bytes()
     self._make_folder(target.rpartition('/')[0])
     self._files.pipe_file(target, content)
 
@@ -177,7 +205,8 @@ class Bucket:
       for name in names:
         if not name.endswith('.tmp') and name != lock.NAME:
           path = pathlib.Path(directory, name)
-          stat = path.stat()
+          with _still_there():
+            stat = path.stat()
           found[path.relative_to(self.folder).as_posix()] = (stat.st_size, stat.st_mtime_ns)
     return found
 
@@ -192,21 +221,29 @@ class Bucket:
   def _keep_alike(self) -> None:
     while not self._over.wait(self._seconds):
       try:
-        holder = self._holder()
-        if holder is None or holder.get('token') != self._token['token']:
-          other = holder or {}
-          self._lost = (f'The work dir {self.address} was taken over by process {other.get("pid")} on {other.get("host")} while '
-                        'this one did not answer; it goes on there.')
-          return
         self._renew()
         self._push()
         self._failing = False
-      except FileNotFoundError:
-        pass  # an old checkpoint went while it was copied; the next copy is whole
+      except _Vanished:
+        pass  # the next copy is whole
       except Exception as error:
+        if self._lost:
+          return
         if not self._failing:
           self._say(f'{self.address} cannot be written at the moment ({error}); the run goes on, and the copy is tried again.')
         self._failing = True
+
+
+class _Vanished(Exception):
+  """A local file went while it was copied, as an old checkpoint does."""
+
+
+@contextlib.contextmanager
+def _still_there():
+  try:
+    yield
+  except FileNotFoundError as error:
+    raise _Vanished from error
 
 
 def is_address(workdir: Any) -> bool:

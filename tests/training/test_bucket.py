@@ -106,6 +106,44 @@ def test_a_bucket_that_fails_for_a_while_is_tried_again(address, monkeypatch):
   assert first._files.cat_file(f'{first._root}/numbers') == b'1'
 
 
+def test_a_long_copy_keeps_the_lock_alive(address, monkeypatch):
+  first = held(address)
+  beats, whole = [], type(first._files).pipe_file
+
+  def slow(files, path, content, **options):
+    if path.endswith('large'):
+      before = first._beat
+      wait_until(lambda: first._beat > before + 2)
+      beats.append(first._beat - before)
+    return whole(files, path, content, **options)
+
+  monkeypatch.setattr(type(first._files), 'pipe_file', slow)
+  (first.folder / 'large').write_text('1')
+  wait_until(lambda: beats)
+  first.close()
+  assert first._files.cat_file(f'{first._root}/large') == b'1'
+
+
+def test_a_run_that_ends_leaves_the_lock_of_another_alone(address):
+  files, root = fsspec.core.url_to_fs(address)
+  first = held(address, seconds=60)  # so that the end is the first to look
+  files.pipe_file(f'{root}/run.lock', json.dumps({'pid': 2, 'host': 'new', 'token': 'y'}).encode())
+  (first.folder / 'late').write_text('1')
+  with pytest.raises(UserError, match='was taken over by process 2 on new .* The local copy stays in'):
+    first.close()
+  assert files.exists(f'{root}/run.lock') and not files.exists(f'{root}/late') and (first.folder / 'late').exists()
+
+
+def test_a_bucket_that_is_gone_is_told(tmp_path):
+  said = []
+  first = held(f'file://{tmp_path}/up/run', said)
+  (tmp_path / 'up').rename(tmp_path / 'elsewhere')
+  wait_until(lambda: not first._thread.is_alive())
+  with pytest.raises(UserError, match='was deleted, alone or with the folder; .* The local copy stays in'):
+    first.close()
+  assert not (tmp_path / 'up').exists() and not said
+
+
 @pytest.mark.parametrize('place, message', [
     ('nowhere://bucket/run', 'no address that can be written to'),
     ('memory://', 'names no folder in the bucket'),

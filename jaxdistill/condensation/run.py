@@ -27,7 +27,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   run.say(test.describe())
   model = api.build_model(config, train.num_classes, train.image_shape)
   estimates = scoring.estimate_once(run, lambda: estimate(config, train, test, mesh, model),
-                                   ready=lambda: ['experts'] if _are_experts_ready(config, train, run, model) else [])
+                                   ready={'experts': lambda: _are_experts_ready(config, train, run, model)})
 
   pool = methods.prepare(config, train, run, mesh, model)
   problem = api.setup(config, train, mesh, pool)

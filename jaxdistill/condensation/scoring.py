@@ -3,7 +3,8 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import types
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -125,10 +126,10 @@ def measure(config: ConfigDict, problem: api.Problem | classifier.Problem) -> lo
 
 
 def estimate_once(run: Run, compute: Callable[[], dict[str, Any]], what: str = 'phase',
-                  ready: Callable[[], Sequence[str]] = lambda: ()) -> dict[str, Any]:
+                  ready: Mapping[str, Callable[[], bool]] = types.MappingProxyType({})) -> dict[str, Any]:
   """Returns the estimates of a run, by name: measured at its first start and kept, told at every start that has work left.
 
-  `ready` names phases whose results other runs have left; those that this run has finished are known.
+  `ready` tells of a phase whether other runs have left its result; those that this run has finished are known.
   """
   def measured():
     run.say(f'Compiling every {what} and timing a few of its steps.')
@@ -136,8 +137,10 @@ def estimate_once(run: Run, compute: Callable[[], dict[str, Any]], what: str = '
 
   estimates = run.once('estimate', measured)
   finished = run.workdir and (run.workdir / 'result.json').exists()
-  run.say('This run is finished; its results are read back.' if finished else estimate_text(
-      estimates, {*ready(), *(name for name in estimates if run.has(name))} if run.workdir else ()))
+  if finished:
+    run.say('This run is finished; its results are read back.')
+  else:
+    run.say(estimate_text(estimates, [name for name in estimates if run.has(name) or name in ready and ready[name]()]))
   return estimates
 
 

@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from absl import flags
 
@@ -87,14 +87,24 @@ def _spelling(argument: str, values: flags.FlagValues) -> str:
   return f'--{stem}{equals}{value}' if stem else argument
 
 
-def split_forwarded(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-  """Splits the arguments of a command that starts the launcher: its own, and what follows the first `--`.
+def forwarding(argv: Sequence[str], values: flags.FlagValues, usage: str,
+               start: Callable[[flags.FlagValues, list[str]], int]) -> int:
+  """Returns start(flags, the arguments for the launcher) of a command that starts it: they follow the first `--`.
 
-  >>> split_forwarded(['--processes=2', '--', '--config=m3d'])
-  (['--processes=2'], ['--config=m3d'])
+  Shows the help instead, and returns 0, where that is asked for.
+
+  >>> values = flags.FlagValues()
+  >>> define_common(values)
+  >>> forwarding(['--devices=2', '--', '--config=m3d'], values, '', lambda own, forwarded: print(own.devices, forwarded) or 0)
+  2 ['--config=m3d']
+  0
   """
   cut = argv.index('--') if '--' in argv else len(argv)
-  return list(argv[:cut]), list(argv[cut + 1:])
+  values, _ = parse(argv[:cut], values)
+  if values.help:
+    print(help_text(values, usage))
+    return 0
+  return start(values, list(argv[cut + 1:]))
 
 
 def help_text(values: flags.FlagValues, usage: str) -> str:

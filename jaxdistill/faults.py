@@ -71,15 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
   >>> main(['--kills=some'])
   2
   """
-  return launcher.exit_status(_dispatch, argv)
+  return launcher.exit_status(lambda argv: commandline.forwarding(argv, _flags(), _USAGE, _start), argv)
 
 
-def _dispatch(argv: list[str]) -> int:
-  own, forwarded = commandline.split_forwarded(argv)
-  values, _ = commandline.parse(own, _flags())
-  if values.help:
-    print(commandline.help_text(values, _USAGE))
-    return 0
+def _start(values: flags.FlagValues, forwarded: list[str]) -> int:
   workdir = launcher.folder(values.workdir)
   if workdir.exists() and any(workdir.iterdir()):
     raise UserError(f'--workdir={workdir} is not empty; name another one.')

@@ -40,15 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
   >>> main(['--processes=two', '--', '--config=m3d:digits'])
   2
   """
-  return launcher.exit_status(_dispatch, argv)
+  return launcher.exit_status(lambda argv: commandline.forwarding(argv, _flags(), _USAGE, _start_job), argv)
 
 
-def _dispatch(argv: list[str]) -> int:
-  own, forwarded = commandline.split_forwarded(argv)
-  values, _ = commandline.parse(own, _flags())
-  if values.help:
-    print(commandline.help_text(values, _USAGE))
-    return 0
+def _start_job(values: flags.FlagValues, forwarded: list[str]) -> int:
   if not forwarded:
     raise UserError('Nothing to run: the flags of the launcher come after --, for example -- --config=m3d:digits,quick.')
   return run(forwarded, values.processes, values.devices, _SWEEP if values.sweep else COMMAND)
@@ -85,15 +80,13 @@ def run(arguments: Sequence[str], processes: int, devices: int, command: Sequenc
 
 def _start(command, processes, devices, logs) -> list[subprocess.Popen]:
   coordinator = f'localhost:{_free_port()}'
-  fake = {'JAX_PLATFORMS': 'cpu',
-          'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={devices}'.strip()}
   started = []
   for i, log in enumerate(logs):
     own = [*command, f'--coordinator={coordinator}', f'--num_processes={processes}', f'--process_id={i}']
     with open(log, 'wb') as file:
       output = {} if i == 0 else dict(stdout=file, stderr=subprocess.STDOUT)
       # In a session of its own, so that Ctrl-C comes through this process alone, and once.
-      started.append(subprocess.Popen(own, env=environment() | fake, start_new_session=True, **output))
+      started.append(subprocess.Popen(own, env=environment() | fake_devices(devices), start_new_session=True, **output))
   return started
 
 
@@ -101,6 +94,16 @@ def environment() -> dict[str, str]:
   """Returns the environment in which `COMMAND` finds this very package, from whatever folder it is started."""
   ours = str(pathlib.Path(__file__).parents[1])
   return os.environ | {'PYTHONPATH': os.pathsep.join(filter(None, [ours, os.environ.get('PYTHONPATH')]))}
+
+
+def fake_devices(count: int) -> dict[str, str]:
+  """Returns what an environment needs for a process to have so many fake CPU devices.
+
+  >>> fake_devices(2)['XLA_FLAGS'].split()[-1]
+  '--xla_force_host_platform_device_count=2'
+  """
+  return {'JAX_PLATFORMS': 'cpu',
+          'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={count}'.strip()}
 
 
 def _free_port() -> int:

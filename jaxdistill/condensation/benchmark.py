@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdistill import config as configs
-from jaxdistill import models
+from jaxdistill import local_cluster, models
 from jaxdistill.condensation import api, evaluation, experts, methods, scaling
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError, unknown
@@ -130,9 +130,8 @@ def _own_command(flags: argparse.Namespace, method: str, classes: int = 0, ipc: 
 
 def _run(command: Sequence[Any], fake_devices: int = 0) -> dict[str, Any]:
   """Runs a command, with so many fake CPU devices if asked for, and reads the JSON in its last line."""
-  command, environ = [str(word) for word in command], dict(os.environ)
-  if fake_devices:
-    environ['XLA_FLAGS'] = f'{environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={fake_devices}'
+  command = [str(word) for word in command]
+  environ = os.environ | (local_cluster.fake_devices(fake_devices) if fake_devices else {})
   try:
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environ)
     return json.loads(done.stdout.strip().splitlines()[-1])

@@ -7,7 +7,9 @@
   classifier   supervised training of several networks at once
   scorer       their accuracy on a fixed set
   together     how several networks share a program
-  hosts        several processes: joining them, what they tell each other
+  hosts, job   several processes: what they tell each other, how they join and leave
+  bucket       a work dir in a bucket
+  overhead     what the loop costs
   phase, program, sources, checkpoint, records, progress, interrupt, lock, trace, cost, machine    the pieces of the loop
 
 The modules load on first use.
@@ -15,8 +17,8 @@ The modules load on first use.
 
 import importlib
 
-_MODULES = ('checkpoint', 'classifier', 'cost', 'hosts', 'interrupt', 'lock', 'loop', 'machine', 'optim', 'parallel', 'phase',
-            'program', 'progress', 'records', 'run', 'scorer', 'sources', 'together', 'trace')
+_MODULES = ('bucket', 'checkpoint', 'classifier', 'cost', 'hosts', 'interrupt', 'job', 'lock', 'loop', 'machine', 'optim',
+            'overhead', 'parallel', 'phase', 'program', 'progress', 'records', 'run', 'scorer', 'sources', 'together', 'trace')
 __all__ = list(_MODULES)
 
 

@@ -64,16 +64,16 @@ class Run:
     # Of the first phase that computes; until then a run loads data, estimates and compiles, all of which someone waits for.
     self.first_step_seconds: float | None = None
     self._bucket, self._lock = None, None
-    remote = bucket.is_address(workdir)
     directory = None if workdir is None else pathlib.Path(workdir).expanduser().absolute()
-    self.place = workdir if remote else directory  # for people
-    self.workdir = self._directory = directory
+    self.place = workdir if bucket.is_address(workdir) else directory  # for people
+    self._directory = directory  # in a bucket that of the local copy, once it is open
+    self.workdir = directory if hosts.is_first() else None
     self.config = records.jsonable(config.to_dict() if hasattr(config, 'to_dict') else dict(config or {}))
     self.keep, self.log_every, self.steps_per_call = keep, log_every, steps_per_call
     self.progress = progress and hosts.is_first()
     self.checkpoint_every, self.checkpoint_seconds = checkpoint_every, checkpoint_seconds
     self.handle_signals = handle_signals
-    self.profile = profile and workdir is not None and hosts.is_first()
+    self.profile = profile and self.workdir is not None
     self.watch = interrupt.Watch()
     _check_agreement(self.config, self.place)
     self.records = records.Records(None)
@@ -83,7 +83,7 @@ class Run:
       self._unlock()
       raise
     if not hosts.is_first():
-      self.workdir, self.records.lines = None, evaluations
+      self.records.lines = evaluations
     self._events = records.Events(self.workdir / 'tensorboard') if tensorboard and self.workdir else None
     self._results: dict[str, Any] = {}
     self._timings: dict[str, dict[str, float]] = {}
@@ -92,7 +92,7 @@ class Run:
 
   def _open(self) -> list[dict[str, Any]]:
     """Takes the work dir, and returns the evaluations that are in it: what the others need to know."""
-    if self.place is None:
+    if self.workdir is None:
       return []
     if bucket.is_address(self.place):
       self._bucket = bucket.Bucket(self.place, self.say)

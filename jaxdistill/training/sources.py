@@ -124,9 +124,7 @@ def streamed(data: Mapping[str, Any], sample: Callable[[Any, jax.Array, jax.Arra
   def place(batch):
     rest = {name: leaf for name, leaf in batch.items() if name != 'images'}
     pixels = parallel.shard_own(batch['images'], mesh, count)
-    if spread:
-      return {'images': pixels, **parallel.shard(rest, mesh)}
-    return {'images': join(pixels), **parallel.replicate(rest, mesh)}
+    return (parallel.shard if spread else parallel.replicate)(rest, mesh) | {'images': pixels if spread else join(pixels)}
 
   return HostSource(lambda: streaming.batches(images, draw_own, num_steps), place)
 

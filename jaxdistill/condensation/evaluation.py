@@ -242,8 +242,8 @@ def network(model: Mapping[str, Any] | None, test: Dataset, dtype: str = 'float3
   return models.build(dict(model or models.DEFAULT, dtype=dtype), test.num_classes, test.image_shape)
 
 
-def check_fit(condensed: Condensed | Dataset, test: Dataset, name: str = 'The set') -> None:
-  """Raises `UserError` where a set and the test images differ in shape, in the number of classes or in the classes' order.
+def check_fit(condensed: Condensed | Dataset, test: Dataset, name: str = 'The set', against: str = 'test') -> None:
+  """Raises `UserError` where a set and real images differ in shape, in the number of classes or in the classes' order.
 
   >>> a, b = (Dataset(np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 1]), names) for names in [('cat', 'dog'), ('dog', 'cat')])
   >>> check_fit(a, b)
@@ -252,15 +252,15 @@ def check_fit(condensed: Condensed | Dataset, test: Dataset, name: str = 'The se
   """
   shape = condensed.images.shape[1:]
   if shape != test.image_shape:
-    raise errors.UserError(f'{name} has images of {_shape(shape)} and the test set of {_shape(test.image_shape)}; '
+    raise errors.UserError(f'{name} has images of {_shape(shape)} and the {against} set of {_shape(test.image_shape)}; '
                            'they must be alike.')
   if condensed.num_classes != test.num_classes:
-    raise errors.UserError(f'{name} knows {condensed.num_classes} classes and the test set {test.num_classes}; '
+    raise errors.UserError(f'{name} knows {condensed.num_classes} classes and the {against} set {test.num_classes}; '
                            'they must be the same ones.')
   ours, theirs = condensed.class_names, test.class_names
   if ours != theirs and set(ours) == set(theirs):
     label = next(i for i, pair in enumerate(zip(ours, theirs, strict=True)) if pair[0] != pair[1])
-    raise errors.UserError(f'{name} numbers the classes in another order than the test set: class {label} is '
+    raise errors.UserError(f'{name} numbers the classes in another order than the {against} set: class {label} is '
                            f'{ours[label]!r} there and {theirs[label]!r} here.')
 
 

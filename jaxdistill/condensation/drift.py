@@ -111,7 +111,7 @@ def along_training(sets: Mapping[str, Condensed], train: Dataset, networks: int 
 
 
 def chart(found: Drift, *, relative: bool = True) -> str:
-  """Draws the curves of all sets as one <svg> element: distances in units of the spread, or as they are.
+  """Draws the curves of all sets as one <svg> element for a page or a notebook: distances in units of the spread, or as they are.
 
   >>> chart(Drift(np.array([0, 10]), {'dm': np.array([.5, 2.])}, np.array([1., 2.]))).startswith('<svg')
   True

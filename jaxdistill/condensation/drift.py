@@ -13,9 +13,9 @@ import jax
 import numpy as np
 
 from jaxdistill import errors
-from jaxdistill.condensation import evaluation, experts
+from jaxdistill.condensation import embedding, evaluation, experts
 from jaxdistill.condensation.condensed import Condensed
-from jaxdistill.data import Dataset, augment
+from jaxdistill.data import Dataset
 from jaxdistill.report import curves
 from jaxdistill.training import loop
 from jaxdistill.training.run import Run
@@ -82,10 +82,7 @@ def along_training(sets: Mapping[str, Condensed], train: Dataset, networks: int 
   problem = experts.setup(network, train, number=networks, epochs=epochs, steps=steps, seed=seed)
   real = train.take(np.concatenate([train.of_class(label)[:per_class] for label in range(train.num_classes)]))
   decoded = {name: dataclasses.replace(one, labels=one.hard_labels).decode() for name, one in sets.items()}
-
-  @jax.jit
-  def embed(variables, images):
-    return network.apply(variables, augment.normalise(images, train.mean, train.std), train=False)[1]['embedding']
+  embed = jax.jit(embedding.embedder(network, train.mean, train.std))
 
   def features(variables, images):
     return np.concatenate([embed(variables, images[i:i + _BATCH]) for i in range(0, len(images), _BATCH)])

@@ -1,6 +1,6 @@
 """What a network sees in real images: the features that data selection compares."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -42,10 +42,7 @@ def embed(model: nn.Module, variables: Any, images: Dataset, *, batch: int = _BA
   >>> embed(model, model.init(jax.random.key(0), np.zeros((1, 8, 8, 1))), train.take(range(5)), batch=2).shape
   (5, 4)
   """
-  def forward(variables, pixels):
-    _, features = model.apply(variables, augment.normalise(pixels, images.mean, images.std), train=False)
-    return features['embedding'].astype(np.float32)
-
+  forward = embedder(model, images.mean, images.std)
   devices = 1 if mesh is None else mesh.size
   size = -(-min(batch, len(images)) // devices) * devices
   rows = np.arange(size)
@@ -65,6 +62,21 @@ def embed(model: nn.Module, variables: Any, images: Dataset, *, batch: int = _BA
     bar.update(number + 1)
   bar.close()
   return np.concatenate(parts)[:len(images)]
+
+
+def embedder(model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> Callable[[Any, np.ndarray], jax.Array]:
+  """Returns the function (variables, images) -> float32 [n, d], not compiled: the embedding of uint8 or unit-range images.
+
+  >>> from jaxdistill import models
+  >>> model, images = models.build({'name': 'mlp', 'width': 4, 'depth': 1}, 10, (8, 8, 1)), np.zeros((3, 8, 8, 1), np.uint8)
+  >>> embedder(model, (0.5,), (0.25,))(model.init(jax.random.key(0), np.zeros((1, 8, 8, 1))), images).shape
+  (3, 4)
+  """
+  def forward(variables, images):
+    _, features = model.apply(variables, augment.normalise(images, mean, std), train=False)
+    return features['embedding'].astype(np.float32)
+
+  return forward
 
 
 def of_config(config: ConfigDict, train: Dataset, run: Run, mesh: Mesh | None, model: nn.Module, pool: Any = ()) -> np.ndarray:

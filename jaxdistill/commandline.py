@@ -1,4 +1,5 @@
-"""Flags of a command: how they are written, which of them every command has, and what is said of a wrong one."""
+"""Flags of a command: how they are written, which of them every command has, and what is said of a
+wrong one."""
 
 import re
 import textwrap
@@ -9,15 +10,20 @@ from absl import flags
 from jaxdistill.errors import UserError, unknown
 
 
-def parse(argv: Sequence[str], values: flags.FlagValues, families: Sequence[str] = ('config',)) -> tuple:
-  """Splits the command line into flags and, for every family of dotted flags, its list [(key, text), ...].
+def parse(
+  argv: Sequence[str], values: flags.FlagValues, families: Sequence[str] = ('config',)
+) -> tuple:
+  """Splits the command line into flags and, for every family of dotted flags, its list [(key,
+  text), ...].
 
-  `values` are the flags there are; `families` name what may have a key behind a dot: the launcher has one, whose list holds the
-  overrides of the config.
+  `values` are the flags there are; `families` name what may have a key behind a dot: the launcher
+  has one, whose list holds the overrides of the config.
 
-  Flags may be written with - or _ and one or two dashes; `--no-progress` and `--noprogress` both work.
+  Flags may be written with - or _ and one or two dashes; `--no-progress` and `--noprogress` both
+  work.
 
-  Raises `UserError`, with the nearest valid name, for an unknown flag, and for a value of the wrong type.
+  Raises `UserError`, with the nearest valid name, for an unknown flag, and for a value of the wrong
+  type.
 
   >>> values = flags.FlagValues()
   >>> define_common(values)
@@ -40,39 +46,70 @@ def parse(argv: Sequence[str], values: flags.FlagValues, families: Sequence[str]
     unparsed = values(['jaxdistill', *rest], known_only=True)[1:]
   except flags.IllegalFlagValueError as error:
     name, value = re.match(r'flag --(\w+)=(.*?): ', str(error), re.DOTALL).groups()
-    needs = 'true or false' if values[name].boolean else f'a whole number from {values[name].parser.lower_bound} up'
+    needs = (
+      'true or false'
+      if values[name].boolean
+      else f'a whole number from {values[name].parser.lower_bound} up'
+    )
     raise UserError(f'--{name} needs {needs}, not {value!r}.') from None
   except flags.Error as error:
     raise UserError(str(error).rstrip('.') + '.') from None
   for argument in unparsed:
     if argument.startswith('-'):
-      valid = [*(f'--{family}.KEY' for family in families), *(f'--{name}' for name in _names(values))]
+      valid = [
+        *(f'--{family}.KEY' for family in families),
+        *(f'--{name}' for name in _names(values)),
+      ]
       raise unknown('flag', argument.partition('=')[0], valid)
   if unparsed:
-    raise UserError(f'The argument {unparsed[0]!r} belongs to no flag; a config is named with --config=NAME.')
+    raise UserError(
+      f'The argument {unparsed[0]!r} belongs to no flag; a config is named with --config=NAME.'
+    )
   return values, *dotted.values()
 
 
 def define_common(values: flags.FlagValues) -> None:
   """Adds the flags that say how to run, whatever is run."""
   at = dict(flag_values=values)
-  flags.DEFINE_integer('devices', None, 'How many devices to use (default: all); the result does not depend on it.',
-                       lower_bound=1, **at)
-  flags.DEFINE_boolean('progress', True, 'Tell the progress: a bar in a terminal, else a line every 30 s.', **at)
+  flags.DEFINE_integer(
+    'devices',
+    None,
+    'How many devices to use (default: all); the result does not depend on it.',
+    lower_bound=1,
+    **at,
+  )
+  flags.DEFINE_boolean(
+    'progress', True, 'Tell the progress: a bar in a terminal, else a line every 30 s.', **at
+  )
   flags.DEFINE_boolean('tensorboard', True, 'Write TensorBoard events beside metrics.jsonl.', **at)
-  flags.DEFINE_string('compilation_cache', 'on', 'Keeps compiled programs for later starts: on (a private folder), off, or a '
-                      'folder, writable by you alone.', **at)
-  flags.DEFINE_boolean('profile', False, 'Trace some steps of every phase into WORKDIR/profile and tell where their time went.',
-                       **at)
-  flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0, where several processes work together and are neither on '
-                      'Cloud TPU nor tasks of Slurm, which need none of these three.', **at)
+  flags.DEFINE_string(
+    'compilation_cache',
+    'on',
+    'Keeps compiled programs for later starts: on (a private folder), off, or a '
+    'folder, writable by you alone.',
+    **at,
+  )
+  flags.DEFINE_boolean(
+    'profile',
+    False,
+    'Trace some steps of every phase into WORKDIR/profile and tell where their time went.',
+    **at,
+  )
+  flags.DEFINE_string(
+    'coordinator',
+    None,
+    'HOST:PORT of process 0, where several processes work together and are neither on '
+    'Cloud TPU nor tasks of Slurm, which need none of these three.',
+    **at,
+  )
   flags.DEFINE_integer('num_processes', None, 'How many processes there are.', lower_bound=1, **at)
   flags.DEFINE_integer('process_id', None, 'Which of them this is, from 0.', lower_bound=0, **at)
   flags.DEFINE_boolean('help', False, 'Show this.', short_name='h', **at)
 
 
 def _names(values: flags.FlagValues) -> list[str]:
-  """Returns the launcher's flags in the order of their definition; absl adds two of its own to every registry."""
+  """Returns the launcher's flags in the order of their definition; absl adds two of its own to
+  every registry."""
   return [name for name in values if name not in ('flagfile', 'undefok', 'h')]
 
 
@@ -82,20 +119,31 @@ def _spelling(argument: str, values: flags.FlagValues) -> str:
   if not name.startswith('-'):
     return argument
   stem = name.lstrip('-').replace('-', '_')
-  if stem not in values and stem.startswith('no_') and stem[3:] in values and values[stem[3:]].boolean:
+  if (
+    stem not in values
+    and stem.startswith('no_')
+    and stem[3:] in values
+    and values[stem[3:]].boolean
+  ):
     stem = f'no{stem[3:]}'
   return f'--{stem}{equals}{value}' if stem else argument
 
 
-def forwarding(argv: Sequence[str], values: flags.FlagValues, usage: str,
-               start: Callable[[flags.FlagValues, list[str]], int]) -> int:
-  """Returns start(flags, the arguments for the launcher) of a command that starts it: they follow the first `--`.
+def forwarding(
+  argv: Sequence[str],
+  values: flags.FlagValues,
+  usage: str,
+  start: Callable[[flags.FlagValues, list[str]], int],
+) -> int:
+  """Returns start(flags, the arguments for the launcher) of a command that starts it: they follow
+  the first `--`.
 
   Shows the help instead, and returns 0, where that is asked for.
 
   >>> values = flags.FlagValues()
   >>> define_common(values)
-  >>> forwarding(['--devices=2', '--', '--config=m3d'], values, '', lambda own, forwarded: print(own.devices, forwarded) or 0)
+  >>> forwarding(['--devices=2', '--', '--config=m3d'], values, '', lambda own,
+  ...   forwarded: print(own.devices, forwarded) or 0)
   2 ['--config=m3d']
   0
   """
@@ -104,7 +152,7 @@ def forwarding(argv: Sequence[str], values: flags.FlagValues, usage: str,
   if values.help:
     print(help_text(values, usage))
     return 0
-  return start(values, list(argv[cut + 1:]))
+  return start(values, list(argv[cut + 1 :]))
 
 
 def help_text(values: flags.FlagValues, usage: str) -> str:
@@ -112,6 +160,14 @@ def help_text(values: flags.FlagValues, usage: str) -> str:
   lines = [usage]
   for name in _names(values):
     flag = values[name]
-    shown = f'--[no]{name}' if flag.boolean and flag.default else f'--{name}' if flag.boolean else f'--{name}=...'
-    lines += textwrap.wrap(f'{shown:<24} {flag.help}', 100, initial_indent='  ', subsequent_indent=' ' * 27)
+    shown = (
+      f'--[no]{name}'
+      if flag.boolean and flag.default
+      else f'--{name}'
+      if flag.boolean
+      else f'--{name}=...'
+    )
+    lines += textwrap.wrap(
+      f'{shown:<24} {flag.help}', 100, initial_indent='  ', subsequent_indent=' ' * 27
+    )
   return '\n'.join(lines)

@@ -1,8 +1,9 @@
-"""Configs: Python files that return an `ml_collections.ConfigDict`, found by name, with typed arguments and overrides.
+"""Configs: Python files that return an `ml_collections.ConfigDict`, found by name, with typed
+arguments and overrides.
 
-A config file holds `get_config(arg)`. What stands after the file name reaches it as `arg`, for example
-`condensation/m3d.py:cifar10,ipc=10`; `parse_argument` reads that text. Single fields are changed afterwards with
-`override`. Every mistake is refused with the nearest valid name.
+A config file holds `get_config(arg)`. What stands after the file name reaches it as `arg`, for
+example `condensation/m3d.py:cifar10,ipc=10`; `parse_argument` reads that text. Single fields are
+changed afterwards with `override`. Every mistake is refused with the nearest valid name.
 """
 
 import ast
@@ -23,7 +24,8 @@ _HEADER_KEYS = ('Command', 'Run time', 'Expected')
 
 
 class Entry(NamedTuple):
-  """What the header of a shipped config says: its name and the texts of its docstring ('' where it is silent)."""
+  """What the header of a shipped config says: its name and the texts of its docstring ('' where it
+  is silent)."""
 
   name: str
   description: str
@@ -33,7 +35,8 @@ class Entry(NamedTuple):
 
 
 def root() -> pathlib.Path:
-  """Returns the folder of the shipped configs: inside an installed package, or beside it in a checkout.
+  """Returns the folder of the shipped configs: inside an installed package, or beside it in a
+  checkout.
 
   >>> root().name
   'configs'
@@ -55,8 +58,9 @@ def names() -> list[str]:
 def find(path: str) -> pathlib.Path:
   """Returns the file of a config: a path to a `.py` file of yours, or the name of a shipped config.
 
-  A shipped config answers to its path in the repository (`configs/condensation/m3d.py`), to the same without
-  `configs/` or `.py`, and to the last part alone (`m3d`) while no other family has a config of that name.
+  A shipped config answers to its path in the repository (`configs/condensation/m3d.py`), to the
+  same without `configs/` or `.py`, and to the last part alone (`m3d`) while no other family has a
+  config of that name.
 
   Raises `UserError`, with the nearest shipped name, for anything else.
 
@@ -68,12 +72,17 @@ def find(path: str) -> pathlib.Path:
     return own.resolve()
   name = re.sub(r'\.py$', '', re.sub(r'^(\./)?(configs/)?', '', path))
   shipped = names()
-  matches = [each for each in shipped if each == name] or [each for each in shipped if each.split('/')[-1] == name]
+  matches = [each for each in shipped if each == name] or [
+    each for each in shipped if each.split('/')[-1] == name
+  ]
   if len(matches) > 1:
     raise UserError(f'The config name {path!r} is ambiguous; write one of: {", ".join(matches)}.')
   if not matches:
-    # A bare method name is compared with bare names, else the family's name would drown the likeness.
-    raise unknown('config', path, shipped if '/' in path else {each.split('/')[-1] for each in shipped})
+    # A bare method name is compared with bare names, else the family's name would drown the
+    # likeness.
+    raise unknown(
+      'config', path, shipped if '/' in path else {each.split('/')[-1] for each in shipped}
+    )
   return root() / f'{matches[0]}.py'
 
 
@@ -88,7 +97,8 @@ def split(spec: str) -> tuple[str, str]:
 
 
 def load(spec: str) -> ConfigDict:
-  """Loads `PATH[:ARG]`: runs the file's `get_config(ARG)`, or `get_config()` when there is no argument.
+  """Loads `PATH[:ARG]`: runs the file's `get_config(ARG)`, or `get_config()` when there is no
+  argument.
 
   Raises `UserError` for a config that does not exist, is no config, or refuses the argument.
 
@@ -105,17 +115,22 @@ def load(spec: str) -> ConfigDict:
   config = module.get_config(arg) if arg else module.get_config()
   if not isinstance(config, ConfigDict):
     kind = type(config).__name__
-    raise UserError(f'get_config of {path} returned {kind}; it must return an ml_collections.ConfigDict.')
+    raise UserError(
+      f'get_config of {path} returned {kind}; it must return an ml_collections.ConfigDict.'
+    )
   return config
 
 
 def parse_argument(arg: str, presets: Iterable[str] = (), **defaults: Any) -> ConfigDict:
-  """Reads the text after a config's file name, `'cifar10,ipc=10,quick'`, into a ConfigDict with the field `data`.
+  """Reads the text after a config's file name, `'cifar10,ipc=10,quick'`, into a ConfigDict with the
+  field `data`.
 
-  A bare word is the data set: one of `presets` (a preset that ends with a colon takes a path: `npz:mine.npz`), the
-  first preset when there is none. All else is `name=value` with the names, types and fall-back values of `defaults`;
-  a yes-or-no argument may stand alone (`quick`), and a tuple as default lists the only values allowed, the first being
-  the fall-back. The manner of giving arguments follows big_vision's configs.
+  A bare word is the data set: one of `presets` (a preset that ends with a colon takes a path:
+    `npz:mine.npz`), the
+  first preset when there is none. All else is `name=value` with the names, types and fall-back
+  values of `defaults`; a yes-or-no argument may stand alone (`quick`), and a tuple as default lists
+  the only values allowed, the first being the fall-back. The manner of giving arguments follows
+  big_vision's configs.
 
   Raises `UserError` for an unknown name or value, with the nearest valid one.
 
@@ -126,7 +141,10 @@ def parse_argument(arg: str, presets: Iterable[str] = (), **defaults: Any) -> Co
   jaxdistill.errors.UserError: There is no data set or argument 'quik'; did you mean 'quick'? ...
   """
   presets = tuple(presets)
-  values = {name: default[0] if isinstance(default, tuple) else default for name, default in defaults.items()}
+  values = {
+    name: default[0] if isinstance(default, tuple) else default
+    for name, default in defaults.items()
+  }
   data, seen = None, set()
   for item in filter(None, (part.strip() for part in arg.split(','))):
     name, equals, text = item.partition('=')
@@ -139,7 +157,10 @@ def parse_argument(arg: str, presets: Iterable[str] = (), **defaults: Any) -> Co
       raise UserError(f'{item!r} needs a path behind it: {item}PATH.')
     bare_flag = not equals and isinstance(defaults.get(name), bool)
     if name not in defaults or not (equals or bare_flag):
-      valid = [*presets, *(each if isinstance(default, bool) else f'{each}=' for each, default in defaults.items())]
+      valid = [
+        *presets,
+        *(each if isinstance(default, bool) else f'{each}=' for each, default in defaults.items()),
+      ]
       raise unknown('data set or argument', name + equals, valid)
     if name in seen:
       raise UserError(f'The argument {name!r} is given twice.')
@@ -147,7 +168,9 @@ def parse_argument(arg: str, presets: Iterable[str] = (), **defaults: Any) -> Co
     if bare_flag:
       values[name] = True
     else:
-      values[name] = (_choice if isinstance(defaults[name], tuple) else _typed)(name, text, defaults[name])
+      values[name] = (_choice if isinstance(defaults[name], tuple) else _typed)(
+        name, text, defaults[name]
+      )
   if presets:
     values['data'] = data or presets[0]
   return ConfigDict(values)
@@ -159,10 +182,11 @@ def _is_preset(item: str, presets: tuple[str, ...]) -> bool:
 
 
 def override(config: ConfigDict, key: str, value: str) -> None:
-  """Sets the field `key` (`'condensation.ipc'`) to the text `value`, read as the type that the field has, in place.
+  """Sets the field `key` (`'condensation.ipc'`) to the text `value`, read as the type that the
+  field has, in place.
 
-  A field that holds a tuple takes comma-separated values. Raises `UserError` for a field that does not exist (with the
-  nearest one) and for a text that is no value of the field's type.
+  A field that holds a tuple takes comma-separated values. Raises `UserError` for a field that does
+  not exist (with the nearest one) and for a text that is no value of the field's type.
 
   >>> config = ConfigDict(dict(seed=0, model=dict(width=128)))
   >>> override(config, 'model.width', '16')
@@ -170,13 +194,15 @@ def override(config: ConfigDict, key: str, value: str) -> None:
   16
   >>> override(config, 'model.widht', '16')
   Traceback (most recent call last):
-  jaxdistill.errors.UserError: There is no config key 'model.widht'; did you mean 'model.width'? Valid: model.width.
+  jaxdistill.errors.UserError: There is no config key 'model.widht'; did you mean ...
   """
   fields = flat(config)
   if key not in fields:
     inside = [name for name in fields if name.startswith(f'{key}.')]
     if inside:
-      raise UserError(f'The config key {key!r} is a section; set one of its fields: {", ".join(inside)}.')
+      raise UserError(
+        f'The config key {key!r} is a section; set one of its fields: {", ".join(inside)}.'
+      )
     section, _, last = key.rpartition('.')
     near = [name for name in fields if section and name.startswith(f'{section}.')]
     elsewhere = [repr(name) for name in fields if name.rpartition('.')[2] == last]
@@ -190,7 +216,8 @@ def override(config: ConfigDict, key: str, value: str) -> None:
 
 
 def _typed(name: str, text: str, default: Any) -> Any:
-  """Reads `text` as a value of the type of `default`; a bool before an int, which it also is in Python."""
+  """Reads `text` as a value of the type of `default`; a bool before an int, which it also is in
+  Python."""
   if isinstance(default, bool):
     words = {'true': True, 'yes': True, '1': True, 'false': False, 'no': False, '0': False}
     if text.lower() not in words:
@@ -208,7 +235,9 @@ def _typed(name: str, text: str, default: Any) -> Any:
     return number
   if isinstance(default, tuple | list):
     items = (item.strip().strip('\'"') for item in text.strip().strip('()[]').split(','))
-    return type(default)(_typed(name, item, default[0] if default else '') for item in items if item)
+    return type(default)(
+      _typed(name, item, default[0] if default else '') for item in items if item
+    )
   return text
 
 
@@ -229,7 +258,8 @@ def _number(text: str) -> float | None:
 
 
 def flat(config: ConfigDict | Mapping, prefix: str = '') -> dict[str, Any]:
-  """Returns the fields by dotted key; an empty section counts as a field, else it would vanish from a comparison.
+  """Returns the fields by dotted key; an empty section counts as a field, else it would vanish from
+  a comparison.
 
   >>> flat(ConfigDict(dict(seed=0, data=dict(name='digits'))))
   {'data.name': 'digits', 'seed': 0}
@@ -256,7 +286,8 @@ def to_text(config: ConfigDict) -> str:
 
 
 def to_json(config: ConfigDict) -> str:
-  """Returns the config as indented JSON with sorted keys; `from_json` reads it back to an equal config.
+  """Returns the config as indented JSON with sorted keys; `from_json` reads it back to an equal
+  config.
 
   >>> from_json(to_json(load('m3d:digits'))) == load('m3d:digits')
   True
@@ -265,7 +296,8 @@ def to_json(config: ConfigDict) -> str:
 
 
 def from_json(text: str) -> ConfigDict:
-  """Returns the config that `to_json` wrote; JSON knows no tuples, so every list comes back as one."""
+  """Returns the config that `to_json` wrote; JSON knows no tuples, so every list comes back as
+  one."""
   return ConfigDict(_tuples(json.loads(text)))
 
 
@@ -276,26 +308,35 @@ def _tuples(value: Any) -> Any:
 
 
 def differences(old: ConfigDict | Mapping, new: ConfigDict | Mapping) -> dict[str, str]:
-  """Returns for every dotted key that differs one text `key: old -> new`; a list equals a tuple of the same items.
+  """Returns for every dotted key that differs one text `key: old -> new`; a list equals a tuple of
+  the same items.
 
-  >>> differences(ConfigDict(dict(seed=0, data=dict(name='digits'))), dict(seed=1, data=dict(name='digits')))
+  >>> differences(ConfigDict(dict(seed=0, data=dict(name='digits'))), dict(seed=1,
+  ...   data=dict(name='digits')))
   {'seed': 'seed: 0 -> 1'}
   """
-  before, after = ({key: _tuples(value) for key, value in flat(each).items()} for each in (old, new))
+  before, after = (
+    {key: _tuples(value) for key, value in flat(each).items()} for each in (old, new)
+  )
   absent = object()
 
   def told(value: Any) -> str:
     return 'nothing' if value is absent else repr(value)
 
-  pairs = {key: (before.get(key, absent), after.get(key, absent)) for key in sorted(before.keys() | after.keys())}
+  pairs = {
+    key: (before.get(key, absent), after.get(key, absent))
+    for key in sorted(before.keys() | after.keys())
+  }
   return {key: f'{key}: {told(a)} -> {told(b)}' for key, (a, b) in pairs.items() if a != b}
 
 
 def list_configs() -> list[Entry]:
-  """Returns what the headers of the shipped configs say, in the order of their names; runs none of them.
+  """Returns what the headers of the shipped configs say, in the order of their names; runs none of
+  them.
 
-  The first line of a config's docstring describes it; the lines that begin with 'Command:', 'Run time:' and
-  'Expected:' give the command, how long it takes and the number to expect (further lines of a text are indented).
+  The first paragraph of a config's docstring describes it; the lines that begin with 'Command:',
+  'Run time:' and 'Expected:' give the command, how long it takes and the number to expect (further
+  lines of a text are indented).
 
   >>> [entry.name for entry in list_configs() if entry.name.endswith('m3d')]
   ['condensation/m3d']
@@ -305,6 +346,8 @@ def list_configs() -> list[Entry]:
 
 def _entry(name: str) -> Entry:
   header = ast.get_docstring(ast.parse((root() / f'{name}.py').read_text(encoding='utf-8'))) or ''
-  found = [re.search(rf'^{key}:[ \t]*(.*(?:\n[ \t]+\S.*)*)', header, re.MULTILINE) for key in _HEADER_KEYS]
+  found = [
+    re.search(rf'^{key}:[ \t]*(.*(?:\n[ \t]+\S.*)*)', header, re.MULTILINE) for key in _HEADER_KEYS
+  ]
   texts = [' '.join(match[1].split()) if match else '' for match in found]
-  return Entry(name, header.split('\n', 1)[0].strip(), *texts)
+  return Entry(name, ' '.join(header.partition('\n\n')[0].split()), *texts)

@@ -1,4 +1,5 @@
-"""The one exception for mistakes that the user can mend, and the sentence for a name that does not exist."""
+"""The one exception for mistakes that the user can mend, and the sentence for a name that does not
+exist."""
 
 import difflib
 from collections.abc import Iterable
@@ -7,11 +8,13 @@ _MANY = 20
 
 
 class UserError(Exception):
-  """A mistake in a config, a data set, a file or a value, told in one sentence: what was wrong and what would be right."""
+  """A mistake in a config, a data set, a file or a value, told in one sentence: what was wrong and
+  what would be right."""
 
 
 def unknown(kind: str, name: object, valid: Iterable[str]) -> UserError:
-  """Returns the error for a `name` that is none of the `valid` ones, with the nearest of them; long lists are left out.
+  """Returns the error for a `name` that is none of the `valid` ones, with the nearest of them; long
+  lists are left out.
 
   >>> unknown('data set', 'cifar', ['cifar10', 'digits'])
   UserError("There is no data set 'cifar'; did you mean 'cifar10'? Valid: cifar10, digits.")

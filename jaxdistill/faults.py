@@ -1,4 +1,5 @@
-"""Injected faults: a run is killed at random moments and started again until it ends, as an uninterrupted one must."""
+"""Injected faults: a run is killed at random moments and started again until it ends, as an
+uninterrupted one must."""
 
 import collections
 import json
@@ -20,29 +21,53 @@ from jaxdistill.training import interrupt, progress, records
 
 DIFFERENT = 1
 _USAGE = """\
-Kills a run at random moments, starts it again, and compares its end with that of an uninterrupted run.
+Kills a run at random moments, starts it again, and compares its end with that of an uninterrupted
+run.
 
   python -m launch.faults --kills=20 --terms=5 --seed=0
   python -m launch.faults --kills=20 -- --config=dm:digits --config.condensation.iterations=500
 
-The flags after the -- are those of a run as `python -m launch.run` takes them, without --workdir; left out, a small one on digits
-that condenses and then trains classifiers. It runs twice undisturbed, the second time with compiled programs in the cache, which
-says how long it takes. Then a signal comes a random time after each start, between none and that length, until all are spent; a
-run that ends before is compared, and the next one begun. Compared are the condensed sets (their bytes), every line of metrics and
-the rows of the result, all but times. Exit status: 0 if nothing differs, 1 if something does, 2 for a mistake.
+The flags after the -- are those of a run as `python -m launch.run` takes them, without --workdir;
+left out, a small one on digits that condenses and then trains classifiers. It runs twice
+undisturbed, the second time with compiled programs in the cache, which says how long it takes.
+Then a signal comes a random time after each start, between none and that length, until all are
+spent; a run that ends before is compared, and the next one begun. Compared are the condensed sets
+(their bytes), every line of metrics and the rows of the result, all but times. Exit status: 0 if
+nothing differs, 1 if something does, 2 for a mistake.
 
 Flags, before the --:"""
-_RUN = ('--config=m3d:digits', *(f'--config.{key}={value}' for key, value in {
-    'data.image_size': 8, 'model.width': 8, 'model.depth': 1, 'condensation.iterations': 1500, 'condensation.batch_real': 16,
-    'evaluation.networks': 2, 'evaluation.steps': 2000, 'evaluation.every': 250, 'evaluation.baselines': '()',
-    'run.checkpoint_every': 100}.items()))
-# How a start may end, by the signal. On SIGTERM: with its state saved, before the run began, or before Python could tell.
-_ENDS = {'': (0,), 'SIGKILL': (-signal.SIGKILL,), 'SIGTERM': (interrupt.EXIT_CODE, 128 + signal.SIGTERM, -signal.SIGTERM)}
+_RUN = (
+  '--config=m3d:digits',
+  *(
+    f'--config.{key}={value}'
+    for key, value in {
+      'data.image_size': 8,
+      'model.width': 8,
+      'model.depth': 1,
+      'condensation.iterations': 1500,
+      'condensation.batch_real': 16,
+      'evaluation.networks': 2,
+      'evaluation.steps': 2000,
+      'evaluation.every': 250,
+      'evaluation.baselines': '()',
+      'run.checkpoint_every': 100,
+    }.items()
+  ),
+)
+# How a start may end, by the signal. On SIGTERM: with its state saved, before the run began, or
+# before Python could tell.
+_ENDS = {
+  '': (0,),
+  'SIGKILL': (-signal.SIGKILL,),
+  'SIGTERM': (interrupt.EXIT_CODE, 128 + signal.SIGTERM, -signal.SIGTERM),
+}
 _LINES_SHOWN = 20
 
 
 class Life(NamedTuple):
-  """One start of a run: its exit status, after how many seconds it ended, what it said, and the signal that it was sent."""
+  """One start of a run: its exit status, after how many seconds it ended, what it said, and the
+  signal that it was sent."""
+
   code: int
   seconds: float
   told: str
@@ -71,7 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
   >>> main(['--kills=some'])
   2
   """
-  return launcher.exit_status(lambda argv: commandline.forwarding(argv, _flags(), _USAGE, _start), argv)
+  return launcher.exit_status(
+    lambda argv: commandline.forwarding(argv, _flags(), _USAGE, _start), argv
+  )
 
 
 def _start(values: flags.FlagValues, forwarded: list[str]) -> int:
@@ -88,17 +115,35 @@ def _start(values: flags.FlagValues, forwarded: list[str]) -> int:
 def _flags() -> flags.FlagValues:
   values = flags.FlagValues()
   at = dict(flag_values=values)
-  flags.DEFINE_integer('kills', 20, 'How often SIGKILL comes, which no program can answer.', lower_bound=0, **at)
-  flags.DEFINE_integer('terms', 5, 'How often SIGTERM comes, on which a run saves its state.', lower_bound=0, **at)
-  flags.DEFINE_integer('seed', 0, 'Of the moments and of the order of the signals.', lower_bound=0, **at)
-  flags.DEFINE_string('workdir', 'runs/faults', 'Empty or new: for the runs, what they said, and faults.json.', **at)
+  flags.DEFINE_integer(
+    'kills', 20, 'How often SIGKILL comes, which no program can answer.', lower_bound=0, **at
+  )
+  flags.DEFINE_integer(
+    'terms', 5, 'How often SIGTERM comes, on which a run saves its state.', lower_bound=0, **at
+  )
+  flags.DEFINE_integer(
+    'seed', 0, 'Of the moments and of the order of the signals.', lower_bound=0, **at
+  )
+  flags.DEFINE_string(
+    'workdir', 'runs/faults', 'Empty or new: for the runs, what they said, and faults.json.', **at
+  )
   flags.DEFINE_boolean('help', False, 'Show this.', short_name='h', **at)
   return values
 
 
-def run(arguments: Sequence[str], workdir: pathlib.Path, signals: Sequence[signal.Signals], draw: random.Random) -> int:
-  """Sends the signals to runs of the launcher with these arguments, below `workdir`; returns the exit status."""
-  command = [*local_cluster.COMMAND, *arguments, f'--compilation_cache={workdir.absolute() / "programs"}']
+def run(
+  arguments: Sequence[str],
+  workdir: pathlib.Path,
+  signals: Sequence[signal.Signals],
+  draw: random.Random,
+) -> int:
+  """Sends the signals to runs of the launcher with these arguments, below `workdir`; returns the
+  exit status."""
+  command = [
+    *local_cluster.COMMAND,
+    *arguments,
+    f'--compilation_cache={workdir.absolute() / "programs"}',
+  ]
   for name in ('first', 'whole'):
     length = _finish(command, workdir / name, workdir / f'{name}.log').seconds
     progress.say(f'{name}: {numbers.seconds(length)} undisturbed')
@@ -120,7 +165,8 @@ def run(arguments: Sequence[str], workdir: pathlib.Path, signals: Sequence[signa
 
 
 def _disturb(command, place, waiting, draw, length) -> list[dict[str, Any]]:
-  """Runs to the end in `place`, with the next of the waiting signals at a random moment of each start."""
+  """Runs to the end in `place`, with the next of the waiting signals at a random moment of each
+  start."""
   rows = []
   while True:
     log = place.with_name(f'{place.name}-start{len(rows) + 1}.log')
@@ -132,8 +178,18 @@ def _disturb(command, place, waiting, draw, length) -> list[dict[str, Any]]:
     if not life.sent:
       return rows
     waiting.popleft()
-    rows.append({'run': place.name, 'signal': life.sent, 'moment': life.seconds, 'phase': life.phase(), 'resumed': ''})
-    progress.say(f'{place.name}: {life.sent} after {numbers.seconds(life.seconds)}, in {life.phase()}')
+    rows.append(
+      {
+        'run': place.name,
+        'signal': life.sent,
+        'moment': life.seconds,
+        'phase': life.phase(),
+        'resumed': '',
+      }
+    )
+    progress.say(
+      f'{place.name}: {life.sent} after {numbers.seconds(life.seconds)}, in {life.phase()}'
+    )
 
 
 def _finish(command, place, log) -> Life:
@@ -142,12 +198,20 @@ def _finish(command, place, log) -> Life:
   return life
 
 
-def _live(command, place, log, moment: float | None = None, number: signal.Signals | None = None) -> Life:
-  """Starts a run, sends it a signal after so many seconds if it is still there, and waits for its end."""
+def _live(
+  command, place, log, moment: float | None = None, number: signal.Signals | None = None
+) -> Life:
+  """Starts a run, sends it a signal after so many seconds if it is still there, and waits for its
+  end."""
   started, sent = time.monotonic(), ''
   with open(log, 'wb') as file:
-    process = subprocess.Popen([*command, f'--workdir={place}'], stdout=file, stderr=subprocess.STDOUT, start_new_session=True,
-                               env=local_cluster.environment())
+    process = subprocess.Popen(
+      [*command, f'--workdir={place}'],
+      stdout=file,
+      stderr=subprocess.STDOUT,
+      start_new_session=True,
+      env=local_cluster.environment(),
+    )
     try:
       process.wait(moment)
     except subprocess.TimeoutExpired:
@@ -166,13 +230,21 @@ def _check(life: Life) -> None:
   """Raises `UserError` for a start that ended otherwise than its signal, or none, lets it."""
   if life.code not in _ENDS[life.sent]:
     told = '\n'.join(life.told.splitlines()[-_LINES_SHOWN:])
-    raise UserError(f'The run ended with status {life.code} ({life.sent or "no signal was sent"}); it said last:\n{told}')
+    raise UserError(
+      f'The run ended with status {life.code} ({life.sent or "no signal was sent"}); it said '
+      f'last:\n{told}'
+    )
 
 
 def differences(ours: pathlib.Path, whole: pathlib.Path) -> list[str]:
-  """Returns what differs between the work dirs of two finished runs, a sentence each; times may differ."""
-  found = [f'{ours.name}: {path.relative_to(whole)} differs' for path in sorted(whole.rglob('*.npz'))
-           if not (other := ours / path.relative_to(whole)).is_file() or other.read_bytes() != path.read_bytes()]
+  """Returns what differs between the work dirs of two finished runs, a sentence each; times may
+  differ."""
+  found = [
+    f'{ours.name}: {path.relative_to(whole)} differs'
+    for path in sorted(whole.rglob('*.npz'))
+    if not (other := ours / path.relative_to(whole)).is_file()
+    or other.read_bytes() != path.read_bytes()
+  ]
   if _lines(ours) != _lines(whole):
     found.append(f'{ours.name}: metrics.jsonl differs')
   if _rows(ours) != _rows(whole):
@@ -183,7 +255,9 @@ def differences(ours: pathlib.Path, whole: pathlib.Path) -> list[str]:
 def _lines(workdir: pathlib.Path) -> list[dict[str, Any]]:
   # In the order of the steps: a resumed phase writes its evaluations in one block.
   found = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-  return sorted(map(_without_times, found), key=lambda line: (line['phase'], line['step'], line['kind']))
+  return sorted(
+    map(_without_times, found), key=lambda line: (line['phase'], line['step'], line['kind'])
+  )
 
 
 def _rows(workdir: pathlib.Path) -> list[dict[str, Any]]:
@@ -204,8 +278,16 @@ def _keep(workdir, rows, different) -> None:
 
 
 def _text(rows: list[dict[str, Any]]) -> str:
-  return tables.text(rows, [('run', 'Run'), ('signal', 'Signal'), ('moment', 'After', 'seconds'), ('phase', 'In'),
-                            ('resumed', 'The next start went on from')])
+  return tables.text(
+    rows,
+    [
+      ('run', 'Run'),
+      ('signal', 'Signal'),
+      ('moment', 'After', 'seconds'),
+      ('phase', 'In'),
+      ('resumed', 'The next start went on from'),
+    ],
+  )
 
 
 def _count(rows: list[dict[str, Any]]) -> str:

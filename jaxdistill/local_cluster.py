@@ -1,6 +1,8 @@
-"""A cluster on this machine, for rehearsal: several processes of the launcher, each with some fake CPU devices.
+"""A cluster on this machine, for rehearsal: several processes of the launcher, each with some fake
+CPU devices.
 
-What runs here runs on several hosts: the same start, the same messages, the same way to stop and to die.
+What runs here runs on several hosts: the same start, the same messages, the same way to stop and to
+  die.
 """
 
 import os
@@ -21,16 +23,23 @@ from jaxdistill.errors import UserError
 _USAGE = """\
 Runs the launcher as several processes with fake CPU devices on this machine.
 
-  python -m launch.local_cluster --processes=2 --devices=2 -- --config=m3d:digits,quick --workdir=DIR
+  python -m launch.local_cluster --processes=2 --devices=2 -- \\
+      --config=m3d:digits,quick --workdir=DIR
 
-Process 0 shows what it says; what the others said is shown when one of them fails. Ctrl-C and SIGTERM go to all of them. The exit
-status is that of the process that failed first, 128 + its signal if one killed it, else 0.
+Process 0 shows what it says; what the others said is shown when one of them fails. Ctrl-C and
+SIGTERM go to all of them. The exit status is that of the process that failed first, 128 + its
+signal if one killed it, else 0.
 
 Flags, before the --:"""
-# After one process has failed: until the others, who may just be saving or saying what is wrong, have to be gone.
+# After one process has failed: until the others, who may just be saving or saying what is wrong,
+# have to be gone.
 _GRACE_SECONDS = 20.0
 _LINES_SHOWN = 30
-COMMAND = (sys.executable, '-c', 'import sys; from jaxdistill import launcher; sys.exit(launcher.main())')
+COMMAND = (
+  sys.executable,
+  '-c',
+  'import sys; from jaxdistill import launcher; sys.exit(launcher.main())',
+)
 _SWEEP = (*COMMAND[:2], COMMAND[2].replace('launcher', 'sweep'))
 
 
@@ -40,12 +49,17 @@ def main(argv: Sequence[str] | None = None) -> int:
   >>> main(['--processes=two', '--', '--config=m3d:digits'])
   2
   """
-  return launcher.exit_status(lambda argv: commandline.forwarding(argv, _flags(), _USAGE, _start_job), argv)
+  return launcher.exit_status(
+    lambda argv: commandline.forwarding(argv, _flags(), _USAGE, _start_job), argv
+  )
 
 
 def _start_job(values: flags.FlagValues, forwarded: list[str]) -> int:
   if not forwarded:
-    raise UserError('Nothing to run: the flags of the launcher come after --, for example -- --config=m3d:digits,quick.')
+    raise UserError(
+      'Nothing to run: the flags of the launcher come after --, for example -- '
+      '--config=m3d:digits,quick.'
+    )
   return run(forwarded, values.processes, values.devices, _SWEEP if values.sweep else COMMAND)
 
 
@@ -54,13 +68,18 @@ def _flags() -> flags.FlagValues:
   at = dict(flag_values=values)
   flags.DEFINE_integer('processes', 2, 'How many processes to start.', lower_bound=1, **at)
   flags.DEFINE_integer('devices', 2, 'How many fake devices each has.', lower_bound=1, **at)
-  flags.DEFINE_boolean('sweep', False, 'Run the grid of `python -m launch.sweep`, whose flags come after the --.', **at)
+  flags.DEFINE_boolean(
+    'sweep', False, 'Run the grid of `python -m launch.sweep`, whose flags come after the --.', **at
+  )
   flags.DEFINE_boolean('help', False, 'Show this.', short_name='h', **at)
   return values
 
 
-def run(arguments: Sequence[str], processes: int, devices: int, command: Sequence[str] = COMMAND) -> int:
-  """Runs `command`, the launcher, with these arguments as `processes` processes of `devices` devices; returns the exit status."""
+def run(
+  arguments: Sequence[str], processes: int, devices: int, command: Sequence[str] = COMMAND
+) -> int:
+  """Runs `command`, the launcher, with these arguments as `processes` processes of `devices`
+  devices; returns the exit status."""
   stop: list[int] = []
   remember = lambda number, frame: stop.append(number)
   before = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -82,18 +101,30 @@ def _start(command, processes, devices, logs) -> list[subprocess.Popen]:
   coordinator = f'localhost:{_free_port()}'
   started = []
   for i, log in enumerate(logs):
-    own = [*command, f'--coordinator={coordinator}', f'--num_processes={processes}', f'--process_id={i}']
+    own = [
+      *command,
+      f'--coordinator={coordinator}',
+      f'--num_processes={processes}',
+      f'--process_id={i}',
+    ]
     with open(log, 'wb') as file:
       output = {} if i == 0 else dict(stdout=file, stderr=subprocess.STDOUT)
       # In a session of its own, so that Ctrl-C comes through this process alone, and once.
-      started.append(subprocess.Popen(own, env=environment() | fake_devices(devices), start_new_session=True, **output))
+      started.append(
+        subprocess.Popen(
+          own, env=environment() | fake_devices(devices), start_new_session=True, **output
+        )
+      )
   return started
 
 
 def environment() -> dict[str, str]:
-  """Returns the environment in which `COMMAND` finds this very package, from whatever folder it is started."""
+  """Returns the environment in which `COMMAND` finds this very package, from whatever folder it is
+  started."""
   ours = str(pathlib.Path(__file__).parents[1])
-  return os.environ | {'PYTHONPATH': os.pathsep.join(filter(None, [ours, os.environ.get('PYTHONPATH')]))}
+  return os.environ | {
+    'PYTHONPATH': os.pathsep.join(filter(None, [ours, os.environ.get('PYTHONPATH')]))
+  }
 
 
 def fake_devices(count: int) -> dict[str, str]:
@@ -102,8 +133,11 @@ def fake_devices(count: int) -> dict[str, str]:
   >>> fake_devices(2)['XLA_FLAGS'].split()[-1]
   '--xla_force_host_platform_device_count=2'
   """
-  return {'JAX_PLATFORMS': 'cpu',
-          'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={count}'.strip()}
+  return {
+    'JAX_PLATFORMS': 'cpu',
+    'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} '
+    f'--xla_force_host_platform_device_count={count}'.strip(),
+  }
 
 
 def _free_port() -> int:
@@ -113,9 +147,12 @@ def _free_port() -> int:
 
 
 def _watch(started, logs, stop) -> int:
-  """Waits for the processes to end, hands on signals, ends the others when one has failed; returns the status of the job."""
+  """Waits for the processes to end, hands on signals, ends the others when one has failed; returns
+  the status of the job."""
   first, deadline = None, None
-  while any(process.poll() is None for process in started) and not (deadline and time.monotonic() > deadline):
+  while any(process.poll() is None for process in started) and not (
+    deadline and time.monotonic() > deadline
+  ):
     while stop:
       number = stop.pop(0)
       for process in started:
@@ -137,11 +174,16 @@ def _watch(started, logs, stop) -> int:
 
 
 def _tell(number: int, process: subprocess.Popen, logs) -> None:
-  """Says which process ended the job and how, and shows the end of what it said if that was not shown already."""
+  """Says which process ended the job and how, and shows the end of what it said if that was not
+  shown already."""
   if number:
     for line in logs[number].read_text(errors='replace').splitlines()[-_LINES_SHOWN:]:
       print(f'[process {number}] {line}', file=sys.stderr)
   code = process.returncode
   how = f'was killed by {signal.Signals(-code).name}' if code < 0 else f'ended with status {code}'
-  print(f'Process {number} (pid {process.pid}) {how}; the job is ended. Start the same command again to continue.',
-        file=sys.stderr, flush=True)
+  print(
+    f'Process {number} (pid {process.pid}) {how}; the job is ended. Start the same command '
+    'again to continue.',
+    file=sys.stderr,
+    flush=True,
+  )

@@ -1,8 +1,8 @@
 """A grid of runs and one page that compares them: `python -m launch.sweep`.
 
-Every cell of the grid is a run as the launcher starts it, in a work dir of its own below that of the sweep. The name of
-the work dir holds a hash of the config, so that a cell is found again whatever grid it is part of. All cells are checked
-before the first one starts.
+Every cell of the grid is a run as the launcher starts it, in a work dir of its own below that of
+the sweep. The name of the work dir holds a hash of the config, so that a cell is found again
+whatever grid it is part of. All cells are checked before the first one starts.
 """
 
 import dataclasses
@@ -34,18 +34,21 @@ _USAGE = """\
 Runs every combination of some configs and some values, and writes one page that compares them.
 
   python -m launch.sweep --config=m3d:digits --config=dm:digits --config=dance:digits \\
-      --grid.ipc=1,10 --grid.factor=1,2 --grid.seed=0,1,2 --config.evaluation.recipe=idc --workdir=runs/digits
+      --grid.ipc=1,10 --grid.factor=1,2 --grid.seed=0,1,2 \\
+      --config.evaluation.recipe=idc --workdir=runs/digits
 
-  --config=NAME[:DATA,ARGUMENTS]   a config, as for `python -m launch.run`; once for each that takes part
-  --grid.KEY=VALUE,VALUE,...       an axis of the grid: KEY is an argument of the configs (ipc, factor, kernel ...) or a
-                                   field (seed, condensation.iterations ...; the dry run of a config shows all)
-  --config.KEY=VALUE               changes one field of every config; evaluation.recipe=idc makes methods comparable
-                                   whose papers evaluate differently
+  --config=NAME[:DATA,ARGUMENTS]  a config, as for `jaxdistill run`; once for each that takes part
+  --grid.KEY=VALUE,VALUE,...      an axis of the grid: KEY is an argument of the configs (ipc,
+                                  factor, kernel ...) or a field (seed, condensation.iterations ...;
+                                  the dry run of a config shows all)
+  --config.KEY=VALUE              changes one field of every config; evaluation.recipe=idc makes
+                                  methods comparable whose papers evaluate differently
 
-The same command continues: what is done is skipped, what was stopped goes on, what failed is tried again. A larger grid in the
-same work dir keeps what the smaller one has computed. sweep.html, sweep.md and sweep.json in the work dir are written after
-each run. Baselines that are the same beside several methods, and experts, are computed once. Exit status: 0 all runs are
-done, 1 some failed, 2 a mistake in the command, 75 stopped.
+The same command continues: what is done is skipped, what was stopped goes on, what failed is
+tried again. A larger grid in the same work dir keeps what the smaller one has computed.
+sweep.html, sweep.md and sweep.json in the work dir are written after each run. Baselines that are
+the same beside several methods, and experts, are computed once. Exit status: 0 all runs are done,
+1 some failed, 2 a mistake in the command, 75 stopped.
 
 Flags:"""
 
@@ -63,11 +66,20 @@ class Cell:
   @property
   def status(self) -> str:
     """'done', 'failed', 'begun' or 'to do'."""
-    return 'done' if self.result else 'failed' if self.error else 'begun' if self.workdir.is_dir() else 'to do'
+    return (
+      'done'
+      if self.result
+      else 'failed'
+      if self.error
+      else 'begun'
+      if self.workdir.is_dir()
+      else 'to do'
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the command line and returns its exit status, see `launcher.main`; 1 when a run of the grid failed.
+  """Runs the command line and returns its exit status, see `launcher.main`; 1 when a run of the
+  grid failed.
 
   >>> main(['--config=m3d:digits', '--grid.icp=1,10'])
   2
@@ -90,6 +102,7 @@ def _dispatch(argv: list[str]) -> int:
     except UserError as error:
       raise UserError(f'{cell.spec}: {error}') from None
   from jaxdistill.training import hosts
+
   for cell in cells:  # the first of several processes looks, for all
     cell.result = hosts.first('finished run', lambda cell=cell: finished(cell))
   if values.dry_run:
@@ -101,24 +114,40 @@ def _dispatch(argv: list[str]) -> int:
 def _flags() -> flags.FlagValues:
   values = flags.FlagValues()
   at = dict(flag_values=values)
-  flags.DEFINE_multi_string('config', [], 'NAME[:DATA,ARGUMENTS] of a config; give the flag once for each.', **at)
-  flags.DEFINE_string('workdir', 'runs/sweep', 'Where the page and the work dirs of the runs lie.', **at)
-  flags.DEFINE_boolean('dry_run', False, 'Print the runs, what is done of them, time and memory, and start nothing.', **at)
+  flags.DEFINE_multi_string(
+    'config', [], 'NAME[:DATA,ARGUMENTS] of a config; give the flag once for each.', **at
+  )
+  flags.DEFINE_string(
+    'workdir', 'runs/sweep', 'Where the page and the work dirs of the runs lie.', **at
+  )
+  flags.DEFINE_boolean(
+    'dry_run',
+    False,
+    'Print the runs, what is done of them, time and memory, and start nothing.',
+    **at,
+  )
   commandline.define_common(values)
   return values
 
 
-def grid(values: flags.FlagValues, overrides: Sequence[tuple[str, str]], axes: Sequence[tuple[str, str]]) -> list[Cell]:
+def grid(
+  values: flags.FlagValues, overrides: Sequence[tuple[str, str]], axes: Sequence[tuple[str, str]]
+) -> list[Cell]:
   """Returns the cells of a grid in the order in which they run; cheap, touches no data.
 
-  Cells that differ only in the seed follow each other, then the configs of one point of the grid: they share compiled
+  Cells that differ only in the seed follow each other, then the configs of one point of the grid:
+    they share compiled
   programs. Cells of one data set stay together.
 
   Raises:
-    UserError: for what no run can be made of: a name, a value, an axis that is also fixed, a run that is there twice.
+    UserError: for what no run can be made of: a name, a value, an axis that is also fixed, a run
+      that is there twice.
   """
   if not values.config:
-    raise UserError('Name the configs with --config=NAME, once for each, for example --config=m3d:digits --config=dm:digits.')
+    raise UserError(
+      'Name the configs with --config=NAME, once for each, for example --config=m3d:digits '
+      '--config=dm:digits.'
+    )
   table = _axes(axes, {key for key, _ in overrides})
   seeds = {key: table.pop(key) for key in ('seed',) if key in table}
   workdir = launcher.folder(values.workdir)
@@ -129,7 +158,9 @@ def grid(values: flags.FlagValues, overrides: Sequence[tuple[str, str]], axes: S
         cells.append(_cell(values, spec, point | seed, overrides, workdir))
         twin = places.setdefault(cells[-1].workdir, cells[-1])
         if twin is not cells[-1]:
-          raise UserError(f'The grid has one run twice: {twin.spec} and {cells[-1].spec} have the same settings.')
+          raise UserError(
+            f'The grid has one run twice: {twin.spec} and {cells[-1].spec} have the same settings.'
+          )
   order = list(dict.fromkeys(_data(cell) for cell in cells))
   return sorted(cells, key=lambda cell: order.index(_data(cell)))
 
@@ -145,7 +176,9 @@ def _axes(axes: Sequence[tuple[str, str]], fixed: set[str]) -> dict[str, list[st
     if key in table:
       raise UserError(f'The axis --grid.{key} is given twice; give all of its values at once.')
     if key in fixed:
-      raise UserError(f'{key} is an axis of the grid and fixed by --config.{key}; give one of the two.')
+      raise UserError(
+        f'{key} is an axis of the grid and fixed by --config.{key}; give one of the two.'
+      )
     if not all(points):
       raise UserError(f'--grid.{key} needs values divided by commas, not {text!r}.')
     if len(set(points)) < len(points):
@@ -159,12 +192,18 @@ def _points(table: dict[str, list[str]]) -> list[dict[str, str]]:
 
 
 def _cell(values, spec: str, point: dict[str, str], overrides, workdir: pathlib.Path) -> Cell:
-  """Makes a cell: what is a field of the config is overridden, all else is an argument of the config file."""
+  """Makes a cell: what is a field of the config is overridden, all else is an argument of the
+  config file."""
   fields = configs.flat(configs.load(spec))
-  arguments = [f'{key}={value}' for key, value in point.items() if key not in fields and '.' not in key]
+  arguments = [
+    f'{key}={value}' for key, value in point.items() if key not in fields and '.' not in key
+  ]
   for key in point:
     if isinstance(fields.get(key), tuple):
-      raise UserError(f'{key} cannot be an axis of the grid, as its values hold commas; name a config for each of them.')
+      raise UserError(
+        f'{key} cannot be an axis of the grid, as its values hold commas; name a config for '
+        'each of them.'
+      )
   try:
     config = configs.load(_with(spec, arguments))
   except UserError as error:
@@ -188,7 +227,11 @@ def _with(spec: str, arguments: list[str]) -> str:
 def _hint(arguments: list[str], fields: dict[str, Any]) -> str:
   """Helps where a field without a dot was mistyped: the config takes it for an argument."""
   plain = [field for field in fields if '.' not in field]
-  near = [field for each in arguments for field in difflib.get_close_matches(each.partition('=')[0], plain, n=1)]
+  near = [
+    field
+    for each in arguments
+    for field in difflib.get_close_matches(each.partition('=')[0], plain, n=1)
+  ]
   return f' Or did you mean the field {near[0]!r}?' if near else ''
 
 
@@ -207,12 +250,16 @@ def _comparison(cells: list[Cell]) -> ModuleType:
   for cell in cells:
     launcher.find_flow(cell.config)
   if len(families) > 1:
-    raise UserError(f'A sweep compares runs of one family, and these are of {" and ".join(families)}.')
+    raise UserError(
+      f'A sweep compares runs of one family, and these are of {" and ".join(families)}.'
+    )
   comparison = importlib.import_module(f'jaxdistill.{families[0]}.comparison')
   for cell in cells:
     if cell.config.task not in comparison.TASKS:
-      raise UserError(f'{cell.spec}: a sweep compares runs of the task {" or ".join(comparison.TASKS)}, '
-                      f'not {cell.config.task}; start it with launch.run.')
+      raise UserError(
+        f'{cell.spec}: a sweep compares runs of the task {" or ".join(comparison.TASKS)}, '
+        f'not {cell.config.task}; start it with launch.run.'
+      )
   return comparison
 
 
@@ -222,12 +269,15 @@ def finished(cell: Cell) -> dict[str, Any] | None:
     result = json.loads((cell.workdir / 'result.json').read_bytes())
   except (OSError, ValueError):
     return None
-  changed = {key.split('.')[0] for key in configs.differences(result['config'], cell.config)} - {_FREE}
+  changed = {key.split('.')[0] for key in configs.differences(result['config'], cell.config)} - {
+    _FREE
+  }
   return None if changed or not (cell.workdir / 'report.html').is_file() else result
 
 
 def run(values: flags.FlagValues, cells: list[Cell], comparison: ModuleType) -> int:
-  """Runs what is not done, each cell as the launcher would, and renews the page after each; returns the exit status."""
+  """Runs what is not done, each cell as the launcher would, and renews the page after each; returns
+  the exit status."""
   workdir = launcher.folder(values.workdir)
   page = workdir / comparison.PAGE
   try:
@@ -241,27 +291,37 @@ def run(values: flags.FlagValues, cells: list[Cell], comparison: ModuleType) -> 
   except interrupt.Interrupted as stop:
     raise interrupt.Interrupted(f'{stop}\n{_count(cells)}; the page so far: {page}') from None
   except KeyboardInterrupt as stop:  # between two runs
-    raise interrupt.Interrupted(f'Stopped by {interrupt.name_of(stop)}; {_count(cells)}. '
-                                'Start the same command again to continue.') from None
+    raise interrupt.Interrupted(
+      f'Stopped by {interrupt.name_of(stop)}; {_count(cells)}. '
+      'Start the same command again to continue.'
+    ) from None
   failed = [f'failed:  {cell.spec}: {cell.error}' for cell in cells if cell.error]
   again = ['Start the same command again to try what failed.'] if failed else []
-  launcher.tell('\n'.join([comparison.text(cells), '', _count(cells), *failed, *again, f'page:    {page}']))
+  launcher.tell(
+    '\n'.join([comparison.text(cells), '', _count(cells), *failed, *again, f'page:    {page}'])
+  )
   return FAILED if failed else 0
 
 
 def _write_page(comparison: ModuleType, workdir: pathlib.Path, cells: list[Cell]) -> None:
   from jaxdistill.training import hosts
+
   hosts.first('page', lambda: str(comparison.write(workdir, cells)))
 
 
 def _run_cell(values: flags.FlagValues, cell: Cell) -> None:
   from jaxdistill.training import hosts
+
   try:
-    cell.result = launcher.run_config(values, launcher.find_flow(cell.config), cell.config, cell.workdir)
+    cell.result = launcher.run_config(
+      values, launcher.find_flow(cell.config), cell.config, cell.workdir
+    )
     if hosts.is_first():
       (cell.workdir / 'error.txt').unlink(missing_ok=True)
   except Exception as error:  # whatever it is: the other cells do not depend on it
-    if hosts.count() > 1:  # the others are not told, and may be anywhere in the run: nothing can go on with them
+    if (
+      hosts.count() > 1
+    ):  # the others are not told, and may be anywhere in the run: nothing can go on with them
       raise
     cell.error = str(error) if isinstance(error, UserError) else f'{type(error).__name__}: {error}'
     _keep_traceback(cell)
@@ -283,7 +343,8 @@ def _count(cells: list[Cell]) -> str:
 
 
 def time_left(cells: list[Cell]) -> str:
-  """Returns about how long the cells that are neither done nor failed will take: each as long as the done one most like it."""
+  """Returns about how long the cells that are neither done nor failed will take: each as long as
+  the done one most like it."""
   done = [cell for cell in cells if cell.result]
   if not done:
     return ''
@@ -296,7 +357,8 @@ def time_left(cells: list[Cell]) -> str:
 
 
 def plan_text(cells: list[Cell]) -> str:
-  """Returns the cells with their status and, for one of each group that differs only in the seed, the run's own estimate."""
+  """Returns the cells with their status and, for one of each group that differs only in the seed,
+  the run's own estimate."""
   rows = [{'run': cell.spec, 'status': cell.status, 'workdir': str(cell.workdir)} for cell in cells]
   parts = [tables.text(rows, [('run', 'Run'), ('status', 'Status'), ('workdir', 'Work dir')])]
   seen = set()

@@ -1,4 +1,5 @@
-"""Speed of this library on this machine: `python -m launch.benchmark --out=bench.json` (`--help`)."""
+"""Speed of this library on this machine: `python -m launch.benchmark --out=bench.json`
+(`--help`)."""
 
 import sys
 

@@ -1,4 +1,5 @@
-"""Kills a run at random moments and compares its end: `python -m launch.faults --kills=20 --seed=0` (`--help`)."""
+"""Kills a run at random moments and compares its end: `python -m launch.faults --kills=20 --seed=0`
+(`--help`)."""
 
 import sys
 

@@ -1,4 +1,5 @@
-"""Several processes on this machine: `python -m launch.local_cluster --processes=2 --devices=2 -- LAUNCHER FLAGS` (`--help`)."""
+"""Several processes on this machine: `python -m launch.local_cluster --processes=2 --devices=2 --
+LAUNCHER FLAGS` (`--help`)."""
 
 import sys
 

@@ -1,4 +1,5 @@
-"""Runs a config from a checkout: `python -m launch.run --config=configs/condensation/m3d.py:digits` (`--help`)."""
+"""Runs a config from a checkout: `python -m launch.run --config=configs/condensation/m3d.py:digits`
+(`--help`)."""
 
 import sys
 

@@ -1,4 +1,5 @@
-"""Runs a grid over configs from a checkout: `python -m launch.sweep --config=m3d:digits --grid.ipc=1,10` (`--help`)."""
+"""Runs a grid over configs from a checkout: `python -m launch.sweep --config=m3d:digits
+--grid.ipc=1,10` (`--help`)."""
 
 import sys
 

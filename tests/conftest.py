@@ -1,14 +1,24 @@
-"""A strict environment for every test: four fake CPU devices, no silent rank promotion, no accelerator.
+"""A strict environment for every test: four fake CPU devices, no silent rank promotion, no
+accelerator.
 
-Programs are compiled without the costly passes of LLVM: here a program runs for milliseconds and compiles for seconds.
+Programs are compiled without the costly passes of LLVM: here a program runs for milliseconds and
+  compiles for seconds.
 """
 
 import os
 
 # Must be set before jax starts its backend.
-os.environ['XLA_FLAGS'] = ' '.join(filter(None, [
-    os.environ.get('XLA_FLAGS'), '--xla_force_host_platform_device_count=4', '--xla_backend_optimization_level=0',
-    '--xla_llvm_disable_expensive_passes=true']))
+os.environ['XLA_FLAGS'] = ' '.join(
+  filter(
+    None,
+    [
+      os.environ.get('XLA_FLAGS'),
+      '--xla_force_host_platform_device_count=4',
+      '--xla_backend_optimization_level=0',
+      '--xla_llvm_disable_expensive_passes=true',
+    ],
+  )
+)
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('MPLBACKEND', 'Agg')
 

@@ -1,4 +1,5 @@
-"""Configs: finding, arguments, overrides, round trips, and that every mistake names what would be right."""
+"""Configs: finding, arguments, overrides, round trips, and that every mistake names what would be
+right."""
 
 import json
 
@@ -25,14 +26,23 @@ def get_config(arg='digits'):
 
 @pytest.fixture
 def small():
-  return ConfigDict(dict(
-      seed=0, ratio=0.5, flag=False, names=('random', 'mix'), sizes=(1, 2), data=dict(name='digits', dir=''),
-      method=dict(name='m3d', deep=dict(er=1))))
+  return ConfigDict(
+    dict(
+      seed=0,
+      ratio=0.5,
+      flag=False,
+      names=('random', 'mix'),
+      sizes=(1, 2),
+      data=dict(name='digits', dir=''),
+      method=dict(name='m3d', deep=dict(er=1)),
+    )
+  )
 
 
 @pytest.fixture
 def shelf(tmp_path, monkeypatch):
-  """A folder of configs in the place of the shipped ones: two families that share the name `same`."""
+  """A folder of configs in the place of the shipped ones: two families that share the name
+  `same`."""
   for name in ('one/same', 'two/same', 'one/alone'):
     file = tmp_path / f'{name}.py'
     file.parent.mkdir(exist_ok=True)
@@ -42,9 +52,18 @@ def shelf(tmp_path, monkeypatch):
   return tmp_path
 
 
-@pytest.mark.parametrize('path', [
-    'configs/one/alone.py', './configs/one/alone.py', 'configs/one/alone', 'one/alone.py', 'one/alone', 'alone',
-    'alone.py'])
+@pytest.mark.parametrize(
+  'path',
+  [
+    'configs/one/alone.py',
+    './configs/one/alone.py',
+    'configs/one/alone',
+    'one/alone.py',
+    'one/alone',
+    'alone',
+    'alone.py',
+  ],
+)
 def test_find_takes_every_spelling_of_a_shipped_config(shelf, path):
   assert config.find(path) == shelf / 'one' / 'alone.py'
 
@@ -57,12 +76,15 @@ def test_find_prefers_a_file_of_the_user(shelf, tmp_path_factory, monkeypatch):
   assert config.find('alone') == shelf / 'one' / 'alone.py'
 
 
-@pytest.mark.parametrize('path, words', [
+@pytest.mark.parametrize(
+  'path, words',
+  [
     ('same', 'ambiguous; write one of: one/same, two/same'),
     ('alnoe', "did you mean 'alone'"),
     ('one/alnoe.py', "did you mean 'one/alone'"),
     ('/nowhere/mine.py', "There is no config '/nowhere/mine.py'"),
-])
+  ],
+)
 def test_find_refuses_with_the_names_that_exist(shelf, path, words):
   with pytest.raises(UserError, match=words):
     config.find(path)
@@ -90,20 +112,30 @@ def test_load_refuses_a_file_that_is_no_config(tmp_path):
 
 def parse(arg):
   return config.parse_argument(
-      arg, ('digits', 'cifar10', 'npz:'), ipc=1, rate=0.1, kernel=('gaussian', 'linear'), quick=False,
-      note='').to_dict()
+    arg,
+    ('digits', 'cifar10', 'npz:'),
+    ipc=1,
+    rate=0.1,
+    kernel=('gaussian', 'linear'),
+    quick=False,
+    note='',
+  ).to_dict()
 
 
 def test_parse_argument_types_follow_the_defaults():
   assert parse('') == dict(data='digits', ipc=1, rate=0.1, kernel='gaussian', quick=False, note='')
   assert parse('cifar10,ipc=10,quick') == dict(parse(''), data='cifar10', ipc=10, quick=True)
-  assert parse(' kernel=linear, quick=no ,rate=2,note=a=b,') == dict(parse(''), kernel='linear', rate=2.0, note='a=b')
+  assert parse(' kernel=linear, quick=no ,rate=2,note=a=b,') == dict(
+    parse(''), kernel='linear', rate=2.0, note='a=b'
+  )
   assert isinstance(parse('rate=2')['rate'], float)
   assert parse('ipc=1e2')['ipc'] == 100
   assert parse('quick,npz:x.npz')['data'] == 'npz:x.npz'
 
 
-@pytest.mark.parametrize('arg, words', [
+@pytest.mark.parametrize(
+  'arg, words',
+  [
     ('cifar', "no data set or argument 'cifar'; did you mean 'cifar10'"),
     ('icp=3', "no data set or argument 'icp='; did you mean 'ipc='"),
     ('ipc', "no data set or argument 'ipc'; did you mean 'ipc='"),
@@ -115,19 +147,32 @@ def test_parse_argument_types_follow_the_defaults():
     ('kernel=gausian', "no value of kernel 'gausian'; did you mean 'gaussian'"),
     ('digits,cifar10', "two data sets, 'digits' and 'cifar10'"),
     ('ipc=1,ipc=2', "'ipc' is given twice"),
-])
+  ],
+)
 def test_parse_argument_refuses(arg, words):
   with pytest.raises(UserError, match=words):
     parse(arg)
 
 
-@pytest.mark.parametrize('key, text, value', [
-    ('seed', '3', 3), ('seed', '-3', -3), ('seed', '10_000', 10000), ('ratio', '1e-3', 0.001),
-    ('ratio', '2', 2.0), ('flag', 'true', True), ('flag', 'No', False),
-    ('data.name', 'npz:a=b.npz', 'npz:a=b.npz'), ('data.dir', '', ''), ('method.deep.er', '5', 5),
-    ('names', 'random', ('random',)), ('names', "('random', 'whole')", ('random', 'whole')), ('names', '', ()),
+@pytest.mark.parametrize(
+  'key, text, value',
+  [
+    ('seed', '3', 3),
+    ('seed', '-3', -3),
+    ('seed', '10_000', 10000),
+    ('ratio', '1e-3', 0.001),
+    ('ratio', '2', 2.0),
+    ('flag', 'true', True),
+    ('flag', 'No', False),
+    ('data.name', 'npz:a=b.npz', 'npz:a=b.npz'),
+    ('data.dir', '', ''),
+    ('method.deep.er', '5', 5),
+    ('names', 'random', ('random',)),
+    ('names', "('random', 'whole')", ('random', 'whole')),
+    ('names', '', ()),
     ('sizes', '3,4', (3, 4)),
-])
+  ],
+)
 def test_override_reads_the_text_as_the_type_of_the_field(small, key, text, value):
   config.override(small, key, text)
   got = small
@@ -136,7 +181,9 @@ def test_override_reads_the_text_as_the_type_of_the_field(small, key, text, valu
   assert got == value and type(got) is type(value)
 
 
-@pytest.mark.parametrize('key, text, words', [
+@pytest.mark.parametrize(
+  'key, text, words',
+  [
     ('sede', '1', "no config key 'sede'; did you mean 'seed'"),
     ('data.nam', 'x', "no config key 'data.nam'; did you mean 'data.name'"),
     ('name', 'x', "no config key 'name'; did you mean 'data.name' or 'method.name'"),
@@ -148,7 +195,8 @@ def test_override_reads_the_text_as_the_type_of_the_field(small, key, text, valu
     ('ratio', 'inf', "ratio needs a finite number, not 'inf'"),
     ('flag', '2', "flag needs true or false, not '2'"),
     ('sizes', '1,b', "sizes needs a whole number, not 'b'"),
-])
+  ],
+)
 def test_override_refuses_and_leaves_the_config_alone(small, key, text, words):
   before = small.to_dict()
   with pytest.raises(UserError, match=words):
@@ -171,7 +219,10 @@ def test_differences_name_each_field_once_in_order(small):
   del other['data']['dir']
   other['method']['extra'] = True
   assert list(config.differences(small, other).values()) == [
-      "data.dir: '' -> nothing", 'method.extra: nothing -> True', 'seed: 0 -> 1']
+    "data.dir: '' -> nothing",
+    'method.extra: nothing -> True',
+    'seed: 0 -> 1',
+  ]
 
 
 def test_to_text_has_one_line_a_field(small):
@@ -182,5 +233,11 @@ def test_to_text_has_one_line_a_field(small):
 def test_list_configs_reads_headers_without_running_them(shelf):
   (shelf / 'one' / 'same.py').write_text('"""One line."""\nraise RuntimeError')
   alone, same, _ = config.list_configs()
-  assert alone == ('one/alone', 'Mine: a config outside the library.', '', 'a minute and a half', '')
+  assert alone == (
+    'one/alone',
+    'Mine: a config outside the library.',
+    '',
+    'a minute and a half',
+    '',
+  )
   assert same == ('one/same', 'One line.', '', '', '')

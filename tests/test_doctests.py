@@ -1,4 +1,5 @@
-"""The examples in public docstrings run, module by module, and importing the package stays cheap."""
+"""The examples in public docstrings run, module by module, and importing the package stays
+cheap."""
 
 import doctest
 import importlib
@@ -11,13 +12,29 @@ import pytest
 
 import jaxdistill
 
-HEAVY = ('tensorflow', 'tensorflow_datasets', 'grain', 'matplotlib', 'orbax', 'sklearn', 'PIL', 'tqdm', 'tensorboardX')
+HEAVY = (
+  'tensorflow',
+  'tensorflow_datasets',
+  'grain',
+  'matplotlib',
+  'orbax',
+  'sklearn',
+  'PIL',
+  'tqdm',
+  'tensorboardX',
+)
 
 
 def public_modules():
   found = pkgutil.walk_packages(jaxdistill.__path__, 'jaxdistill.')
-  return ['jaxdistill', *sorted(
-      module.name for module in found if '._' not in module.name and not module.name.startswith('jaxdistill.configs'))]
+  return [
+    'jaxdistill',
+    *sorted(
+      module.name
+      for module in found
+      if '._' not in module.name and not module.name.startswith('jaxdistill.configs')
+    ),
+  ]
 
 
 @pytest.mark.parametrize('name', public_modules())
@@ -44,5 +61,8 @@ print([name for name in {HEAVY} if name in sys.modules])"""
 
 def test_import_costs_at_most_half_a_second_beyond_jax():
   # Processor time of the statement alone: other work on the machine does not count.
-  code = 'import time, jax; start = time.process_time(); import jaxdistill; print(time.process_time() - start)'
+  code = (
+    'import time, jax; start = time.process_time(); import jaxdistill; '
+    'print(time.process_time() - start)'
+  )
   assert statistics.median(float(run_python(code)) for _ in range(3)) <= 0.5

@@ -1,4 +1,5 @@
-"""Injected faults on a program that stands in for a run: it counts to the end, keeps its count, and may be made to lose it."""
+"""Injected faults on a program that stands in for a run: it counts to the end, keeps its count, and
+may be made to lose it."""
 
 import random
 import signal
@@ -9,7 +10,8 @@ import pytest
 from jaxdistill import faults, local_cluster
 from jaxdistill.errors import UserError
 
-# Counts to 40 in 2 s and keeps the count; the loss of a line tells its number, or that of this start where it forgets.
+# Counts to 40 in 2 s and keeps the count; the loss of a line tells its number, or that of this
+# start where it forgets.
 RUN = """
 import json, os, pathlib, signal, sys, time
 place = pathlib.Path(sys.argv[-1].partition('=')[2]); place.mkdir(exist_ok=True)
@@ -21,7 +23,8 @@ signal.signal(signal.SIGTERM, lambda *_: os._exit(int('wrong' in sys.argv) or 75
 for step in range(begun, 40):
   if step == begun: print('train: first step after 1 s', flush=True)
   time.sleep(.02)
-  lines.append({'phase': 'train', 'step': step, 'kind': 'train', 'loss': step - begun * forgets, 'seconds': time.time()})
+  lines.append({'phase': 'train', 'step': step, 'kind': 'train', 'loss': step - begun * forgets,
+                'seconds': time.time()})
   (place / 'new').write_text(json.dumps(lines)); (place / 'new').replace(state)
 (place / 'metrics.jsonl').write_text('\\n'.join(map(json.dumps, lines)))
 (place / 'result.json').write_text(json.dumps({'rows': [{'last': 1, 'seconds': time.time()}]}))
@@ -43,7 +46,9 @@ def test_runs_are_killed_until_all_signals_are_spent_and_compared(tmp_path, caps
 
 
 def test_a_run_that_forgets_is_found_out(tmp_path, capsys):
-  assert faults.run(['forgets'], tmp_path, [signal.SIGKILL] * 3, random.Random(0)) == faults.DIFFERENT
+  assert (
+    faults.run(['forgets'], tmp_path, [signal.SIGKILL] * 3, random.Random(0)) == faults.DIFFERENT
+  )
   assert 'metrics.jsonl differs' in capsys.readouterr().out
 
 

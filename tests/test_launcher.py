@@ -1,4 +1,5 @@
-"""The command line over a tiny family: what is printed, the exit status, and that a mistake starts nothing."""
+"""The command line over a tiny family: what is printed, the exit status, and that a mistake starts
+nothing."""
 
 import json
 import pathlib
@@ -26,16 +27,25 @@ from jaxdistill import config
 def get_config(arg=''):
   args = config.parse_argument(arg, ('digits', 'npz:'), ipc=1, quick=False)
   return ConfigDict(dict(
-      family='counting', task='count', seed=0, data=dict(name=args.data), condensation=dict(ipc=args.ipc, rate=0.5),
+      family='counting', task='count', seed=0, data=dict(name=args.data),
+      condensation=dict(ipc=args.ipc, rate=0.5),
       run=dict(devices=0, steps_per_call=0, checkpoint_every=500, keep=2, log_every=10)))
 '''
-ROWS = [dict(name='m3d', label='M3D', last=dict(mean=0.907, std=0.004, n=5), best_test=dict(mean=0.91, std=0.003, n=5)),
-        dict(name='random', label='random images', last=dict(mean=0.75, std=0.02, n=5), best_test=None)]
+ROWS = [
+  dict(
+    name='m3d',
+    label='M3D',
+    last=dict(mean=0.907, std=0.004, n=5),
+    best_test=dict(mean=0.91, std=0.003, n=5),
+  ),
+  dict(name='random', label='random images', last=dict(mean=0.75, std=0.02, n=5), best_test=None),
+]
 
 
 @pytest.fixture
 def family(tmp_path, monkeypatch):
-  """Installs a family `counting` and its config `counting/tiny`; returns what was called, in order."""
+  """Installs a family `counting` and its config `counting/tiny`; returns what was called, in
+  order."""
   calls = []
   shelf = tmp_path / 'shelf'
   (shelf / 'counting').mkdir(parents=True)
@@ -72,7 +82,10 @@ def test_a_run_prints_its_work_dir_the_table_and_the_paths(family, tmp_path, cap
   assert family.calls == ['check', 'run', 'work']
   assert 'runs/tiny-digits-ipc1-seed3' in out.splitlines()[0]
   assert '90.7' in out and '75.0' in out and 'random images' in out
-  assert 'runs/tiny-digits-ipc1-seed3/report.html' in out and 'runs/tiny-digits-ipc1-seed3/result.json' in out
+  assert (
+    'runs/tiny-digits-ipc1-seed3/report.html' in out
+    and 'runs/tiny-digits-ipc1-seed3/result.json' in out
+  )
   saved = json.loads((tmp_path / 'runs/tiny-digits-ipc1-seed3/config.json').read_text())
   assert saved['seed'] == 3
 
@@ -93,36 +106,66 @@ def test_a_work_dir_may_be_an_address(family, tmp_path, capsys):
   place = f'file://{tmp_path}/there'
   assert start(f'--workdir={place}') == start(f'--workdir={place}') == 0
   out = capsys.readouterr().out.splitlines()
-  assert family.calls.count('work') == 1 and f'work dir: {place}' in out and out[-1].endswith(f'{place}/result.json')
+  assert (
+    family.calls.count('work') == 1
+    and f'work dir: {place}' in out
+    and out[-1].endswith(f'{place}/result.json')
+  )
   assert (tmp_path / 'there' / 'results' / 'count.json').exists()
 
 
-@pytest.mark.parametrize('arguments, words', [
+@pytest.mark.parametrize(
+  'arguments, words',
+  [
     (['--confg=tiny'], "There is no flag '--confg'; did you mean '--config'?"),
     (['--config=tiny', '--workdri=x'], "There is no flag '--workdri'; did you mean '--workdir'?"),
     (['--config=tiny', '--dry-rnu'], "did you mean '--dry_run'?"),
     (['--config=tiny', '--config.sede=1'], "There is no config key 'sede'; did you mean 'seed'?"),
     (['--config=tiny', '--config.condensation.icp=1'], "did you mean 'condensation.ipc'?"),
-    (['--config=tiny', '--config.condensation.ipc=ten'], "condensation.ipc needs a whole number, not 'ten'."),
+    (
+      ['--config=tiny', '--config.condensation.ipc=ten'],
+      "condensation.ipc needs a whole number, not 'ten'.",
+    ),
     (['--config=tiny', '--config.seed'], '--config.seed needs a value'),
-    (['--config=tiny', '--workdir=nowhere://bucket/run'], 'nowhere://bucket/run is no address that can be written to'),
-    (['--config=tiny', '--config.ipc=3'], "There is no config key 'ipc'; did you mean 'condensation.ipc'?"),
+    (
+      ['--config=tiny', '--workdir=nowhere://bucket/run'],
+      'nowhere://bucket/run is no address that can be written to',
+    ),
+    (
+      ['--config=tiny', '--config.ipc=3'],
+      "There is no config key 'ipc'; did you mean 'condensation.ipc'?",
+    ),
     (['--config=tiny', '--devices=0'], "--devices needs a whole number from 1 up, not '0'."),
     (['--config=tiny', '--devices=two'], "--devices needs a whole number from 1 up, not 'two'."),
-    (['--config=tiny', '--tensorboard=perhaps'], "--tensorboard needs true or false, not 'perhaps'."),
-    (['--config=tiny', '--compilation_cache=of'], "no value of --compilation_cache 'of'; did you mean 'off'?"),
+    (
+      ['--config=tiny', '--tensorboard=perhaps'],
+      "--tensorboard needs true or false, not 'perhaps'.",
+    ),
+    (
+      ['--config=tiny', '--compilation_cache=of'],
+      "no value of --compilation_cache 'of'; did you mean 'off'?",
+    ),
     (['--config=tiny:npz:'], "'npz:' needs a path behind it: npz:PATH."),
     (['--config=tiny', '--devices=99'], 'more than the 4 here'),
     (['--config'], 'config'),
     (['--config=tniy'], "There is no config 'tniy'; did you mean 'tiny'?"),
     (['--config=tiny:digit'], "did you mean 'digits'?"),
     (['--config=tiny:icp=3'], "did you mean 'ipc='?"),
-    (['--config=tiny', '--config.family=countng'], "There is no family 'countng'; did you mean 'counting'?"),
-    (['--config=tiny', '--config.task=cuont'], "There is no task of the family counting 'cuont'; did you mean 'count'?"),
+    (
+      ['--config=tiny', '--config.family=countng'],
+      "There is no family 'countng'; did you mean 'counting'?",
+    ),
+    (
+      ['--config=tiny', '--config.task=cuont'],
+      "There is no task of the family counting 'cuont'; did you mean 'count'?",
+    ),
     (['--config=tiny', 'digits'], "The argument 'digits' belongs to no flag"),
     ([], 'Name a config with --config=NAME'),
-])
-def test_a_mistake_ends_in_one_sentence_and_starts_nothing(family, tmp_path, capsys, arguments, words):
+  ],
+)
+def test_a_mistake_ends_in_one_sentence_and_starts_nothing(
+  family, tmp_path, capsys, arguments, words
+):
   assert launcher.main(arguments) == 2
   captured = capsys.readouterr()
   assert captured.err.startswith('error: ') and words in captured.err
@@ -161,8 +204,17 @@ def test_list_shows_every_config(family, capsys):
 def test_help_names_every_flag(capsys):
   assert launcher.main(['--help']) == 0
   out = capsys.readouterr().out
-  for flag in ('--config=', '--config.KEY=VALUE', '--workdir=', '--list', '--dry_run', '--devices=', '--[no]progress',
-               '--compilation_cache=', '--help'):
+  for flag in (
+    '--config=',
+    '--config.KEY=VALUE',
+    '--workdir=',
+    '--list',
+    '--dry_run',
+    '--devices=',
+    '--[no]progress',
+    '--compilation_cache=',
+    '--help',
+  ):
     assert flag in out
   assert launcher.main(['-h']) == 0
 
@@ -176,13 +228,19 @@ def test_flags_do_not_leak_into_the_next_call(family):
 
 
 @pytest.mark.parametrize(
-    'spelling', ['--noprogress', '--no-progress', '--no_progress', '--progress=false', '-noprogress'])
+  'spelling', ['--noprogress', '--no-progress', '--no_progress', '--progress=false', '-noprogress']
+)
 def test_spellings_of_a_switch(spelling):
   assert commandline.parse([spelling], launcher._flags())[0].progress is False
 
 
 def test_devices_flag_reaches_the_config(family):
-  assert launcher.resolve(*commandline.parse(['--config=tiny', '--devices=2'], launcher._flags())).run.devices == 2
+  assert (
+    launcher.resolve(
+      *commandline.parse(['--config=tiny', '--devices=2'], launcher._flags())
+    ).run.devices
+    == 2
+  )
 
 
 def test_an_interrupted_run_ends_with_status_75_and_its_message(family, capsys):
@@ -202,8 +260,10 @@ def test_a_signal_between_two_phases_says_how_to_continue(family, capsys, number
   family.run.run = lambda config, run: signal.raise_signal(number)
   assert start('--workdir=here') == 75
   error = capsys.readouterr().err
-  assert error == (f'Stopped by {name}; what was finished or saved is kept in here. '
-                   'Start the same command again to continue.\n')
+  assert error == (
+    f'Stopped by {name}; what was finished or saved is kept in here. '
+    'Start the same command again to continue.\n'
+  )
   assert signal.getsignal(number) == before
 
 
@@ -224,12 +284,15 @@ def test_a_bug_keeps_its_traceback(family):
     start('--workdir=here')
 
 
-@pytest.mark.parametrize('spec, name', [
+@pytest.mark.parametrize(
+  'spec, name',
+  [
     ('tiny', 'tiny-digits-ipc1-seed0'),
     ('configs/counting/tiny.py:ipc=5', 'tiny-digits-ipc5-seed0'),
     ('tiny:digits,quick', 'tiny-digits-ipc1-seed0-quick'),
     ('tiny:npz:/data/my set.npz', 'tiny-my_set-ipc1-seed0'),
-])
+  ],
+)
 def test_default_work_dir(family, spec, name):
   assert launcher.default_workdir(spec, config.load(spec)).as_posix() == f'runs/{name}'
 
@@ -242,7 +305,12 @@ def test_default_work_dir_of_a_family_without_ipc():
 def test_the_compilation_cache_is_filled(family, tmp_path, monkeypatch):
   import jax
   import jax.numpy as jnp
-  names = ('compilation_cache_dir', 'persistent_cache_min_entry_size_bytes', 'persistent_cache_min_compile_time_secs')
+
+  names = (
+    'compilation_cache_dir',
+    'persistent_cache_min_entry_size_bytes',
+    'persistent_cache_min_compile_time_secs',
+  )
   before = {f'jax_{name}': getattr(jax.config, f'jax_{name}') for name in names}
   family.run.run = lambda config, run: dict(value=float(jax.jit(lambda x: jnp.sin(x) * 3.25)(1.0)))
   try:
@@ -256,5 +324,7 @@ def test_the_compilation_cache_is_filled(family, tmp_path, monkeypatch):
 
 def test_the_checkout_entry_point_runs():
   command = [sys.executable, '-m', 'launch.run', '--config=m3d', '--config.x=1']
-  done = subprocess.run(command, cwd=pathlib.Path(__file__).parents[1], capture_output=True, text=True)
+  done = subprocess.run(
+    command, cwd=pathlib.Path(__file__).parents[1], capture_output=True, text=True
+  )
   assert done.returncode == 2 and done.stderr.startswith("error: There is no config key 'x'.")

@@ -1,4 +1,5 @@
-"""What an installation holds: one top-level package, every folder of code, the configs, the console script."""
+"""What an installation holds: one top-level package, every folder of code, the configs, the console
+script."""
 
 import configparser
 import pathlib
@@ -20,7 +21,8 @@ def setup():
 
 @pytest.fixture(scope='module')
 def installed(tmp_path_factory):
-  """Builds what a wheel holds (its files and its metadata) in a copy of the sources, which stay as they are."""
+  """Builds what a wheel holds (its files and its metadata) in a copy of the sources, which stay as
+  they are."""
   folder = tmp_path_factory.mktemp('build')
   source = folder / 'source'
   source.mkdir()
@@ -30,9 +32,21 @@ def installed(tmp_path_factory):
   out = folder / 'out'
   out.mkdir()
   subprocess.run(
-      [sys.executable, '-c', 'import setuptools; setuptools.setup()', '--quiet',
-       'egg_info', f'--egg-base={out}', 'build_py', f'--build-lib={out}'],
-      cwd=source, check=True, capture_output=True, text=True)
+    [
+      sys.executable,
+      '-c',
+      'import setuptools; setuptools.setup()',
+      '--quiet',
+      'egg_info',
+      f'--egg-base={out}',
+      'build_py',
+      f'--build-lib={out}',
+    ],
+    cwd=source,
+    check=True,
+    capture_output=True,
+    text=True,
+  )
   return out
 
 
@@ -43,7 +57,9 @@ def folders_of_code(name):
 
 def test_packages_list_every_folder_of_code(setup):
   listed = set(setup['options']['packages'].split())
-  expected = folders_of_code('jaxdistill') | {f'jaxdistill.{name}' for name in folders_of_code('configs')}
+  expected = folders_of_code('jaxdistill') | {
+    f'jaxdistill.{name}' for name in folders_of_code('configs')
+  }
   assert expected <= listed <= expected | {'jaxdistill.configs'}
 
 
@@ -51,7 +67,9 @@ def test_an_installation_holds_the_package_alone(installed):
   assert {path.name for path in installed.iterdir()} == {'jaxdistill', 'jaxdistill.egg-info'}
   shipped = {path.relative_to(installed).as_posix() for path in installed.rglob('*.py')}
   sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / 'jaxdistill').rglob('*.py')}
-  configs = {f'jaxdistill/{path.relative_to(ROOT).as_posix()}' for path in (ROOT / 'configs').rglob('*.py')}
+  configs = {
+    f'jaxdistill/{path.relative_to(ROOT).as_posix()}' for path in (ROOT / 'configs').rglob('*.py')
+  }
   assert shipped == sources | configs
 
 
@@ -64,7 +82,10 @@ def test_metadata_takes_every_requirement(installed, setup):
   assert {extra.split(']')[0] for extra in extras} == {'test', 'gpu', 'tpu', 'stream', 'gcs'}
   metadata = (installed / 'jaxdistill.egg-info' / 'PKG-INFO').read_text()
   assert 'Name: jaxdistill\n' in metadata and 'Requires-Python: >=3.11\n' in metadata
-  assert 'jaxdistill = jaxdistill.launcher:main' in (installed / 'jaxdistill.egg-info' / 'entry_points.txt').read_text()
+  assert (
+    'jaxdistill = jaxdistill.launcher:main'
+    in (installed / 'jaxdistill.egg-info' / 'entry_points.txt').read_text()
+  )
 
 
 def test_requirements_are_lower_bounds_each_with_a_reason():
@@ -76,9 +97,13 @@ def test_requirements_are_lower_bounds_each_with_a_reason():
 
 
 def test_the_installed_command_finds_its_configs_anywhere(installed, tmp_path):
-  code = (f'import sys; sys.path.insert(0, {str(installed)!r}); from jaxdistill import config, launcher; '
-          'print(config.root()); sys.exit(launcher.main(["--list"]))')
-  done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, check=True)
+  code = (
+    f'import sys; sys.path.insert(0, {str(installed)!r}); from jaxdistill import config, launcher; '
+    'print(config.root()); sys.exit(launcher.main(["--list"]))'
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, check=True
+  )
   assert done.stdout.startswith(str(installed / 'jaxdistill' / 'configs'))
   assert 'condensation/m3d' in done.stdout and 'condensation/dm' in done.stdout
 

@@ -1,4 +1,5 @@
-"""What README.md shows is what the code does: its table of configs, and its example of a method, run as a user would."""
+"""What README.md shows is what the code does: its table of configs, and its example of a method,
+run as a user would."""
 
 import json
 import pathlib
@@ -30,7 +31,8 @@ def test_every_launcher_flag_that_readme_names_exists():
 
 @pytest.fixture
 def example(tmp_path, monkeypatch):
-  """The example of the section 'Add a method' as a file; the method that it registers is forgotten afterwards."""
+  """The example of the section 'Add a method' as a file; the method that it registers is forgotten
+  afterwards."""
   for registry in ('METHODS', 'LABELS', '_REGISTERED'):
     monkeypatch.setattr(methods, registry, dict(getattr(methods, registry)))
   section = README.split('\n## Add a method\n')[1].split('\n## ')[0]
@@ -48,16 +50,30 @@ def test_the_added_method_matches_means_and_variances(example):
   model = jaxdistill.models.build({'name': 'mlp'}, 10, (4, 4, 1))
   plugs = methods.plugs(loaded.method, model, (4, 4, 1))
   # Means 1 and 3, variances 1 and 0: (1 - 3)^2 + 0.5 (1 - 0)^2.
-  assert plugs.discrepancy(jnp.array([[0.], [2.]]), jnp.array([[3.], [3.], [3.]])) == 4.5
-  with pytest.raises(UserError, match="no field of method variance 'varianc'; did you mean 'variance'"):
+  assert plugs.discrepancy(jnp.array([[0.0], [2.0]]), jnp.array([[3.0], [3.0], [3.0]])) == 4.5
+  with pytest.raises(
+    UserError, match="no field of method variance 'varianc'; did you mean 'variance'"
+  ):
     methods.plugs({'name': 'variance', 'varianc': 1}, model, (4, 4, 1))
 
 
 def test_the_added_method_runs_from_the_command_line(example, tmp_path, capsys):
-  assert launcher.main([
-      '--config=variance.py:digits,quick,ipc=1', '--workdir=made', '--no-progress', '--no-tensorboard', '--compilation_cache=off',
-      '--config.evaluation.baselines=', '--config.data.image_size=8', '--config.condensation.iterations=2',
-      *(f'--config.{key}={value}' for key, value in SMALL.items())]) == 0
+  assert (
+    launcher.main(
+      [
+        '--config=variance.py:digits,quick,ipc=1',
+        '--workdir=made',
+        '--no-progress',
+        '--no-tensorboard',
+        '--compilation_cache=off',
+        '--config.evaluation.baselines=',
+        '--config.data.image_size=8',
+        '--config.condensation.iterations=2',
+        *(f'--config.{key}={value}' for key, value in SMALL.items()),
+      ]
+    )
+    == 0
+  )
   result = json.loads((tmp_path / 'made' / 'result.json').read_text())
   assert [row['label'] for row in result['rows']] == ['Mean and variance']
   assert 'Mean and variance' in capsys.readouterr().out
@@ -65,16 +81,23 @@ def test_the_added_method_runs_from_the_command_line(example, tmp_path, capsys):
 
 def test_the_added_method_condenses_from_python(example):
   train, _ = jaxdistill.data.load('digits', image_size=8)
-  made = jaxdistill.condensation.condense(train, 'variance.py', ipc=1, iterations=2, quick=True, overrides=SMALL)
+  made = jaxdistill.condensation.condense(
+    train, 'variance.py', ipc=1, iterations=2, quick=True, overrides=SMALL
+  )
   assert made.method == 'variance' and made.images.shape == (10, 8, 8, 1)
-  start = jaxdistill.condensation.condense(train, 'variance.py', ipc=1, overrides=SMALL | {'condensation.iterations': 0})
+  start = jaxdistill.condensation.condense(
+    train, 'variance.py', ipc=1, overrides=SMALL | {'condensation.iterations': 0}
+  )
   assert np.abs(made.images - start.images).max() > 0
 
 
 def test_a_method_of_ones_own_may_be_replaced_but_none_of_the_package(example):
   config.load('variance.py:digits')
   config.load('variance.py:digits')
-  assert list(methods.METHODS).count('variance') == 1 and methods.LABELS['variance'] == 'Mean and variance'
+  assert (
+    list(methods.METHODS).count('variance') == 1
+    and methods.LABELS['variance'] == 'Mean and variance'
+  )
   with pytest.raises(UserError, match="'m3d' belongs to a method of jaxdistill"):
     methods.register('m3d', methods.find('dm'))
   assert methods.LABELS['m3d'] == 'M3D'

@@ -1,19 +1,21 @@
-"""DANCE: class means under half-trained networks, and synthetic images that experts recognise (Zhang et al., IJCAI 2024).
+"""DANCE: class means under half-trained networks, and synthetic images that experts recognise
+(Zhang et al., IJCAI 2024).
 
 Command:   python -m launch.run --config=configs/condensation/dance.py:digits
 Run time:  3.5 minutes on two CPU cores
 Expected:  92.3 +- 1.0 % (last epoch, 5 networks), random images 78.1 +- 1.3 %
 
-The paper's setting is `dance.py:cifar10,ipc=10` (70.8 +- 0.2 % there, ConvNet-3, best over test-set checkpoints).
+The paper's setting is `dance.py:cifar10,ipc=10` (70.8 +- 0.2 % there, ConvNet-3, best over test-set
+checkpoints).
 
-After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100, imagenette, npz:PATH,
-folder:PATH, tiny_imagenet:PATH or imagenet:PATH) and, behind commas:
+After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
+imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH or imagenet:PATH) and, behind commas:
   ipc=10          stored images a class; the learning rate follows it
   factor=2        cells along the side of a stored image (2; digits 1)
-  experts=5       networks trained on the real set before condensing; kept for other runs beside the work dir
-  expert_epochs=3 their passes over the real set (60; digits 10, ImageNet's subsets 80)
-  classes=woof    the class folders to take, a subset of ImageNet's (nette, woof, meow, squawk, fruit, yellow, idc10, idc100)
-  model=resnet_ap the network that condenses and evaluates (convnet)
+  experts=5       networks trained on the real set before condensing; kept for other runs beside the
+  work dir expert_epochs=3 their passes over the real set (60; digits 10, ImageNet's subsets 80)
+  classes=woof    the class folders to take, a subset of ImageNet's (nette, woof, meow, squawk,
+  fruit, yellow, idc10, idc100) model=resnet_ap the network that condenses and evaluates (convnet)
   quick           a smoke run: every phase, no meaningful number
 Any other TFDS set of images and labels: a preset of like size, then --config.data.name=NAME.
 """
@@ -25,43 +27,54 @@ from jaxdistill.condensation import settings
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  args = config.parse_argument(arg, settings.PRESETS, ipc=1, factor=0, experts=0, expert_epochs=0, classes='',
-                               model=settings.MODELS, quick=False)
+  args = config.parse_argument(
+    arg,
+    settings.PRESETS,
+    ipc=1,
+    factor=0,
+    experts=0,
+    expert_epochs=0,
+    classes='',
+    model=settings.MODELS,
+    quick=False,
+  )
   digits, imagenet = args.data == 'digits', settings.kind_of(args.data) in settings.IMAGENET
   factor = args.factor or (1 if digits else 2)
   result = settings.defaults(
-      args.data,
-      quick=args.quick,
-      model=args.model,
-      classes=args.classes,
-      recipe='idc',
-      method=dict(
-          name='dance',
-          # The public code trains 20 for CIFAR and matches with the first 5; the tables' number is not stated.
-          experts=args.experts or (2 if args.quick else 3 if digits else 5),
-          expert_epochs=args.expert_epochs or (10 if digits else 80 if imagenet else 60),
-          expert_batch=128 if imagenet else 64,
-          # Steps in place of epochs, for short runs; 0: from the epochs.
-          expert_steps=4 if args.quick else 0,
-          # 'random': without the middle encoders, an ablation.
-          encoders='middle',
-          # False: without the experts' cross-entropy, an ablation.
-          calibrate=True,
-      ),
-      ipc=args.ipc,
-      factor=factor,
-      init='mix',
-      iterations=500 if digits else 10_000,
-      batch_real=64 if digits else 128,
-      batch_syn_max=200,
-      learning_rate=(0.1 if imagenet else 0.01) * args.ipc,
-      momentum=0.5,
-      # One step of all classes, equal to the released code's one step a class with a shared momentum buffer.
-      update='per_class',
-      # Pixels are clipped to [0, 1] at the start of an iteration and normalised after decoding.
-      space='unit',
-      augmentation='color_crop_cutout',
-      composition='idc',
+    args.data,
+    quick=args.quick,
+    model=args.model,
+    classes=args.classes,
+    recipe='idc',
+    method=dict(
+      name='dance',
+      # The public code trains 20 for CIFAR and matches with the first 5; the tables' number is not
+      # stated.
+      experts=args.experts or (2 if args.quick else 3 if digits else 5),
+      expert_epochs=args.expert_epochs or (10 if digits else 80 if imagenet else 60),
+      expert_batch=128 if imagenet else 64,
+      # Steps in place of epochs, for short runs; 0: from the epochs.
+      expert_steps=4 if args.quick else 0,
+      # 'random': without the middle encoders, an ablation.
+      encoders='middle',
+      # False: without the experts' cross-entropy, an ablation.
+      calibrate=True,
+    ),
+    ipc=args.ipc,
+    factor=factor,
+    init='mix',
+    iterations=500 if digits else 10_000,
+    batch_real=64 if digits else 128,
+    batch_syn_max=200,
+    learning_rate=(0.1 if imagenet else 0.01) * args.ipc,
+    momentum=0.5,
+    # One step of all classes, equal to the released code's one step a class with a shared momentum
+    # buffer.
+    update='per_class',
+    # Pixels are clipped to [0, 1] at the start of an iteration and normalised after decoding.
+    space='unit',
+    augmentation='color_crop_cutout',
+    composition='idc',
   )
   if not digits:
     result.evaluation.epochs = settings.imagenet_epochs(args.ipc * factor**2) if imagenet else 1500

@@ -1,4 +1,5 @@
-"""DM: match the mean features of real and synthetic images of a class in random networks (Zhao & Bilen, WACV 2023).
+"""DM: match the mean features of real and synthetic images of a class in random networks (Zhao &
+Bilen, WACV 2023).
 
 Command:   python -m launch.run --config=configs/condensation/dm.py:digits
 Run time:  4.5 minutes on two CPU cores, most of it for the whole training set
@@ -6,13 +7,13 @@ Expected:  92.5 +- 0.9 % (last epoch, 5 networks), random images 76.5 +- 1.9 %
 
 The paper's setting is `dm.py:cifar10,ipc=10` (48.9 +- 0.6 % there, ConvNet-3, last epoch).
 
-After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100, imagenette, npz:PATH,
-folder:PATH, tiny_imagenet:PATH or imagenet:PATH) and, behind commas:
+After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
+imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH or imagenet:PATH) and, behind commas:
   ipc=10          stored images a class
-  factor=2        cells along the side of a stored image (1; 2 gives DM with multi-formation, init 'mix')
-  classes=woof    the class folders to take, a subset of ImageNet's (nette, woof, meow, squawk, fruit, yellow, idc10, idc100)
-  model=resnet_ap the network that condenses and evaluates (convnet)
-  quick           a smoke run: every phase, no meaningful number
+  factor=2        cells along the side of a stored image (1; 2 gives DM with multi-formation, init
+  'mix') classes=woof    the class folders to take, a subset of ImageNet's (nette, woof, meow,
+  squawk, fruit, yellow, idc10, idc100) model=resnet_ap the network that condenses and evaluates
+  (convnet) quick           a smoke run: every phase, no meaningful number
 Any other TFDS set of images and labels: a preset of like size, then --config.data.name=NAME.
 """
 
@@ -23,28 +24,30 @@ from jaxdistill.condensation import settings
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  args = config.parse_argument(arg, settings.PRESETS, ipc=1, factor=1, classes='', model=settings.MODELS, quick=False)
+  args = config.parse_argument(
+    arg, settings.PRESETS, ipc=1, factor=1, classes='', model=settings.MODELS, quick=False
+  )
   digits = args.data == 'digits'
   return settings.defaults(
-      args.data,
-      quick=args.quick,
-      model=args.model,
-      classes=args.classes,
-      recipe='dm',
-      # Nothing of its own to set: a fresh network every iteration, and the mean features.
-      method=dict(name='dm'),
-      ipc=args.ipc,
-      factor=args.factor,
-      init='real' if args.factor == 1 else 'mix',
-      iterations=500 if digits else 20_000,
-      batch_real=64 if digits else 256,
-      # DM uses every synthetic image in each step; no IPC in use comes near this.
-      batch_syn_max=1_000_000,
-      learning_rate=1.0 if args.ipc < 100 else 10.0,
-      momentum=0.5,
-      update='joint',
-      # The pixels that are learned are normalised ones, never clipped.
-      space='normalised',
-      augmentation='color_crop_cutout_flip_scale_rotate',
-      composition='dm',
+    args.data,
+    quick=args.quick,
+    model=args.model,
+    classes=args.classes,
+    recipe='dm',
+    # Nothing of its own to set: a fresh network every iteration, and the mean features.
+    method=dict(name='dm'),
+    ipc=args.ipc,
+    factor=args.factor,
+    init='real' if args.factor == 1 else 'mix',
+    iterations=500 if digits else 20_000,
+    batch_real=64 if digits else 256,
+    # DM uses every synthetic image in each step; no IPC in use comes near this.
+    batch_syn_max=1_000_000,
+    learning_rate=1.0 if args.ipc < 100 else 10.0,
+    momentum=0.5,
+    update='joint',
+    # The pixels that are learned are normalised ones, never clipped.
+    space='normalised',
+    augmentation='color_crop_cutout_flip_scale_rotate',
+    composition='dm',
   )

@@ -1,18 +1,20 @@
-"""M3D: match real and synthetic features in all moments, by a Gaussian-kernel MMD (Zhang et al., AAAI 2024).
+"""M3D: match real and synthetic features in all moments, by a Gaussian-kernel MMD (Zhang et al.,
+AAAI 2024).
 
 Command:   python -m launch.run --config=configs/condensation/m3d.py:digits
 Run time:  2.5 minutes on two CPU cores
 Expected:  92.3 +- 0.5 % (last epoch, 5 networks), random images 78.1 +- 1.3 %
 
-The paper's setting is `m3d.py:cifar10,ipc=10` (63.5 +- 0.2 % there, ConvNet-3, best over test-set checkpoints).
+The paper's setting is `m3d.py:cifar10,ipc=10` (63.5 +- 0.2 % there, ConvNet-3, best over test-set
+checkpoints).
 
-After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100, imagenette, npz:PATH,
-folder:PATH, tiny_imagenet:PATH or imagenet:PATH) and, behind commas:
+After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
+imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH or imagenet:PATH) and, behind commas:
   ipc=10          stored images a class; the learning rate follows it
   factor=2        cells along the side of a stored image (2; digits 1)
   kernel=linear   plain mean matching instead of the Gaussian bank, with its own learning rate
-  classes=woof    the class folders to take, a subset of ImageNet's (nette, woof, meow, squawk, fruit, yellow, idc10, idc100)
-  model=resnet_ap the network that condenses and evaluates (convnet)
+  classes=woof    the class folders to take, a subset of ImageNet's (nette, woof, meow, squawk,
+  fruit, yellow, idc10, idc100) model=resnet_ap the network that condenses and evaluates (convnet)
   quick           a smoke run: every phase, no meaningful number
 Any other TFDS set of images and labels: a preset of like size, then --config.data.name=NAME.
 """
@@ -25,40 +27,48 @@ from jaxdistill.condensation import settings
 
 def get_config(arg: str = '') -> ConfigDict:
   args = config.parse_argument(
-      arg, settings.PRESETS, ipc=1, factor=0, kernel=('gaussian', 'linear'), classes='', model=settings.MODELS,
-      quick=False)
+    arg,
+    settings.PRESETS,
+    ipc=1,
+    factor=0,
+    kernel=('gaussian', 'linear'),
+    classes='',
+    model=settings.MODELS,
+    quick=False,
+  )
   digits, imagenet = args.data == 'digits', settings.kind_of(args.data) in settings.IMAGENET
   factor = args.factor or (1 if digits else 2)
   # Mean matching as in DANCE's public code.
   linear_rate = 0.1 if imagenet else 0.01
   result = settings.defaults(
-      args.data,
-      quick=args.quick,
-      model=args.model,
-      classes=args.classes,
-      recipe='idc',
-      method=dict(
-          name='m3d',
-          kernel=args.kernel,
-          # Iterations that one random network serves (the paper's IPM).
-          iterations_per_network=5,
-      ),
-      ipc=args.ipc,
-      factor=factor,
-      init='mix',
-      iterations=500 if digits else 10_000,
-      batch_real=64 if digits else 128,
-      batch_syn_max=200,
-      # The Gaussian kernel's gradient is about a hundred times weaker than that of mean matching.
-      # It grows as the features get fewer, so that the small digits take a third of the step.
-      learning_rate=args.ipc * (linear_rate if args.kernel == 'linear' else 0.3 if digits else 1.0),
-      momentum=0.5,
-      # One step of all classes, equal to the released code's one step a class with a shared momentum buffer.
-      update='per_class',
-      # Pixels are clipped to [0, 1] at the start of an iteration and normalised after decoding.
-      space='unit',
-      augmentation='color_crop_cutout',
-      composition='idc',
+    args.data,
+    quick=args.quick,
+    model=args.model,
+    classes=args.classes,
+    recipe='idc',
+    method=dict(
+      name='m3d',
+      kernel=args.kernel,
+      # Iterations that one random network serves (the paper's IPM).
+      iterations_per_network=5,
+    ),
+    ipc=args.ipc,
+    factor=factor,
+    init='mix',
+    iterations=500 if digits else 10_000,
+    batch_real=64 if digits else 128,
+    batch_syn_max=200,
+    # The Gaussian kernel's gradient is about a hundred times weaker than that of mean matching.
+    # It grows as the features get fewer, so that the small digits take a third of the step.
+    learning_rate=args.ipc * (linear_rate if args.kernel == 'linear' else 0.3 if digits else 1.0),
+    momentum=0.5,
+    # One step of all classes, equal to the released code's one step a class with a shared momentum
+    # buffer.
+    update='per_class',
+    # Pixels are clipped to [0, 1] at the start of an iteration and normalised after decoding.
+    space='unit',
+    augmentation='color_crop_cutout',
+    composition='idc',
   )
   if imagenet and not args.quick:
     result.evaluation.epochs = settings.imagenet_epochs(args.ipc * factor**2)

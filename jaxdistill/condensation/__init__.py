@@ -2,7 +2,8 @@
 
 >>> import jaxdistill
 >>> train, test = jaxdistill.data.load('digits', image_size=8)
->>> small = {'model.width': 4, 'model.depth': 1, 'condensation.iterations': 2, 'condensation.batch_real': 4}
+>>> small = {'model.width': 4, 'model.depth': 1, 'condensation.iterations': 2,
+...   'condensation.batch_real': 4}
 >>> made = jaxdistill.condensation.condense(train, method='m3d', ipc=1, overrides=small)
 >>> made.images.shape
 (10, 8, 8, 1)
@@ -11,7 +12,12 @@
 import importlib
 
 # Loaded on first use: a condensed set is read without the training floor.
-_PUBLIC = {'Condensed': 'condensed', 'condense': 'api', 'cross_architecture': 'evaluation', 'evaluate': 'evaluation'}
+_PUBLIC = {
+  'Condensed': 'condensed',
+  'condense': 'api',
+  'cross_architecture': 'evaluation',
+  'evaluate': 'evaluation',
+}
 __all__ = ['Condensed', 'condense', 'cross_architecture', 'evaluate']
 
 

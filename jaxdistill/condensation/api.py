@@ -19,7 +19,9 @@ from jaxdistill.training.run import Run, environment
 
 
 class Problem(NamedTuple):
-  """A condensation ready for the loop: its step, first state, source of batches, length, and the first canvases."""
+  """A condensation ready for the loop: its step, first state, source of batches, length, and the
+  first canvases."""
+
   step: Callable
   state: engine.State
   source: loop.ArraySource | loop.HostSource
@@ -27,17 +29,29 @@ class Problem(NamedTuple):
   canvases: np.ndarray
 
 
-def condense(train: Dataset, method: str = 'm3d', ipc: int = 10, seed: int = 0, *, factor: int = 0, iterations: int = 0,
-             quick: bool = False, overrides: Mapping[str, Any] | None = None, workdir: str | os.PathLike | None = None,
-             progress: bool = False) -> Condensed:
+def condense(
+  train: Dataset,
+  method: str = 'm3d',
+  ipc: int = 10,
+  seed: int = 0,
+  *,
+  factor: int = 0,
+  iterations: int = 0,
+  quick: bool = False,
+  overrides: Mapping[str, Any] | None = None,
+  workdir: str | os.PathLike | None = None,
+  progress: bool = False,
+) -> Condensed:
   """Condenses a labelled image set into `ipc` canvases a class.
 
   Args:
     train: the real images, see `data.load`.
-    method: 'm3d', 'dance' or 'dm', or the .py file of a config of your own (which registers its method).
+    method: 'm3d', 'dance' or 'dm', or the .py file of a config of your own (which registers its
+      method).
     ipc: canvases a class.
     seed: of everything random.
-    factor: cells along a canvas' side, factor^2 training images a canvas; 0: the method's own for this set.
+    factor: cells along a canvas' side, factor^2 training images a canvas; 0: the method's own for
+      this set.
     iterations: 0: the method's own.
     quick: a smoke run of a small network and a few iterations; the set means nothing.
     overrides: further fields of the method's config by dotted name, such as {'model.depth': 4}.
@@ -53,10 +67,17 @@ def condense(train: Dataset, method: str = 'm3d', ipc: int = 10, seed: int = 0, 
   Source: the configs of the methods, `configs/condensation/`, whose headers name the papers.
   """
   if not isinstance(train, Dataset):
-    raise errors.UserError('condense needs the training images as a Dataset, the first of the two that data.load(name) returns.')
+    raise errors.UserError(
+      'condense needs the training images as a Dataset, the first of the two that '
+      'data.load(name) returns.'
+    )
   known = train.name in settings.PRESETS
-  arguments = [train.name if known else 'npz:arrays', f'ipc={ipc}', *([f'factor={factor}'] if factor else []),
-               *(['quick'] if quick else [])]
+  arguments = [
+    train.name if known else 'npz:arrays',
+    f'ipc={ipc}',
+    *([f'factor={factor}'] if factor else []),
+    *(['quick'] if quick else []),
+  ]
   if not method.endswith('.py'):
     methods.find(method)
     method = f'condensation/{method}'
@@ -64,7 +85,11 @@ def condense(train: Dataset, method: str = 'm3d', ipc: int = 10, seed: int = 0, 
   # Only condensing: nothing is held out of the images that are given, and no baseline is trained.
   config.data.update(name=train.name, validation_share=0.0)
   config.evaluation.baselines = ()
-  changes = {'seed': seed, **({'condensation.iterations': iterations} if iterations else {}), **(overrides or {})}
+  changes = {
+    'seed': seed,
+    **({'condensation.iterations': iterations} if iterations else {}),
+    **(overrides or {}),
+  }
   for key, value in changes.items():
     configs.override(config, key, str(value))
   settings.check_fields(config)
@@ -80,19 +105,37 @@ def build_model(config: ConfigDict, num_classes: int, image_shape: tuple[int, in
   return models.build({**config.model.to_dict(), 'dtype': config.dtype}, num_classes, image_shape)
 
 
-def setup(config: ConfigDict, train: Dataset, mesh: Mesh | None, pool: Any = (),
-          numbers: Sequence[int] | None = None, most: int = 0) -> Problem:
-  """Builds the condensation that a config describes and places data, canvases and the method's networks on the devices.
+def setup(
+  config: ConfigDict,
+  train: Dataset,
+  mesh: Mesh | None,
+  pool: Any = (),
+  numbers: Sequence[int] | None = None,
+  most: int = 0,
+) -> Problem:
+  """Builds the condensation that a config describes and places data, canvases and the method's
+  networks on the devices.
 
-  Where `train` is a part of a larger set, `numbers` are those of its classes there (the random draws of a class follow its
-  number) and `most` the images of the largest class there (so that all parts share one program).
+  Where `train` is a part of a larger set, `numbers` are those of its classes there (the random
+  draws of a class follow its number) and `most` the images of the largest class there (so that all
+  parts share one program).
   """
   section = config.condensation
   model = build_model(config, train.num_classes, train.image_shape)
-  options = engine.Settings(**{name: section[name] for name in engine.Settings.__dataclass_fields__ if name in section},
-                            strategy=section.augmentation, classes_at_once=config.run.classes_at_once)
-  functions = engine.make(methods.plugs(config.method, model, train.image_shape), options, model, num_classes=train.num_classes,
-                          mean=train.mean, std=train.std, mesh=mesh)
+  options = engine.Settings(
+    **{name: section[name] for name in engine.Settings.__dataclass_fields__ if name in section},
+    strategy=section.augmentation,
+    classes_at_once=config.run.classes_at_once,
+  )
+  functions = engine.make(
+    methods.plugs(config.method, model, train.image_shape),
+    options,
+    model,
+    num_classes=train.num_classes,
+    mean=train.mean,
+    std=train.std,
+    mesh=mesh,
+  )
   images, counts = samplers.class_major(train, most)
   key_canvases, key = jax.random.split(jax.random.key(config.seed))
   canvases = first_canvases(config, train, key_canvases, section.init, images, counts, numbers)
@@ -101,16 +144,41 @@ def setup(config: ConfigDict, train: Dataset, mesh: Mesh | None, pool: Any = (),
   return Problem(functions.step, state, source, section.iterations, canvases)
 
 
-def first_canvases(config: ConfigDict, train: Dataset, key: jax.Array, init: str, images: np.ndarray,
-                   counts: np.ndarray, numbers: Sequence[int] | None = None) -> np.ndarray:
-  """Returns starting canvases [classes, ipc, h, w, c] of the given kind ('mix', 'real', 'noise')."""
+def first_canvases(
+  config: ConfigDict,
+  train: Dataset,
+  key: jax.Array,
+  init: str,
+  images: np.ndarray,
+  counts: np.ndarray,
+  numbers: Sequence[int] | None = None,
+) -> np.ndarray:
+  """Returns starting canvases [classes, ipc, h, w, c] of the given kind ('mix', 'real',
+  'noise')."""
   section = config.condensation
-  return np.asarray(decode.first_canvases(key, images, counts, ipc=section.ipc, factor=section.factor, init=init,
-                                          mean=train.mean, std=train.std, numbers=numbers))
+  return np.asarray(
+    decode.first_canvases(
+      key,
+      images,
+      counts,
+      ipc=section.ipc,
+      factor=section.factor,
+      init=init,
+      mean=train.mean,
+      std=train.std,
+      numbers=numbers,
+    )
+  )
 
 
-def condense_config(config: ConfigDict, train: Dataset, run: Run, mesh: Mesh | None, problem: Problem | None = None,
-                    phase: str = 'condense') -> tuple[Condensed, Condensed]:
+def condense_config(
+  config: ConfigDict,
+  train: Dataset,
+  run: Run,
+  mesh: Mesh | None,
+  problem: Problem | None = None,
+  phase: str = 'condense',
+) -> tuple[Condensed, Condensed]:
   """Condenses as a config says; returns (the condensed set, the canvases that it started from).
 
   `phase` names it in the run: metrics, checkpoints and resuming are the loop's.
@@ -119,8 +187,16 @@ def condense_config(config: ConfigDict, train: Dataset, run: Run, mesh: Mesh | N
     model = build_model(config, train.num_classes, train.image_shape)
     problem = setup(config, train, mesh, methods.prepare(config, train, run, mesh, model))
   before = as_condensed(config, train, problem.canvases)
-  state = loop.fit(run, phase, problem.step, problem.state, problem.source, problem.num_steps, rows=train.num_classes)
-  images = np.asarray(parallel.gather(state.images))[:train.num_classes]
+  state = loop.fit(
+    run,
+    phase,
+    problem.step,
+    problem.state,
+    problem.source,
+    problem.num_steps,
+    rows=train.num_classes,
+  )
+  images = np.asarray(parallel.gather(state.images))[: train.num_classes]
   if config.condensation.space == 'normalised':
     images = np.asarray(augment.denormalise(images, train.mean, train.std))
   else:
@@ -128,11 +204,23 @@ def condense_config(config: ConfigDict, train: Dataset, run: Run, mesh: Mesh | N
   return as_condensed(config, train, images), before
 
 
-def as_condensed(config: ConfigDict, train: Dataset, canvases: np.ndarray, factor: int | None = None) -> Condensed:
+def as_condensed(
+  config: ConfigDict, train: Dataset, canvases: np.ndarray, factor: int | None = None
+) -> Condensed:
   """Wraps canvases [classes, ipc, h, w, c] with all that is needed to use them."""
   section = config.condensation
   return Condensed(
-      canvases.reshape(-1, *canvases.shape[2:]), np.repeat(np.arange(len(canvases)), canvases.shape[1]), train.class_names,
-      train.mean, train.std, factor=section.factor if factor is None else factor, flip=train.flip, dataset=train.name,
-      method=config.method.name, recipe=config.evaluation.recipe, config=config.to_dict(), versions=environment()['versions'],
-      augmentation={'strategy': section.augmentation, 'composition': section.composition})
+    canvases.reshape(-1, *canvases.shape[2:]),
+    np.repeat(np.arange(len(canvases)), canvases.shape[1]),
+    train.class_names,
+    train.mean,
+    train.std,
+    factor=section.factor if factor is None else factor,
+    flip=train.flip,
+    dataset=train.name,
+    method=config.method.name,
+    recipe=config.evaluation.recipe,
+    config=config.to_dict(),
+    versions=environment()['versions'],
+    augmentation={'strategy': section.augmentation, 'composition': section.composition},
+  )

@@ -1,11 +1,13 @@
 """Baselines: training sets of real images that a condensed set has to beat.
 
-  random, herding, kcenter, kmeans: ipc real images a class at full size, as the tables of the papers have them
-  ..._mix:                          ipc factor^2 images a class, shrunk into the cells of ipc canvases
-  whole:                            the whole training set
+  random, herding, kcenter, kmeans: ipc real images a class at full size, as the tables of the
+    papers have them
+  ..._mix:                          ipc factor^2 images a class, shrunk into the cells of ipc
+  canvases whole:                            the whole training set
 
-A method with factor > 1 trains on factor^2 images a canvas. Its fair opponent is the '_mix' form, which has the same storage,
-the same decoding and the same number of training steps; 'mix' alone is the random one, 'random_mix'.
+A method with factor > 1 trains on factor^2 images a canvas. Its fair opponent is the '_mix' form,
+which has the same storage, the same decoding and the same number of training steps; 'mix' alone is
+the random one, 'random_mix'.
 """
 
 import jax
@@ -19,30 +21,48 @@ from jaxdistill.training.run import environment
 
 # Name -> label of the row, in the order of a table.
 LABELS = {
-    'random': 'Random real images', 'herding': 'Herding', 'kcenter': 'K-Center', 'kmeans': 'K-means, nearest images',
-    'mix': 'Mix-init, not optimised', 'random_mix': 'Random images, shrunk', 'herding_mix': 'Herding, shrunk',
-    'kcenter_mix': 'K-Center, shrunk', 'kmeans_mix': 'K-means, nearest images, shrunk', 'whole': 'Whole training set',
+  'random': 'Random real images',
+  'herding': 'Herding',
+  'kcenter': 'K-Center',
+  'kmeans': 'K-means, nearest images',
+  'mix': 'Mix-init, not optimised',
+  'random_mix': 'Random images, shrunk',
+  'herding_mix': 'Herding, shrunk',
+  'kcenter_mix': 'K-Center, shrunk',
+  'kmeans_mix': 'K-means, nearest images, shrunk',
+  'whole': 'Whole training set',
 }
 
 
-def make(name: str, train: Dataset, *, ipc: int, factor: int = 1, seed: int = 0, features: np.ndarray | None = None,
-         recipe: str = 'idc') -> Condensed | Dataset:
+def make(
+  name: str,
+  train: Dataset,
+  *,
+  ipc: int,
+  factor: int = 1,
+  seed: int = 0,
+  features: np.ndarray | None = None,
+  recipe: str = 'idc',
+) -> Condensed | Dataset:
   """Makes the training set of a baseline.
 
   Args:
     name: one of `LABELS`.
     train: the real training set.
     ipc: stored images a class.
-    factor: cells along the side of a stored image, for the '_mix' forms; the others store images at full size.
+    factor: cells along the side of a stored image, for the '_mix' forms; the others store images at
+      full size.
     seed: of the draw.
-    features: float [n, d] of all images, which herding, kcenter and kmeans compare (`embedding.embed`).
+    features: float [n, d] of all images, which herding, kcenter and kmeans compare
+      (`embedding.embed`).
     recipe: name of the evaluation recipe that goes with the set.
 
   Returns:
     Condensed; the training set itself for 'whole'.
 
   Raises:
-    UserError: for an unknown name, a class with too few images, or features that are needed and missing.
+    UserError: for an unknown name, a class with too few images, or features that are needed and
+      missing.
 
   >>> from jaxdistill import data
   >>> train, _ = data.load('digits', image_size=8)
@@ -52,24 +72,53 @@ def make(name: str, train: Dataset, *, ipc: int, factor: int = 1, seed: int = 0,
   """
   if name == 'whole':
     return train
-  return build(name, train, pick(name, train, ipc=ipc, factor=factor, seed=seed, features=features), factor=factor, recipe=recipe)
+  return build(
+    name,
+    train,
+    pick(name, train, ipc=ipc, factor=factor, seed=seed, features=features),
+    factor=factor,
+    recipe=recipe,
+  )
 
 
-def pick(name: str, train: Dataset, *, ipc: int, factor: int = 1, seed: int = 0,
-         features: np.ndarray | None = None) -> np.ndarray:
-  """Returns which images a baseline takes: int [classes, ipc or ipc factor^2] positions in `train`; arguments as in `make`."""
+def pick(
+  name: str,
+  train: Dataset,
+  *,
+  ipc: int,
+  factor: int = 1,
+  seed: int = 0,
+  features: np.ndarray | None = None,
+) -> np.ndarray:
+  """Returns which images a baseline takes: int [classes, ipc or ipc factor^2] positions in `train`;
+  arguments as in `make`."""
   number = ipc * factor**2 if is_mix(name) else ipc
   key = jax.random.fold_in(jax.random.key(seed), 1)
   return selection.select(selected_by(name), features, train.labels, number, key, train.class_names)
 
 
-def build(name: str, train: Dataset, picks: np.ndarray, *, factor: int = 1, recipe: str = 'idc') -> Condensed:
+def build(
+  name: str, train: Dataset, picks: np.ndarray, *, factor: int = 1, recipe: str = 'idc'
+) -> Condensed:
   """Makes the set of the images at `picks`; arguments as in `make`."""
   factor = factor if is_mix(name) else 1
-  canvases = [np.asarray(decode.mix(train.images[of_class].astype(np.float32) / 255, factor)) for of_class in picks]
+  canvases = [
+    np.asarray(decode.mix(train.images[of_class].astype(np.float32) / 255, factor))
+    for of_class in picks
+  ]
   return Condensed(
-      np.concatenate(canvases), np.repeat(np.arange(len(picks)), len(canvases[0])), train.class_names, train.mean, train.std,
-      factor=factor, flip=train.flip, dataset=train.name, method=name, recipe=recipe, versions=environment()['versions'])
+    np.concatenate(canvases),
+    np.repeat(np.arange(len(picks)), len(canvases[0])),
+    train.class_names,
+    train.mean,
+    train.std,
+    factor=factor,
+    flip=train.flip,
+    dataset=train.name,
+    method=name,
+    recipe=recipe,
+    versions=environment()['versions'],
+  )
 
 
 def is_mix(name: str) -> bool:

@@ -1,7 +1,9 @@
-"""DANCE: dual-view distribution alignment for dataset condensation (Zhang et al., IJCAI 2024, arXiv 2406.01063).
+"""DANCE: dual-view distribution alignment for dataset condensation (Zhang et al., IJCAI 2024, arXiv
+2406.01063).
 
-Inner-class view: class means are matched under middle encoders, random interpolations between the start and the end of a
-network's training on the real set. Inter-class view: the trained network, the expert, must recognise the synthetic images.
+Inner-class view: class means are matched under middle encoders, random interpolations between the
+start and the end of a network's training on the real set. Inter-class view: the trained network,
+the expert, must recognise the synthetic images.
 """
 
 from typing import Any
@@ -19,12 +21,22 @@ from jaxdistill.training import classifier
 from jaxdistill.training.run import Run
 
 ENCODERS = ('middle', 'random')
-# Folded into the key in place of a step, so that the choice of an expert shares no random bits with a fresh network.
+# Folded into the key in place of a step, so that the choice of an expert shares no random bits with
+# a fresh network.
 _EXPERTS = 2**32 - 3
 
 
-def plugs(model: nn.Module, image_shape: tuple[int, int, int], *, experts: int = 5, expert_epochs: int = 60,
-          expert_batch: int = 64, expert_steps: int = 0, encoders: str = 'middle', calibrate: bool = True) -> engine.Plugs:
+def plugs(
+  model: nn.Module,
+  image_shape: tuple[int, int, int],
+  *,
+  experts: int = 5,
+  expert_epochs: int = 60,
+  expert_batch: int = 64,
+  expert_steps: int = 0,
+  encoders: str = 'middle',
+  calibrate: bool = True,
+) -> engine.Plugs:
   """Fills the engine's plug points for DANCE.
 
   Each iteration draws an expert k and lambda ~ U(0, 1), one pair for all classes:
@@ -46,7 +58,8 @@ def plugs(model: nn.Module, image_shape: tuple[int, int, int], *, experts: int =
   Raises:
     UserError: for an unknown kind of encoders or an empty pool.
 
-  Source: the paper and its public code. There the random encoder of the ablation is never redrawn; here it is, which makes it DM
+  Source: the paper and its public code. There the random encoder of the ablation is never redrawn;
+    here it is, which makes it DM
   (our choice).
   """
   del expert_epochs, expert_batch, expert_steps
@@ -57,8 +70,12 @@ def plugs(model: nn.Module, image_shape: tuple[int, int, int], *, experts: int =
   fresh = engine.fresh_networks(model, image_shape, every=1)
 
   def draw(pool, key, step):
-    key_k, key_lambda = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, _EXPERTS), step))
-    start, end = (jax.tree.map(lambda a: a[jax.random.randint(key_k, (), 0, experts)], end) for end in pool)
+    key_k, key_lambda = jax.random.split(
+      jax.random.fold_in(jax.random.fold_in(key, _EXPERTS), step)
+    )
+    start, end = (
+      jax.tree.map(lambda a: a[jax.random.randint(key_k, (), 0, experts)], end) for end in pool
+    )
     if encoders == 'random':  # the very networks that DM draws
       return fresh((), key, step)._replace(expert=end)
     return engine.Networks(interpolate(start, end, jax.random.uniform(key_lambda)), expert=end)
@@ -67,7 +84,8 @@ def plugs(model: nn.Module, image_shape: tuple[int, int, int], *, experts: int =
 
 
 def interpolate(start: Any, end: Any, share: jax.Array | float) -> Any:
-  """Returns share * start + (1 - share) * end for every parameter: share 0 is the expert, 1 the untrained network.
+  """Returns share * start + (1 - share) * end for every parameter: share 0 is the expert, 1 the
+  untrained network.
 
   >>> float(interpolate(jnp.float32(1), jnp.float32(3), 0.25))
   2.5
@@ -75,12 +93,19 @@ def interpolate(start: Any, end: Any, share: jax.Array | float) -> Any:
   return jax.tree.map(lambda a, b: share * a + (1 - share) * b, start, end)
 
 
-def prepare(config: ConfigDict, train: Dataset, run: Run, mesh: Mesh | None, model: nn.Module) -> experts.Pool:
-  """Phase 1: trains the experts that a config asks for, or finds those of an earlier run beside its work dir."""
-  return experts.train(run, model, train, **_options(config), mesh=mesh, directory=experts.directory(config, run))
+def prepare(
+  config: ConfigDict, train: Dataset, run: Run, mesh: Mesh | None, model: nn.Module
+) -> experts.Pool:
+  """Phase 1: trains the experts that a config asks for, or finds those of an earlier run beside its
+  work dir."""
+  return experts.train(
+    run, model, train, **_options(config), mesh=mesh, directory=experts.directory(config, run)
+  )
 
 
-def preparation(config: ConfigDict, train: Dataset, mesh: Mesh | None, model: nn.Module) -> classifier.Problem:
+def preparation(
+  config: ConfigDict, train: Dataset, mesh: Mesh | None, model: nn.Module
+) -> classifier.Problem:
   """Returns the training of the experts, for estimates."""
   return experts.setup(model, train, **_options(config), mesh=mesh)
 
@@ -90,15 +115,22 @@ def is_prepared(config: ConfigDict, train: Dataset, run: Run, model: nn.Module) 
   return experts.are_kept(experts.directory(config, run), model, train, **_options(config))
 
 
-def untrained(config: ConfigDict, image_shape: tuple[int, int, int], model: nn.Module) -> experts.Pool:
+def untrained(
+  config: ConfigDict, image_shape: tuple[int, int, int], model: nn.Module
+) -> experts.Pool:
   """Returns a pool of the right form, for estimates."""
   return experts.untrained(model, image_shape, config.method.experts)
 
 
 def _options(config):
   method = config.method
-  return dict(number=method.experts, epochs=method.expert_epochs, batch=method.expert_batch, steps=method.expert_steps,
-              seed=config.seed)
+  return dict(
+    number=method.experts,
+    epochs=method.expert_epochs,
+    batch=method.expert_batch,
+    steps=method.expert_steps,
+    seed=config.seed,
+  )
 
 
 def _calibration(logits, label):

@@ -1,7 +1,8 @@
-"""DM: dataset condensation with distribution matching (Zhao and Bilen, WACV 2023, arXiv 2110.04181).
+"""DM: dataset condensation with distribution matching (Zhao and Bilen, WACV 2023, arXiv
+2110.04181).
 
-A new random network every iteration; the discrepancy of a class is the squared distance between the mean embeddings of its
-synthetic and its real images.
+A new random network every iteration; the discrepancy of a class is the squared distance between the
+mean embeddings of its synthetic and its real images.
 """
 
 import flax.linen as nn
@@ -11,7 +12,8 @@ from jaxdistill.condensation import engine
 
 
 def plugs(model: nn.Module, image_shape: tuple[int, int, int]) -> engine.Plugs:
-  """Fills the engine's plug points for DM: L_c = || mean_i f(synthetic_i) - mean_j f(real_j) ||^2, summed over features.
+  """Fills the engine's plug points for DM: L_c = || mean_i f(synthetic_i) - mean_j f(real_j) ||^2,
+  summed over features.
 
   Args:
     model: the network.

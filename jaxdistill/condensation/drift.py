@@ -1,7 +1,9 @@
-"""How far condensed sets drift from the real one while a network trains: DANCE's Fig. 3a for any sets.
+"""How far condensed sets drift from the real one while a network trains: DANCE's Fig. 3a for any
+sets.
 
-A set that matches the real images under untrained networks need not match them under trained ones. The networks here take no
-part in condensing: their weights are drawn from another seed than the experts', and they train on the real images alone.
+A set that matches the real images under untrained networks need not match them under trained ones.
+The networks here take no part in condensing: their weights are drawn from another seed than the
+  experts', and they train on the real images alone.
 """
 
 import dataclasses
@@ -28,26 +30,42 @@ class Drift(NamedTuple):
 
   Attributes:
     steps: [T], training steps done, from 0.
-    distance: by name of the set [T], squared distance between the mean features of its images and of the real ones.
-    spread: [T], mean squared distance of a real image's features from the mean of its class, the scale of `distance`.
+    distance: by name of the set [T], squared distance between the mean features of its images and
+      of the real ones.
+    spread: [T], mean squared distance of a real image's features from the mean of its class, the
+      scale of `distance`.
   """
+
   steps: np.ndarray
   distance: dict[str, np.ndarray]
   spread: np.ndarray
 
   def relative(self) -> dict[str, np.ndarray]:
-    """Returns distance / spread: n random images a class would give about 1/n at every step, whatever the features' scale."""
+    """Returns distance / spread: n random images a class would give about 1/n at every step,
+    whatever the features' scale."""
     return {name: values / self.spread for name, values in self.distance.items()}
 
 
-def along_training(sets: Mapping[str, Condensed], train: Dataset, networks: int = 4, *, epochs: int = 10, steps: int = 0,
-                   checks: int = 5, per_class: int = 500, seed: int = 1234, model: Mapping[str, Any] | None = None,
-                   run: Run | None = None) -> Drift:
+def along_training(
+  sets: Mapping[str, Condensed],
+  train: Dataset,
+  networks: int = 4,
+  *,
+  epochs: int = 10,
+  steps: int = 0,
+  checks: int = 5,
+  per_class: int = 500,
+  seed: int = 1234,
+  model: Mapping[str, Any] | None = None,
+  run: Run | None = None,
+) -> Drift:
   """Measures the mean discrepancy of sets along the training of networks on the real images.
 
-    distance = || mean f(synthetic images of a class) - mean f(its real images) ||^2, summed over features,
+    distance = || mean f(synthetic images of a class) - mean f(its real images) ||^2, summed over
+    features,
 
-  without augmentation, where f is the embedding of a network that trains on `train` with the experts' recipe.
+  without augmentation, where f is the embedding of a network that trains on `train` with the
+  experts' recipe.
 
   Args:
     sets: condensed sets by name.
@@ -67,56 +85,85 @@ def along_training(sets: Mapping[str, Condensed], train: Dataset, networks: int 
   Raises:
     UserError: for no sets, sets that do not fit `train` or lack a class, or numbers below 1.
 
-  Source: Fig. 3a of DANCE (Zhang et al., IJCAI 2024) shows such curves; whether its distance is squared is not stated, and the
-  spread to compare with is our choice: over a short training the features of all images grow or shrink several-fold together.
+  Source: Fig. 3a of DANCE (Zhang et al., IJCAI 2024) shows such curves; whether its distance is
+    squared is not stated, and the
+  spread to compare with is our choice: over a short training the features of all images grow or
+    shrink several-fold together.
 
   >>> import jaxdistill
   >>> train, _ = jaxdistill.data.load('digits', image_size=8)
-  >>> same = Condensed(train.images / np.float32(255), train.labels, train.class_names, train.mean, train.std)
-  >>> found = along_training({'all': same}, train, 1, steps=2, checks=2, model={'name': 'mlp', 'width': 4})
+  >>> same = Condensed(train.images / np.float32(255), train.labels, train.class_names,
+  ...   train.mean, train.std)
+  >>> found = along_training({'all': same}, train, 1, steps=2, checks=2, model={'name': 'mlp',
+  ...   'width': 4})
   >>> found.steps.tolist(), bool(found.distance['all'].max() < 1e-6)
   ([0, 1, 2], True)
   """
   _check(sets, train, networks=networks, epochs=epochs, checks=checks, per_class=per_class)
   network = evaluation.network(model, train)
   problem = experts.setup(network, train, number=networks, epochs=epochs, steps=steps, seed=seed)
-  real = train.take(np.concatenate([train.of_class(label)[:per_class] for label in range(train.num_classes)]))
-  decoded = {name: dataclasses.replace(one, labels=one.hard_labels).decode() for name, one in sets.items()}
+  real = train.take(
+    np.concatenate([train.of_class(label)[:per_class] for label in range(train.num_classes)])
+  )
+  decoded = {
+    name: dataclasses.replace(one, labels=one.hard_labels).decode() for name, one in sets.items()
+  }
   embed = jax.jit(embedding.embedder(network, train.mean, train.std))
 
   def features(variables, images):
-    return np.concatenate([embed(variables, images[i:i + _BATCH]) for i in range(0, len(images), _BATCH)])
+    return np.concatenate(
+      [embed(variables, images[i : i + _BATCH]) for i in range(0, len(images), _BATCH)]
+    )
 
   def one_network(variables):
     found = features(variables, real.images)
     means = class_means(found, real.labels, train.num_classes)
     gaps = [found - means[real.labels]]
-    gaps += [class_means(features(variables, images), labels, train.num_classes) - means for images, labels in decoded.values()]
+    gaps += [
+      class_means(features(variables, images), labels, train.num_classes) - means
+      for images, labels in decoded.values()
+    ]
     return [np.square(gap).sum(1).mean() for gap in gaps]
 
   def measure(state):
-    each = [one_network(jax.tree.map(lambda a, k=k: a[k], state.variables)) for k in range(networks)]
+    each = [
+      one_network(jax.tree.map(lambda a, k=k: a[k], state.variables)) for k in range(networks)
+    ]
     return dict(zip(('spread', *map(_column, sets)), np.mean(each, 0).tolist(), strict=True))
 
   run = run or Run(progress=False)
   first = measure(problem.state)  # before the loop takes the state over
-  loop.fit(run, 'drift', problem.step, problem.state, problem.source, problem.num_steps, evaluate=measure,
-           evaluate_every=math.ceil(problem.num_steps / checks), rows=networks)
+  loop.fit(
+    run,
+    'drift',
+    problem.step,
+    problem.state,
+    problem.source,
+    problem.num_steps,
+    evaluate=measure,
+    evaluate_every=math.ceil(problem.num_steps / checks),
+    rows=networks,
+  )
   rows = [{'step': 0} | first, *run.history('drift')]
   values = lambda column: np.asarray([row[column] for row in rows])
   return Drift(values('step'), {name: values(_column(name)) for name in sets}, values('spread'))
 
 
 def chart(found: Drift, *, relative: bool = True) -> str:
-  """Draws the curves of all sets as one <svg> element for a page or a notebook: distances in units of the spread, or as they are.
+  """Draws the curves of all sets as one <svg> element for a page or a notebook: distances in units
+  of the spread, or as they are.
 
-  >>> chart(Drift(np.array([0, 10]), {'dm': np.array([.5, 2.])}, np.array([1., 2.]))).startswith('<svg')
+  >>> chart(Drift(np.array([0, 10]), {'dm': np.array([.5, 2.])}, np.array([1.,
+  ...   2.]))).startswith('<svg')
   True
   """
   lines = found.relative() if relative else found.distance
-  return curves.svg([(name, found.steps, values) for name, values in lines.items()], title='Distance to the real images',
-                    x_title='training steps of a network that took no part',
-                    y_title='squared distance of the class means' + (' / spread of a class' if relative else ''))
+  return curves.svg(
+    [(name, found.steps, values) for name, values in lines.items()],
+    title='Distance to the real images',
+    x_title='training steps of a network that took no part',
+    y_title='squared distance of the class means' + (' / spread of a class' if relative else ''),
+  )
 
 
 def class_means(features: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
@@ -142,4 +189,7 @@ def _check(sets, train, **numbers):
     evaluation.check_fit(one, train, f'The set {name!r}', 'training')
     missing = np.setdiff1d(np.arange(train.num_classes), one.hard_labels)
     if len(missing):
-      raise errors.UserError(f'The set {name!r} has no image of class {train.class_names[missing[0]]!r}; every class needs one.')
+      raise errors.UserError(
+        f'The set {name!r} has no image of class {train.class_names[missing[0]]!r}; every '
+        'class needs one.'
+      )

@@ -1,4 +1,5 @@
-"""How good a condensed set is: fresh networks trained on it and scored on real images, under a fixed, named recipe."""
+"""How good a condensed set is: fresh networks trained on it and scored on real images, under a
+fixed, named recipe."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -15,16 +16,40 @@ from jaxdistill.models import architectures
 from jaxdistill.training import classifier
 from jaxdistill.training.run import Run
 
-# Protocols of the field, with the numbers of the public codes. `idc`: Kim et al., ICML 2022, used by M3D and DANCE, whose codes
-# report the best of several test-set checks; `dm`: Zhao and Bilen, WACV 2023, who report the last epoch; `ddranking`: the
-# hard-label protocol of DD-Ranking (Li et al., arXiv 2505.13300), which reports the best check and searches the learning rate.
+# Protocols of the field, with the numbers of the public codes. `idc`: Kim et al., ICML 2022, used
+# by M3D and DANCE, whose codes report the best of several test-set checks; `dm`: Zhao and Bilen,
+# WACV 2023, who report the last epoch; `ddranking`: the hard-label protocol of DD-Ranking (Li et
+# al., arXiv 2505.13300), which reports the best check and searches the learning rate.
 RECIPES = {
-    'idc': classifier.Recipe('idc', batch=64, epochs=1000, drops=(2 / 3, 5 / 6), drop=0.2, cutmix=0.5, composition='idc',
-                             strategy='color_crop_flip_scale_rotate'),
-    'dm': classifier.Recipe('dm', batch=256, epochs=1000, drops=(1 / 2,), drop=0.1, clear_momentum=True, composition='dm',
-                            strategy='color_crop_cutout_flip_scale_rotate'),
-    'ddranking': classifier.Recipe('ddranking', batch=128, epochs=1000, drops=(1 / 2,), drop=0.1, composition='dm',
-                                   strategy='color_crop_cutout_flip_scale_rotate'),
+  'idc': classifier.Recipe(
+    'idc',
+    batch=64,
+    epochs=1000,
+    drops=(2 / 3, 5 / 6),
+    drop=0.2,
+    cutmix=0.5,
+    composition='idc',
+    strategy='color_crop_flip_scale_rotate',
+  ),
+  'dm': classifier.Recipe(
+    'dm',
+    batch=256,
+    epochs=1000,
+    drops=(1 / 2,),
+    drop=0.1,
+    clear_momentum=True,
+    composition='dm',
+    strategy='color_crop_cutout_flip_scale_rotate',
+  ),
+  'ddranking': classifier.Recipe(
+    'ddranking',
+    batch=128,
+    epochs=1000,
+    drops=(1 / 2,),
+    drop=0.1,
+    composition='dm',
+    strategy='color_crop_cutout_flip_scale_rotate',
+  ),
 }
 # What a table reports of each network, see `classifier.columns`.
 COLUMNS = ('last', 'selected', 'best_test')
@@ -53,14 +78,31 @@ def find_recipe(name: str, *, flip: bool = True, epochs: int = 0) -> classifier.
   if name not in RECIPES:
     raise errors.unknown('evaluation recipe', name, RECIPES)
   chosen = RECIPES[name]
-  strategy = chosen.strategy if flip else '_'.join(op for op in chosen.strategy.split('_') if op != 'flip')
+  strategy = (
+    chosen.strategy if flip else '_'.join(op for op in chosen.strategy.split('_') if op != 'flip')
+  )
   return dataclasses.replace(chosen, strategy=strategy, epochs=epochs or chosen.epochs)
 
 
-def evaluate(condensed: Condensed | Dataset, test: Dataset, recipe: str = 'idc', seeds: int = 5, *, seed: int = 0,
-             model: Mapping[str, Any] | None = None, epochs: int = 0, steps: int = 0, checks: int = 6,
-             validation: Dataset | None = None, search_on: str = 'validation', augment: bool = True, run: Run | None = None,
-             name: str = 'evaluate', mesh: Mesh | None = None, dtype: str = 'float32') -> dict[str, Any]:
+def evaluate(
+  condensed: Condensed | Dataset,
+  test: Dataset,
+  recipe: str = 'idc',
+  seeds: int = 5,
+  *,
+  seed: int = 0,
+  model: Mapping[str, Any] | None = None,
+  epochs: int = 0,
+  steps: int = 0,
+  checks: int = 6,
+  validation: Dataset | None = None,
+  search_on: str = 'validation',
+  augment: bool = True,
+  run: Run | None = None,
+  name: str = 'evaluate',
+  mesh: Mesh | None = None,
+  dtype: str = 'float32',
+) -> dict[str, Any]:
   """Trains `seeds` fresh networks together on a set and scores them on real images.
 
   Args:
@@ -73,8 +115,10 @@ def evaluate(condensed: Condensed | Dataset, test: Dataset, recipe: str = 'idc',
     epochs: passes over the decoded set; 0: the recipe's.
     steps: training steps; 0: from the epochs.
     checks: how often the networks are scored during training.
-    validation: held-out real images by which a check is chosen for the column 'selected'; None: no such column.
-    search_on: the images by which a recipe that searches the learning rate chooses it, 'validation' or 'test'; '': no search.
+    validation: held-out real images by which a check is chosen for the column 'selected'; None: no
+      such column.
+    search_on: the images by which a recipe that searches the learning rate chooses it, 'validation'
+      or 'test'; '': no search.
     augment: False leaves out the recipe's augmentation and CutMix.
     run: keeps metrics and checkpoints; None: in memory.
     name: of the phase in the run.
@@ -82,18 +126,21 @@ def evaluate(condensed: Condensed | Dataset, test: Dataset, recipe: str = 'idc',
     dtype: of the networks' computation.
 
   Returns:
-    dict with 'last', 'best_test' and, with validation images, 'selected': each dict(mean, std, n, values), accuracies in [0, 1].
-    'last' is the end of the training, 'selected' each network's best check on the validation images, 'best_test' its best check
-    on the test set, as some papers report. Further 'curve' (dict(steps, mean, std) of the checks), 'training_images', 'steps',
+    dict with 'last', 'best_test' and, with validation images, 'selected': each dict(mean, std, n,
+    values), accuracies in [0, 1]. 'last' is the end of the training, 'selected' each network's best
+    check on the validation images, 'best_test' its best check on the test set, as some papers
+    report. Further 'curve' (dict(steps, mean, std) of the checks), 'training_images', 'steps',
     'seconds' and, where it was searched, 'learning_rates', one a network.
 
   Raises:
-    UserError: for an unknown recipe, a number below its least value, a set that does not fit the test images, or a search without
-      images to choose by.
+    UserError: for an unknown recipe, a number below its least value, a set that does not fit the
+      test images, or a search without images to choose by.
 
-  Source: recipes of the papers' public codes (see `RECIPES`). As in DD-Ranking's, every run searches anew: each of the `seeds`
-  networks is trained with every learning rate and takes the best of them. Our choices: the last value as headline, 'selected',
-  and the search on held-out images; on the test set the result is optimistic.
+  Source: recipes of the papers' public codes (see `RECIPES`). As in DD-Ranking's, every run
+    searches anew: each of the `seeds`
+  networks is trained with every learning rate and takes the best of them. Our choices: the last
+  value as headline, 'selected', and the search on held-out images; on the test set the result is
+  optimistic.
 
   >>> import jaxdistill
   >>> train, test = jaxdistill.data.load('digits', image_size=8)
@@ -105,28 +152,67 @@ def evaluate(condensed: Condensed | Dataset, test: Dataset, recipe: str = 'idc',
   """
   if checks < 1:
     raise errors.UserError(f'An evaluation needs checks >= 1; got {checks}.')
-  job = _job(condensed, test, recipe, seeds, model=model, epochs=epochs, steps=steps, search_on=search_on, augment=augment,
-             dtype=dtype)
+  job = _job(
+    condensed,
+    test,
+    recipe,
+    seeds,
+    model=model,
+    epochs=epochs,
+    steps=steps,
+    search_on=search_on,
+    augment=augment,
+    dtype=dtype,
+  )
   if job.rates and search_on == 'validation' and validation is None:
-    raise errors.UserError(f'The recipe {recipe} searches the learning rate on held-out images: give some (validation), or '
-                           "choose on the test set as its public code does (search_on='test'), which is optimistic.")
+    raise errors.UserError(
+      f'The recipe {recipe} searches the learning rate on held-out images: give some '
+      '(validation), or '
+      "choose on the test set as its public code does (search_on='test'), which is optimistic."
+    )
   scores = classifier.train(
-      run or Run(progress=False), name, **job.arguments, seed=seed, test=test, validation=validation, checks=checks, mesh=mesh)
-  checked = {split: scores.checked[split] for split in ('test', 'validation') if split in scores.checked}
+    run or Run(progress=False),
+    name,
+    **job.arguments,
+    seed=seed,
+    test=test,
+    validation=validation,
+    checks=checks,
+    mesh=mesh,
+  )
+  checked = {
+    split: scores.checked[split] for split in ('test', 'validation') if split in scores.checked
+  }
   found = {}
   if job.rates:
     chosen = choose(checked[search_on], len(job.rates))
     checked = {split: accuracies[:, chosen] for split, accuracies in checked.items()}
     found = {'learning_rates': [job.rates[number // seeds] for number in chosen]}
-  curve = {'steps': scores.checked['steps'].tolist(), 'mean': checked['test'].mean(1).tolist(),
-           'std': checked['test'].std(1).tolist()}
-  return {**{column: spread(values) for column, values in classifier.columns(**checked).items()}, **found, 'curve': curve,
-          'training_images': len(job.arguments['images']), 'steps': scores.steps, 'seconds': scores.seconds}
+  curve = {
+    'steps': scores.checked['steps'].tolist(),
+    'mean': checked['test'].mean(1).tolist(),
+    'std': checked['test'].std(1).tolist(),
+  }
+  return {
+    **{column: spread(values) for column, values in classifier.columns(**checked).items()},
+    **found,
+    'curve': curve,
+    'training_images': len(job.arguments['images']),
+    'steps': scores.steps,
+    'seconds': scores.seconds,
+  }
 
 
-def cross_architecture(condensed: Condensed | Dataset, test: Dataset,
-                       architectures: Sequence[str] = ('ConvNet-3', 'ResNet-10', 'VGG-11', 'AlexNet'), recipe: str = 'idc',
-                       seeds: int = 5, *, width: int = 0, **options: Any) -> dict[str, Any]:
+def cross_architecture(
+  condensed: Condensed | Dataset,
+  test: Dataset,
+  architectures: Sequence[str] = ('ConvNet-3', 'ResNet-10', 'VGG-11', 'AlexNet'),
+  recipe: str = 'idc',
+  seeds: int = 5,
+  *,
+  width: int = 0,
+  **options: Any,
+) -> dict[str, Any]:
   """Evaluates a set on several networks: does it teach others than the one it was made with?
 
   Args:
@@ -139,11 +225,13 @@ def cross_architecture(condensed: Condensed | Dataset, test: Dataset,
     dict with 'networks', what `evaluate` gives for each by name, and 'average', see `across`.
 
   Raises:
-    UserError: as `evaluate`, and for an unknown architecture or one that cannot take the images, before any training.
+    UserError: as `evaluate`, and for an unknown architecture or one that cannot take the images,
+      before any training.
 
   >>> import jaxdistill
   >>> train, test = jaxdistill.data.load('digits', image_size=8)
-  >>> found = cross_architecture(train.take(range(20)), test.take(range(50)), ['MLP'], recipe='dm', seeds=1, steps=1,
+  >>> found = cross_architecture(train.take(range(20)), test.take(range(50)), ['MLP'],
+  ...   recipe='dm', seeds=1, steps=1,
   ...                            checks=1, width=4)
   >>> list(found['networks'])
   ['MLP,width=4']
@@ -152,30 +240,41 @@ def cross_architecture(condensed: Condensed | Dataset, test: Dataset,
   for model in chosen.values():
     network(model, test)
   name = options.pop('name', 'evaluate')
-  return across({each: evaluate(condensed, test, recipe, seeds, model=model, name=f'{name}-{each}', **options)
-                 for each, model in chosen.items()})
+  return across(
+    {
+      each: evaluate(condensed, test, recipe, seeds, model=model, name=f'{name}-{each}', **options)
+      for each, model in chosen.items()
+    }
+  )
 
 
 def across(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-  """Returns scores by network with their average over the transfer networks, which are all but the first.
+  """Returns scores by network with their average over the transfer networks, which are all but the
+  first.
 
   Args:
     scores: what `evaluate` gives, by the network's name.
 
   Returns:
-    dict(networks, average); average: the mean of the means, by column; {} where there is no second network.
+    dict(networks, average); average: the mean of the means, by column; {} where there is no second
+    network.
 
-  >>> across({'own': {'last': {'mean': 0.9}}, 'a': {'last': {'mean': 0.5}}, 'b': {'last': {'mean': 0.7}}})['average']
+  >>> across({'own': {'last': {'mean': 0.9}}, 'a': {'last': {'mean': 0.5}},
+  ...   'b': {'last': {'mean': 0.7}}})['average']
   {'last': 0.6}
   """
   others = list(scores.values())[1:]
-  average = {column: round(float(np.mean([each[column]['mean'] for each in others])), 6)
-             for column in COLUMNS if others and all(column in each for each in others)}
+  average = {
+    column: round(float(np.mean([each[column]['mean'] for each in others])), 6)
+    for column in COLUMNS
+    if others and all(column in each for each in others)
+  }
   return {'networks': dict(scores), 'average': average}
 
 
 def networks(names: Sequence[str], width: int = 0) -> dict[str, dict[str, Any]]:
-  """Returns what `models.build` takes for each architecture, by its name; `width` for every network that has one, 0 its own.
+  """Returns what `models.build` takes for each architecture, by its name; `width` for every network
+  that has one, 0 its own.
 
   >>> networks(['ConvNet-3'], width=16)
   {'ConvNet-3,width=16': {'name': 'convnet', 'depth': 3, 'width': 16}}
@@ -190,7 +289,8 @@ def networks(names: Sequence[str], width: int = 0) -> dict[str, dict[str, Any]]:
 
 
 def choose(accuracies: np.ndarray, rates: int) -> np.ndarray:
-  """Returns for each run the network, of those that share the run, whose best check is highest: int [runs].
+  """Returns for each run the network, of those that share the run, whose best check is highest: int
+  [runs].
 
   Args:
     accuracies: [k, rates runs] at the k checks, the runs of the first learning rate first.
@@ -203,76 +303,136 @@ def choose(accuracies: np.ndarray, rates: int) -> np.ndarray:
   return best.argmax(0) * best.shape[1] + np.arange(best.shape[1])
 
 
-def setup(condensed: Condensed | Dataset, test: Dataset, recipe: str = 'idc', seeds: int = 5, *,
-          model: Mapping[str, Any] | None = None, epochs: int = 0, steps: int = 0, search_on: str = 'validation',
-          augment: bool = True, mesh: Mesh | None = None, dtype: str = 'float32') -> classifier.Problem:
-  """Returns the training that `evaluate` with the same arguments would run, ready for the loop (for estimates)."""
-  job = _job(condensed, test, recipe, seeds, model=model, epochs=epochs, steps=steps, search_on=search_on, augment=augment,
-             dtype=dtype)
+def setup(
+  condensed: Condensed | Dataset,
+  test: Dataset,
+  recipe: str = 'idc',
+  seeds: int = 5,
+  *,
+  model: Mapping[str, Any] | None = None,
+  epochs: int = 0,
+  steps: int = 0,
+  search_on: str = 'validation',
+  augment: bool = True,
+  mesh: Mesh | None = None,
+  dtype: str = 'float32',
+) -> classifier.Problem:
+  """Returns the training that `evaluate` with the same arguments would run, ready for the loop (for
+  estimates)."""
+  job = _job(
+    condensed,
+    test,
+    recipe,
+    seeds,
+    model=model,
+    epochs=epochs,
+    steps=steps,
+    search_on=search_on,
+    augment=augment,
+    dtype=dtype,
+  )
   return classifier.setup(**job.arguments, mesh=mesh)
 
 
 class _Job(NamedTuple):
-  """What is to be trained: arguments of classifier.setup and train, and the learning rates that are tried (() for one)."""
+  """What is to be trained: arguments of classifier.setup and train, and the learning rates that are
+  tried (() for one)."""
+
   arguments: dict[str, Any]
   rates: tuple[float, ...]
 
 
-def _job(condensed, test, recipe, seeds, *, model, epochs, steps, search_on, augment, dtype) -> _Job:
+def _job(
+  condensed, test, recipe, seeds, *, model, epochs, steps, search_on, augment, dtype
+) -> _Job:
   if seeds < 1 or epochs < 0 or steps < 0:
-    raise errors.UserError(f'An evaluation needs seeds >= 1, epochs >= 0 and steps >= 0; got {seeds}, {epochs} and {steps}.')
+    raise errors.UserError(
+      f'An evaluation needs seeds >= 1, epochs >= 0 and steps >= 0; got {seeds}, {epochs} and '
+      f'{steps}.'
+    )
   if search_on and search_on not in SEARCH_ON:
     raise errors.unknown('way to search the learning rate', search_on, SEARCH_ON)
   check_fit(condensed, test)
   chosen = find_recipe(recipe, flip=condensed.flip, epochs=epochs)
   if not augment:
     chosen = dataclasses.replace(chosen, strategy='', cutmix=0.0)
-  images, labels = condensed.decode() if isinstance(condensed, Condensed) else (condensed.images, condensed.labels)
+  images, labels = (
+    condensed.decode() if isinstance(condensed, Condensed) else (condensed.images, condensed.labels)
+  )
   if recipe in _HARD_LABELS and labels.ndim == 2:
     labels = labels.argmax(1)
   rates = SEARCHED.get(recipe, ()) if search_on else ()
-  return _Job(dict(
-      model=network(model, test, dtype), images=images, labels=labels, recipe=chosen, num_classes=test.num_classes,
-      mean=condensed.mean, std=condensed.std, networks=seeds * max(1, len(rates)), num_steps=steps,
-      learning_rates=np.repeat(rates, seeds)), rates)
+  return _Job(
+    dict(
+      model=network(model, test, dtype),
+      images=images,
+      labels=labels,
+      recipe=chosen,
+      num_classes=test.num_classes,
+      mean=condensed.mean,
+      std=condensed.std,
+      networks=seeds * max(1, len(rates)),
+      num_steps=steps,
+      learning_rates=np.repeat(rates, seeds),
+    ),
+    rates,
+  )
 
 
 def network(model: Mapping[str, Any] | None, test: Dataset, dtype: str = 'float32') -> nn.Module:
   """Builds a network for the classes and images of a data set; None is the papers' ConvNet-3."""
-  return models.build(dict(model or models.DEFAULT, dtype=dtype), test.num_classes, test.image_shape)
+  return models.build(
+    dict(model or models.DEFAULT, dtype=dtype), test.num_classes, test.image_shape
+  )
 
 
-def check_fit(condensed: Condensed | Dataset, test: Dataset, name: str = 'The set', against: str = 'test') -> None:
-  """Raises `UserError` where a set and real images differ in shape, in the number of classes or in the classes' order.
+def check_fit(
+  condensed: Condensed | Dataset, test: Dataset, name: str = 'The set', against: str = 'test'
+) -> None:
+  """Raises `UserError` where a set and real images differ in shape, in the number of classes or in
+  the classes' order.
 
-  >>> a, b = (Dataset(np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 1]), names) for names in [('cat', 'dog'), ('dog', 'cat')])
+  >>> a, b = (Dataset(np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 1]),
+  ...   names) for names in [('cat', 'dog'), ('dog', 'cat')])
   >>> check_fit(a, b)
   Traceback (most recent call last):
-  jaxdistill.errors.UserError: The set numbers the classes in another order than the test set: class 0 is 'cat' there and ...
+  jaxdistill.errors.UserError: The set numbers the classes in another order than the test set: ...
   """
   shape = condensed.images.shape[1:]
   if shape != test.image_shape:
-    raise errors.UserError(f'{name} has images of {_shape(shape)} and the {against} set of {_shape(test.image_shape)}; '
-                           'they must be alike.')
+    raise errors.UserError(
+      f'{name} has images of {_shape(shape)} and the {against} set of {_shape(test.image_shape)}; '
+      'they must be alike.'
+    )
   if condensed.num_classes != test.num_classes:
-    raise errors.UserError(f'{name} knows {condensed.num_classes} classes and the {against} set {test.num_classes}; '
-                           'they must be the same ones.')
+    raise errors.UserError(
+      f'{name} knows {condensed.num_classes} classes and the {against} set {test.num_classes}; '
+      'they must be the same ones.'
+    )
   ours, theirs = condensed.class_names, test.class_names
   if ours != theirs and set(ours) == set(theirs):
     label = next(i for i, pair in enumerate(zip(ours, theirs, strict=True)) if pair[0] != pair[1])
-    raise errors.UserError(f'{name} numbers the classes in another order than the {against} set: class {label} is '
-                           f'{ours[label]!r} there and {theirs[label]!r} here.')
+    raise errors.UserError(
+      f'{name} numbers the classes in another order than the {against} set: class {label} is '
+      f'{ours[label]!r} there and {theirs[label]!r} here.'
+    )
 
 
 def spread(values: np.ndarray) -> dict[str, Any]:
-  """Returns dict(mean, std, n, values) of a list of numbers; std is that of the sample (n - 1), 0 for a single number.
+  """Returns dict(mean, std, n, values) of a list of numbers; std is that of the sample (n - 1), 0
+  for a single number.
 
   >>> spread(np.array([0.5, 0.7]))['mean']
   0.6
   """
   values = np.asarray(values, np.float64)
   std = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-  return {'mean': round(float(values.mean()), 6), 'std': round(std, 6), 'n': len(values), 'values': values.tolist()}
+  return {
+    'mean': round(float(values.mean()), 6),
+    'std': round(std, 6),
+    'n': len(values),
+    'values': values.tolist(),
+  }
 
 
 def _shape(shape) -> str:

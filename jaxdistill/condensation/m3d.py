@@ -1,7 +1,9 @@
-"""M3D: dataset condensation by minimising the maximum mean discrepancy (Zhang et al., AAAI 2024, arXiv 2312.15927).
+"""M3D: dataset condensation by minimising the maximum mean discrepancy (Zhang et al., AAAI 2024,
+arXiv 2312.15927).
 
-Random networks, each kept for a few iterations; the discrepancy of a class is the squared MMD between the embeddings of its
-synthetic and its real images under a bank of five Gaussian kernels, which matches all moments where DM matches the mean.
+Random networks, each kept for a few iterations; the discrepancy of a class is the squared MMD
+between the embeddings of its synthetic and its real images under a bank of five Gaussian kernels,
+which matches all moments where DM matches the mean.
 """
 
 import functools
@@ -12,11 +14,17 @@ from jaxdistill import errors, losses
 from jaxdistill.condensation import engine
 
 
-def plugs(model: nn.Module, image_shape: tuple[int, int, int], *, kernel: str = 'gaussian',
-          iterations_per_network: int = 5) -> engine.Plugs:
+def plugs(
+  model: nn.Module,
+  image_shape: tuple[int, int, int],
+  *,
+  kernel: str = 'gaussian',
+  iterations_per_network: int = 5,
+) -> engine.Plugs:
   """Fills the engine's plug points for M3D.
 
-  L_c = 1/n^2 sum k(F,F) - 2/(nm) sum k(F,G) + 1/m^2 sum k(G,G), F the embeddings of the n synthetic and G of the m real images.
+  L_c = 1/n^2 sum k(F,F) - 2/(nm) sum k(F,G) + 1/m^2 sum k(G,G), F the embeddings of the n synthetic
+  and G of the m real images.
 
   Args:
     model: the network.
@@ -30,7 +38,8 @@ def plugs(model: nn.Module, image_shape: tuple[int, int, int], *, kernel: str = 
   Raises:
     UserError: for networks that serve no iteration.
 
-  Source: the paper; the bank of kernels and the bandwidth are those of the authors' code, see `losses.mmd`.
+  Source: the paper; the bank of kernels and the bandwidth are those of the authors' code, see
+    `losses.mmd`.
 
   >>> from jaxdistill import models
   >>> model = models.build({'name': 'convnet', 'width': 4, 'depth': 1}, 2, (8, 8, 1))
@@ -38,6 +47,10 @@ def plugs(model: nn.Module, image_shape: tuple[int, int, int], *, kernel: str = 
   {'kernel': 'linear'}
   """
   if iterations_per_network < 1:
-    raise errors.UserError(f'iterations_per_network is {iterations_per_network}; it must be at least 1.')
-  return engine.Plugs(engine.fresh_networks(model, image_shape, iterations_per_network),
-                      functools.partial(losses.mmd, kernel=kernel))
+    raise errors.UserError(
+      f'iterations_per_network is {iterations_per_network}; it must be at least 1.'
+    )
+  return engine.Plugs(
+    engine.fresh_networks(model, image_shape, iterations_per_network),
+    functools.partial(losses.mmd, kernel=kernel),
+  )

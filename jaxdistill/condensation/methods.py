@@ -23,11 +23,13 @@ _REGISTERED: dict[str, types.SimpleNamespace] = {}
 
 
 def register(name: str, plugs: Callable, label: str = '') -> None:
-  """Adds a method of your own, which configs can then name; under a name given before, it takes the place of that one.
+  """Adds a method of your own, which configs can then name; under a name given before, it takes the
+  place of that one.
 
   Args:
     name: what `method.name` of a config says.
-    plugs: the factory, (model, image_shape, *, fields of the method's config) -> engine.Plugs; every field has a default.
+    plugs: the factory, (model, image_shape, *, fields of the method's config) -> engine.Plugs;
+      every field has a default.
     label: how tables and reports call it; '': the name.
 
   Raises:
@@ -35,16 +37,21 @@ def register(name: str, plugs: Callable, label: str = '') -> None:
 
   >>> register('dm', lambda model, image_shape: None)
   Traceback (most recent call last):
-  jaxdistill.errors.UserError: The name 'dm' belongs to a method of jaxdistill; give yours another one.
+  jaxdistill.errors.UserError: The name 'dm' belongs to a method of jaxdistill; give yours ...
   """
   if name in METHODS and name not in _REGISTERED:
-    raise errors.UserError(f'The name {name!r} belongs to a method of jaxdistill; give yours another one.')
+    raise errors.UserError(
+      f'The name {name!r} belongs to a method of jaxdistill; give yours another one.'
+    )
   _REGISTERED[name] = types.SimpleNamespace(plugs=plugs)
   METHODS[name], LABELS[name] = plugs.__module__, label or name
 
 
-def plugs(method: Mapping[str, object], model: nn.Module, image_shape: tuple[int, int, int]) -> engine.Plugs:
-  """Returns the plug points of a method from its section of the config, `name` and the method's own fields.
+def plugs(
+  method: Mapping[str, object], model: nn.Module, image_shape: tuple[int, int, int]
+) -> engine.Plugs:
+  """Returns the plug points of a method from its section of the config, `name` and the method's own
+  fields.
 
   Raises:
     UserError: for a method or a field that does not exist.
@@ -57,11 +64,17 @@ def plugs(method: Mapping[str, object], model: nn.Module, image_shape: tuple[int
   """
   fields = dict(method)
   factory = find(fields.pop('name'))
-  valid = [name for name, parameter in inspect.signature(factory).parameters.items() if parameter.kind == parameter.KEYWORD_ONLY]
+  valid = [
+    name
+    for name, parameter in inspect.signature(factory).parameters.items()
+    if parameter.kind == parameter.KEYWORD_ONLY
+  ]
   for field in fields:
     if not valid:
-      raise errors.UserError(f'There is no field of method {method["name"]} {field!r}, it has none of its own; '
-                             f'start from its config, --config={method["name"]}.')
+      raise errors.UserError(
+        f'There is no field of method {method["name"]} {field!r}, it has none of its own; '
+        f'start from its config, --config={method["name"]}.'
+      )
     if field not in valid:
       raise errors.unknown(f'field of method {method["name"]}', field, valid)
   return factory(model, image_shape, **fields)
@@ -79,7 +92,8 @@ def find(name: str):
 
 
 def prepares(name: str) -> bool:
-  """Whether a method first trains networks on the real set; if not, each class is condensed as it would be alone.
+  """Whether a method first trains networks on the real set; if not, each class is condensed as it
+  would be alone.
 
   >>> prepares('dance'), prepares('dm')
   (True, False)
@@ -87,14 +101,27 @@ def prepares(name: str) -> bool:
   return hasattr(_module(name), 'prepare')
 
 
-def prepare(config: ConfigDict, train: Dataset, run: Run, mesh: Mesh | None, model: nn.Module) -> Any:
-  """Returns the networks that a method makes before it condenses (the experts of DANCE), () for a method without."""
-  return _module(config.method.name).prepare(config, train, run, mesh, model) if prepares(config.method.name) else ()
+def prepare(
+  config: ConfigDict, train: Dataset, run: Run, mesh: Mesh | None, model: nn.Module
+) -> Any:
+  """Returns the networks that a method makes before it condenses (the experts of DANCE), () for a
+  method without."""
+  return (
+    _module(config.method.name).prepare(config, train, run, mesh, model)
+    if prepares(config.method.name)
+    else ()
+  )
 
 
-def preparation(config: ConfigDict, train: Dataset, mesh: Mesh | None, model: nn.Module) -> classifier.Problem | None:
+def preparation(
+  config: ConfigDict, train: Dataset, mesh: Mesh | None, model: nn.Module
+) -> classifier.Problem | None:
   """Returns the training that `prepare` would run, None for a method without, for estimates."""
-  return _module(config.method.name).preparation(config, train, mesh, model) if prepares(config.method.name) else None
+  return (
+    _module(config.method.name).preparation(config, train, mesh, model)
+    if prepares(config.method.name)
+    else None
+  )
 
 
 def is_prepared(config: ConfigDict, train: Dataset, run: Run, model: nn.Module) -> bool:
@@ -105,7 +132,11 @@ def is_prepared(config: ConfigDict, train: Dataset, run: Run, model: nn.Module) 
 
 def untrained(config: ConfigDict, image_shape: tuple[int, int, int], model: nn.Module) -> Any:
   """Returns a stand-in for what `prepare` makes, of the same form, for estimates."""
-  return _module(config.method.name).untrained(config, image_shape, model) if prepares(config.method.name) else ()
+  return (
+    _module(config.method.name).untrained(config, image_shape, model)
+    if prepares(config.method.name)
+    else ()
+  )
 
 
 def _module(name: str):

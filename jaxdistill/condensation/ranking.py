@@ -1,7 +1,9 @@
-"""DD-Ranking's scores of a condensed set: how far it is from the whole set, and what it is better than a random draw.
+"""DD-Ranking's scores of a condensed set: how far it is from the whole set, and what it is better
+than a random draw.
 
-All accuracies and scores are shares, not percent. Source: DD-Ranking, Li et al., arXiv 2505.13300. Its public code has fed
-percentages into the exponent of `lrs`, where the formula has its range [0, 1] for shares only.
+All accuracies and scores are shares, not percent. Source: DD-Ranking, Li et al., arXiv 2505.13300.
+Its public code has fed percentages into the exponent of `lrs`, where the formula has its range [0,
+1] for shares only.
 """
 
 import math
@@ -14,7 +16,8 @@ WEIGHT = 0.5
 
 
 def hlr(whole: float, condensed: float) -> float:
-  """Returns the hard label recovery acc(whole set) - acc(condensed set), both with hard labels; less is better.
+  """Returns the hard label recovery acc(whole set) - acc(condensed set), both with hard labels;
+  less is better.
 
   >>> hlr(whole=0.75, condensed=0.5)
   0.25
@@ -23,7 +26,8 @@ def hlr(whole: float, condensed: float) -> float:
 
 
 def ior(condensed: float, random: float) -> float:
-  """Returns the improvement over random acc(condensed set) - acc(random images), both under one evaluation.
+  """Returns the improvement over random acc(condensed set) - acc(random images), both under one
+  evaluation.
 
   >>> ior(condensed=0.5, random=0.25)
   0.25
@@ -32,7 +36,8 @@ def ior(condensed: float, random: float) -> float:
 
 
 def lrs(whole: float, condensed: float, random: float, weight: float = WEIGHT) -> float:
-  """Returns the label-robust score (e^a - e^-1) / (e - e^-1) with a = w IOR - (1 - w) HLR, in [0, 1]; more is better.
+  """Returns the label-robust score (e^a - e^-1) / (e - e^-1) with a = w IOR - (1 - w) HLR, in [0,
+  1]; more is better.
 
   Args:
     whole, condensed, random: accuracies of the three training sets.
@@ -44,8 +49,15 @@ def lrs(whole: float, condensed: float, random: float, weight: float = WEIGHT) -
   return _normalised(weight * ior(condensed, random) - (1 - weight) * hlr(whole, condensed))
 
 
-def ars(condensed: float, random: float, condensed_plain: float, random_plain: float, weight: float = WEIGHT) -> float:
-  """Returns the augmentation-robust score: as `lrs`, with a = g IOR(with augmentation) + (1 - g) IOR(without).
+def ars(
+  condensed: float,
+  random: float,
+  condensed_plain: float,
+  random_plain: float,
+  weight: float = WEIGHT,
+) -> float:
+  """Returns the augmentation-robust score: as `lrs`, with a = g IOR(with augmentation) + (1 - g)
+  IOR(without).
 
   Args:
     condensed, random: accuracies of the two training sets, with augmentation.
@@ -55,11 +67,16 @@ def ars(condensed: float, random: float, condensed_plain: float, random_plain: f
   >>> round(ars(0.5, 0.25, 0.25, 0.5), 4)  # a = 0
   0.2689
   """
-  return _normalised(weight * ior(condensed, random) + (1 - weight) * ior(condensed_plain, random_plain))
+  return _normalised(
+    weight * ior(condensed, random) + (1 - weight) * ior(condensed_plain, random_plain)
+  )
 
 
-def scores(rows: Sequence[dict[str, Any]], plain: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
-  """Returns the scores of every row but 'random' and 'whole', one dict a row and column; [] if one of the two is missing.
+def scores(
+  rows: Sequence[dict[str, Any]], plain: Sequence[dict[str, Any]] = ()
+) -> list[dict[str, Any]]:
+  """Returns the scores of every row but 'random' and 'whole', one dict a row and column; [] if one
+  of the two is missing.
 
   The scores compare means over the networks.
 
@@ -67,7 +84,8 @@ def scores(rows: Sequence[dict[str, Any]], plain: Sequence[dict[str, Any]] = ())
     rows: dicts with name, label and, for the columns that are there, dict(mean, ...).
     plain: the rows of training without augmentation, for ARS.
 
-  >>> rows = [dict(name=name, label=name, last=dict(mean=mean)) for name, mean in [('m3d', .5), ('random', .25), ('whole', .75)]]
+  >>> rows = [dict(name=name, label=name, last=dict(mean=mean)) for name, mean in [('m3d', .5),
+  ...   ('random', .25), ('whole', .75)]]
   >>> [(score['name'], score['column'], score['hlr'], score['ior']) for score in scores(rows)]
   [('m3d', 'last', 0.25, 0.25)]
   """
@@ -81,10 +99,18 @@ def scores(rows: Sequence[dict[str, Any]], plain: Sequence[dict[str, Any]] = ())
       if column not in row:
         continue
       mean, random, whole = (by_name[each][column]['mean'] for each in (name, 'random', 'whole'))
-      score = dict(name=name, label=row['label'], column=column, hlr=hlr(whole, mean), ior=ior(mean, random),
-                   lrs=lrs(whole, mean, random))
+      score = dict(
+        name=name,
+        label=row['label'],
+        column=column,
+        hlr=hlr(whole, mean),
+        ior=ior(mean, random),
+        lrs=lrs(whole, mean, random),
+      )
       if {name, 'random'} <= plain.keys():
-        score['ars'] = ars(mean, random, *(plain[each][column]['mean'] for each in (name, 'random')))
+        score['ars'] = ars(
+          mean, random, *(plain[each][column]['mean'] for each in (name, 'random'))
+        )
       found.append(score)
   return found
 

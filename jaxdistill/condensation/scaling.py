@@ -1,4 +1,5 @@
-"""How the cost of an iteration grows: with the number of classes, and with the synthetic images a class."""
+"""How the cost of an iteration grows: with the number of classes, and with the synthetic images a
+class."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,8 +30,10 @@ def measure(ipc: int, factor: int, seconds: Callable[[int, int], float]) -> dict
   >>> round(measured['classes']['slope'], 3), measured['synthetic']['x']
   (0.1, [4, 20, 40, 80])
   """
-  return {'classes': line(CLASSES, [seconds(classes, ipc) for classes in CLASSES]),
-          'synthetic': line([each * factor**2 for each in IPC], [seconds(10, each) for each in IPC])}
+  return {
+    'classes': line(CLASSES, [seconds(classes, ipc) for classes in CLASSES]),
+    'synthetic': line([each * factor**2 for each in IPC], [seconds(10, each) for each in IPC]),
+  }
 
 
 def told(axis: str, along: dict[str, Any]) -> str:
@@ -40,22 +43,38 @@ def told(axis: str, along: dict[str, Any]) -> str:
 
 
 def line(x: Sequence[float], seconds: Sequence[float]) -> dict[str, Any]:
-  """Fits a straight line; 'deviation' is the largest distance of a point from it, as a share of the line there.
+  """Fits a straight line; 'deviation' is the largest distance of a point from it, as a share of the
+  line there.
 
   >>> line([1, 2, 3], [2.0, 3.0, 4.0])['deviation'] < 1e-9
   True
   """
   slope, intercept = np.polyfit(x, seconds, 1)
   fitted = slope * np.asarray(x) + intercept
-  return {'x': list(x), 'seconds': list(seconds), 'slope': float(slope), 'intercept': float(intercept),
-          'deviation': float(np.abs(np.asarray(seconds) / fitted - 1).max())}
+  return {
+    'x': list(x),
+    'seconds': list(seconds),
+    'slope': float(slope),
+    'intercept': float(intercept),
+    'deviation': float(np.abs(np.asarray(seconds) / fitted - 1).max()),
+  }
 
 
 def html(result: dict[str, Any], subtitle: str) -> str:
   """Returns the figure of the measured points as one HTML page."""
   page = Page('Cost of an iteration', subtitle)
-  page.curves('Measured points', [
-      dict(title=f'Seconds against {name}', x_title=name, y_title='seconds an iteration',
-           series=[(method, along[axis]['x'], along[axis]['seconds']) for method, along in result.items()])
-      for axis, name in AXES.items()])
+  page.curves(
+    'Measured points',
+    [
+      dict(
+        title=f'Seconds against {name}',
+        x_title=name,
+        y_title='seconds an iteration',
+        series=[
+          (method, along[axis]['x'], along[axis]['seconds']) for method, along in result.items()
+        ],
+      )
+      for axis, name in AXES.items()
+    ],
+  )
   return page.html()

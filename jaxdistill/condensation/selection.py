@@ -1,7 +1,8 @@
 """Data selection: real images that stand for their class, the baselines of condensation.
 
-A method takes what a network sees in the images of one class and returns the positions of those it picks, best first:
-(features [m, d] of which the first `count` are valid, count, number, key) -> int [number]. `select` applies it class by class.
+A method takes what a network sees in the images of one class and returns the positions of those it
+picks, best first: (features [m, d] of which the first `count` are valid, count, number, key) -> int
+  [number]. `select` applies it class by class.
 """
 
 import functools
@@ -16,13 +17,20 @@ from jaxdistill import errors
 from jaxdistill.data import samplers
 
 
-def select(name: str, features: np.ndarray | None, labels: np.ndarray, number: int, key: jax.Array,
-           class_names: tuple[str, ...] = ()) -> np.ndarray:
+def select(
+  name: str,
+  features: np.ndarray | None,
+  labels: np.ndarray,
+  number: int,
+  key: jax.Array,
+  class_names: tuple[str, ...] = (),
+) -> np.ndarray:
   """Picks `number` different images of each class.
 
   Args:
     name: 'random', 'herding', 'kcenter' or 'kmeans', see `METHODS`.
-    features: float [n, d], one row an image; None for a method that does not look at them ('random').
+    features: float [n, d], one row an image; None for a method that does not look at them
+      ('random').
     labels: int [n].
     number: images a class.
     key: of what a method draws; class c uses fold_in(key, c).
@@ -32,7 +40,8 @@ def select(name: str, features: np.ndarray | None, labels: np.ndarray, number: i
     int64 [classes, number], positions in `labels`, in the order in which they were picked.
 
   Raises:
-    UserError: for an unknown method, a class with fewer images than `number`, or features that are missing or do not fit.
+    UserError: for an unknown method, a class with fewer images than `number`, or features that are
+      missing or do not fit.
 
   >>> features, labels = np.array([[0.], [4.], [5.], [7.], [9.]]), np.array([1, 1, 0, 0, 0])
   >>> select('herding', features, labels, 2, jax.random.key(0))
@@ -41,10 +50,16 @@ def select(name: str, features: np.ndarray | None, labels: np.ndarray, number: i
   """
   method = find(name)
   if features is None and name in NEED_FEATURES:
-    raise errors.UserError(f'The selection {name!r} compares features, and none were given; see embedding.embed.')
-  features = np.zeros((len(labels), 0), np.float32) if features is None else np.asarray(features, np.float32)
+    raise errors.UserError(
+      f'The selection {name!r} compares features, and none were given; see embedding.embed.'
+    )
+  features = (
+    np.zeros((len(labels), 0), np.float32) if features is None else np.asarray(features, np.float32)
+  )
   if features.shape[:1] != labels.shape or features.ndim != 2:
-    raise errors.UserError(f'A selection needs features [n, d] and labels [n]; got {features.shape} and {labels.shape}.')
+    raise errors.UserError(
+      f'A selection needs features [n, d] and labels [n]; got {features.shape} and {labels.shape}.'
+    )
   classes = len(class_names) or int(labels.max()) + 1
   counts = np.bincount(labels, minlength=classes)
   check_number(number, counts, class_names)
@@ -54,7 +69,9 @@ def select(name: str, features: np.ndarray | None, labels: np.ndarray, number: i
   for label, count in enumerate(counts):
     members = np.flatnonzero(labels == label)
     padded[:count], padded[count:] = features[members], 0
-    picks[label] = members[np.asarray(method(padded, count, number, jax.random.fold_in(key, label)))]
+    picks[label] = members[
+      np.asarray(method(padded, count, number, jax.random.fold_in(key, label)))
+    ]
   return picks
 
 
@@ -82,7 +99,9 @@ def check_number(number: int, counts: np.ndarray, class_names: tuple[str, ...] =
   if number > counts.min():
     label = int(counts.argmin())
     name = class_names[label] if class_names else str(label)
-    raise errors.UserError(f'{number} images a class cannot be selected: class {name!r} has {counts[label]}.')
+    raise errors.UserError(
+      f'{number} images a class cannot be selected: class {name!r} has {counts[label]}.'
+    )
 
 
 @functools.partial(jax.jit, static_argnums=2)
@@ -100,11 +119,12 @@ def random(features: jax.Array, count: jax.Array, number: int, key: jax.Array) -
 def herding(features: jax.Array, count: jax.Array, number: int, key: jax.Array) -> jax.Array:
   """Picks greedily so that the mean of the picked stays close to the mean of the class.
 
-  Pick k + 1 is the free image x nearest to (k + 1) m - sum of the k picked, with m the mean of the class; of equal ones the
-  first. With x' = x - m and S' the sum of the picked x' this minimises |x' + S'|^2, or |x'|^2 + 2 <x', S'>: one product of
-  the features with a vector a pick.
+  Pick k + 1 is the free image x nearest to (k + 1) m - sum of the k picked, with m the mean of the
+  class; of equal ones the first. With x' = x - m and S' the sum of the picked x' this minimises |x'
+  + S'|^2, or |x'|^2 + 2 <x', S'>: one product of the features with a vector a pick.
 
-  Source: Welling, ICML 2009; the form without repeats that IDC's public code uses (Kim et al., ICML 2022).
+  Source: Welling, ICML 2009; the form without repeats that IDC's public code uses (Kim et al., ICML
+    2022).
 
   >>> herding(jnp.array([[0.], [4.], [5.], [7.]]), 4, 2, jax.random.key(0)).tolist()
   [1, 2]
@@ -126,11 +146,14 @@ def herding(features: jax.Array, count: jax.Array, number: int, key: jax.Array) 
 
 @functools.partial(jax.jit, static_argnums=2)
 def kcenter(features: jax.Array, count: jax.Array, number: int, key: jax.Array) -> jax.Array:
-  """Picks greedily the image farthest from all picked ones, so that every image comes close to a picked one.
+  """Picks greedily the image farthest from all picked ones, so that every image comes close to a
+  picked one.
 
-  Pick k + 1 is the image x with the largest min over picked p of |x - p|^2; of equal ones the first.
+  Pick k + 1 is the image x with the largest min over picked p of |x - p|^2; of equal ones the
+  first.
 
-  Source: the greedy k-center of Gonzalez, 1985, used as core-set by Sener and Savarese, ICLR 2018. The first pick, here the
+  Source: the greedy k-center of Gonzalez, 1985, used as core-set by Sener and Savarese, ICLR 2018.
+    The first pick, here the
   image nearest the mean of the class, is our choice.
 
   >>> kcenter(jnp.array([[0.], [4.], [5.], [12.]]), 4, 3, jax.random.key(0)).tolist()
@@ -138,13 +161,17 @@ def kcenter(features: jax.Array, count: jax.Array, number: int, key: jax.Array) 
   """
   del key
   valid = jnp.arange(len(features)) < count
-  lengths = (_centred(features, valid)**2).sum(1)
+  lengths = (_centred(features, valid) ** 2).sum(1)
   first = jnp.argmin(jnp.where(valid, lengths, jnp.inf))
 
   def pick(carry, _):
     distance, chosen = carry
     # The differences themselves: two equal images are then at distance 0 exactly.
-    distance = jnp.minimum(distance, ((features - features[chosen][None])**2).sum(1)).at[chosen].set(-jnp.inf)
+    distance = (
+      jnp.minimum(distance, ((features - features[chosen][None]) ** 2).sum(1))
+      .at[chosen]
+      .set(-jnp.inf)
+    )
     return (distance, jnp.argmax(distance)), chosen
 
   _, picked = jax.lax.scan(pick, (jnp.where(valid, jnp.inf, -jnp.inf), first), length=number)
@@ -152,25 +179,29 @@ def kcenter(features: jax.Array, count: jax.Array, number: int, key: jax.Array) 
 
 
 def kmeans(features: np.ndarray, count: int, number: int, key: jax.Array) -> np.ndarray:
-  """Picks the real image nearest to each of `number` k-means centres; a picked one is not picked again.
+  """Picks the real image nearest to each of `number` k-means centres; a picked one is not picked
+  again.
 
-  Source: what DC-Bench calls K-Center (Cui et al., NeurIPS 2022). One run of Lloyd's algorithm from a k-means++ start
+  Source: what DC-Bench calls K-Center (Cui et al., NeurIPS 2022). One run of Lloyd's algorithm from
+    a k-means++ start
   (scikit-learn), and larger clusters choosing first, are our choices.
 
   >>> kmeans(np.array([[0.], [1.], [9.], [10.], [12.]]), 5, 2, jax.random.key(0)).tolist()
   [3, 0]
   """
   from sklearn import cluster, exceptions
+
   valid = np.asarray(features)[:count]
   seed = int(jax.random.bits(key, dtype=jnp.uint32))
   with warnings.catch_warnings():
-    # Fewer different images than clusters leave clusters empty; their centres still choose an image each.
+    # Fewer different images than clusters leave clusters empty; their centres still choose an image
+    # each.
     warnings.simplefilter('ignore', exceptions.ConvergenceWarning)
     fitted = cluster.KMeans(number, n_init=1, random_state=seed).fit(valid)
   sizes = np.bincount(fitted.labels_, minlength=number)
   free, picked = np.ones(count, bool), []
   for centre in fitted.cluster_centers_[np.argsort(-sizes, kind='stable')]:
-    distance = ((valid - centre)**2).sum(1)
+    distance = ((valid - centre) ** 2).sum(1)
     picked.append(int(np.argmin(np.where(free, distance, np.inf))))
     free[picked[-1]] = False
   return np.array(picked)

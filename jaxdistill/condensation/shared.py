@@ -1,7 +1,8 @@
-"""Scores that several runs share: found again by a hash of the images and of all that decides the score.
+"""Scores that several runs share: found again by a hash of the images and of all that decides the
+score.
 
-A random draw of real images, or the whole training set, scores the same beside every method. Runs that name one folder for
-such rows (`config.run.rows`) compute each of them once.
+A random draw of real images, or the whole training set, scores the same beside every method. Runs
+that name one folder for such rows (`config.run.rows`) compute each of them once.
 """
 
 import json
@@ -15,9 +16,17 @@ from jaxdistill.training import records
 from jaxdistill.training.run import Run
 
 
-def once(run: Run, folder: str, images: Condensed | Dataset, test: Dataset, validation: Dataset | None,
-         options: Mapping[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-  """Returns the scores of a set, computed or read from a folder, with their hash as the field 'key'.
+def once(
+  run: Run,
+  folder: str,
+  images: Condensed | Dataset,
+  test: Dataset,
+  validation: Dataset | None,
+  options: Mapping[str, Any],
+  compute: Callable[[], dict[str, Any]],
+) -> dict[str, Any]:
+  """Returns the scores of a set, computed or read from a folder, with their hash as the field
+  'key'.
 
   Args:
     run: tells what is read.
@@ -29,11 +38,17 @@ def once(run: Run, folder: str, images: Condensed | Dataset, test: Dataset, vali
   """
   key = identity(images, test, validation, options)
   path = pathlib.Path(folder).expanduser() / f'{key}.json' if folder else None
-  return run.kept(path, lambda: {'key': key, **compute()},
-                  lambda scores: json.dumps(records.jsonable(scores), indent=2).encode(), json.loads)
+  return run.kept(
+    path,
+    lambda: {'key': key, **compute()},
+    lambda scores: json.dumps(records.jsonable(scores), indent=2).encode(),
+    json.loads,
+  )
 
 
-def identity(images: Condensed | Dataset, test: Dataset, validation: Dataset | None, options: Mapping[str, Any]) -> str:
+def identity(
+  images: Condensed | Dataset, test: Dataset, validation: Dataset | None, options: Mapping[str, Any]
+) -> str:
   """Returns the hash of everything that decides the scores of a set.
 
   >>> import jaxdistill
@@ -41,7 +56,19 @@ def identity(images: Condensed | Dataset, test: Dataset, validation: Dataset | N
   >>> identity(train, test, None, {'seed': 0}) == identity(train, test, None, {'seed': 1})
   False
   """
-  pictures, labels = images.decode() if isinstance(images, Condensed) else (images.images, images.labels)
-  scoring = [array for each in (test, validation) if each is not None for array in (each.images, each.labels)]
-  return records.content_hash([pictures, labels, *scoring], {
-      'mean': images.mean, 'std': images.std, 'flip': images.flip, 'classes': test.num_classes, **options})
+  pictures, labels = (
+    images.decode() if isinstance(images, Condensed) else (images.images, images.labels)
+  )
+  scoring = [
+    array for each in (test, validation) if each is not None for array in (each.images, each.labels)
+  ]
+  return records.content_hash(
+    [pictures, labels, *scoring],
+    {
+      'mean': images.mean,
+      'std': images.std,
+      'flip': images.flip,
+      'classes': test.num_classes,
+      **options,
+    },
+  )

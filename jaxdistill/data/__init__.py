@@ -1,4 +1,5 @@
-"""Data sets as uint8 arrays, their statistics and splits, augmentation as pure functions, samplers from a key."""
+"""Data sets as uint8 arrays, their statistics and splits, augmentation as pure functions, samplers
+from a key."""
 
 from jaxdistill.data import augment, operations, samplers, statistics
 from jaxdistill.data.dataset import Dataset, hold_out

@@ -1,6 +1,8 @@
-"""Augmentation of batches inside compiled steps: DiffAug in both published compositions, CutMix, crop and flip.
+"""Augmentation of batches inside compiled steps: DiffAug in both published compositions, CutMix,
+crop and flip.
 
-Everything is a pure function of a key and float images [n, h, w, c], with static shapes; nothing branches on values.
+Everything is a pure function of a key and float images [n, h, w, c], with static shapes; nothing
+branches on values.
 """
 
 from collections.abc import Sequence
@@ -25,9 +27,11 @@ _GEOMETRIC = ('crop', 'scale', 'rotate')
 
 
 def normalise(images: ArrayLike, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
-  """Returns (images - mean) / std per channel (the last axis) as float32; uint8 images are divided by 255 first.
+  """Returns (images - mean) / std per channel (the last axis) as float32; uint8 images are divided
+  by 255 first.
 
-  >>> normalise(np.array([[0, 255]], np.uint8).reshape(1, 1, 2, 1), (0.5,), (0.25,))[0, 0, :, 0].tolist()
+  >>> normalise(np.array([[0, 255]], np.uint8).reshape(1, 1, 2, 1), (0.5,), (0.25,))[0, 0, :,
+  ...   0].tolist()
   [-2.0, 2.0]
   """
   images = jnp.asarray(images)
@@ -36,7 +40,8 @@ def normalise(images: ArrayLike, mean: Sequence[float], std: Sequence[float]) ->
 
 
 def denormalise(images: ArrayLike, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
-  """Returns images * std + mean per channel: undoes `normalise`, to the unit range, without clipping.
+  """Returns images * std + mean per channel: undoes `normalise`, to the unit range, without
+  clipping.
 
   >>> denormalise(jnp.full((1, 1, 1, 1), 2.), (0.5,), (0.25,)).item()
   1.0
@@ -50,7 +55,8 @@ def _channels(values, ndim):
 
 
 def parse(strategy: str) -> tuple[str, ...]:
-  """Returns the operations of a strategy: names of `OPERATIONS` joined by '_', each at most once; '' is none.
+  """Returns the operations of a strategy: names of `OPERATIONS` joined by '_', each at most once;
+  '' is none.
 
   Raises `UserError` for another name and for a repeated one.
 
@@ -62,12 +68,15 @@ def parse(strategy: str) -> tuple[str, ...]:
     if name not in OPERATIONS:
       raise unknown('augmentation', name, OPERATIONS)
     if names.count(name) > 1:
-      raise UserError(f'The augmentation {strategy!r} lists {name!r} twice; list each operation once.')
+      raise UserError(
+        f'The augmentation {strategy!r} lists {name!r} twice; list each operation once.'
+      )
   return names
 
 
 def branches(strategy: str, composition: str = 'idc') -> tuple[str, ...]:
-  """Returns the operations of which one call draws a single one: all listed ('dm') or the geometric ones ('idc').
+  """Returns the operations of which one call draws a single one: all listed ('dm') or the geometric
+  ones ('idc').
 
   >>> branches('color_crop_cutout_flip_scale_rotate', 'idc')
   ('crop', 'scale', 'rotate')
@@ -91,23 +100,30 @@ def draw_choice(key: jax.Array, strategy: str, composition: str = 'idc') -> jax.
 
 
 def diffaugment(
-    key: jax.Array, images: jax.Array, strategy: str, *, composition: str = 'idc', siamese: bool = True,
-    choice: ArrayLike | None = None,
+  key: jax.Array,
+  images: jax.Array,
+  strategy: str,
+  *,
+  composition: str = 'idc',
+  siamese: bool = True,
+  choice: ArrayLike | None = None,
 ) -> jax.Array:
   """Applies differentiable siamese augmentation to normalised float images [n, h, w, c].
 
-  The operations, with u uniform on [0, 1): flip with probability 1/2; color = brightness x + (u - 1/2), saturation
-  about the pixel's channel mean by 2u, contrast about the image mean by u + 1/2; crop = translation by whole pixels
-  within an eighth of each side; cutout = a box of half the side around any pixel, clipped; scale = a factor within
-  [1/1.2, 1.2] on each axis; rotate within 15 degrees. What leaves the image or is cut is 0, the mean colour.
+  The operations, with u uniform on [0, 1): flip with probability 1/2; color = brightness x + (u -
+  1/2), saturation about the pixel's channel mean by 2u, contrast about the image mean by u + 1/2;
+  crop = translation by whole pixels within an eighth of each side; cutout = a box of half the side
+  around any pixel, clipped; scale = a factor within [1/1.2, 1.2] on each axis; rotate within 15
+  degrees. What leaves the image or is cut is 0, the mean colour.
 
-  `composition` 'idc': flip, color, one of {crop, scale, rotate}, cutout, in this order, each if listed. 'dm': one of
-  the listed operations. `siamese` True makes one draw for all images, which matching real against synthetic
-  images needs; False draws for each image, yet one branch for the call. `choice` picks the branch (from
-  `draw_choice`, outside of `vmap`); without it the call draws what `draw_choice` returns for its key.
+  `composition` 'idc': flip, color, one of {crop, scale, rotate}, cutout, in this order, each if
+  listed. 'dm': one of the listed operations. `siamese` True makes one draw for all images, which
+  matching real against synthetic images needs; False draws for each image, yet one branch for the
+  call. `choice` picks the branch (from `draw_choice`, outside of `vmap`); without it the call draws
+  what `draw_choice` returns for its key.
 
-  Raises `UserError` for unknown names. Source: DSA (Zhao & Bilen, ICML 2021) and DM (Zhao & Bilen, WACV 2023) for
-  'dm', IDC (Kim et al., ICML 2022) for 'idc', with their released codes.
+  Raises `UserError` for unknown names. Source: DSA (Zhao & Bilen, ICML 2021) and DM (Zhao & Bilen,
+  WACV 2023) for 'dm', IDC (Kim et al., ICML 2022) for 'idc', with their released codes.
 
   >>> twins = jnp.ones((2, 8, 8, 3)) * jnp.linspace(0, 1, 8).reshape(1, 8, 1, 1)
   >>> first, second = diffaugment(jax.random.key(0), twins, 'color_crop_cutout')
@@ -127,7 +143,9 @@ def diffaugment(
     for name in ('flip', 'color'):
       images = apply(name, images) if name in listed else images
   if len(drawn) > 1:
-    images = jax.lax.switch(choice, [lambda images, name=name: apply(name, images) for name in drawn], images)
+    images = jax.lax.switch(
+      choice, [lambda images, name=name: apply(name, images) for name in drawn], images
+    )
   elif drawn:
     images = apply(drawn[0], images)
   if composition == 'idc' and 'cutout' in listed:
@@ -149,15 +167,22 @@ def _color(key, images, shape):
 
 
 def _crop(key, images, shape):
-  down, right = (jax.random.randint(key, shape, -limit, limit + 1) for key, limit in zip(
-      jax.random.split(key), (operations.rounded(size * _CROP_SHARE) for size in images.shape[1:3])))
+  down, right = (
+    jax.random.randint(key, shape, -limit, limit + 1)
+    for key, limit in zip(
+      jax.random.split(key), (operations.rounded(size * _CROP_SHARE) for size in images.shape[1:3])
+    )
+  )
   return operations.translate(images, down, right)
 
 
 def _cutout(key, images, shape):
-  # One more position for even sides makes the box as often beyond the right border as beyond the left one.
-  row, column = (jax.random.randint(key, shape, 0, size + 1 - operations.cutout_side(size) % 2) for key, size in zip(
-      jax.random.split(key), images.shape[1:3]))
+  # One more position for even sides makes the box as often beyond the right border as beyond the
+  # left one.
+  row, column = (
+    jax.random.randint(key, shape, 0, size + 1 - operations.cutout_side(size) % 2)
+    for key, size in zip(jax.random.split(key), images.shape[1:3])
+  )
   return operations.cutout(images, row, column)
 
 
@@ -174,11 +199,15 @@ def _rotate(key, images, shape):
 _APPLY = dict(flip=_flip, color=_color, crop=_crop, cutout=_cutout, scale=_scale, rotate=_rotate)
 
 
-def crop_and_flip(key: jax.Array, images: jax.Array, padding: int = 4, flip: bool = True) -> jax.Array:
-  """Moves each image by up to `padding` pixels along each axis and mirrors half of them, with its own draw each.
+def crop_and_flip(
+  key: jax.Array, images: jax.Array, padding: int = 4, flip: bool = True
+) -> jax.Array:
+  """Moves each image by up to `padding` pixels along each axis and mirrors half of them, with its
+  own draw each.
 
-  The usual augmentation of CIFAR training (He et al., CVPR 2016), as padding with 0 and cropping to the old size. Apply
-  it to normalised images if the fill shall be the mean colour, to unit images if it shall be black.
+  The usual augmentation of CIFAR training (He et al., CVPR 2016), as padding with 0 and cropping to
+  the old size. Apply it to normalised images if the fill shall be the mean colour, to unit images
+  if it shall be black.
 
   >>> crop_and_flip(jax.random.key(0), jnp.ones((2, 8, 8, 1)), padding=0).min().item()
   1.0
@@ -186,20 +215,29 @@ def crop_and_flip(key: jax.Array, images: jax.Array, padding: int = 4, flip: boo
   move, mirror = jax.random.split(key)
   shift = jax.random.randint(move, (2, len(images)), -padding, padding + 1)
   images = operations.translate(images, shift[0], shift[1])
-  return operations.flip(images, jax.random.bernoulli(mirror, 0.5, (len(images),))) if flip else images
+  return (
+    operations.flip(images, jax.random.bernoulli(mirror, 0.5, (len(images),))) if flip else images
+  )
 
 
 def cutmix(
-    key: jax.Array, images: jax.Array, labels: jax.Array, probability: ArrayLike, weight: jax.Array | None = None,
+  key: jax.Array,
+  images: jax.Array,
+  labels: jax.Array,
+  probability: ArrayLike,
+  weight: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-  """With `probability`, pastes one box of other images of the batch into all, and mixes the labels by area.
+  """With `probability`, pastes one box of other images of the batch into all, and mixes the labels
+  by area.
 
-  l ~ Beta(1, 1); the box reaches floor(h sqrt(1-l)) // 2 pixels to either side of a uniform row, likewise for columns,
-  and is clipped at the border; in all images [n, h, w, c] the same box is pasted from a permuted batch. With r the
-  share of an image that stays, the labels [n, k] become r y + (1 - r) y_permuted, so that cross-entropy with them is
-  r CE(y) + (1 - r) CE(y_permuted). Images with `weight` 0 (the padding of a short batch) neither give nor receive.
+  l ~ Beta(1, 1); the box reaches floor(h sqrt(1-l)) // 2 pixels to either side of a uniform row,
+  likewise for columns, and is clipped at the border; in all images [n, h, w, c] the same box is
+  pasted from a permuted batch. With r the share of an image that stays, the labels [n, k] become r
+  y + (1 - r) y_permuted, so that cross-entropy with them is r CE(y) + (1 - r) CE(y_permuted).
+  Images with `weight` 0 (the padding of a short batch) neither give nor receive.
 
-  Source: CutMix (Yun et al., ICCV 2019), as the public condensation codes use it: one draw for the whole batch.
+  Source: CutMix (Yun et al., ICCV 2019), as the public condensation codes use it: one draw for the
+    whole batch.
 
   >>> labels = jnp.eye(2)
   >>> mixed, targets = cutmix(jax.random.key(0), jnp.ones((2, 8, 8, 1)), labels, 0.)
@@ -209,13 +247,18 @@ def cutmix(
   coin, ratio, centre, order = jax.random.split(key, 4)
   height, width = images.shape[1:3]
   side = jnp.sqrt(1 - jax.random.uniform(ratio)) * (jax.random.uniform(coin) < probability)
-  row, column = (jax.random.randint(key, (), 0, size) for key, size in zip(jax.random.split(centre), (height, width)))
+  row, column = (
+    jax.random.randint(key, (), 0, size)
+    for key, size in zip(jax.random.split(centre), (height, width))
+  )
   rows, columns = _box(height, side, row), _box(width, side, column)
   permutation = _permutation(order, len(images), weight)
   inside = rows.reshape(1, -1, 1, 1) & columns.reshape(1, 1, -1, 1)
   kept = 1 - rows.sum() * columns.sum() / (height * width)
-  return (jnp.where(inside, images[permutation], images),
-          kept * labels + (1 - kept) * labels[permutation])
+  return (
+    jnp.where(inside, images[permutation], images),
+    kept * labels + (1 - kept) * labels[permutation],
+  )
 
 
 def _box(size, share, centre):
@@ -229,7 +272,8 @@ def _permutation(key, size, weight):
   """A uniform permutation of the positions with weight; the others stay where they are."""
   valid = jnp.ones(size, bool) if weight is None else weight > 0
   position = jnp.arange(size)
-  # Sorted by these ranks come first the valid positions in random order, then the rest in their old order.
+  # Sorted by these ranks come first the valid positions in random order, then the rest in their old
+  # order.
   shuffled = jnp.lexsort((jnp.where(valid, jax.random.permutation(key, size), position), ~valid))
   rank = jnp.where(valid, jnp.cumsum(valid), valid.sum() + jnp.cumsum(~valid)) - 1
   return shuffled[rank]

@@ -14,10 +14,11 @@ from jaxdistill.errors import UserError
 class Dataset:
   """Images of one split with their labels, and what is needed to preprocess them.
 
-  `images` is uint8 [n, h, w, c], a numpy array on the host or `streaming.Streamed` for a set too large to be loaded, and
-  `labels` a numpy array int32 [n] in [0, number of classes). `mean` and `std` are per channel and refer to
-  `images / 255`. `flip` says whether a mirrored image still belongs to its class. Left out, the class names are the
-  numbers 0, 1, ..., and the statistics are measured on the images (see `statistics.measure`).
+  `images` is uint8 [n, h, w, c], a numpy array on the host or `streaming.Streamed` for a set too
+  large to be loaded, and `labels` a numpy array int32 [n] in [0, number of classes). `mean` and
+  `std` are per channel and refer to `images / 255`. `flip` says whether a mirrored image still
+  belongs to its class. Left out, the class names are the numbers 0, 1, ..., and the statistics are
+  measured on the images (see `statistics.measure`).
 
   Raises `UserError` where the fields contradict each other.
 
@@ -43,15 +44,25 @@ class Dataset:
     _check_labels(where, labels, len(images))
     names = tuple(map(str, self.class_names)) or tuple(map(str, range(int(labels.max()) + 1)))
     if labels.max() >= len(names):
-      raise UserError(f'{where}: label {labels.max()} needs at least {labels.max() + 1} class names; '
-                      f'there are {len(names)}.')
+      raise UserError(
+        f'{where}: label {labels.max()} needs at least {labels.max() + 1} class names; '
+        f'there are {len(names)}.'
+      )
     mean, std = (self.mean, self.std) if self.mean and self.std else statistics.measure(images)
     channels = images.shape[-1]
     if len(mean) != channels or len(std) != channels or not min(std) > 0:
-      raise UserError(f'{where}: mean and std need {channels} values each, one a channel, every std above 0; '
-                      f'they are {tuple(mean)} and {tuple(std)}.')
-    fields = dict(images=images, labels=labels.astype(np.int32), class_names=names,
-                  mean=tuple(map(float, mean)), std=tuple(map(float, std)), flip=bool(self.flip))
+      raise UserError(
+        f'{where}: mean and std need {channels} values each, one a channel, every std above 0; '
+        f'they are {tuple(mean)} and {tuple(std)}.'
+      )
+    fields = dict(
+      images=images,
+      labels=labels.astype(np.int32),
+      class_names=names,
+      mean=tuple(map(float, mean)),
+      std=tuple(map(float, std)),
+      flip=bool(self.flip),
+    )
     for field, value in fields.items():
       object.__setattr__(self, field, value)
 
@@ -74,14 +85,20 @@ class Dataset:
     return np.bincount(self.labels, minlength=self.num_classes)
 
   def take(self, indices: Sequence[int] | np.ndarray, split: str | None = None) -> 'Dataset':
-    """Returns the images at `indices`, in that order, with the same statistics; `split` renames them.
+    """Returns the images at `indices`, in that order, with the same statistics; `split` renames
+    them.
 
     >>> pair = Dataset(np.zeros((2, 8, 8, 3), np.uint8), np.array([0, 1]))
     >>> pair.take([1], 'last').labels
     array([1], dtype=int32)
     """
     indices = np.asarray(indices)
-    return dataclasses.replace(self, images=select(self.images, indices), labels=self.labels[indices], split=split or self.split)
+    return dataclasses.replace(
+      self,
+      images=select(self.images, indices),
+      labels=self.labels[indices],
+      split=split or self.split,
+    )
 
   def of_class(self, label: int) -> np.ndarray:
     """Returns the positions of the images of one class, ascending.
@@ -92,24 +109,38 @@ class Dataset:
     return np.flatnonzero(self.labels == label)
 
   def take_classes(self, classes: Sequence[int], split: str | None = None) -> 'Dataset':
-    """Returns the images of some classes, in their order in the set; classes[k] becomes class k. The statistics stay.
+    """Returns the images of some classes, in their order in the set; classes[k] becomes class k.
+    The statistics stay.
 
-    Raises `UserError` for a class that the set does not know or that is named twice, and where no image is left.
+    Raises `UserError` for a class that the set does not know or that is named twice, and where no
+    image is left.
 
-    >>> three = Dataset(np.zeros((3, 8, 8, 1), np.uint8), np.array([0, 1, 2]), class_names=('ant', 'bee', 'cat'))
+    >>> three = Dataset(np.zeros((3, 8, 8, 1), np.uint8), np.array([0, 1, 2]), class_names=('ant',
+    ...   'bee', 'cat'))
     >>> two = three.take_classes([2, 0])
     >>> two.labels, two.class_names
     (array([1, 0], dtype=int32), ('cat', 'ant'))
     """
     classes = np.asarray(classes, np.int64)
-    if not classes.size or len(np.unique(classes)) < classes.size or not 0 <= classes.min() <= classes.max() < self.num_classes:
-      raise UserError(f'{self.name}: some classes are different numbers from 0 to {self.num_classes - 1}; '
-                      f'got {classes.tolist()}.')
+    if (
+      not classes.size
+      or len(np.unique(classes)) < classes.size
+      or not 0 <= classes.min() <= classes.max() < self.num_classes
+    ):
+      raise UserError(
+        f'{self.name}: some classes are different numbers from 0 to {self.num_classes - 1}; '
+        f'got {classes.tolist()}.'
+      )
     place = np.full(self.num_classes, -1, np.int32)
     place[classes] = np.arange(len(classes))
     kept = np.flatnonzero(place[self.labels] >= 0)
-    return dataclasses.replace(self, images=select(self.images, kept), labels=place[self.labels[kept]], split=split or self.split,
-                               class_names=tuple(self.class_names[label] for label in classes))
+    return dataclasses.replace(
+      self,
+      images=select(self.images, kept),
+      labels=place[self.labels[kept]],
+      split=split or self.split,
+      class_names=tuple(self.class_names[label] for label in classes),
+    )
 
   def describe(self) -> str:
     """Returns the set in one line.
@@ -120,16 +151,19 @@ class Dataset:
     low, high = self.counts.min(), self.counts.max()
     each = f'{low:,}' if low == high else f'{low:,} to {high:,}'
     height, width, channels = self.image_shape
-    return (f'{self.name} ({self.split}): {len(self):,} images of {height}x{width}x{channels}, '
-            f'{self.num_classes} classes of {each} images'
-            + (', streamed' if isinstance(self.images, Streamed) else ''))
+    return (
+      f'{self.name} ({self.split}): {len(self):,} images of {height}x{width}x{channels}, '
+      f'{self.num_classes} classes of {each} images'
+      + (', streamed' if isinstance(self.images, Streamed) else '')
+    )
 
 
 def stratified(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
   """Returns ascending positions (kept, held out) with close to `share` of every class held out.
 
-  Of a class with n images round(share n) are held out, but at least one and at most n - 1; a class with one image keeps
-  it. The order is numpy's frozen `RandomState`, so a seed means the same split with every version.
+  Of a class with n images round(share n) are held out, but at least one and at most n - 1; a class
+  with one image keeps it. The order is numpy's frozen `RandomState`, so a seed means the same split
+  with every version.
 
   >>> stratified(np.array([0, 0, 0, 0, 1, 1]), 0.25, seed=0)[1].size
   2
@@ -144,12 +178,14 @@ def stratified(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray,
 
 
 def hold_out(train: Dataset, share: float, seed: int = 0) -> tuple[Dataset, Dataset]:
-  """Returns (train, validation): close to `share` of every class held out, the same for the same seed.
+  """Returns (train, validation): close to `share` of every class held out, the same for the same
+  seed.
 
-  Every class keeps at least one training image, and one with two or more gives at least one away. The statistics stay
-  those of the whole training set.
+  Every class keeps at least one training image, and one with two or more gives at least one away.
+  The statistics stay those of the whole training set.
 
-  Raises `UserError` when the share is not between 0 and 1, a class has no image, or no class has two.
+  Raises `UserError` when the share is not between 0 and 1, a class has no image, or no class has
+  two.
 
   >>> pairs = Dataset(np.zeros((20, 8, 8, 1), np.uint8), np.repeat([0, 1], 10))
   >>> rest, validation = hold_out(pairs, 0.2)
@@ -157,29 +193,41 @@ def hold_out(train: Dataset, share: float, seed: int = 0) -> tuple[Dataset, Data
   array([2, 2])
   """
   if not 0 < share < 1:
-    raise UserError(f'The share held out for validation must lie between 0 and 1, both excluded; it is {share}.')
+    raise UserError(
+      f'The share held out for validation must lie between 0 and 1, both excluded; it is {share}.'
+    )
   if train.counts.min() == 0:
-    raise UserError(f'{train.name}: class {train.class_names[train.counts.argmin()]!r} has no training image, '
-                    'so no part of it can be held out for validation.')
+    raise UserError(
+      f'{train.name}: class {train.class_names[train.counts.argmin()]!r} has no training image, '
+      'so no part of it can be held out for validation.'
+    )
   kept, held = stratified(train.labels, share, seed)
   if not held.size:
-    raise UserError(f'{train.name}: every class has a single image, so none can be held out for validation.')
+    raise UserError(
+      f'{train.name}: every class has a single image, so none can be held out for validation.'
+    )
   return train.take(kept), train.take(held, 'validation')
 
 
 def _check_images(where: str, images: np.ndarray) -> None:
   if images.ndim != 4 or images.dtype != np.uint8:
-    raise UserError(f'{where}: images must be uint8 of shape [n, height, width, channels]; '
-                    f'they are {images.dtype} of shape {list(images.shape)}.')
+    raise UserError(
+      f'{where}: images must be uint8 of shape [n, height, width, channels]; '
+      f'they are {images.dtype} of shape {list(images.shape)}.'
+    )
   if not images.size:
     raise UserError(f'{where}: there are no images (the shape is {list(images.shape)}).')
 
 
 def _check_labels(where: str, labels: np.ndarray, num_images: int) -> None:
   if labels.ndim != 1 or labels.dtype.kind not in 'iu':
-    raise UserError(f'{where}: labels must be integers of shape [n], one an image; '
-                    f'they are {labels.dtype} of shape {list(labels.shape)}.')
+    raise UserError(
+      f'{where}: labels must be integers of shape [n], one an image; '
+      f'they are {labels.dtype} of shape {list(labels.shape)}.'
+    )
   if len(labels) != num_images:
-    raise UserError(f'{where}: {num_images} images but {len(labels)} labels; there must be one label an image.')
+    raise UserError(
+      f'{where}: {num_images} images but {len(labels)} labels; there must be one label an image.'
+    )
   if labels.min() < 0:
     raise UserError(f'{where}: labels must be 0 or more; the smallest is {labels.min()}.')

@@ -11,21 +11,28 @@ _SIZE = 128
 _TINY_SIZE = 64
 
 
-def read_imagenet(path: str, image_size: int = 0, classes: str = '', stream_above: int | None = None) -> Stored:
-  """Reads PATH/train/<WordNet id>/*.JPEG and PATH/val/<WordNet id>/*.JPEG, for example Imagenette as it is downloaded.
+def read_imagenet(
+  path: str, image_size: int = 0, classes: str = '', stream_above: int | None = None
+) -> Stored:
+  """Reads PATH/train/<WordNet id>/*.JPEG and PATH/val/<WordNet id>/*.JPEG, for example Imagenette
+  as it is downloaded.
 
-  `image_size` 0 means 128. `classes` names one of `subsets.SUBSETS` or lists folders; '' takes all. Otherwise as
-  `files.read_folder`, which raises the errors.
+  `image_size` 0 means 128. `classes` names one of `subsets.SUBSETS` or lists folders; '' takes all.
+  Otherwise as `files.read_folder`, which raises the errors.
   """
   return files.read_folder(path, image_size or _SIZE, classes, stream_above)
 
 
-def read_tiny(path: str, image_size: int = 0, classes: str = '', stream_above: int | None = None) -> Stored:
-  """Reads Tiny-ImageNet: PATH/train/<WordNet id>/images/*.JPEG, and the validation images, whose labels stand in a text file.
+def read_tiny(
+  path: str, image_size: int = 0, classes: str = '', stream_above: int | None = None
+) -> Stored:
+  """Reads Tiny-ImageNet: PATH/train/<WordNet id>/images/*.JPEG, and the validation images, whose
+  labels stand in a text file.
 
-  That file is PATH/val/val_annotations.txt, one line an image: its name, a tab, its WordNet id, a tab, more. The images
-  lie in PATH/val/images. PATH/test has no labels and is not read. Where the validation images have been sorted into
-  folders, use folder:PATH. `image_size` 0 means 64; the rest is as in `files.read_folder`.
+  That file is PATH/val/val_annotations.txt, one line an image: its name, a tab, its WordNet id, a
+  tab, more. The images lie in PATH/val/images. PATH/test has no labels and is not read. Where the
+  validation images have been sorted into folders, use folder:PATH. `image_size` 0 means 64; the
+  rest is as in `files.read_folder`.
 
   Raises `UserError` in one sentence for a folder that is not laid out so.
   """
@@ -33,8 +40,10 @@ def read_tiny(path: str, image_size: int = 0, classes: str = '', stream_above: i
   where = f'tiny_imagenet:{path}'
   annotations = root / 'val' / 'val_annotations.txt'
   if not (root / 'train').is_dir() or not annotations.is_file():
-    raise UserError(f'{where}: needs train/<WordNet id>/images and val/val_annotations.txt, as the archive '
-                    'tiny-imagenet-200.zip unpacks; read any other layout with folder:PATH.')
+    raise UserError(
+      f'{where}: needs train/<WordNet id>/images and val/val_annotations.txt, as the archive '
+      'tiny-imagenet-200.zip unpacks; read any other layout with folder:PATH.'
+    )
   train = files.class_files(where, root / 'train', inside='images')
   test: dict[str, list[pathlib.Path]] = {}
   for line in annotations.read_text().splitlines():
@@ -42,7 +51,15 @@ def read_tiny(path: str, image_size: int = 0, classes: str = '', stream_above: i
     test.setdefault(rest.partition('\t')[0], []).append(root / 'val' / 'images' / name)
   strange = sorted(test.keys() - train.keys())
   if strange:
-    raise UserError(f'{where}: val/val_annotations.txt names the class {strange[0]!r}, which has no folder in train.')
+    raise UserError(
+      f'{where}: val/val_annotations.txt names the class {strange[0]!r}, which has no folder '
+      'in train.'
+    )
   train = files.choose(train, classes)
-  return files.read_pictures(where, train, {name: test[name] for name in train if name in test}, image_size or _TINY_SIZE,
-                             stream_above)
+  return files.read_pictures(
+    where,
+    train,
+    {name: test[name] for name in train if name in test},
+    image_size or _TINY_SIZE,
+    stream_above,
+  )

@@ -1,10 +1,12 @@
-"""The image operations of DiffAug, each a pure function of the images and of the random numbers handed to it.
+"""The image operations of DiffAug, each a pure function of the images and of the random numbers
+handed to it.
 
-All take float images [n, h, w, c]. A random number is a scalar for the whole call, or a vector [n] with one an image.
-Shapes are static and nothing branches on values. Gradients flow into the pixels only, and in reverse mode only: the
-transposes of the colour operations, of `translate` and of `warp` are written by hand. They gather where
-differentiation would scatter, which is some ten times as fast on a CPU, and adds in a fixed order on a GPU, so that
-runs repeat bit by bit.
+All take float images [n, h, w, c]. A random number is a scalar for the whole call, or a vector [n]
+with one an image. Shapes are static and nothing branches on values. Gradients flow into the pixels
+only, and in reverse mode only: the transposes of the colour operations, of `translate` and of
+  `warp` are written by hand. They gather where
+differentiation would scatter, which is some ten times as fast on a CPU, and adds in a fixed order
+on a GPU, so that runs repeat bit by bit.
 
 The definitions are those of DSA (Zhao & Bilen, ICML 2021) and of IDC (Kim et al., ICML 2022).
 """
@@ -33,7 +35,8 @@ def brightness(images: jax.Array, u: ArrayLike) -> jax.Array:
 
 
 def saturation(images: jax.Array, u: ArrayLike) -> jax.Array:
-  """Scales each pixel's distance from the mean of its own channels by 2u; with one channel this changes nothing.
+  """Scales each pixel's distance from the mean of its own channels by 2u; with one channel this
+  changes nothing.
 
   >>> saturation(jnp.array([1., 3.]).reshape(1, 1, 1, 2), 0.)[0, 0, 0].tolist()
   [2.0, 2.0]
@@ -51,9 +54,11 @@ def contrast(images: jax.Array, u: ArrayLike) -> jax.Array:
 
 
 def color(images: jax.Array, u: jax.Array) -> jax.Array:
-  """Applies brightness with u[0], then saturation with u[1], then contrast with u[2]; `u` is [3] or [3, n].
+  """Applies brightness with u[0], then saturation with u[1], then contrast with u[2]; `u` is [3] or
+  [3, n].
 
-  One pass instead of three: saturation keeps the mean of the image, and the brightness passes through both.
+  One pass instead of three: saturation keeps the mean of the image, and the brightness passes
+    through both.
 
   >>> color(jnp.array([1., 3.]).reshape(1, 1, 2, 1), jnp.array([1., 0., 0.]))[0, 0, :, 0].tolist()
   [2.0, 3.0]
@@ -71,7 +76,8 @@ def translate(images: jax.Array, down: ArrayLike, right: ArrayLike) -> jax.Array
 
 
 def cutout(images: jax.Array, row: ArrayLike, column: ArrayLike, share: float = 0.5) -> jax.Array:
-  """Sets a box around pixel (row, column) to 0; its sides are `share` of the image's, clipped at the border.
+  """Sets a box around pixel (row, column) to 0; its sides are `share` of the image's, clipped at
+  the border.
 
   A side of s pixels covers row - s // 2 to row - s // 2 + s - 1.
 
@@ -85,7 +91,8 @@ def cutout(images: jax.Array, row: ArrayLike, column: ArrayLike, share: float = 
 
 
 def scale(images: jax.Array, down: ArrayLike, right: ArrayLike) -> jax.Array:
-  """Reads the image at coordinates multiplied by `down` (vertical) and `right`: above 1 it shrinks, below 1 it grows.
+  """Reads the image at coordinates multiplied by `down` (vertical) and `right`: above 1 it shrinks,
+  below 1 it grows.
 
   >>> scale(jnp.ones((1, 2, 2, 1)), 1., 1.)[0, :, :, 0].tolist()
   [[1.0, 1.0], [1.0, 1.0]]
@@ -105,12 +112,14 @@ def rotate(images: jax.Array, angle: ArrayLike) -> jax.Array:
 
 
 def warp(images: jax.Array, matrix: jax.Array) -> jax.Array:
-  """Resamples the images: out(p) = in(M p) with p = (down, right) in pixels from the centre, bilinear, 0 outside.
+  """Resamples the images: out(p) = in(M p) with p = (down, right) in pixels from the centre,
+  bilinear, 0 outside.
 
-  `matrix` is M, [2, 2] or [n, 2, 2]. Pixel centres lie at half-integer coordinates (align_corners=False in PyTorch).
-  For square images this is PyTorch's affine grid; for others the public codes distort a rotation by the ratio of the
-  sides and we do not (our own choice). The gradient is exact while the rows of M^-1 have absolute sums up to 1.5,
-  which holds for every draw of DiffAug; M itself gets none.
+  `matrix` is M, [2, 2] or [n, 2, 2]. Pixel centres lie at half-integer coordinates
+  (align_corners=False in PyTorch). For square images this is PyTorch's affine grid; for others the
+  public codes distort a rotation by the ratio of the sides and we do not (our own choice). The
+  gradient is exact while the rows of M^-1 have absolute sums up to 1.5, which holds for every draw
+  of DiffAug; M itself gets none.
 
   >>> warp(jnp.arange(4.).reshape(1, 2, 2, 1), -jnp.eye(2))[0, :, :, 0].tolist()
   [[3.0, 2.0], [1.0, 0.0]]
@@ -128,15 +137,17 @@ def _rescale(images, saturation, contrast):
   """Scales about the channel mean, then about the image mean, which the former leaves as it was."""
   channels = images.shape[-1]
   # On a CPU a sum of slices is ten times as fast as reducing so short an axis.
-  pixel_mean = sum(images[..., i:i + 1] for i in range(channels)) / channels
+  pixel_mean = sum(images[..., i : i + 1] for i in range(channels)) / channels
   image_mean = images.mean(axis=(1, 2, 3), keepdims=True)
   both = saturation * contrast
   return images * both + pixel_mean * (contrast - both) + image_mean * (1 - contrast)
 
 
 # Both scalings are symmetric matrices that commute, so the transpose is the operation itself.
-_rescale.defvjp(lambda images, *factors: (_rescale(images, *factors), factors),
-                  lambda factors, cotangent: (_rescale(cotangent, *factors), None, None))
+_rescale.defvjp(
+  lambda images, *factors: (_rescale(images, *factors), factors),
+  lambda factors, cotangent: (_rescale(cotangent, *factors), None, None),
+)
 
 
 def _covered(size: int, share: float, centre: ArrayLike) -> jax.Array:
@@ -165,9 +176,12 @@ def cutout_side(size: int, share: float = 0.5) -> int:
 
 
 def _for_each(operation, images, *values):
-  """Applies an operation on one image to all: a scalar serves all of them, a vector has one value an image."""
+  """Applies an operation on one image to all: a scalar serves all of them, a vector has one value
+  an image."""
   values = [jnp.asarray(value) for value in values]
-  return jax.vmap(operation, in_axes=(0, *(0 if value.ndim else None for value in values)))(images, *values)
+  return jax.vmap(operation, in_axes=(0, *(0 if value.ndim else None for value in values)))(
+    images, *values
+  )
 
 
 def _shift(image, down, right):
@@ -184,8 +198,10 @@ def _inside(position, size):
 
 # Moving by the opposite is exactly the transpose of moving, because both fill with zeros.
 _translate = jax.custom_vjp(_shift)
-_translate.defvjp(lambda image, down, right: (_shift(image, down, right), (down, right)),
-                  lambda moved, cotangent: (_shift(cotangent, -moved[0], -moved[1]), None, None))
+_translate.defvjp(
+  lambda image, down, right: (_shift(image, down, right), (down, right)),
+  lambda moved, cotangent: (_shift(cotangent, -moved[0], -moved[1]), None, None),
+)
 
 
 def _matrix(a, b, c, d):
@@ -219,12 +235,16 @@ def _sample(image, matrix):
   row, column = _apply(matrix, _centred(height)[:, None], _centred(width)[None])
   row, column = row + (height - 1) / 2, column + (width - 1) / 2
   top, left = jnp.floor(row).astype(jnp.int32), jnp.floor(column).astype(jnp.int32)
-  return sum(_weighted(image, top + a, left + b, _tent(row - (top + a)) * _tent(column - (left + b)))
-             for a in (0, 1) for b in (0, 1))
+  return sum(
+    _weighted(image, top + a, left + b, _tent(row - (top + a)) * _tent(column - (left + b)))
+    for a in (0, 1)
+    for b in (0, 1)
+  )
 
 
 def _transposed_sample(cotangent, matrix):
-  """The transpose of `_sample`: out[j] = sum_i tent(M i - j) cotangent[i], over the nine i nearest to M^-1 j."""
+  """The transpose of `_sample`: out[j] = sum_i tent(M i - j) cotangent[i], over the nine i nearest
+  to M^-1 j."""
   height, width, _ = cotangent.shape
   down, right = _centred(height)[:, None], _centred(width)[None]
   (a, b), (c, d) = matrix
@@ -235,10 +255,14 @@ def _transposed_sample(cotangent, matrix):
   for i in (-1, 0, 1):
     for j in (-1, 0, 1):
       read = _apply(matrix, row + i - (height - 1) / 2, column + j - (width - 1) / 2)
-      total += _weighted(cotangent, row + i, column + j, _tent(read[0] - down) * _tent(read[1] - right))
+      total += _weighted(
+        cotangent, row + i, column + j, _tent(read[0] - down) * _tent(read[1] - right)
+      )
   return total
 
 
 _warp = jax.custom_vjp(_sample)
-_warp.defvjp(lambda image, matrix: (_sample(image, matrix), matrix),
-             lambda matrix, cotangent: (_transposed_sample(cotangent, matrix), None))
+_warp.defvjp(
+  lambda image, matrix: (_sample(image, matrix), matrix),
+  lambda matrix, cotangent: (_transposed_sample(cotangent, matrix), None),
+)

@@ -1,7 +1,10 @@
-"""Which images a step sees: shuffled passes that are computed from a key and the step number, with nothing to store.
+"""Which images a step sees: shuffled passes that are computed from a key and the step number, with
+nothing to store.
 
-A permutation here is a function, not an array: `shuffled_index` gives its value at a few positions without sorting or
-keeping the rest. A sampler therefore has no state that a checkpoint would have to hold, and it costs the batch only.
+A permutation here is a function, not an array: `shuffled_index` gives its value at a few positions
+  without sorting or
+keeping the rest. A sampler therefore has no state that a checkpoint would have to hold, and it
+costs the batch only.
 """
 
 import jax
@@ -13,29 +16,37 @@ from jaxdistill.data.dataset import Dataset
 from jaxdistill.data.streaming import Streamed
 from jaxdistill.errors import UserError
 
-# With eight the orders of four images are visibly not equally frequent; with twelve they nearly are.
+# With eight the orders of four images are visibly not equally frequent; with twelve they nearly
+# are.
 _ROUNDS = 12
 
 
-def shuffled_index(key: jax.Array, positions: ArrayLike, size: ArrayLike, epoch: ArrayLike = 0) -> jax.Array:
-  """Returns the entries at `positions` of a pseudo-random permutation of range(size), int32 of the positions' shape.
+def shuffled_index(
+  key: jax.Array, positions: ArrayLike, size: ArrayLike, epoch: ArrayLike = 0
+) -> jax.Array:
+  """Returns the entries at `positions` of a pseudo-random permutation of range(size), int32 of the
+  positions' shape.
 
-  Each `epoch` (a scalar, or one a position) has its own permutation; `size` may be traced. Positions are taken modulo
-  `size`. Work and memory are those of `positions`, whatever the size.
+  Each `epoch` (a scalar, or one a position) has its own permutation; `size` may be traced.
+  Positions are taken modulo `size`. Work and memory are those of `positions`, whatever the size.
 
-  A Feistel network: position = (l, r) with l < a, r < b and a b just above `size`, and alternately l += hash(r) mod a
-  and r += hash(l) mod b. Each round can be undone, so that together they permute range(a b); values that fall outside
-  range(size) go through again until they are inside (cycle walking; Black & Rogaway, CT-RSA 2002). Good for
-  shuffling, not for secrets.
+  A Feistel network: position = (l, r) with l < a, r < b and a b just above `size`, and alternately
+    l += hash(r) mod a
+  and r += hash(l) mod b. Each round can be undone, so that together they permute range(a b); values
+  that fall outside range(size) go through again until they are inside (cycle walking; Black &
+  Rogaway, CT-RSA 2002). Good for shuffling, not for secrets.
 
   >>> sorted(shuffled_index(jax.random.key(0), jnp.arange(5), 5).tolist())
   [0, 1, 2, 3, 4]
   """
   size = jnp.maximum(jnp.asarray(size, jnp.uint32), 1)
-  positions, epoch = jnp.broadcast_arrays(jnp.asarray(positions, jnp.uint32), jnp.asarray(epoch, jnp.uint32))
+  positions, epoch = jnp.broadcast_arrays(
+    jnp.asarray(positions, jnp.uint32), jnp.asarray(epoch, jnp.uint32)
+  )
   round_keys = jax.random.bits(key, (_ROUNDS,), jnp.uint32)
   root = jnp.sqrt(size.astype(jnp.float32)).astype(jnp.uint32)
-  # Backends round roots differently, and a permutation must be the same on the host and on every device.
+  # Backends round roots differently, and a permutation must be the same on the host and on every
+  # device.
   root = root - (root * root > size)
   columns = root + ((root + 1) * (root + 1) <= size) + 1
   rows = (size + columns - 1) // columns
@@ -63,12 +74,18 @@ def _hash(value):
 
 
 def epoch_batch(
-    key: jax.Array, step: ArrayLike, size: ArrayLike, batch: int, drop_last: bool = False,
+  key: jax.Array,
+  step: ArrayLike,
+  size: ArrayLike,
+  batch: int,
+  drop_last: bool = False,
 ) -> tuple[jax.Array, jax.Array]:
-  """Returns the indices [batch] of step number `step` through shuffled epochs, and their weights float32 [batch].
+  """Returns the indices [batch] of step number `step` through shuffled epochs, and their weights
+  float32 [batch].
 
-  Every epoch visits each of `size` images once in a new order. Its last batch is short when `batch` does not divide
-  `size`: the places left over repeat some image with weight 0. `drop_last` skips that batch instead.
+  Every epoch visits each of `size` images once in a new order. Its last batch is short when `batch`
+  does not divide `size`: the places left over repeat some image with weight 0. `drop_last` skips
+  that batch instead.
 
   Raises `UserError` when `drop_last` would leave no batch at all (for a size known beforehand).
 
@@ -77,8 +94,11 @@ def epoch_batch(
   [1.0, 1.0, 0.0]
   """
   if drop_last and isinstance(size, (int, np.integer)) and size < batch:
-    raise UserError(f'A batch of {batch} does not fit into {size} images, so dropping the incomplete one leaves none; '
-                    'use a smaller batch or keep the last one.')
+    raise UserError(
+      f'A batch of {batch} does not fit into {size} images, so dropping the incomplete one '
+      'leaves none; '
+      'use a smaller batch or keep the last one.'
+    )
   size = jnp.asarray(size, jnp.uint32)
   steps = jnp.maximum(size // batch if drop_last else (size + batch - 1) // batch, 1)
   step = jnp.asarray(step, jnp.uint32)
@@ -88,16 +108,22 @@ def epoch_batch(
 
 
 def class_batch(
-    key: jax.Array, step: ArrayLike, counts: ArrayLike, batch: int, classes: ArrayLike | None = None,
+  key: jax.Array,
+  step: ArrayLike,
+  counts: ArrayLike,
+  batch: int,
+  classes: ArrayLike | None = None,
 ) -> jax.Array:
-  """Returns int32 [c, batch]: for each class, positions among its `counts` [c] images in step number `step`.
+  """Returns int32 [c, batch]: for each class, positions among its `counts` [c] images in step
+  number `step`.
 
-  Each class passes through its images in shuffled order without replacement, with a new order every pass; at the
-  end of a pass an incomplete batch is dropped. A class with fewer images than `batch` is passed through several times
-  a batch, without dropping, so that its images occur equally often up to one. A class without images gives 0.
+  Each class passes through its images in shuffled order without replacement, with a new order every
+  pass; at the end of a pass an incomplete batch is dropped. A class with fewer images than `batch`
+  is passed through several times a batch, without dropping, so that its images occur equally often
+  up to one. A class without images gives 0.
 
-  `classes` [c] are the class numbers that the draws depend on (0, 1, ... by default): a device that holds some of the
-  classes draws the same for them as one device does for all.
+  `classes` [c] are the class numbers that the draws depend on (0, 1, ... by default): a device that
+  holds some of the classes draws the same for them as one device does for all.
 
   >>> class_batch(jax.random.key(0), step=0, counts=jnp.array([4, 2]), batch=4).sum(1).tolist()
   [6, 2]
@@ -115,11 +141,13 @@ def class_batch(
 
 
 def class_major(dataset: Dataset, most: int = 0) -> tuple[np.ndarray | Streamed, np.ndarray]:
-  """Returns images uint8 [c, n_max, h, w, ch] sorted by class, smaller classes filled with zeros, and counts int32 [c].
+  """Returns images uint8 [c, n_max, h, w, ch] sorted by class, smaller classes filled with zeros,
+  and counts int32 [c].
 
-  Position p of class k, as `class_batch` draws them, is `images[k, p]`: the p-th image of that class in the data set.
-  n_max is the size of the largest class, or `most` if that is more: so parts of a set with unequal classes get one shape.
-  Streamed images stay unread; there the places that are filled show the first image of the set.
+  Position p of class k, as `class_batch` draws them, is `images[k, p]`: the p-th image of that
+  class in the data set. n_max is the size of the largest class, or `most` if that is more: so parts
+  of a set with unequal classes get one shape. Streamed images stay unread; there the places that
+  are filled show the first image of the set.
 
   >>> images, counts = class_major(Dataset(np.ones((3, 8, 8, 1), np.uint8), np.array([1, 0, 1])))
   >>> images.shape, counts.tolist(), images[0, 1].max().item()

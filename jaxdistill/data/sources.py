@@ -15,25 +15,35 @@ _DIGITS_SEED = 0
 
 
 def load(
-    name: str = 'digits', *, data_dir: str = '', image_size: int = 0, normalisation: str = 'idc', seed: int = 0,
-    classes: str = '', stream_above: int | None = None,
+  name: str = 'digits',
+  *,
+  data_dir: str = '',
+  image_size: int = 0,
+  normalisation: str = 'idc',
+  seed: int = 0,
+  classes: str = '',
+  stream_above: int | None = None,
 ) -> tuple[Dataset, Dataset]:
-  """Loads a data set as (train, test), uint8 in memory, or leaves the training images where they are.
+  """Loads a data set as (train, test), uint8 in memory, or leaves the training images where they
+  are.
 
-  `name`: 'digits' (scikit-learn's, in its package, no download); a name of TensorFlow Datasets, with `/config` and
-  `:version` if wanted, prepared on disk in array_record form under `data_dir`, else the environment variable
-  TFDS_DATA_DIR, else ~/tensorflow_datasets; 'npz:PATH' (see `files.read_npz`); 'folder:PATH' (see `files.read_folder`);
-  'imagenet:PATH' and 'tiny_imagenet:PATH' (see `imagenet`).
+  `name`: 'digits' (scikit-learn's, in its package, no download); a name of TensorFlow Datasets,
+  with `/config` and `:version` if wanted, prepared on disk in array_record form under `data_dir`,
+  else the environment variable TFDS_DATA_DIR, else ~/tensorflow_datasets; 'npz:PATH' (see
+  `files.read_npz`); 'folder:PATH' (see `files.read_folder`); 'imagenet:PATH' and
+  'tiny_imagenet:PATH' (see `imagenet`).
 
-  `image_size` n gives [n, n] images, resized by the short side and cut about the centre; 0 keeps the stored size (16
-  for digits, 32 for folders, 128 for ImageNet, 64 for Tiny-ImageNet). `normalisation` chooses the statistics (see
-  `statistics.choose`). A set without a test split is divided by class, 4 : 1, by `seed`; that of digits never changes.
-  `classes` takes some of the class folders only, in its own order: a name of `subsets.SUBSETS`, or the folders' names
-  with commas between. Training images of more than `stream_above` bytes are not loaded but `streaming.Streamed`, read
-  from disk for each batch; None loads all. Test images are always loaded.
+  `image_size` n gives [n, n] images, resized by the short side and cut about the centre; 0 keeps
+  the stored size (16 for digits, 32 for folders, 128 for ImageNet, 64 for Tiny-ImageNet).
+  `normalisation` chooses the statistics (see `statistics.choose`). A set without a test split is
+  divided by class, 4 : 1, by `seed`; that of digits never changes. `classes` takes some of the
+    class folders only, in its own order: a name of `subsets.SUBSETS`, or the folders' names
+  with commas between. Training images of more than `stream_above` bytes are not loaded but
+  `streaming.Streamed`, read from disk for each batch; None loads all. Test images are always
+  loaded.
 
-  Raises `UserError` in one sentence for an unknown name, a missing or wrong file, labels that do not match the images,
-  a class without training images.
+  Raises `UserError` in one sentence for an unknown name, a missing or wrong file, labels that do
+  not match the images, a class without training images.
 
   >>> train, test = load('digits')
   >>> print(train.describe())
@@ -43,17 +53,22 @@ def load(
   check_size(image_size)
   source, _, path = name.partition(':')
   if classes and source not in _FOLDERS:
-    raise UserError(f'{name}: classes chooses among the folders of {", ".join(f"{each}:PATH" for each in _FOLDERS)}; '
-                    f'leave it empty here, it is {classes!r}.')
+    raise UserError(
+      f'{name}: classes chooses among the folders of '
+      f'{", ".join(f"{each}:PATH" for each in _FOLDERS)}; '
+      f'leave it empty here, it is {classes!r}.'
+    )
   if name == 'digits':
     stored = _read_digits(image_size or _DIGITS_SIZE)
   elif source == 'npz':
     from jaxdistill.data import files
+
     stored = files.read_npz(path, image_size)
   elif source in _FOLDERS:
     stored = _folder_reader(source)(path, image_size, classes, stream_above)
   else:
     from jaxdistill.data import tfds_sets
+
     stored = tfds_sets.read(name, data_dir, image_size, stream_above)
   images, labels = stored.train
   if stream_above is not None and isinstance(images, np.ndarray) and images.nbytes > stream_above:
@@ -63,22 +78,33 @@ def load(
 
 def _folder_reader(source: str):
   from jaxdistill.data import files, imagenet
-  return {'folder': files.read_folder, 'imagenet': imagenet.read_imagenet, 'tiny_imagenet': imagenet.read_tiny}[source]
+
+  return {
+    'folder': files.read_folder,
+    'imagenet': imagenet.read_imagenet,
+    'tiny_imagenet': imagenet.read_tiny,
+  }[source]
 
 
 def _datasets(name: str, stored: Stored, normalisation: str, seed: int) -> tuple[Dataset, Dataset]:
   if isinstance(stored.train[0], Streamed):
     streaming.require()
   fields = dict(name=name, class_names=stored.class_names, flip=stored.flip)
-  # With placeholders for the statistics: the set must be known to be sound before anything is computed from it.
+  # With placeholders for the statistics: the set must be known to be sound before anything is
+  # computed from it.
   whole = Dataset(*stored.train, mean=_ones(stored), std=_ones(stored), **fields)
   if whole.counts.min() == 0:
     missing = whole.class_names[whole.counts.argmin()]
-    raise UserError(f'{name}: class {missing!r} has no training image; each class from 0 to the last one needs some.')
+    raise UserError(
+      f'{name}: class {missing!r} has no training image; each class from 0 to the last one '
+      'needs some.'
+    )
   if stored.test is None:
     kept, held = stratified(whole.labels, _TEST_SHARE, seed)
     if not held.size:
-      raise UserError(f'{name}: every class has a single image, so no test split can be made; add images.')
+      raise UserError(
+        f'{name}: every class has a single image, so no test split can be made; add images.'
+      )
     train, test = ((part.images, part.labels) for part in (whole.take(kept), whole.take(held)))
     test = np.asarray(test[0]), test[1]
   else:
@@ -87,8 +113,10 @@ def _datasets(name: str, stored: Stored, normalisation: str, seed: int) -> tuple
   fields['mean'], fields['std'] = statistics.choose(name, train[0], normalisation)
   train, test = Dataset(*train, **fields), Dataset(*test, split='test', **fields)
   if train.image_shape != test.image_shape:
-    raise UserError(f'{name}: training images are {train.image_shape} and test images {test.image_shape}; '
-                    'give image_size, or store both with one shape.')
+    raise UserError(
+      f'{name}: training images are {train.image_shape} and test images {test.image_shape}; '
+      'give image_size, or store both with one shape.'
+    )
   return train, test
 
 
@@ -97,8 +125,10 @@ def _ones(stored):
 
 
 def _read_digits(image_size: int) -> Stored:
-  """The 1,797 handwritten digits of scikit-learn, 8x8 with 17 grey levels, enlarged and divided once and for all."""
+  """The 1,797 handwritten digits of scikit-learn, 8x8 with 17 grey levels, enlarged and divided
+  once and for all."""
   from sklearn.datasets import load_digits
+
   check_size(image_size, smallest=8)
   digits = load_digits()
   images = resize(np.rint(digits.images[..., None] * (255 / 16)).astype(np.uint8), image_size)

@@ -1,4 +1,5 @@
-"""What a reader of a data source hands over, and how images of any size become uint8 images of one size."""
+"""What a reader of a data source hands over, and how images of any size become uint8 images of one
+size."""
 
 from typing import NamedTuple
 
@@ -12,7 +13,8 @@ MODES = {1: 'L', 3: 'RGB', 4: 'RGBA'}
 
 
 class Stored(NamedTuple):
-  """A data set as found: (uint8 images, integer labels) of the training and, unless it has none, the test split.
+  """A data set as found: (uint8 images, integer labels) of the training and, unless it has none,
+  the test split.
 
   Training images that are to stay on disk are `Streamed`.
   """
@@ -29,11 +31,14 @@ def check_size(image_size: int, smallest: int = 1) -> None:
   >>> check_size(16, smallest=8)
   """
   if image_size != 0 and image_size < smallest:
-    raise UserError(f'image_size must be at least {smallest}, or 0 for the default; it is {image_size}.')
+    raise UserError(
+      f'image_size must be at least {smallest}, or 0 for the default; it is {image_size}.'
+    )
 
 
 def fit(picture, image_size: int) -> np.ndarray:
-  """Returns a Pillow image as uint8 [size, size, channels]: its short side resized (bilinear), then the centre cut out.
+  """Returns a Pillow image as uint8 [size, size, channels]: its short side resized (bilinear), then
+  the centre cut out.
 
   `image_size` 0 keeps the size.
 
@@ -42,6 +47,7 @@ def fit(picture, image_size: int) -> np.ndarray:
   (8, 8, 3)
   """
   from PIL import Image, ImageOps
+
   if image_size and picture.size != (image_size, image_size):
     picture = ImageOps.fit(picture, (image_size, image_size), Image.Resampling.BILINEAR)
   pixels = np.asarray(picture, np.uint8)
@@ -57,10 +63,14 @@ def resize(images: np.ndarray, image_size: int) -> np.ndarray:
   (2, 16, 16, 1)
   """
   from PIL import Image
+
   if not image_size or images.shape[1:3] == (image_size, image_size):
     return images
   channels = images.shape[-1]
   if channels not in MODES:
-    raise UserError(f'Only images of 1, 3 or 4 channels can be resized, these have {channels}: leave image_size at 0.')
+    raise UserError(
+      f'Only images of 1, 3 or 4 channels can be resized, these have {channels}: leave '
+      'image_size at 0.'
+    )
   pictures = (Image.fromarray(image[:, :, 0] if channels == 1 else image) for image in images)
   return np.stack([fit(picture, image_size) for picture in pictures])

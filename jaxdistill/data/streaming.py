@@ -1,6 +1,8 @@
-"""Images that are read when they are asked for, and batches of them that threads make ready ahead of the device.
+"""Images that are read when they are asked for, and batches of them that threads make ready ahead
+of the device.
 
-A set that is too large to be loaded keeps the face of one that is: an array's shape, and its rows by number. So nothing above
+A set that is too large to be loaded keeps the face of one that is: an array's shape, and its rows
+  by number. So nothing above
 this module asks which of the two it has, but for the two places where a loop gets its batches.
 """
 
@@ -17,7 +19,8 @@ import numpy as np
 
 from jaxdistill.errors import UserError
 
-# Images that a thread reads in one go: enough to hide what handing over costs, few enough to share a batch among threads.
+# Images that a thread reads in one go: enough to hide what handing over costs, few enough to share
+# a batch among threads.
 _CHUNK = 32
 _BATCHES_AHEAD = 2
 _MOST_THREADS = 16
@@ -25,12 +28,14 @@ _MOST_THREADS = 16
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Streamed:
-  """Images that stay where they are, with the shape, length and rows of a uint8 array [..., h, w, c].
+  """Images that stay where they are, with the shape, length and rows of a uint8 array [..., h, w,
+  c].
 
   Attributes:
     fetch: int positions [n] -> uint8 [n, h, w, c]; called from several threads at once.
     image_shape: (h, w, c).
-    positions: of these images among those that `fetch` knows, an integer array of any shape, which comes before (h, w, c).
+    positions: of these images among those that `fetch` knows, an integer array of any shape, which
+      comes before (h, w, c).
     origin: text that names the images and changes when they do.
 
   >>> stored = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1) * np.ones((1, 2, 2, 1), np.uint8)
@@ -47,7 +52,12 @@ class Streamed:
   @classmethod
   def of_array(cls, images: np.ndarray) -> 'Streamed':
     """Wraps images in the memory of the host, for a device that cannot hold them."""
-    return cls(images.__getitem__, images.shape[1:], np.arange(len(images)), hashlib.sha256(images.tobytes()).hexdigest())
+    return cls(
+      images.__getitem__,
+      images.shape[1:],
+      np.arange(len(images)),
+      hashlib.sha256(images.tobytes()).hexdigest(),
+    )
 
   @property
   def shape(self) -> tuple[int, ...]:
@@ -71,7 +81,8 @@ class Streamed:
 
   @property
   def fingerprint(self) -> np.ndarray:
-    """The hash of what the images are, from their origin and positions, as uint8 [32]; none is read."""
+    """The hash of what the images are, from their origin and positions, as uint8 [32]; none is
+    read."""
     content = hashlib.sha256(f'{self.origin} {self.image_shape}'.encode())
     content.update(np.ascontiguousarray(self.positions, np.int64))
     return np.frombuffer(content.digest(), np.uint8)
@@ -83,7 +94,7 @@ class Streamed:
     """Reads images into memory; `index` is what numpy takes for the leading axes."""
     chosen = self.positions[index]
     flat = np.ravel(chosen)
-    parts = [flat[at:at + _CHUNK] for at in range(0, len(flat), _CHUNK)]
+    parts = [flat[at : at + _CHUNK] for at in range(0, len(flat), _CHUNK)]
     if len(parts) > 1:
       with concurrent.futures.ThreadPoolExecutor(_threads()) as pool:
         read = np.concatenate(list(pool.map(self.fetch, parts)))
@@ -110,29 +121,33 @@ def select(images: np.ndarray | Streamed, indices: np.ndarray) -> np.ndarray | S
   return images.take(indices) if isinstance(images, Streamed) else images[indices]
 
 
-def batches(images: Streamed, draw: Callable[[int], tuple[np.ndarray, dict[str, np.ndarray]]],
-            num_steps: int) -> Iterator[dict[str, np.ndarray]]:
-  """Returns an iterator over the batches of the steps 0, 1, ...: the images read by threads, in order, ahead of use.
+def batches(
+  images: Streamed, draw: Callable[[int], tuple[np.ndarray, dict[str, np.ndarray]]], num_steps: int
+) -> Iterator[dict[str, np.ndarray]]:
+  """Returns an iterator over the batches of the steps 0, 1, ...: the images read by threads, in
+  order, ahead of use.
 
   Args:
     images: to read from.
-    draw: step -> (positions as `images.fetch` knows them, an array whose shape is the same for all steps; whatever else belongs
-      to the batch).
+    draw: step -> (positions as `images.fetch` knows them, an array whose shape is the same for all
+      steps; whatever else belongs to the batch).
     num_steps: length.
 
   Returns:
-    A grain iterator over dict(images=uint8 [*positions.shape, h, w, c], **rest). Its `get_state` and `set_state` move it to
-    any step.
+    A grain iterator over dict(images=uint8 [*positions.shape, h, w, c], **rest). Its `get_state`
+    and `set_state` move it to any step.
 
   Raises:
     UserError: grain is not installed.
 
   >>> images = Streamed.of_array(np.zeros((5, 2, 2, 1), np.uint8))
-  >>> next(batches(images, lambda step: (np.array([step, 3]), {'labels': np.array([0, 1])}), 4))['images'].shape
+  >>> next(batches(images, lambda step: (np.array([step, 3]), {'labels': np.array([0, 1])}),
+  ...   4))['images'].shape
   (2, 2, 2, 1)
   """
   grain = require()
-  # Threads work on several chunks, often of two steps; the draw of a step is made once for all of them.
+  # Threads work on several chunks, often of two steps; the draw of a step is made once for all of
+  # them.
   draw = functools.lru_cache(maxsize=2 * _BATCHES_AHEAD + 2)(draw)
   shape = np.shape(draw(0)[0])
   size = math.prod(shape)
@@ -141,12 +156,15 @@ def batches(images: Streamed, draw: Callable[[int], tuple[np.ndarray, dict[str, 
 
   def read(number):
     step, part = divmod(number, chunks)
-    # All chunks have one length: the last is filled up with the first images, which `join` cuts off again.
-    flat = np.resize(draw(step)[0], chunks * length)[part * length:(part + 1) * length]
+    # All chunks have one length: the last is filled up with the first images, which `join` cuts off
+    # again.
+    flat = np.resize(draw(step)[0], chunks * length)[part * length : (part + 1) * length]
     return {'step': step, 'images': images.fetch(flat)}
 
   def join(parts):
-    read = parts['images'].reshape(-1, *images.image_shape)[:size].reshape(*shape, *images.image_shape)
+    read = (
+      parts['images'].reshape(-1, *images.image_shape)[:size].reshape(*shape, *images.image_shape)
+    )
     return {'images': read, **draw(int(parts['step'][0]))[1]}
 
   ahead = grain.ReadOptions(num_threads=_threads(), prefetch_buffer_size=_BATCHES_AHEAD * chunks)
@@ -163,6 +181,8 @@ def require():
   try:
     import grain
   except ImportError:
-    raise UserError('Images that stream from disk need the package grain: install jaxdistill[stream] '
-                    "(pip install 'grain>=0.2.12'), or load the set whole with --config.data.stream=off.") from None
+    raise UserError(
+      'Images that stream from disk need the package grain: install jaxdistill[stream] '
+      "(pip install 'grain>=0.2.12'), or load the set whole with --config.data.stream=off."
+    ) from None
   return grain

@@ -1,6 +1,7 @@
 """Losses as pure functions of arrays, safe under jit, grad and vmap.
 
-`mmd` and `mean_discrepancy` compare two sets of features; `cross_entropy` and `accuracy` score logits.
+`mmd` and `mean_discrepancy` compare two sets of features; `cross_entropy` and `accuracy` score
+logits.
 """
 
 from jaxdistill.losses.classification import accuracy, cross_entropy

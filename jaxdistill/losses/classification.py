@@ -4,18 +4,23 @@ import jax
 import jax.numpy as jnp
 
 
-def cross_entropy(logits: jax.Array, labels: jax.Array, weight: jax.Array | None = None,
-                  label_smoothing: float = 0.) -> jax.Array:
+def cross_entropy(
+  logits: jax.Array,
+  labels: jax.Array,
+  weight: jax.Array | None = None,
+  label_smoothing: float = 0.0,
+) -> jax.Array:
   """Weighted mean over examples of -sum_c p_c log softmax(logits)_c, in float32.
 
-  p is the label distribution: one-hot for integer labels, the given one for soft labels; with smoothing s it becomes
+  p is the label distribution: one-hot for integer labels, the given one for soft labels; with
+    smoothing s it becomes
   (1 - s) p + s / k.
 
   Args:
     logits: [n, k].
     labels: int [n], or probabilities [n, k].
-    weight: [n]; an example of weight 0 (padding) counts nowhere, neither in the sum nor in the number that divides
-      it. When all weights are 0 so is the loss.
+    weight: [n]; an example of weight 0 (padding) counts nowhere, neither in the sum nor in the
+      number that divides it. When all weights are 0 so is the loss.
     label_smoothing: s in [0, 1].
 
   Returns:
@@ -33,7 +38,8 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, weight: jax.Array | None
 
 
 def accuracy(logits: jax.Array, labels: jax.Array, weight: jax.Array | None = None) -> jax.Array:
-  """Weighted share of examples whose largest logit is that of the label; of the most probable one, if labels are soft.
+  """Weighted share of examples whose largest logit is that of the label; of the most probable one,
+  if labels are soft.
 
   Args:
     logits: [n, k].
@@ -52,7 +58,11 @@ def accuracy(logits: jax.Array, labels: jax.Array, weight: jax.Array | None = No
 
 
 def _one_hot(labels, classes):
-  return jax.nn.one_hot(labels, classes, dtype=jnp.float32) if labels.ndim == 1 else labels.astype(jnp.float32)
+  return (
+    jax.nn.one_hot(labels, classes, dtype=jnp.float32)
+    if labels.ndim == 1
+    else labels.astype(jnp.float32)
+  )
 
 
 def _mean(values, weight):
@@ -61,5 +71,5 @@ def _mean(values, weight):
   weight = weight.astype(jnp.float32)
   total = weight.sum()
   # Padding may hold anything, so it must not reach the sum even as 0 * nan.
-  values = jnp.where(weight > 0, values, 0.)
-  return (weight * values).sum() / jnp.where(total > 0, total, 1.)
+  values = jnp.where(weight > 0, values, 0.0)
+  return (weight * values).sum() / jnp.where(total > 0, total, 1.0)

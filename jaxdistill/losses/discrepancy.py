@@ -1,4 +1,5 @@
-"""Distances between two sets of features: maximum mean discrepancy and its simplest case, the gap of the means."""
+"""Distances between two sets of features: maximum mean discrepancy and its simplest case, the gap
+of the means."""
 
 import jax
 import jax.numpy as jnp
@@ -6,33 +7,44 @@ import jax.numpy as jnp
 from jaxdistill import errors
 
 KERNELS = ('gaussian', 'linear', 'polynomial')
-# Five widths as multiples of the mean squared distance; the kernel is their sum, so that k(u, u) = 5.
+# Five widths as multiples of the mean squared distance; the kernel is their sum, so that k(u, u) =
+# 5.
 MULTIPLIERS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
-def mmd(x: jax.Array, y: jax.Array, *, kernel: str = 'gaussian', x_mask: jax.Array | None = None,
-        y_mask: jax.Array | None = None, bandwidth: jax.Array | float | None = None) -> jax.Array:
+def mmd(
+  x: jax.Array,
+  y: jax.Array,
+  *,
+  kernel: str = 'gaussian',
+  x_mask: jax.Array | None = None,
+  y_mask: jax.Array | None = None,
+  bandwidth: jax.Array | float | None = None,
+) -> jax.Array:
   """Squared maximum mean discrepancy between two sets of points, as the biased V-statistic.
 
   L = mean_ij k(x_i, x_j) - 2 mean_ij k(x_i, y_j) + mean_ij k(y_i, y_j), diagonals included, with
 
     gaussian    k(u, v) = sum over q in {1/4, 1/2, 1, 2, 4} of exp(-||u - v||^2 / (q b)),
-                b = the mean of ||z_i - z_j||^2 over the pairs i != j of x and y pooled, without gradient
+                b = the mean of ||z_i - z_j||^2 over the pairs i != j of x and y pooled, without
+                gradient
     linear      k(u, v) = u.v, so that L is `mean_discrepancy`
     polynomial  k(u, v) = (u.v + 1)^2
 
-  L >= 0 up to rounding; for two finite samples of one distribution it is small only where both are large.
+  L >= 0 up to rounding; for two finite samples of one distribution it is small only where both are
+  large.
 
-  The features are shifted by a common vector first, which changes no distance but saves the digits that a Gram matrix
-  of far-off points would cancel; the Gram matrices are float32 at full precision on every backend, for bfloat16
-  features too. Gradients are finite for equal points, and where all points are one the loss and its gradient are 0.
-  To keep a gradient from y, stop it outside.
+  The features are shifted by a common vector first, which changes no distance but saves the digits
+  that a Gram matrix of far-off points would cancel; the Gram matrices are float32 at full precision
+  on every backend, for bfloat16 features too. Gradients are finite for equal points, and where all
+  points are one the loss and its gradient are 0. To keep a gradient from y, stop it outside.
 
   Args:
     x: [n, d].
     y: [m, d].
     kernel: 'gaussian', 'linear' or 'polynomial'.
-    x_mask: [n], False or 0 for rows that are only padding (whatever they hold); None: all rows count.
+    x_mask: [n], False or 0 for rows that are only padding (whatever they hold); None: all rows
+      count.
     y_mask: [m], likewise.
     bandwidth: b, where it is not to be taken from the points.
 
@@ -65,17 +77,20 @@ def mmd(x: jax.Array, y: jax.Array, *, kernel: str = 'gaussian', x_mask: jax.Arr
     return _polynomial(x, y, x_weight, y_weight, centre)
   if bandwidth is None:
     bandwidth = jax.lax.stop_gradient(_mean_distance(x, y, x_weight > 0, y_weight > 0))
-  # Where all points coincide there is no scale; 1/b := 0 makes every kernel value 5 and the gradient 0.
-  inverse = jnp.where(bandwidth > 0, 1 / jnp.where(bandwidth > 0, bandwidth, 1.), 0.)
+  # Where all points coincide there is no scale; 1/b := 0 makes every kernel value 5 and the
+  # gradient 0.
+  inverse = jnp.where(bandwidth > 0, 1 / jnp.where(bandwidth > 0, bandwidth, 1.0), 0.0)
   xx = _total(_bank(_distances(x, x, same=True), inverse), x_weight, x_weight)
   xy = _total(_bank(_distances(x, y), inverse), x_weight, y_weight)
   yy = _total(_bank(_distances(y, y, same=True), inverse), y_weight, y_weight)
-  return jnp.where(_both(x_weight, y_weight), xx - 2 * xy + yy, 0.)
+  return jnp.where(_both(x_weight, y_weight), xx - 2 * xy + yy, 0.0)
 
 
-def mean_discrepancy(x: jax.Array, y: jax.Array, *, x_mask: jax.Array | None = None,
-                     y_mask: jax.Array | None = None) -> jax.Array:
-  """Squared distance of the two means, ||mean x - mean y||^2, summed (not averaged) over the features, in float32.
+def mean_discrepancy(
+  x: jax.Array, y: jax.Array, *, x_mask: jax.Array | None = None, y_mask: jax.Array | None = None
+) -> jax.Array:
+  """Squared distance of the two means, ||mean x - mean y||^2, summed (not averaged) over the
+  features, in float32.
 
   Arguments, masks and errors as for `mmd`, whose linear kernel this is.
 
@@ -89,25 +104,31 @@ def mean_discrepancy(x: jax.Array, y: jax.Array, *, x_mask: jax.Array | None = N
   x, x_weight = _prepare(x, x_mask)
   y, y_weight = _prepare(y, y_mask)
   gap = (x * x_weight[:, None]).sum(0) - (y * y_weight[:, None]).sum(0)
-  return jnp.where(_both(x_weight, y_weight), jnp.square(gap).sum(), 0.)
+  return jnp.where(_both(x_weight, y_weight), jnp.square(gap).sum(), 0.0)
 
 
 def _check(x, y, x_mask, y_mask):
   if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
-    raise errors.UserError('Two sets of features have shapes [n, d] and [m, d] with one d; '
-                           f'got {x.shape} and {y.shape}.')
+    raise errors.UserError(
+      f'Two sets of features have shapes [n, d] and [m, d] with one d; got {x.shape} and {y.shape}.'
+    )
   for points, mask in ((x, x_mask), (y, y_mask)):
     if mask is not None and mask.shape != points.shape[:1]:
-      raise errors.UserError(f'A mask has one entry a row, here shape {points.shape[:1]}; got {mask.shape}.')
+      raise errors.UserError(
+        f'A mask has one entry a row, here shape {points.shape[:1]}; got {mask.shape}.'
+      )
 
 
 def _prepare(points, mask):
-  """Points in float32 with padding zeroed, and the weight of each row: 1 / (number of valid rows), or 0."""
+  """Points in float32 with padding zeroed, and the weight of each row: 1 / (number of valid rows),
+  or 0."""
   points = points.astype(jnp.promote_types(points.dtype, jnp.float32))
   if mask is None:
     return points, jnp.full(len(points), 1 / max(len(points), 1), points.dtype)
   valid = mask.astype(bool)
-  return jnp.where(valid[:, None], points, 0.), valid / jnp.maximum(valid.sum(), 1).astype(points.dtype)
+  return jnp.where(valid[:, None], points, 0.0), valid / jnp.maximum(valid.sum(), 1).astype(
+    points.dtype
+  )
 
 
 def _both(x_weight, y_weight):
@@ -115,22 +136,33 @@ def _both(x_weight, y_weight):
 
 
 def _centred(x, y, x_valid, y_valid):
-  """Both sets less the mean of all valid points, and that mean; no gradient through it, as no distance depends on it.
+  """Both sets less the mean of all valid points, and that mean; no gradient through it, as no
+  distance depends on it.
 
-  One of the points is subtracted first: differences of near floats are exact, so that equal points become exactly 0.
+  One of the points is subtracted first: differences of near floats are exact, so that equal points
+    become exactly 0.
   """
   origin = jax.lax.stop_gradient(x[jnp.argmax(x_valid)])
-  x, y = (jnp.where(valid[:, None], points - origin[None, :], 0.) for points, valid in ((x, x_valid), (y, y_valid)))
+  x, y = (
+    jnp.where(valid[:, None], points - origin[None, :], 0.0)
+    for points, valid in ((x, x_valid), (y, y_valid))
+  )
   number = jnp.maximum(x_valid.sum() + y_valid.sum(), 1).astype(x.dtype)
   rest = jax.lax.stop_gradient((x.sum(0) + y.sum(0)) / number)
-  x, y = (jnp.where(valid[:, None], points - rest[None, :], 0.) for points, valid in ((x, x_valid), (y, y_valid)))
+  x, y = (
+    jnp.where(valid[:, None], points - rest[None, :], 0.0)
+    for points, valid in ((x, x_valid), (y, y_valid))
+  )
   return x, y, origin + rest
 
 
 def _mean_distance(x, y, x_valid, y_valid):
-  """Mean of ||z_i - z_j||^2 over the ordered pairs i != j: for centred points 2 sum_i ||z_i||^2 / (N - 1)."""
+  """Mean of ||z_i - z_j||^2 over the ordered pairs i != j: for centred points 2 sum_i ||z_i||^2 /
+  (N - 1)."""
   number = x_valid.sum() + y_valid.sum()
-  return 2 * (jnp.square(x).sum() + jnp.square(y).sum()) / jnp.maximum(number - 1, 1).astype(x.dtype)
+  return (
+    2 * (jnp.square(x).sum() + jnp.square(y).sum()) / jnp.maximum(number - 1, 1).astype(x.dtype)
+  )
 
 
 def _gram(u, v):
@@ -138,11 +170,13 @@ def _gram(u, v):
 
 
 def _distances(u, v, same=False):
-  """Squared distances [n, m]; exactly 0, and without gradient, on the diagonal of a set with itself."""
+  """Squared distances [n, m]; exactly 0, and without gradient, on the diagonal of a set with
+  itself."""
   squares = jnp.square(u).sum(1)[:, None] + jnp.square(v).sum(1)[None, :]
-  # Rounding can leave a small negative number. No square root anywhere: its gradient at 0 is infinite.
-  distances = jnp.maximum(squares - 2 * _gram(u, v), 0.)
-  return jnp.where(jnp.eye(len(u), dtype=bool), 0., distances) if same else distances
+  # Rounding can leave a small negative number. No square root anywhere: its gradient at 0 is
+  # infinite.
+  distances = jnp.maximum(squares - 2 * _gram(u, v), 0.0)
+  return jnp.where(jnp.eye(len(u), dtype=bool), 0.0, distances) if same else distances
 
 
 def _bank(distances, inverse):
@@ -157,9 +191,9 @@ def _total(values, u_weight, v_weight):
 def _polynomial(x, y, x_weight, y_weight, centre):
   """V-statistic of (u.v + 1)^2 from centred points u = centre + x, less all terms that cancel.
 
-  With p_i = centre.x_i, g_ij = x_i.x_j and c = 1 + ||centre||^2 the kernel is (c + p_i + p_j + g_ij)^2. Weights of
-  both sets sum to 0 (+ for x, - for y), so terms of one index alone vanish, and g^2 + 2 g (c + p_i + p_j) + 2 p_i p_j
-  remains.
+  With p_i = centre.x_i, g_ij = x_i.x_j and c = 1 + ||centre||^2 the kernel is (c + p_i + p_j +
+  g_ij)^2. Weights of both sets sum to 0 (+ for x, - for y), so terms of one index alone vanish, and
+  g^2 + 2 g (c + p_i + p_j) + 2 p_i p_j remains.
   """
   constant = 1 + jnp.square(centre).sum()
   x_p, y_p = ((points * centre[None, :]).sum(1) for points in (x, y))
@@ -168,7 +202,10 @@ def _polynomial(x, y, x_weight, y_weight, centre):
     gram = _gram(u, v)
     return _total(gram * (gram + 2 * (constant + u_p[:, None] + v_p[None, :])), u_weight, v_weight)
 
-  quadratic = (term(x, x, x_p, x_p, x_weight, x_weight) - 2 * term(x, y, x_p, y_p, x_weight, y_weight)
-               + term(y, y, y_p, y_p, y_weight, y_weight))
+  quadratic = (
+    term(x, x, x_p, x_p, x_weight, x_weight)
+    - 2 * term(x, y, x_p, y_p, x_weight, y_weight)
+    + term(y, y, y_p, y_p, y_weight, y_weight)
+  )
   loss = quadratic + 2 * jnp.square((x_p * x_weight).sum() - (y_p * y_weight).sum())
-  return jnp.where(_both(x_weight, y_weight), loss, 0.)
+  return jnp.where(_both(x_weight, y_weight), loss, 0.0)

@@ -1,12 +1,13 @@
 """Networks, each called as module.apply(variables, x, train) on normalised NHWC images.
 
-Every network returns (logits, features): logits float32 [n, num_classes]; features a dict with 'embedding' [n, d],
-the input of the classifier, and 'block1', 'block2', ..., what each block or stage hands on.
+Every network returns (logits, features): logits float32 [n, num_classes]; features a dict with
+'embedding' [n, d], the input of the classifier, and 'block1', 'block2', ..., what each block or
+stage hands on.
 
-A network of your own joins with `REGISTRY['mine'] = 'my_package.networks:Mine'`: a flax module with the fields
-`num_classes` and, if it likes, `width`, `depth`, `norm`, `dtype` ..., all with defaults, a dict `choices` of the
-fields that have a closed set of values, and a method `check(image_shape)` that raises a UserError for images it
-cannot take.
+A network of your own joins with `REGISTRY['mine'] = 'my_package.networks:Mine'`: a flax module with
+the fields `num_classes` and, if it likes, `width`, `depth`, `norm`, `dtype` ..., all with defaults,
+a dict `choices` of the fields that have a closed set of values, and a method `check(image_shape)`
+that raises a UserError for images it cannot take.
 """
 
 import dataclasses
@@ -19,19 +20,20 @@ from jaxdistill import errors
 
 # Name -> 'module:class', imported when built.
 REGISTRY = {
-    'alexnet': 'jaxdistill.models.alexnet:AlexNet',
-    'convnet': 'jaxdistill.models.convnet:ConvNet',
-    'densenet': 'jaxdistill.models.densenet:DenseNet',
-    'imagenet_resnet': 'jaxdistill.models.imagenet_resnet:ImageNetResNet',
-    'lenet': 'jaxdistill.models.lenet:LeNet',
-    'mlp': 'jaxdistill.models.mlp:MLP',
-    'resnet': 'jaxdistill.models.resnet:ResNet',
-    'resnet_ap': 'jaxdistill.models.resnet_ap:ResNetAP',
-    'vgg': 'jaxdistill.models.vgg:VGG',
-    'vit': 'jaxdistill.models.vit:ViT',
+  'alexnet': 'jaxdistill.models.alexnet:AlexNet',
+  'convnet': 'jaxdistill.models.convnet:ConvNet',
+  'densenet': 'jaxdistill.models.densenet:DenseNet',
+  'imagenet_resnet': 'jaxdistill.models.imagenet_resnet:ImageNetResNet',
+  'lenet': 'jaxdistill.models.lenet:LeNet',
+  'mlp': 'jaxdistill.models.mlp:MLP',
+  'resnet': 'jaxdistill.models.resnet:ResNet',
+  'resnet_ap': 'jaxdistill.models.resnet_ap:ResNetAP',
+  'vgg': 'jaxdistill.models.vgg:VGG',
+  'vit': 'jaxdistill.models.vit:ViT',
 }
 DTYPES = ('float32', 'bfloat16')
-# What the papers condense and score with at 28 and 32 pixels: ConvNet-3 of width 128 with instance norm.
+# What the papers condense and score with at 28 and 32 pixels: ConvNet-3 of width 128 with instance
+# norm.
 DEFAULT = {'name': 'convnet'}
 
 
@@ -39,7 +41,8 @@ def build(config: Mapping[str, Any] | str, num_classes: int, image_shape: tuple[
   """Returns the network that a config describes, after checking every field and the image size.
 
   Args:
-    config: a mapping with `name` and any of the network's fields (see `defaults`), or the name alone.
+    config: a mapping with `name` and any of the network's fields (see `defaults`), or the name
+      alone.
     num_classes: outputs of the classifier.
     image_shape: (height, width, channels).
 
@@ -47,18 +50,20 @@ def build(config: Mapping[str, Any] | str, num_classes: int, image_shape: tuple[
     A flax module, not yet initialised.
 
   Raises:
-    UserError: unknown network, field or choice, a value of the wrong kind, or images that the network cannot take.
+    UserError: unknown network, field or choice, a value of the wrong kind, or images that the
+      network cannot take.
 
-  >>> net = build({'name': 'convnet', 'width': 8, 'depth': 2}, num_classes=10, image_shape=(16, 16, 1))
+  >>> net = build({'name': 'convnet', 'width': 8, 'depth': 2}, num_classes=10, image_shape=(16,
+  ...   16, 1))
   >>> net.width, net.norm
   (8, 'instance')
   >>> build('convnet', 10, (4, 4, 1))
   Traceback (most recent call last):
-  jaxdistill.errors.UserError: A convnet of depth 3 needs images of at least 8x8 pixels; 4x4 allow a depth of 2 at most.
+  jaxdistill.errors.UserError: A convnet of depth 3 needs images of at least 8x8 pixels; 4x4 ...
   """
   fields = {'name': config} if isinstance(config, str) else dict(config)
   if 'name' not in fields:
-    raise errors.UserError(f"A model needs a name, one of {', '.join(sorted(REGISTRY))}.")
+    raise errors.UserError(f'A model needs a name, one of {", ".join(sorted(REGISTRY))}.')
   name = fields.pop('name')
   known = defaults(name)
   network = _network(name)
@@ -78,21 +83,27 @@ def defaults(name: str) -> dict[str, Any]:
   {'width': 128, 'depth': 3, 'norm': 'instance', 'dtype': 'float32'}
   """
   skipped = ('num_classes', 'parent', 'name')
-  return {field.name: field.default for field in dataclasses.fields(_network(name)) if field.name not in skipped}
+  return {
+    field.name: field.default
+    for field in dataclasses.fields(_network(name))
+    if field.name not in skipped
+  }
 
 
 def count(variables: Mapping[str, Any]) -> int:
   """Returns the number of trainable parameters, that is of all numbers in the collection 'params'.
 
   >>> import jax.numpy as jnp
-  >>> count({'params': {'kernel': jnp.ones((3, 2)), 'bias': jnp.ones(2)}, 'batch_stats': {'mean': jnp.ones(9)}})
+  >>> count({'params': {'kernel': jnp.ones((3, 2)), 'bias': jnp.ones(2)},
+  ...   'batch_stats': {'mean': jnp.ones(9)}})
   8
   """
   return sum(size for _, _, size in _rows(variables))
 
 
 def parameter_table(variables: Mapping[str, Any]) -> str:
-  """Returns the trainable parameters as aligned text: path, shape, number, and the total in the last line.
+  """Returns the trainable parameters as aligned text: path, shape, number, and the total in the
+  last line.
 
   Args:
     variables: of a module, as arrays or only as shapes (jax.eval_shape of its init).
@@ -104,7 +115,10 @@ def parameter_table(variables: Mapping[str, Any]) -> str:
   kernel     300 x 20   6,000
   total                 6,020
   """
-  rows = [(path, ' x '.join(map(str, shape)) or 'scalar', f'{size:,}') for path, shape, size in _rows(variables)]
+  rows = [
+    (path, ' x '.join(map(str, shape)) or 'scalar', f'{size:,}')
+    for path, shape, size in _rows(variables)
+  ]
   rows = [('parameter', 'shape', 'number'), *rows, ('total', '', f'{count(variables):,}')]
   path, shape, number = (max(len(row[column]) for row in rows) for column in range(3))
   return '\n'.join(f'{row[0]:{path}}  {row[1]:{shape}}  {row[2]:>{number}}' for row in rows)
@@ -130,7 +144,9 @@ def _checked(name, field, value, default, choices):
   if isinstance(default, tuple):
     # A number alone is a mistake for a sequence of one; a string is a sequence of its letters.
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-      raise errors.UserError(f'The {field} of the model {name!r} are whole numbers such as {default}; got {value!r}.')
+      raise errors.UserError(
+        f'The {field} of the model {name!r} are whole numbers such as {default}; got {value!r}.'
+      )
     return tuple(_whole_number(name, field, each, 1) for each in value)
   if isinstance(default, int) and not isinstance(default, bool):
     # Zero is a value only where it is the default and means that the network chooses.
@@ -140,11 +156,17 @@ def _checked(name, field, value, default, choices):
 
 def _whole_number(name, field, value, least):
   if isinstance(value, bool) or not hasattr(value, '__index__') or value < least:
-    raise errors.UserError(f'The {field} of the model {name!r} is a whole number from {least} up; got {value!r}.')
+    raise errors.UserError(
+      f'The {field} of the model {name!r} is a whole number from {least} up; got {value!r}.'
+    )
   return int(value)
 
 
 def _rows(variables):
   import jax
+
   leaves, _ = jax.tree_util.tree_flatten_with_path(variables['params'])
-  return [('/'.join(str(key.key) for key in path), leaf.shape, math.prod(leaf.shape)) for path, leaf in leaves]
+  return [
+    ('/'.join(str(key.key) for key in path), leaf.shape, math.prod(leaf.shape))
+    for path, leaf in leaves
+  ]

@@ -1,29 +1,32 @@
-"""The networks that papers on condensation train on each other's sets, under the names of their tables."""
+"""The networks that papers on condensation train on each other's sets, under the names of their
+tables."""
 
 from typing import Any
 
 from jaxdistill import errors
 
-# Name in a table -> what `models.build` takes. The ConvNets are for 28 and 32 pixels; fields of any of them may be
-# changed in the copy that `find` returns.
+# Name in a table -> what `models.build` takes. The ConvNets are for 28 and 32 pixels; fields of any
+# of them may be changed in the copy that `find` returns.
 ARCHITECTURES = {
-    'ConvNet-3': {'name': 'convnet', 'depth': 3},
-    'ConvNet-3-BN': {'name': 'convnet', 'depth': 3, 'norm': 'batch'},
-    'ResNet-10': {'name': 'imagenet_resnet', 'depth': 10, 'width': 32},
-    'ResNet-18': {'name': 'imagenet_resnet', 'depth': 18},
-    'VGG-11': {'name': 'vgg', 'depth': 11},
-    'AlexNet': {'name': 'alexnet'},
-    'DenseNet': {'name': 'densenet'},
-    'MLP': {'name': 'mlp'},
-    'LeNet': {'name': 'lenet'},
-    'ViT': {'name': 'vit'},
+  'ConvNet-3': {'name': 'convnet', 'depth': 3},
+  'ConvNet-3-BN': {'name': 'convnet', 'depth': 3, 'norm': 'batch'},
+  'ResNet-10': {'name': 'imagenet_resnet', 'depth': 10, 'width': 32},
+  'ResNet-18': {'name': 'imagenet_resnet', 'depth': 18},
+  'VGG-11': {'name': 'vgg', 'depth': 11},
+  'AlexNet': {'name': 'alexnet'},
+  'DenseNet': {'name': 'densenet'},
+  'MLP': {'name': 'mlp'},
+  'LeNet': {'name': 'lenet'},
+  'ViT': {'name': 'vit'},
 }
 
 
 def find(name: str) -> dict[str, Any]:
-  """Returns the config of the architecture of this name, whose case does not matter, for `models.build`.
+  """Returns the config of the architecture of this name, whose case does not matter, for
+  `models.build`.
 
-  Normalisation is that of the codes the networks come from: batch norm in ResNet and DenseNet (IDC), instance norm in
+  Normalisation is that of the codes the networks come from: batch norm in ResNet and DenseNet
+    (IDC), instance norm in
   ConvNet and VGG, none in AlexNet, MLP and LeNet (Dataset Condensation).
 
   Raises:
@@ -33,7 +36,7 @@ def find(name: str) -> dict[str, Any]:
   {'name': 'convnet', 'depth': 3, 'norm': 'batch'}
   >>> find('ResNet18')
   Traceback (most recent call last):
-  jaxdistill.errors.UserError: There is no architecture 'ResNet18'; did you mean 'ResNet-18'? Valid: AlexNet, ConvNet-3, ...
+  jaxdistill.errors.UserError: There is no architecture 'ResNet18'; did you mean 'ResNet-18'? ...
   """
   for known, config in ARCHITECTURES.items():
     if str(name).lower() == known.lower():

@@ -13,12 +13,14 @@ from jaxdistill.models.linear import Linear
 
 
 class ConvNet(nn.Module):
-  """D x [3x3 convolution, normalisation, ReLU, 2x2 average pool], flattened into a linear classifier.
+  """D x [3x3 convolution, normalisation, ReLU, 2x2 average pool], flattened into a linear
+  classifier.
 
-  [n, h, w, c] -> maps of side h/2, h/4, ... h/2^D (halves rounded down) -> embedding of width * (h/2^D) * (w/2^D)
-  numbers. Images of 28x28x1 get three pixels of padding in the first convolution, so that their maps are 32, 16, 8, 4
-  as for 32x32. With ten classes, depth 3 and 32x32x3 it has 320,010 parameters and a 2048-d embedding; papers take
-  depth 3 at 28 and 32 pixels, 4 at 64, 5 at 128. PyTorch's default initialisation.
+  [n, h, w, c] -> maps of side h/2, h/4, ... h/2^D (halves rounded down) -> embedding of width *
+  (h/2^D) * (w/2^D) numbers. Images of 28x28x1 get three pixels of padding in the first convolution,
+  so that their maps are 32, 16, 8, 4 as for 32x32. With ten classes, depth 3 and 32x32x3 it has
+  320,010 parameters and a 2048-d embedding; papers take depth 3 at 28 and 32 pixels, 4 at 64, 5 at
+  128. PyTorch's default initialisation.
 
   Attributes:
     num_classes: outputs.
@@ -28,11 +30,13 @@ class ConvNet(nn.Module):
     dtype: of the computation.
 
   Returns:
-    (logits float32 [n, num_classes], features: 'block1' ... 'blockD' the maps behind each pool, 'embedding' [n, d]).
+    (logits float32 [n, num_classes], features: 'block1' ... 'blockD' the maps behind each pool,
+    'embedding' [n, d]).
 
-  Source: Gidaris & Komodakis, CVPR 2018, in the form of Zhao et al., ICLR 2021 (Dataset Condensation) and its public
-  code. The flattening runs over height, width, channel, so that an imported PyTorch classifier would have to be
-  permuted.
+  Source: Gidaris & Komodakis, CVPR 2018, in the form of Zhao et al., ICLR 2021 (Dataset
+    Condensation) and its public
+  code. The flattening runs over height, width, channel, so that an imported PyTorch classifier
+  would have to be permuted.
 
   >>> import jax, jax.numpy as jnp
   >>> net = ConvNet(num_classes=10, width=4)
@@ -40,6 +44,7 @@ class ConvNet(nn.Module):
   >>> logits.shape, features['embedding'].shape, sorted(features)
   ((2, 10), (2, 16), ['block1', 'block2', 'block3', 'embedding'])
   """
+
   num_classes: int
   width: int = 128
   depth: int = 3
@@ -52,9 +57,11 @@ class ConvNet(nn.Module):
     side = min(framing.sides(image_shape))
     deepest = side.bit_length() - 1
     if self.depth > deepest:
-      least = 2 ** self.depth
-      raise errors.UserError(f'A convnet of depth {self.depth} needs images of at least {least}x{least} pixels; '
-                             f'{image_shape[0]}x{image_shape[1]} allow a depth of {deepest} at most.')
+      least = 2**self.depth
+      raise errors.UserError(
+        f'A convnet of depth {self.depth} needs images of at least {least}x{least} pixels; '
+        f'{image_shape[0]}x{image_shape[1]} allow a depth of {deepest} at most.'
+      )
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -3,14 +3,18 @@
 Three forms give the same numbers to float tolerance and very different times:
 
   direct   XLA's convolution. The best on GPU and TPU.
-  patches  kh*kw shifted copies side by side, then one matrix product. Keeps its speed inside compiled loops and under
-           `vmap` over weights, where XLA:CPU's convolution falls by one to two orders of magnitude (a loop body gets no
-           multi-threaded convolution; `vmap` over weights makes a grouped one). Needs kh*kw times the memory.
-  mixed    XLA's convolution for the output and the input gradient, kh*kw matrix products for the weight gradient (XLA:CPU's
+  patches  kh*kw shifted copies side by side, then one matrix product. Keeps its speed inside
+  compiled loops and under
+           `vmap` over weights, where XLA:CPU's convolution falls by one to two orders of magnitude
+           (a loop body gets no multi-threaded convolution; `vmap` over weights makes a grouped
+           one). Needs kh*kw times the memory.
+  mixed    XLA's convolution for the output and the input gradient, kh*kw matrix products for the
+  weight gradient (XLA:CPU's
            own weight gradient takes twice as long). Inputs of few channels go through `patches`.
 
-BUILD_NOTES.md has the measured table; `python -m launch.benchmark --only=convolution` makes it again. A caller that builds a
-compiled loop or maps over weights says so with `inside_loop()`; `using(form)` overrides everything.
+BUILD_NOTES.md has the measured table; `python -m launch.benchmark --only=convolution` makes it
+again. A caller that builds a compiled loop or maps over weights says so with `inside_loop()`;
+`using(form)` overrides everything.
 """
 
 import contextlib
@@ -26,11 +30,16 @@ from jaxdistill import errors
 from jaxdistill.models import initializers
 
 FORMS = ('direct', 'patches', 'mixed')
-# Below this many input channels the patches are cheaper than XLA:CPU's convolution (measured at 3 and 128 channels).
+# Below this many input channels the patches are cheaper than XLA:CPU's convolution (measured at 3
+# and 128 channels).
 NARROW = 16
 
-_override: contextvars.ContextVar[str | None] = contextvars.ContextVar('convolution_form', default=None)
-_in_loop: contextvars.ContextVar[bool] = contextvars.ContextVar('convolution_in_loop', default=False)
+_override: contextvars.ContextVar[str | None] = contextvars.ContextVar(
+  'convolution_form', default=None
+)
+_in_loop: contextvars.ContextVar[bool] = contextvars.ContextVar(
+  'convolution_in_loop', default=False
+)
 
 
 @contextlib.contextmanager
@@ -52,7 +61,8 @@ def using(form: str):
 
 @contextlib.contextmanager
 def inside_loop():
-  """Says that what is traced in this block runs inside a compiled loop or under `vmap` over weights."""
+  """Says that what is traced in this block runs inside a compiled loop or under `vmap` over
+  weights."""
   token = _in_loop.set(True)
   try:
     yield
@@ -61,7 +71,8 @@ def inside_loop():
 
 
 def choose(in_channels: int) -> str:
-  """Returns the form for a convolution of so many input channels on the default backend, at trace time."""
+  """Returns the form for a convolution of so many input channels on the default backend, at trace
+  time."""
   if _override.get():
     return _override.get()
   if jax.default_backend() != 'cpu':
@@ -71,8 +82,12 @@ def choose(in_channels: int) -> str:
   return 'mixed'
 
 
-def convolve(x: jax.Array, kernel: jax.Array, strides: tuple[int, int] = (1, 1),
-             padding: str | int | Sequence[tuple[int, int]] = 'SAME') -> jax.Array:
+def convolve(
+  x: jax.Array,
+  kernel: jax.Array,
+  strides: tuple[int, int] = (1, 1),
+  padding: str | int | Sequence[tuple[int, int]] = 'SAME',
+) -> jax.Array:
   """2-D cross-correlation: y[n,i,j,d] = sum_{a,b,c} x[n, i*s+a-p, j*s+b-p, c] kernel[a,b,c,d].
 
   Args:
@@ -97,13 +112,15 @@ def convolve(x: jax.Array, kernel: jax.Array, strides: tuple[int, int] = (1, 1),
   return _direct(x, kernel, strides, pads)
 
 
-def output_statistics(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, strides, padding) -> tuple[jax.Array, jax.Array]:
+def output_statistics(
+  x: jax.Array, kernel: jax.Array, bias: jax.Array | None, strides, padding
+) -> tuple[jax.Array, jax.Array]:
   """Mean and biased variance of every output channel over the map, from the input's patches.
 
   The output is linear in the patches P, so with their mean m and covariance C over the map
     mean = m kernel + bias,   variance_d = kernel_d^T C kernel_d.
-  For an input of few channels this is far less work than two passes over a wide output (on a CPU half the time of a first
-  layer with instance norm), and exact up to rounding.
+  For an input of few channels this is far less work than two passes over a wide output (on a CPU
+  half the time of a first layer with instance norm), and exact up to rounding.
 
   Args:
     x: [n, h, w, c] with few channels.
@@ -121,21 +138,28 @@ def output_statistics(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, s
   (4.0, 5.0)
   """
   x, kernel = x.astype(jnp.float32), kernel.astype(jnp.float32)
-  patches = extract_patches(x, kernel.shape[:2], strides, _pads(x.shape[1:3], kernel.shape[:2], strides, padding))
+  patches = extract_patches(
+    x, kernel.shape[:2], strides, _pads(x.shape[1:3], kernel.shape[:2], strides, padding)
+  )
   patches = patches.reshape(len(x), -1, patches.shape[-1])
   flat = kernel.reshape(-1, kernel.shape[-1])
   centre = patches.mean(1, keepdims=True)
   deviation = patches - centre
   precise = jax.lax.Precision.HIGHEST
-  covariance = jnp.einsum('npi,npj->nij', deviation, deviation, precision=precise) / patches.shape[1]
+  covariance = (
+    jnp.einsum('npi,npj->nij', deviation, deviation, precision=precise) / patches.shape[1]
+  )
   variance = (jnp.einsum('nij,jd->nid', covariance, flat, precision=precise) * flat[None]).sum(1)
   mean = jnp.matmul(centre[:, 0], flat, precision=precise)
   mean = mean if bias is None else mean + bias.astype(jnp.float32)[None, :]
   return mean[:, None, None, :], variance[:, None, None, :]
 
 
-def extract_patches(x: jax.Array, size: tuple[int, int], strides: tuple[int, int], pads) -> jax.Array:
-  """Lays the kh*kw shifted views of `x` side by side: [n, h', w', kh*kw*c], in the order of a reshaped kernel."""
+def extract_patches(
+  x: jax.Array, size: tuple[int, int], strides: tuple[int, int], pads
+) -> jax.Array:
+  """Lays the kh*kw shifted views of `x` side by side: [n, h', w', kh*kw*c], in the order of a
+  reshaped kernel."""
   return jnp.concatenate(_shifts(x, size, strides, pads), axis=-1)
 
 
@@ -151,11 +175,17 @@ def _shifts(x, size, strides, pads):
   x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
   out = [(x.shape[1 + axis] - size[axis]) // strides[axis] + 1 for axis in (0, 1)]
   stop = [(out[axis] - 1) * strides[axis] + 1 for axis in (0, 1)]
-  return [x[:, a:a + stop[0]:strides[0], b:b + stop[1]:strides[1]] for a in range(size[0]) for b in range(size[1])]
+  return [
+    x[:, a : a + stop[0] : strides[0], b : b + stop[1] : strides[1]]
+    for a in range(size[0])
+    for b in range(size[1])
+  ]
 
 
 def _direct(x, kernel, strides, pads):
-  return jax.lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+  return jax.lax.conv_general_dilated(
+    x, kernel, strides, pads, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+  )
 
 
 def _by_patches(x, kernel, strides, pads):
@@ -177,8 +207,11 @@ def _mixed_backward(strides, pads, residuals, dy):
   x, kernel = residuals
   _, pull = jax.vjp(lambda x: _direct(x, kernel, strides, pads), x)
   flat = dy.reshape(-1, dy.shape[-1])
-  # d kernel[a, b] = (view of x shifted by a, b)^T dy: one plain matrix product for each of the kh*kw shifts.
-  d_kernel = [shift.reshape(-1, x.shape[-1]).T @ flat for shift in _shifts(x, kernel.shape[:2], strides, pads)]
+  # d kernel[a, b] = (view of x shifted by a, b)^T dy: one plain matrix product for each of the
+  # kh*kw shifts.
+  d_kernel = [
+    shift.reshape(-1, x.shape[-1]).T @ flat for shift in _shifts(x, kernel.shape[:2], strides, pads)
+  ]
   return pull(dy)[0], jnp.stack(d_kernel).reshape(kernel.shape)
 
 
@@ -200,6 +233,7 @@ class Conv(nn.Module):
     bias_init: initialiser of the bias; None: PyTorch's default.
     dtype: of the computation; parameters stay float32. None: that of the input.
   """
+
   features: int
   kernel_size: tuple[int, int] = (3, 3)
   strides: tuple[int, int] = (1, 1)
@@ -211,18 +245,25 @@ class Conv(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, with_statistics: bool = False):
-    """Returns the maps; `with_statistics` (maps, (mean, variance) of each channel of each), the latter None where computing
-    them from the maps is cheaper."""
+    """Returns the maps; `with_statistics` (maps, (mean, variance) of each channel of each), the
+    latter None where computing them from the maps is cheaper."""
     fan_in = self.kernel_size[0] * self.kernel_size[1] * x.shape[-1]
-    kernel = self.param('kernel', self.kernel_init or initializers.torch_uniform(fan_in),
-                        (*self.kernel_size, x.shape[-1], self.features))
+    kernel = self.param(
+      'kernel',
+      self.kernel_init or initializers.torch_uniform(fan_in),
+      (*self.kernel_size, x.shape[-1], self.features),
+    )
     bias = None
     if self.use_bias:
-      bias = self.param('bias', self.bias_init or initializers.torch_uniform(fan_in), (self.features,))
+      bias = self.param(
+        'bias', self.bias_init or initializers.torch_uniform(fan_in), (self.features,)
+      )
     dtype = self.dtype or x.dtype
     y = convolve(x.astype(dtype), kernel.astype(dtype), self.strides, self.padding)
     y = y if bias is None else y + bias.astype(dtype).reshape(1, 1, 1, -1)
     if not with_statistics:
       return y
     cheap = choose(x.shape[-1]) == 'patches' and 4 * fan_in <= self.features
-    return y, output_statistics(x.astype(dtype), kernel.astype(dtype), bias, self.strides, self.padding) if cheap else None
+    return y, output_statistics(
+      x.astype(dtype), kernel.astype(dtype), bias, self.strides, self.padding
+    ) if cheap else None

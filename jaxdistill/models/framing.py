@@ -1,7 +1,7 @@
 """The frame around small images: 28x28x1 is computed as 32x32.
 
-The condensation codes widen the padding of the first convolution for one-channel images, so that MNIST and its like run
-through the networks made for CIFAR with maps of the same sides.
+The condensation codes widen the padding of the first convolution for one-channel images, so that
+MNIST and its like run through the networks made for CIFAR with maps of the same sides.
 """
 
 

@@ -18,11 +18,13 @@ BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 class ImageNetResNet(nn.Module):
   """Stem, four stages of basic blocks, global average, linear classifier.
 
-  The stem follows the longer side of the image: up to 64 pixels a 3x3 convolution, up to 128 the same and a 3x3 max pool
-  by 2, above that a 7x7 convolution by 2 and the max pool. Stages have width * (1, 2, 4, 8) channels; the first block of
-  the second, third and fourth strides by 2 (sides round up), with a 1x1 convolution and normalisation in the shortcut.
-  With ten classes and 32x32x3, ResNet-18 has 11,173,962 parameters and ResNet-10 of width 32 has 1,228,970. Convolutions
-  start He-normal over the fan-out and have no bias unless there is no normalisation.
+  The stem follows the longer side of the image: up to 64 pixels a 3x3 convolution, up to 128 the
+    same and a 3x3 max pool
+  by 2, above that a 7x7 convolution by 2 and the max pool. Stages have width * (1, 2, 4, 8)
+  channels; the first block of the second, third and fourth strides by 2 (sides round up), with a
+  1x1 convolution and normalisation in the shortcut. With ten classes and 32x32x3, ResNet-18 has
+  11,173,962 parameters and ResNet-10 of width 32 has 1,228,970. Convolutions start He-normal over
+  the fan-out and have no bias unless there is no normalisation.
 
   Attributes:
     num_classes: outputs.
@@ -32,12 +34,13 @@ class ImageNetResNet(nn.Module):
     dtype: of the computation.
 
   Returns:
-    (logits float32 [n, num_classes], features: 'block1' ... 'block4' the maps behind each stage, 'embedding' [n, 8
-    width]).
+    (logits float32 [n, num_classes], features: 'block1' ... 'block4' the maps behind each stage,
+    'embedding' [n, 8 width]).
 
-  Source: He et al., CVPR 2016, table 1; ResNet-10 (width 32 for CIFAR), the stems and the initialisation as in the
-  public code of Kim et al., ICML 2022 (IDC). The public code of Dataset Condensation starts its ResNet-18 by PyTorch's
-  defaults.
+  Source: He et al., CVPR 2016, table 1; ResNet-10 (width 32 for CIFAR), the stems and the
+    initialisation as in the
+  public code of Kim et al., ICML 2022 (IDC). The public code of Dataset Condensation starts its
+  ResNet-18 by PyTorch's defaults.
 
   >>> import jax, jax.numpy as jnp
   >>> net = ImageNetResNet(num_classes=10, width=4, depth=10)
@@ -46,6 +49,7 @@ class ImageNetResNet(nn.Module):
   >>> features['block1'].shape, features['block4'].shape, features['embedding'].shape
   ((1, 56, 56, 4), (1, 7, 7, 32), (1, 32))
   """
+
   num_classes: int
   width: int = 64
   depth: int = 18
@@ -56,8 +60,11 @@ class ImageNetResNet(nn.Module):
   def check(self, image_shape: tuple[int, int, int]) -> None:
     """Raises a UserError for maps that end as one pixel under instance norm."""
     if self.norm == 'instance' and max(image_shape[:2]) <= 8:
-      raise errors.UserError('Under instance norm an imagenet_resnet needs images of more than 8 pixels a side, else its '
-                             f'last maps are one pixel that normalises to zero; got {image_shape[0]}x{image_shape[1]}.')
+      raise errors.UserError(
+        'Under instance norm an imagenet_resnet needs images of more than 8 pixels a side, '
+        'else its '
+        f'last maps are one pixel that normalises to zero; got {image_shape[0]}x{image_shape[1]}.'
+      )
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -72,8 +79,14 @@ class ImageNetResNet(nn.Module):
     for stage, blocks in enumerate(BLOCKS[self.depth], 1):
       for block in range(1, blocks + 1):
         stride = 2 if stage > 1 and block == 1 else 1
-        x = BasicBlock(self.width * 2 ** (stage - 1), stride, self.norm, 'B', dtype,
-                       name=f'stage{stage}_block{block}')(x, train)
+        x = BasicBlock(
+          self.width * 2 ** (stage - 1),
+          stride,
+          self.norm,
+          'B',
+          dtype,
+          name=f'stage{stage}_block{block}',
+        )(x, train)
       features[f'block{stage}'] = x
     features['embedding'] = pooling.global_average(x)
     return Linear(self.num_classes, name='classifier')(features['embedding']), features

@@ -13,23 +13,27 @@ from jaxdistill.models.linear import Linear
 
 
 class LeNet(nn.Module):
-  """2 x [5x5 convolution without padding, ReLU, 2x2 max pool], two hidden linear layers with ReLU, linear classifier.
+  """2 x [5x5 convolution without padding, ReLU, 2x2 max pool], two hidden linear layers with ReLU,
+  linear classifier.
 
-  At the width of the paper the layers have 6 and 16 channels and 120 and 84 units; they scale together, so that width 3
-  is the half LeNet of the data-free papers (3, 8, 60, 42). Images of 32x32 shrink to 14 and 5 pixels; 28x28x1 gets two
-  pixels of padding and does the same. With ten classes it has 62,006 parameters at 32x32x3 and 61,706 at 28x28x1.
-  PyTorch's default initialisation.
+  At the width of the paper the layers have 6 and 16 channels and 120 and 84 units; they scale
+  together, so that width 3 is the half LeNet of the data-free papers (3, 8, 60, 42). Images of
+  32x32 shrink to 14 and 5 pixels; 28x28x1 gets two pixels of padding and does the same. With ten
+  classes it has 62,006 parameters at 32x32x3 and 61,706 at 28x28x1. PyTorch's default
+  initialisation.
 
   Attributes:
     num_classes: outputs.
-    width: channels of the first convolution; the others are 8/3 (rounded down), 20 and 14 times as wide.
+    width: channels of the first convolution; the others are 8/3 (rounded down), 20 and 14 times as
+      wide.
     dtype: of the computation.
 
   Returns:
-    (logits float32 [n, num_classes], features: 'block1', 'block2' the maps behind each pool, 'block3', 'block4' the
-    hidden units, 'embedding' = the last of them).
+    (logits float32 [n, num_classes], features: 'block1', 'block2' the maps behind each pool,
+    'block3', 'block4' the hidden units, 'embedding' = the last of them).
 
-  Source: LeCun et al., Proc. IEEE 1998, in the form of the public code of Zhao et al., ICLR 2021 (Dataset Condensation).
+  Source: LeCun et al., Proc. IEEE 1998, in the form of the public code of Zhao et al., ICLR 2021
+    (Dataset Condensation).
 
   >>> import jax, jax.numpy as jnp
   >>> net = LeNet(num_classes=10)
@@ -38,6 +42,7 @@ class LeNet(nn.Module):
   >>> features['block2'].shape, features['embedding'].shape
   ((2, 5, 5, 16), (2, 84))
   """
+
   num_classes: int
   width: int = 6
   dtype: str = 'float32'
@@ -46,7 +51,9 @@ class LeNet(nn.Module):
   def check(self, image_shape: tuple[int, int, int]) -> None:
     """Raises a UserError for images of which the convolutions leave nothing."""
     if min(framing.sides(image_shape)) < 16:
-      raise errors.UserError(f'A lenet needs images of at least 16x16 pixels; got {image_shape[0]}x{image_shape[1]}.')
+      raise errors.UserError(
+        f'A lenet needs images of at least 16x16 pixels; got {image_shape[0]}x{image_shape[1]}.'
+      )
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -55,7 +62,9 @@ class LeNet(nn.Module):
     padding = framing.margin(x.shape[1:])
     x = x.astype(dtype)
     for block, channels in enumerate((self.width, self.width * 8 // 3), 1):
-      x = pooling.max_pool(nn.relu(Conv(channels, (5, 5), padding=padding, dtype=dtype, name=f'conv{block}')(x)))
+      x = pooling.max_pool(
+        nn.relu(Conv(channels, (5, 5), padding=padding, dtype=dtype, name=f'conv{block}')(x))
+      )
       features[f'block{block}'] = x
       padding = 0
     x = x.reshape(len(x), -1)

@@ -12,13 +12,14 @@ class Linear(nn.Module):
 
   Attributes:
     features: number of outputs.
-    dtype: of the computation; parameters stay float32. Classifiers keep float32, so that logits are exact to float32
-      even behind a bfloat16 network.
+    dtype: of the computation; parameters stay float32. Classifiers keep float32, so that logits are
+      exact to float32 even behind a bfloat16 network.
 
   >>> import jax, jax.numpy as jnp
   >>> Linear(3).init_with_output(jax.random.key(0), jnp.ones((2, 5)))[0].shape
   (2, 3)
   """
+
   features: int
   dtype: jnp.dtype = jnp.float32
 
@@ -27,4 +28,6 @@ class Linear(nn.Module):
     init = initializers.torch_uniform(x.shape[-1])
     kernel = self.param('kernel', init, (x.shape[-1], self.features))
     bias = self.param('bias', init, (self.features,))
-    return x.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(self.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
+    return x.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(self.dtype).reshape(
+      (1,) * (x.ndim - 1) + (-1,)
+    )

@@ -10,7 +10,8 @@ from jaxdistill.models.linear import Linear
 
 
 class MLP(nn.Module):
-  """Flattened pixels -> depth x [linear, ReLU] -> linear classifier, with PyTorch's default initialisation.
+  """Flattened pixels -> depth x [linear, ReLU] -> linear classifier, with PyTorch's default
+  initialisation.
 
   Attributes:
     num_classes: outputs.
@@ -19,15 +20,18 @@ class MLP(nn.Module):
     dtype: of the computation.
 
   Returns:
-    (logits float32 [n, num_classes], features: 'block1' ... 'blockD' [n, width], 'embedding' = the last of them).
+    (logits float32 [n, num_classes], features: 'block1' ... 'blockD' [n, width], 'embedding' = the
+    last of them).
 
   Source: the MLP of Zhao et al., ICLR 2021 (Dataset Condensation): two hidden layers of 128.
 
   >>> import jax, jax.numpy as jnp
-  >>> (logits, features), _ = MLP(num_classes=10).init_with_output(jax.random.key(0), jnp.zeros((2, 8, 8, 1)))
+  >>> (logits, features), _ = MLP(num_classes=10).init_with_output(jax.random.key(0),
+  ...   jnp.zeros((2, 8, 8, 1)))
   >>> logits.shape, features['embedding'].shape
   ((2, 10), (2, 128))
   """
+
   num_classes: int
   width: int = 128
   depth: int = 2

@@ -1,6 +1,8 @@
-"""Normalisation layers, numerically as PyTorch's: statistics in float32 whatever the dtype, then one multiply-add.
+"""Normalisation layers, numerically as PyTorch's: statistics in float32 whatever the dtype, then
+one multiply-add.
 
-All are called as layer(x, train) on NHWC maps and return the dtype of the computation. Scale starts at 1, bias at 0.
+All are called as layer(x, train) on NHWC maps and return the dtype of the computation. Scale starts
+at 1, bias at 0.
 """
 
 import contextlib
@@ -15,20 +17,24 @@ import jax.numpy as jnp
 from jaxdistill import errors
 
 EPSILON = 1e-5
-# Share of the running statistics that a batch leaves in place; PyTorch calls 1 minus this the momentum.
+# Share of the running statistics that a batch leaves in place; PyTorch calls 1 minus this the
+# momentum.
 KEPT = 0.9
 # Groups of 'group', as in the condensation codes.
 GROUPS = 4
 
-_axis: contextvars.ContextVar[str | None] = contextvars.ContextVar('axis of the batch', default=None)
+_axis: contextvars.ContextVar[str | None] = contextvars.ContextVar(
+  'axis of the batch', default=None
+)
 
 
 @contextlib.contextmanager
 def synchronised(axis: str | None) -> Iterator[None]:
-  """Inside, while per-device code is traced, batch normalisation takes the statistics of all devices along an axis.
+  """Inside, while per-device code is traced, batch normalisation takes the statistics of all
+  devices along an axis.
 
-  Every device holds an equal part of the batch; the layer then computes what one device would for the whole. With None a
-  device takes those of its own part.
+  Every device holds an equal part of the batch; the layer then computes what one device would for
+  the whole. With None a device takes those of its own part.
   """
   token = _axis.set(axis)
   try:
@@ -59,9 +65,11 @@ def norm(name: str, dtype=None) -> Callable[..., nn.Module]:
 
 
 def behind(conv: nn.Module, layer: nn.Module, x: jax.Array, train: bool) -> jax.Array:
-  """Returns layer(conv(x), train), where the layer is one of this module and `conv` a `convolution.Conv`.
+  """Returns layer(conv(x), train), where the layer is one of this module and `conv` a
+  `convolution.Conv`.
 
-  A convolution over few channels can tell the statistics of its maps for less than it takes to read them: instance norm
+  A convolution over few channels can tell the statistics of its maps for less than it takes to read
+    them: instance norm
   takes them from there.
   """
   if not isinstance(layer, InstanceNorm):
@@ -71,25 +79,30 @@ def behind(conv: nn.Module, layer: nn.Module, x: jax.Array, train: bool) -> jax.
 
 
 class InstanceNorm(nn.Module):
-  """Every channel of every image by its own mean and variance: y = scale (x - m) / sqrt(v + 1e-5) + bias.
+  """Every channel of every image by its own mean and variance: y = scale (x - m) / sqrt(v + 1e-5) +
+  bias.
 
-  m and v (biased) are taken over height and width, so images never touch each other: images of different classes may
-  share one call. The same as GroupNorm with one channel in a group; there are no running statistics, and `train`
-  changes nothing.
+  m and v (biased) are taken over height and width, so images never touch each other: images of
+  different classes may share one call. The same as GroupNorm with one channel in a group; there are
+  no running statistics, and `train` changes nothing.
 
   Source: Ulyanov et al., arXiv 1607.08022, in the affine form of the condensation papers' ConvNet.
   """
+
   dtype: jnp.dtype | None = None
 
   @nn.compact
-  def __call__(self, x: jax.Array, train: bool = False,
-               statistics: tuple[jax.Array, jax.Array] | None = None) -> jax.Array:
+  def __call__(
+    self, x: jax.Array, train: bool = False, statistics: tuple[jax.Array, jax.Array] | None = None
+  ) -> jax.Array:
     """`statistics`: mean and variance [n, 1, 1, c] where the layer below knows them already."""
     return _affine(self, x, *(statistics or _moments(x, (1, 2))))
 
 
 class GroupNorm(nn.Module):
-  """Groups of neighbouring channels of every image by their common mean and biased variance (Wu & He, ECCV 2018)."""
+  """Groups of neighbouring channels of every image by their common mean and biased variance (Wu &
+  He, ECCV 2018)."""
+
   groups: int = GROUPS
   dtype: jnp.dtype | None = None
 
@@ -97,21 +110,29 @@ class GroupNorm(nn.Module):
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
     n, height, width, channels = x.shape
     if channels % self.groups:
-      raise errors.UserError(f'Group normalisation needs a number of channels divisible by {self.groups}; '
-                             f'got {channels}.')
+      raise errors.UserError(
+        f'Group normalisation needs a number of channels divisible by {self.groups}; '
+        f'got {channels}.'
+      )
     moments = _moments(x.reshape(n, height, width, self.groups, -1), (1, 2, 4))
-    return _affine(self, x, *(jnp.repeat(s.reshape(n, 1, 1, -1), channels // self.groups, axis=3) for s in moments))
+    return _affine(
+      self,
+      x,
+      *(jnp.repeat(s.reshape(n, 1, 1, -1), channels // self.groups, axis=3) for s in moments),
+    )
 
 
 class BatchNorm(nn.Module):
-  """Every channel by the mean and variance of the whole batch; running statistics when `train` is False.
+  """Every channel by the mean and variance of the whole batch; running statistics when `train` is
+  False.
 
-  As in PyTorch the batch is normalised by the biased variance while the running variance takes the unbiased one
-  (flax's own layer keeps the biased one), and a batch moves the running statistics by a tenth. They live in the
-  collection 'batch_stats', which must be mutable when `train` is True.
+  As in PyTorch the batch is normalised by the biased variance while the running variance takes the
+  unbiased one (flax's own layer keeps the biased one), and a batch moves the running statistics by
+  a tenth. They live in the collection 'batch_stats', which must be mutable when `train` is True.
 
   Source: Ioffe & Szegedy, ICML 2015; torch.nn.BatchNorm2d for the constants.
   """
+
   dtype: jnp.dtype | None = None
 
   @nn.compact
@@ -120,7 +141,9 @@ class BatchNorm(nn.Module):
     running_mean = self.variable('batch_stats', 'mean', jnp.zeros, shape[-1:], jnp.float32)
     running_variance = self.variable('batch_stats', 'var', jnp.ones, shape[-1:], jnp.float32)
     if not train:
-      return _affine(self, x, running_mean.value.reshape(shape), running_variance.value.reshape(shape))
+      return _affine(
+        self, x, running_mean.value.reshape(shape), running_variance.value.reshape(shape)
+      )
     mean, variance = _moments(x, (0, 1, 2))
     count, axis = x.size // x.shape[-1], _axis.get()
     if axis is not None:
@@ -135,6 +158,7 @@ class BatchNorm(nn.Module):
 
 class Identity(nn.Module):
   """No normalisation."""
+
   dtype: jnp.dtype | None = None
 
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -148,10 +172,11 @@ NAMES = tuple(_LAYERS)
 def _moments(x, axes):
   """Mean and biased variance in float32, axes kept.
 
-  Taken about the first pixel: a mean of squares about 0 loses all digits where the mean is large against the spread,
-  and deviations from the mean cost a second pass over the maps, in the gradient too. About any point of the map one
-  pass keeps the digits, and a constant map gets exactly 0. Neither moment depends on that point, so no gradient goes
-  through it.
+  Taken about the first pixel: a mean of squares about 0 loses all digits where the mean is large
+    against the spread,
+  and deviations from the mean cost a second pass over the maps, in the gradient too. About any
+  point of the map one pass keeps the digits, and a constant map gets exactly 0. Neither moment
+  depends on that point, so no gradient goes through it.
   """
   wide = x.astype(jnp.float32)
   first = tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(x.ndim))
@@ -159,11 +184,12 @@ def _moments(x, axes):
   offset = wide - reference
   mean = offset.mean(axes, keepdims=True)
   variance = jnp.square(offset).mean(axes, keepdims=True) - jnp.square(mean)
-  return reference + mean, jnp.maximum(variance, 0.)
+  return reference + mean, jnp.maximum(variance, 0.0)
 
 
 def _affine(layer, x, mean, variance):
-  """Declares scale and bias and applies them: one multiply-add per number, the rest is done per channel."""
+  """Declares scale and bias and applies them: one multiply-add per number, the rest is done per
+  channel."""
   shape = (1, 1, 1, x.shape[-1])
   scale = layer.param('scale', nn.initializers.ones, shape[-1:]).reshape(shape)
   bias = layer.param('bias', nn.initializers.zeros, shape[-1:]).reshape(shape)

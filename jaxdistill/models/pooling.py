@@ -7,9 +7,11 @@ import jax.numpy as jnp
 
 
 def average_pool(x: jax.Array, window: int = 2) -> jax.Array:
-  """Mean over windows that do not overlap; what is left over at the right and bottom edge is dropped.
+  """Mean over windows that do not overlap; what is left over at the right and bottom edge is
+  dropped.
 
-  Written as the mean of window**2 strided slices: XLA fuses these with the layers around them, and both directions are
+  Written as the mean of window**2 strided slices: XLA fuses these with the layers around them, and
+    both directions are
   faster on a CPU than a window reduction. The sum is taken in float32.
 
   Args:
@@ -27,17 +29,18 @@ def average_pool(x: jax.Array, window: int = 2) -> jax.Array:
   wide = x.astype(jnp.float32)
   corners = [(i, j) for i in range(window) for j in range(window)]
   total = sum(wide[:, i:height:window, j:width:window] for i, j in corners)
-  return (total / window ** 2).astype(x.dtype)
+  return (total / window**2).astype(x.dtype)
 
 
 def max_pool(x: jax.Array, window: int = 2, stride: int = 0, padding: int = 0) -> jax.Array:
-  """Largest number of every window, as PyTorch's MaxPool2d: sizes floor, padding never wins, NaN always does.
+  """Largest number of every window, as PyTorch's MaxPool2d: sizes floor, padding never wins, NaN
+  always does.
 
   y[n, i, j, c] = max over a, b < window of x[n, i stride + a - padding, j stride + b - padding, c]
 
-  Where several numbers of a window are the largest, the gradient goes to the first of them in reading order, as in
-  PyTorch. Written as comparisons of strided slices for the reason given at `average_pool`; a window reduction's gradient
-  scatters, which is slow on a CPU.
+  Where several numbers of a window are the largest, the gradient goes to the first of them in
+  reading order, as in PyTorch. Written as comparisons of strided slices for the reason given at
+  `average_pool`; a window reduction's gradient scatters, which is slow on a CPU.
 
   Args:
     x: [n, h, w, c].
@@ -58,13 +61,14 @@ def max_pool(x: jax.Array, window: int = 2, stride: int = 0, padding: int = 0) -
   bottom, right = ((side - window) // stride * stride + 1 for side in x.shape[1:3])
   largest = x[:, :bottom:stride, :right:stride]
   for i, j in itertools.islice(itertools.product(range(window), repeat=2), 1, None):
-    other = x[:, i:i + bottom:stride, j:j + right:stride]
+    other = x[:, i : i + bottom : stride, j : j + right : stride]
     largest = jnp.where((other > largest) | jnp.isnan(other), other, largest)
   return largest
 
 
 def global_average(x: jax.Array) -> jax.Array:
-  """Mean of each channel over the whole map, in float32: [n, h, w, c] -> [n, c] in the dtype of `x`.
+  """Mean of each channel over the whole map, in float32: [n, h, w, c] -> [n, c] in the dtype of
+  `x`.
 
   >>> import jax.numpy as jnp
   >>> global_average(jnp.arange(4.).reshape(1, 2, 2, 1))

@@ -13,27 +13,29 @@ from jaxdistill.models.linear import Linear
 
 
 class ResNet(nn.Module):
-  """The CIFAR ResNet of 6 k + 2 layers: 3x3 stem, three stages of k basic blocks, global average, linear classifier.
+  """The CIFAR ResNet of 6 k + 2 layers: 3x3 stem, three stages of k basic blocks, global average,
+  linear classifier.
 
-  Stages have width, 2 width and 4 width channels on maps of side h, h/2 and h/4 (rounded up); the first block of the
-  second and third stage strides by 2. With ten classes, shortcut A and width 16 depths 20, 32 and 56 have 269,722,
-  464,154 and 853,018 parameters. Convolutions start He-normal over the fan-out and have no bias unless there is no
-  normalisation.
+  Stages have width, 2 width and 4 width channels on maps of side h, h/2 and h/4 (rounded up); the
+  first block of the second and third stage strides by 2. With ten classes, shortcut A and width 16
+  depths 20, 32 and 56 have 269,722, 464,154 and 853,018 parameters. Convolutions start He-normal
+  over the fan-out and have no bias unless there is no normalisation.
 
   Attributes:
     num_classes: outputs.
     width: channels of the stem and the first stage; 16 k widens the paper's network k times.
     depth: 20, 32, 44, 56, ...
     norm: 'instance', 'batch', 'group' or 'none'.
-    shortcut: where the shape changes, 'A' takes every second pixel and fills new channels with zeros (no parameters),
-      'B' is a 1x1 convolution with normalisation.
+    shortcut: where the shape changes, 'A' takes every second pixel and fills new channels with
+      zeros (no parameters), 'B' is a 1x1 convolution with normalisation.
     dtype: of the computation.
 
   Returns:
-    (logits float32 [n, num_classes], features: 'block1' ... 'block3' the maps behind each stage, 'embedding' [n, 4
-    width]).
+    (logits float32 [n, num_classes], features: 'block1' ... 'block3' the maps behind each stage,
+    'embedding' [n, 4 width]).
 
-  Source: He et al., CVPR 2016, section 4.2. The paper does not say where option A puts the zeros: here half on either
+  Source: He et al., CVPR 2016, section 4.2. The paper does not say where option A puts the zeros:
+    here half on either
   side of the channels, as public PyTorch versions do.
 
   >>> import jax, jax.numpy as jnp
@@ -43,6 +45,7 @@ class ResNet(nn.Module):
   >>> logits.shape, features['block3'].shape
   ((2, 10), (2, 2, 2, 16))
   """
+
   num_classes: int
   width: int = 16
   depth: int = 20
@@ -52,12 +55,17 @@ class ResNet(nn.Module):
   choices: ClassVar[dict] = {'norm': normalisation.NAMES, 'shortcut': ('A', 'B')}
 
   def check(self, image_shape: tuple[int, int, int]) -> None:
-    """Raises a UserError for a depth that is not 6 k + 2, and for maps that end as one pixel under instance norm."""
+    """Raises a UserError for a depth that is not 6 k + 2, and for maps that end as one pixel under
+    instance norm."""
     if self.depth < 8 or self.depth % 6 != 2:
-      raise errors.UserError(f'The depth of a resnet is 6 k + 2 (8, 14, 20, 32, 44, 56, ...); got {self.depth}.')
+      raise errors.UserError(
+        f'The depth of a resnet is 6 k + 2 (8, 14, 20, 32, 44, 56, ...); got {self.depth}.'
+      )
     if self.norm == 'instance' and max(image_shape[:2]) <= 4:
-      raise errors.UserError('Under instance norm a resnet needs images of more than 4 pixels a side, else its last '
-                             f'maps are one pixel that normalises to zero; got {image_shape[0]}x{image_shape[1]}.')
+      raise errors.UserError(
+        'Under instance norm a resnet needs images of more than 4 pixels a side, else its last '
+        f'maps are one pixel that normalises to zero; got {image_shape[0]}x{image_shape[1]}.'
+      )
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -69,15 +77,23 @@ class ResNet(nn.Module):
     for stage in (1, 2, 3):
       for block in range(1, (self.depth - 2) // 6 + 1):
         stride = 2 if stage > 1 and block == 1 else 1
-        x = BasicBlock(self.width * 2 ** (stage - 1), stride, self.norm, self.shortcut, dtype,
-                       name=f'stage{stage}_block{block}')(x, train)
+        x = BasicBlock(
+          self.width * 2 ** (stage - 1),
+          stride,
+          self.norm,
+          self.shortcut,
+          dtype,
+          name=f'stage{stage}_block{block}',
+        )(x, train)
       features[f'block{stage}'] = x
     features['embedding'] = pooling.global_average(x)
     return Linear(self.num_classes, name='classifier')(features['embedding']), features
 
 
 class BasicBlock(nn.Module):
-  """ReLU(norm(conv(ReLU(norm(conv(x))))) + shortcut(x)), two 3x3 convolutions, the first with the stride."""
+  """ReLU(norm(conv(ReLU(norm(conv(x))))) + shortcut(x)), two 3x3 convolutions, the first with the
+  stride."""
+
   features: int
   stride: int
   norm: str
@@ -87,19 +103,36 @@ class BasicBlock(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     norm = normalisation.norm(self.norm, self.dtype)
-    y = nn.relu(norm(name='norm1')(bare_conv(self.features, 3, self.stride, self.norm, self.dtype, 'conv1')(x), train))
+    y = nn.relu(
+      norm(name='norm1')(
+        bare_conv(self.features, 3, self.stride, self.norm, self.dtype, 'conv1')(x), train
+      )
+    )
     y = norm(name='norm2')(bare_conv(self.features, 3, 1, self.norm, self.dtype, 'conv2')(y), train)
     if self.stride == 1 and x.shape[-1] == self.features:
       return nn.relu(y + x)
     if self.shortcut == 'A':
       new = self.features - x.shape[-1]
-      x = jnp.pad(x[:, ::self.stride, ::self.stride], ((0, 0), (0, 0), (0, 0), (new // 2, new - new // 2)))
+      x = jnp.pad(
+        x[:, :: self.stride, :: self.stride], ((0, 0), (0, 0), (0, 0), (new // 2, new - new // 2))
+      )
       return nn.relu(y + x)
     x = bare_conv(self.features, 1, self.stride, self.norm, self.dtype, 'conv_shortcut')(x)
     return nn.relu(y + norm(name='norm_shortcut')(x, train))
 
 
-def bare_conv(features: int, size: int, stride: int, norm: str, dtype: jnp.dtype, name: str) -> Conv:
-  """The convolution of residual networks: He-normal over the fan-out, a bias only where no normalisation follows."""
-  return Conv(features, (size, size), (stride, stride), padding=size // 2, use_bias=norm == 'none',
-              kernel_init=initializers.he_normal_fan_out, dtype=dtype, name=name)
+def bare_conv(
+  features: int, size: int, stride: int, norm: str, dtype: jnp.dtype, name: str
+) -> Conv:
+  """The convolution of residual networks: He-normal over the fan-out, a bias only where no
+  normalisation follows."""
+  return Conv(
+    features,
+    (size, size),
+    (stride, stride),
+    padding=size // 2,
+    use_bias=norm == 'none',
+    kernel_init=initializers.he_normal_fan_out,
+    dtype=dtype,
+    name=name,
+  )

@@ -1,4 +1,5 @@
-"""ResNetAP: a residual network that shrinks its maps by average pooling, for condensing larger images."""
+"""ResNetAP: a residual network that shrinks its maps by average pooling, for condensing larger
+images."""
 
 from typing import ClassVar
 
@@ -13,25 +14,29 @@ from jaxdistill.models.resnet import bare_conv
 
 
 class ResNetAP(nn.Module):
-  """Stem, four stages of basic blocks with every stride replaced by average pooling, global average, linear classifier.
+  """Stem, four stages of basic blocks with every stride replaced by average pooling, global
+  average, linear classifier.
 
-  The stem follows the longer side of the image: above 128 pixels a 7x7 convolution and a pool by 4, from 65 to 128
-  pixels a 3x3 convolution and a pool by 2, below that a 3x3 convolution alone. Stages have width * (1, 2, 4, 8)
-  channels; the second, third and fourth halve the maps (rounded down). Convolutions start He-normal over the fan-out
-  and have no bias unless there is no normalisation.
+  The stem follows the longer side of the image: above 128 pixels a 7x7 convolution and a pool by 4,
+    from 65 to 128
+  pixels a 3x3 convolution and a pool by 2, below that a 3x3 convolution alone. Stages have width *
+  (1, 2, 4, 8) channels; the second, third and fourth halve the maps (rounded down). Convolutions
+  start He-normal over the fan-out and have no bias unless there is no normalisation.
 
   Attributes:
     num_classes: outputs.
-    width: channels of the stem and the first stage; 0: 64 above 64 pixels and 32 up to that (the CIFAR variant).
+    width: channels of the stem and the first stage; 0: 64 above 64 pixels and 32 up to that (the
+      CIFAR variant).
     depth: 10 or 18, that is one or two blocks a stage.
     norm: 'instance', 'batch', 'group' or 'none'.
     dtype: of the computation.
 
   Returns:
-    (logits float32 [n, num_classes], features: 'block1' ... 'block4' the maps behind each stage, 'embedding' [n, 8
-    width]).
+    (logits float32 [n, num_classes], features: 'block1' ... 'block4' the maps behind each stage,
+    'embedding' [n, 8 width]).
 
-  Source: Kim et al., ICML 2022 (IDC), appendix and public code, where width 64 is also used at 64 pixels.
+  Source: Kim et al., ICML 2022 (IDC), appendix and public code, where width 64 is also used at 64
+    pixels.
 
   >>> import jax, jax.numpy as jnp
   >>> net = ResNetAP(num_classes=10, width=4)
@@ -40,6 +45,7 @@ class ResNetAP(nn.Module):
   >>> features['block1'].shape, features['block4'].shape, features['embedding'].shape
   ((1, 56, 56, 4), (1, 7, 7, 32), (1, 32))
   """
+
   num_classes: int
   width: int = 0
   depth: int = 10
@@ -52,9 +58,11 @@ class ResNetAP(nn.Module):
     _, pool, _ = _stem(image_shape)
     last = [side // pool // 8 for side in image_shape[:2]]
     if min(last) < 1 or (self.norm == 'instance' and max(last) < 2):
-      raise errors.UserError('A resnet_ap halves its maps three times and needs images of at least 8x8 pixels, under '
-                             'instance norm 16 on one side; '
-                             f'got {image_shape[0]}x{image_shape[1]}.')
+      raise errors.UserError(
+        'A resnet_ap halves its maps three times and needs images of at least 8x8 pixels, under '
+        'instance norm 16 on one side; '
+        f'got {image_shape[0]}x{image_shape[1]}.'
+      )
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -62,19 +70,25 @@ class ResNetAP(nn.Module):
     size, pool, width = _stem(x.shape[1:])
     width = self.width or width
     x = bare_conv(width, size, 1, self.norm, dtype, 'conv')(x.astype(dtype))
-    x = pooling.average_pool(nn.relu(normalisation.norm(self.norm, dtype)(name='norm')(x, train)), pool)
+    x = pooling.average_pool(
+      nn.relu(normalisation.norm(self.norm, dtype)(name='norm')(x, train)), pool
+    )
     features = {}
     for stage in (1, 2, 3, 4):
       for block in range(1, (self.depth - 2) // 8 + 1):
         pool = 2 if stage > 1 and block == 1 else 1
-        x = PooledBlock(width * 2 ** (stage - 1), pool, self.norm, dtype, name=f'stage{stage}_block{block}')(x, train)
+        x = PooledBlock(
+          width * 2 ** (stage - 1), pool, self.norm, dtype, name=f'stage{stage}_block{block}'
+        )(x, train)
       features[f'block{stage}'] = x
     features['embedding'] = pooling.global_average(x)
     return Linear(self.num_classes, name='classifier')(features['embedding']), features
 
 
 class PooledBlock(nn.Module):
-  """A basic block whose maps shrink behind the first ReLU and, in the shortcut, at its 1x1 convolution."""
+  """A basic block whose maps shrink behind the first ReLU and, in the shortcut, at its 1x1
+  convolution."""
+
   features: int
   pool: int
   norm: str
@@ -83,12 +97,19 @@ class PooledBlock(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     norm = normalisation.norm(self.norm, self.dtype)
-    y = nn.relu(norm(name='norm1')(bare_conv(self.features, 3, 1, self.norm, self.dtype, 'conv1')(x), train))
-    y = bare_conv(self.features, 3, 1, self.norm, self.dtype, 'conv2')(pooling.average_pool(y, self.pool))
+    y = nn.relu(
+      norm(name='norm1')(bare_conv(self.features, 3, 1, self.norm, self.dtype, 'conv1')(x), train)
+    )
+    y = bare_conv(self.features, 3, 1, self.norm, self.dtype, 'conv2')(
+      pooling.average_pool(y, self.pool)
+    )
     y = norm(name='norm2')(y, train)
     if self.pool > 1 or x.shape[-1] != self.features:
-      # The public code pools behind the 1x1 convolution; the two commute, and this order takes a quarter of the work.
-      x = bare_conv(self.features, 1, 1, self.norm, self.dtype, 'conv_shortcut')(pooling.average_pool(x, self.pool))
+      # The public code pools behind the 1x1 convolution; the two commute, and this order takes a
+      # quarter of the work.
+      x = bare_conv(self.features, 1, 1, self.norm, self.dtype, 'conv_shortcut')(
+        pooling.average_pool(x, self.pool)
+      )
       x = norm(name='norm_shortcut')(x, train)
     return nn.relu(y + x)
 

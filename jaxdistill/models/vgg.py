@@ -11,19 +11,21 @@ from jaxdistill.models import framing, normalisation, pooling
 from jaxdistill.models.convolution import Conv
 from jaxdistill.models.linear import Linear
 
-# Depth -> 3x3 convolutions of each stage (Simonyan & Zisserman, configurations A, B, D and E); the linear layer counts
-# as three there.
+# Depth -> 3x3 convolutions of each stage (Simonyan & Zisserman, configurations A, B, D and E); the
+# linear layer counts as three there.
 LAYERS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 
 
 class VGG(nn.Module):
-  """Five stages of [3x3 convolution, normalisation, ReLU] with a 2x2 max pool behind each, then one linear classifier.
+  """Five stages of [3x3 convolution, normalisation, ReLU] with a 2x2 max pool behind each, then one
+  linear classifier.
 
-  Stages have width * (1, 2, 4, 8, 8) channels. Images of 32x32 shrink to 16, 8, 4, 2 and 1 pixel; 28x28x1 gets three
-  pixels of padding in the first convolution and does the same. A pool that would leave less than two pixels to another
-  stage is left out, because instance norm turns a single pixel into zero: 16x16 shrinks to 8, 4, 2, 2 and 1. What is
-  left of larger images is averaged. With ten classes and 32x32x3, VGG-11 has 9,231,114 parameters and a 512-d embedding.
-  PyTorch's default initialisation, no dropout.
+  Stages have width * (1, 2, 4, 8, 8) channels. Images of 32x32 shrink to 16, 8, 4, 2 and 1 pixel;
+  28x28x1 gets three pixels of padding in the first convolution and does the same. A pool that would
+  leave less than two pixels to another stage is left out, because instance norm turns a single
+    pixel into zero: 16x16 shrinks to 8, 4, 2, 2 and 1. What is
+  left of larger images is averaged. With ten classes and 32x32x3, VGG-11 has 9,231,114 parameters
+  and a 512-d embedding. PyTorch's default initialisation, no dropout.
 
   Attributes:
     num_classes: outputs.
@@ -33,12 +35,13 @@ class VGG(nn.Module):
     dtype: of the computation.
 
   Returns:
-    (logits float32 [n, num_classes], features: 'block1' ... 'block5' the maps behind each stage, 'embedding' [n, 8
-    width]).
+    (logits float32 [n, num_classes], features: 'block1' ... 'block5' the maps behind each stage,
+    'embedding' [n, 8 width]).
 
-  Source: Simonyan & Zisserman, ICLR 2015, in the form of the public code of Zhao et al., ICLR 2021 (Dataset
-  Condensation), which takes 28 and 32 pixels only. Other sizes, that is the pools left out and the average, are our own
-  choice.
+  Source: Simonyan & Zisserman, ICLR 2015, in the form of the public code of Zhao et al., ICLR 2021
+    (Dataset
+  Condensation), which takes 28 and 32 pixels only. Other sizes, that is the pools left out and the
+  average, are our own choice.
 
   >>> import jax, jax.numpy as jnp
   >>> net = VGG(num_classes=10, width=4)
@@ -47,6 +50,7 @@ class VGG(nn.Module):
   >>> [features[f'block{stage}'].shape[1] for stage in range(1, 6)], features['embedding'].shape
   ([8, 4, 2, 2, 1], (2, 32))
   """
+
   num_classes: int
   width: int = 64
   depth: int = 11
@@ -57,7 +61,9 @@ class VGG(nn.Module):
   def check(self, image_shape: tuple[int, int, int]) -> None:
     """Raises a UserError where there is nothing to pool."""
     if min(image_shape[:2]) < 2:
-      raise errors.UserError(f'A vgg needs images of at least 2x2 pixels; got {image_shape[0]}x{image_shape[1]}.')
+      raise errors.UserError(
+        f'A vgg needs images of at least 2x2 pixels; got {image_shape[0]}x{image_shape[1]}.'
+      )
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -68,7 +74,12 @@ class VGG(nn.Module):
     x = x.astype(dtype)
     for stage, layers in enumerate(LAYERS[self.depth], 1):
       for layer in range(1, layers + 1):
-        conv = Conv(self.width * min(2 ** (stage - 1), 8), padding=padding, dtype=dtype, name=f'stage{stage}_conv{layer}')
+        conv = Conv(
+          self.width * min(2 ** (stage - 1), 8),
+          padding=padding,
+          dtype=dtype,
+          name=f'stage{stage}_conv{layer}',
+        )
         x = nn.relu(normalisation.behind(conv, norm(name=f'stage{stage}_norm{layer}'), x, train))
         padding = 1
       last = stage == len(LAYERS[self.depth])

@@ -1,4 +1,5 @@
-"""What a run shows: grids of images, tables of numbers, line charts, and one self-contained HTML page.
+"""What a run shows: grids of images, tables of numbers, line charts, and one self-contained HTML
+page.
 
 Everything here works on host arrays and strings, and imports neither jax nor a plotting library.
 

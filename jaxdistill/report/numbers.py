@@ -1,7 +1,8 @@
-"""How a number is written for people: durations, sizes in memory, large counts, plain numbers, accuracies.
+"""How a number is written for people: durations, sizes in memory, large counts, plain numbers,
+accuracies.
 
-Every function takes None for a value that is not there and writes a dash for it; a non-finite value is written as such,
-because a report that hides a NaN misleads.
+Every function takes None for a value that is not there and writes a dash for it; a non-finite value
+is written as such, because a report that hides a NaN misleads.
 """
 
 import math
@@ -63,7 +64,9 @@ def flops(value: float | None) -> str:
   >>> [flops(v) for v in (700, 587795, 13.3e9, None)]
   ['700 FLOP', '588 kFLOP', '13.3 GFLOP', '–']
   """
-  return _scaled(value, 1000, ('FLOP', 'kFLOP', 'MFLOP', 'GFLOP', 'TFLOP', 'PFLOP', 'EFLOP'), plain_below=999.5)
+  return _scaled(
+    value, 1000, ('FLOP', 'kFLOP', 'MFLOP', 'GFLOP', 'TFLOP', 'PFLOP', 'EFLOP'), plain_below=999.5
+  )
 
 
 def number(value: float | None) -> str:
@@ -82,10 +85,11 @@ def number(value: float | None) -> str:
 
 
 def accuracy_parts(value: float | Mapping | None) -> tuple[str, str, str]:
-  """Returns mean, spread and number of runs of an accuracy as three strings, in percent, the last two possibly empty.
+  """Returns mean, spread and number of runs of an accuracy as three strings, in percent, the last
+  two possibly empty.
 
-  `value` is a share in [0, 1], or a mapping with `mean` and perhaps `std` (same unit) and `n`. The spread of a single
-  run is not written: it would read as certainty.
+  `value` is a share in [0, 1], or a mapping with `mean` and perhaps `std` (same unit) and `n`. The
+  spread of a single run is not written: it would read as certainty.
 
   >>> accuracy_parts(dict(mean=0.9071, std=0.0042, n=5))
   ('90.7', '± 0.4', 'n=5')
@@ -101,7 +105,9 @@ def accuracy_parts(value: float | Mapping | None) -> tuple[str, str, str]:
   if not _is_finite(mean):
     return _unusual(mean), '', f'n={n}' if n is not None else ''
   if not -1e-6 <= mean <= 1 + 1e-6:
-    raise UserError(f'An accuracy is a share between 0 and 1, but {mean:g} was given; divide percentages by 100.')
+    raise UserError(
+      f'An accuracy is a share between 0 and 1, but {mean:g} was given; divide percentages by 100.'
+    )
   spread = '' if std is None or n == 1 else f'± {100 * std:.1f}' if _is_finite(std) else f'± {std}'
   return f'{100 * mean:.1f}', spread, f'n={n}' if n is not None else ''
 
@@ -125,7 +131,8 @@ def _unusual(value) -> str:
 
 
 def _significant(value: float, digits: int) -> str:
-  """Fixed-point notation with so many significant digits, at least none after the point; no trailing zeros."""
+  """Fixed-point notation with so many significant digits, at least none after the point; no
+  trailing zeros."""
   decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
   text = f'{value:,.{decimals}f}'
   return text.rstrip('0').rstrip('.') if '.' in text else text

@@ -1,4 +1,5 @@
-"""One HTML page that shows a run: a single file without scripts, links or remote parts, to open, mail or print."""
+"""One HTML page that shows a run: a single file without scripts, links or remote parts, to open,
+mail or print."""
 
 import base64
 import json
@@ -10,15 +11,28 @@ import numpy as np
 from jaxdistill.errors import UserError, unknown
 from jaxdistill.report import curves, pictures, style, tables
 
-_CHART_OPTIONS = ('series', 'title', 'x_title', 'y_title', 'log_y', 'percent', 'width', 'height', 'max_points')
+_CHART_OPTIONS = (
+  'series',
+  'title',
+  'x_title',
+  'y_title',
+  'log_y',
+  'percent',
+  'width',
+  'height',
+  'max_points',
+)
 
 
 class Page:
-  """A report under construction: each method adds one section and returns the page; `html` returns the file's text.
+  """A report under construction: each method adds one section and returns the page; `html` returns
+  the file's text.
 
-  Sections appear in the order of the calls, the headline always on top. All text is escaped; nothing is read as HTML.
+  Sections appear in the order of the calls, the headline always on top. All text is escaped;
+  nothing is read as HTML.
 
-  >>> page = Page('M3D on digits', 'ten images').headline([('M3D', '90.7 %')]).text('One image per class.')
+  >>> page = Page('M3D on digits', 'ten images').headline([('M3D',
+  ...   '90.7 %')]).text('One image per class.')
   >>> page.html()[:15]
   '<!DOCTYPE html>'
 
@@ -33,11 +47,14 @@ class Page:
       raise UserError('A page needs a title.')
 
   def headline(self, figures: Iterable[Sequence[str]]) -> 'Page':
-    """Puts a few large figures on top of the page: tuples (label, value) or (label, value, note)."""
+    """Puts a few large figures on top of the page: tuples (label, value) or (label, value,
+    note)."""
     parts = []
     for figure in figures:
       if isinstance(figure, str) or len(figure) not in (2, 3):
-        raise UserError(f'A headline figure is (label, value) or (label, value, note), but {figure!r} was given.')
+        raise UserError(
+          f'A headline figure is (label, value) or (label, value, note), but {figure!r} was given.'
+        )
       label, value, note = (*figure, '')[:3]
       note = f'<dd class="note">{_text(note)}</dd>' if note else ''
       parts.append(f'<div><dt>{_text(label)}</dt><dd class="value">{_text(value)}</dd>{note}</div>')
@@ -51,7 +68,9 @@ class Page:
     paragraphs = [part.strip() for part in str(text).split('\n\n') if part.strip()]
     return self._add(title, ''.join(f'<p>{_text(part)}</p>' for part in paragraphs))
 
-  def table(self, title: str, rows: Iterable[Mapping], columns: Iterable[Sequence], note: str = '') -> 'Page':
+  def table(
+    self, title: str, rows: Iterable[Mapping], columns: Iterable[Sequence], note: str = ''
+  ) -> 'Page':
     """Adds a table of rows and columns as `tables` describes them, with a remark below."""
     note = f'<p class="note">{_text(note)}</p>' if note else ''
     return self._add(title, f'<div class="scroll">{tables.html(rows, columns)}</div>{note}')
@@ -59,10 +78,12 @@ class Page:
   def curves(self, title: str, charts: Iterable[Mapping]) -> 'Page':
     """Adds charts side by side where there is room.
 
-    charts: mappings of the arguments of `curves.svg`: `series` and perhaps title, x_title, y_title, log_y, percent ...
+    charts: mappings of the arguments of `curves.svg`: `series` and perhaps title, x_title, y_title,
+      log_y, percent ...
     A label has the same colour in all charts of one call (as long as the palette lasts).
 
-    >>> losses = dict(title='Loss', x_title='step', log_y=True, series=[('M3D', [0, 1, 2], [4.0, 2.0, 1.0])])
+    >>> losses = dict(title='Loss', x_title='step', log_y=True, series=[('M3D', [0, 1, 2], [4.0,
+    ...   2.0, 1.0])])
     >>> 'polyline' in Page('run').curves('Training', [losses]).html()
     True
     """
@@ -76,16 +97,23 @@ class Page:
         raise UserError(f'A chart of the section {title!r} has no series.')
       chart['series'] = list(chart['series'])
     labels = dict.fromkeys(series[0] for chart in charts for series in chart['series'])
-    # With more labels than colours each chart counts for itself, else a lone line could come out dashed.
-    palette = {label: i for i, label in enumerate(labels)} if len(labels) <= len(curves.COLOURS) else None
+    # With more labels than colours each chart counts for itself, else a lone line could come out
+    # dashed.
+    palette = (
+      {label: i for i, label in enumerate(labels)} if len(labels) <= len(curves.COLOURS) else None
+    )
     drawn = (curves.svg(**chart, palette=palette) for chart in charts)
-    return self._add(title, f'<div class="charts">{"".join(f"<figure>{svg}</figure>" for svg in drawn)}</div>')
+    return self._add(
+      title, f'<div class="charts">{"".join(f"<figure>{svg}</figure>" for svg in drawn)}</div>'
+    )
 
   def pictures(self, title: str, items: Iterable[Sequence]) -> 'Page':
     """Adds pictures with captions.
 
-    items: (caption, picture) or (caption, picture, row_labels); a picture is uint8 [h, w, 3], as `pictures.grid` makes
-    it, and row_labels name its rows (the classes, say) from top to bottom. It shrinks only where there is no room.
+    items: (caption, picture) or (caption, picture, row_labels); a picture is uint8 [h, w, 3], as
+      `pictures.grid` makes
+    it, and row_labels name its rows (the classes, say) from top to bottom. It shrinks only where
+    there is no room.
     """
     figures = [_figure(item) for item in items]
     if not figures:
@@ -96,20 +124,28 @@ class Page:
     """Adds short facts by name: versions, device, durations."""
     if not facts:
       raise UserError('A section of facts needs at least one fact.')
-    parts = (f'<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>' for name, value in facts.items())
+    parts = (
+      f'<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>' for name, value in facts.items()
+    )
     return self._add(title, f'<dl class="facts">{"".join(parts)}</dl>')
 
   def config(self, config: Mapping, title: str = 'Configuration') -> 'Page':
-    """Adds a config (ConfigDict or nested mapping), folded: JSON, a line for each dotted key of the command line."""
+    """Adds a config (ConfigDict or nested mapping), folded: JSON, a line for each dotted key of the
+    command line."""
+
     def written(value):
       return json.dumps(value, ensure_ascii=False, default=str)
 
-    lines = ',\n'.join(f'  {written(key)}: {written(value)}' for key, value in dotted(config).items())
+    lines = ',\n'.join(
+      f'  {written(key)}: {written(value)}' for key, value in dotted(config).items()
+    )
     return self.folded(title, f'{{\n{lines}\n}}')
 
   def folded(self, title: str, text: str) -> 'Page':
     """Adds text as it stands, in type of one width, folded under its title."""
-    return self._add('', f'<details><summary>{_text(title)}</summary><pre>{_text(text)}</pre></details>')
+    return self._add(
+      '', f'<details><summary>{_text(title)}</summary><pre>{_text(text)}</pre></details>'
+    )
 
   def html(self) -> str:
     """Returns the page: one HTML5 document that needs no other file."""
@@ -119,7 +155,8 @@ class Page:
       '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
       f'<title>{_text(self.title)}</title>\n<style>{style.CSS}</style>\n</head>\n<body>\n<main>\n'
       f'<header><h1>{_text(self.title)}</h1>{subtitle}{self._headline}</header>\n'
-      + '\n'.join(self._sections) + '\n</main>\n</body>\n</html>\n'
+      + '\n'.join(self._sections)
+      + '\n</main>\n</body>\n</html>\n'
     )
 
   def _add(self, title: str, content: str) -> 'Page':
@@ -149,11 +186,15 @@ def _figure(item: Sequence) -> str:
   caption, picture, labels = (*item, ())[:3]
   picture = np.asarray(picture)
   if picture.ndim != 3:
-    raise UserError(f'The picture {caption!r} must have the shape [h, w, 3], but has {list(picture.shape)}; '
-                    'pictures.grid makes one picture of many images.')
+    raise UserError(
+      f'The picture {caption!r} must have the shape [h, w, 3], but has {list(picture.shape)}; '
+      'pictures.grid makes one picture of many images.'
+    )
   data = base64.b64encode(pictures.png_bytes(picture)).decode('ascii')
-  image = (f'<img alt="{_text(caption)}" width="{picture.shape[1]}" height="{picture.shape[0]}" '
-           f'src="data:image/png;base64,{data}">')
+  image = (
+    f'<img alt="{_text(caption)}" width="{picture.shape[1]}" height="{picture.shape[0]}" '
+    f'src="data:image/png;base64,{data}">'
+  )
   if len(labels):
     rows = ''.join(f'<li>{_text(label)}</li>' for label in labels)
     image = f'<div class="labelled"><ol>{rows}</ol><div>{image}</div></div>'

@@ -7,14 +7,16 @@ import numpy as np
 
 from jaxdistill.errors import UserError
 
-CELL = 64  # Pixels that a small image is enlarged to when no scale is given: large enough to recognise a digit.
+# Pixels that a small image is enlarged to when no scale is given: enough to recognise a digit.
+CELL = 64
 GAP_COLOUR = 128  # Mid-grey: visible next to black and white images, calm on light and dark pages.
 
 
 def as_uint8(images) -> np.ndarray:
   """Returns images [..., c] as uint8 with three channels.
 
-  images: uint8, or float in [0, 1] (values outside are clipped, then round(255 x)); any leading axes, c = 1 or 3.
+  images: uint8, or float in [0, 1] (values outside are clipped, then round(255 x)); any leading
+    axes, c = 1 or 3.
 
   >>> as_uint8(np.array([[[0.5]]])).tolist()
   [[[128, 128, 128]]]
@@ -23,7 +25,9 @@ def as_uint8(images) -> np.ndarray:
   """
   images = np.asarray(images)
   if images.ndim < 3 or images.shape[-1] not in (1, 3):
-    raise UserError(f'Images need a last axis of 1 or 3 channels, but the shape is {list(images.shape)}.')
+    raise UserError(
+      f'Images need a last axis of 1 or 3 channels, but the shape is {list(images.shape)}.'
+    )
   if images.dtype != np.uint8:
     # bfloat16 is no numpy floating type, hence the test by name.
     if not (np.issubdtype(images.dtype, np.floating) or images.dtype.name == 'bfloat16'):
@@ -35,26 +39,40 @@ def as_uint8(images) -> np.ndarray:
   return np.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images
 
 
-def grid(images, columns: int | None = None, *, scale: int | None = None, gap: int = 2,
-         background: int = GAP_COLOUR) -> np.ndarray:
+def grid(
+  images,
+  columns: int | None = None,
+  *,
+  scale: int | None = None,
+  gap: int = 2,
+  background: int = GAP_COLOUR,
+) -> np.ndarray:
   """Arranges images row by row in one picture.
 
   images: [n, h, w, c], uint8 or float in [0, 1], c = 1 or 3.
-  columns: images in a row; the nearest to a square if None. A last row that is not full ends in background.
-  scale: integer enlargement (each pixel becomes scale x scale); None: as large as fits a cell of 64 pixels.
+  columns: images in a row; the nearest to a square if None. A last row that is not full ends in
+    background.
+  scale: integer enlargement (each pixel becomes scale x scale); None: as large as fits a cell of 64
+    pixels.
   gap: pixels between neighbours, none at the border. background: grey level of the gap, 0..255.
   Returns uint8 [r (h s + gap) - gap, k (w s + gap) - gap, 3] for r rows of k columns at scale s.
 
   >>> grid(np.zeros([5, 8, 8, 1]), columns=3, scale=2, gap=1).shape
   (33, 50, 3)
 
-  Raises UserError for a wrong rank, no images, a wrong dtype, non-finite pixels, or a layout that makes no sense.
+  Raises UserError for a wrong rank, no images, a wrong dtype, non-finite pixels, or a layout that
+  makes no sense.
   """
   images = np.asarray(images)
   if images.ndim != 4:
-    raise UserError(f'A grid needs images of shape [n, h, w, c], but the shape is {list(images.shape)}.')
+    raise UserError(
+      f'A grid needs images of shape [n, h, w, c], but the shape is {list(images.shape)}.'
+    )
   if 0 in images.shape:
-    raise UserError(f'A grid needs at least one image with at least one pixel, but the shape is {list(images.shape)}.')
+    raise UserError(
+      'A grid needs at least one image with at least one pixel, but the shape is '
+      f'{list(images.shape)}.'
+    )
   images = as_uint8(images)
   n, h, w, _ = images.shape
   columns = min(n, math.ceil(math.sqrt(n)) if columns is None else _whole('columns', columns, 1))
@@ -64,10 +82,10 @@ def grid(images, columns: int | None = None, *, scale: int | None = None, gap: i
     raise UserError(f'background is a grey level between 0 and 255, but {background} was given.')
   rows = -(-n // columns)
   cells = np.full([rows * columns, h * scale + gap, w * scale + gap, 3], background, np.uint8)
-  cells[:n, :h * scale, :w * scale] = images.repeat(scale, axis=1).repeat(scale, axis=2)
+  cells[:n, : h * scale, : w * scale] = images.repeat(scale, axis=1).repeat(scale, axis=2)
   picture = cells.reshape(rows, columns, h * scale + gap, w * scale + gap, 3).swapaxes(1, 2)
   picture = picture.reshape(rows * (h * scale + gap), columns * (w * scale + gap), 3)
-  return np.ascontiguousarray(picture[:picture.shape[0] - gap, :picture.shape[1] - gap])
+  return np.ascontiguousarray(picture[: picture.shape[0] - gap, : picture.shape[1] - gap])
 
 
 def png_bytes(picture) -> bytes:
@@ -83,7 +101,10 @@ def png_bytes(picture) -> bytes:
   picture = np.asarray(picture)
   picture = picture[..., None] if picture.ndim == 2 else picture
   if picture.ndim != 3 or 0 in picture.shape:
-    raise UserError(f'A picture has the shape [h, w], [h, w, 1] or [h, w, 3], but the shape is {list(picture.shape)}.')
+    raise UserError(
+      'A picture has the shape [h, w], [h, w, 1] or [h, w, 3], but the shape is '
+      f'{list(picture.shape)}.'
+    )
   file = io.BytesIO()
   Image.fromarray(as_uint8(picture)).save(file, format='PNG', optimize=True)
   return file.getvalue()

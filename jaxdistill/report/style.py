@@ -1,19 +1,22 @@
 """The look of a report: one style sheet for light and dark screens, phones and paper."""
 
 # Series colours: the palette of curves.py, and the same hues lighter for dark backgrounds.
-_DARK = '''
+_DARK = """
     --paper: #16181c; --ink: #e6e7ea; --soft: #9ea3ac; --rule: #30343b; --tint: #1f2228; --accent: #7fb8e6;
     --series-1: #56b4e9; --series-2: #f28e4b; --series-3: #3cc79b; --series-4: #e398c8; --series-5: #e3b341;
     --series-6: #9fc5ff; --series-7: #b0b0b0;
-'''
+"""
 
-CSS = '''
+CSS = (
+  """
 :root {
   color-scheme: light dark;
   --paper: #ffffff; --ink: #1d2025; --soft: #626974; --rule: #e1e4e8; --tint: #f5f6f8; --accent: #0b5f97;
 }
 @media screen and (prefers-color-scheme: dark) {
-  :root {''' + _DARK + '''  }
+  :root {"""
+  + _DARK
+  + """  }
 }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; text-size-adjust: 100%; }
@@ -130,4 +133,5 @@ pre {
   details::details-content { content-visibility: visible; block-size: auto; }
   img, svg * { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
 }
-'''
+"""
+)

@@ -1,10 +1,11 @@
 """A table of results for a terminal, for Markdown and for HTML, from the same rows and columns.
 
 Rows are mappings. A column is (key, title, format, best), the last two optional:
-  format: 'text', 'number', 'count', 'seconds', 'bytes', 'accuracy', 'flag', a Python format such as '.2f', or a
-    function value -> str;
-  best: 'max' or 'min' writes the best value of the column in bold. A row with a true `reference` (the whole training
-    set, say: no competitor, a bound) is set back and left out of that comparison.
+  format: 'text', 'number', 'count', 'seconds', 'bytes', 'accuracy', 'flag', a Python format such as
+    '.2f', or a function value -> str;
+  best: 'max' or 'min' writes the best value of the column in bold. A row with a true `reference`
+    (the whole training set, say: no competitor, a bound) is set back and left out of that
+    comparison.
 """
 
 import math
@@ -19,7 +20,8 @@ Format = str | Callable[[object], str]
 
 
 class Column(NamedTuple):
-  """One column: key of the rows, title, format of the cells, and whether the largest or smallest value stands out."""
+  """One column: key of the rows, title, format of the cells, and whether the largest or smallest
+  value stands out."""
 
   key: str
   title: str
@@ -47,7 +49,8 @@ _LEFT = ('text', 'flag')
 
 
 def text(rows: Iterable[Mapping], columns: Iterable[Sequence]) -> str:
-  """Returns the table for a terminal: aligned columns, a rule under the titles, numbers to the right.
+  """Returns the table for a terminal: aligned columns, a rule under the titles, numbers to the
+  right.
 
   >>> rows = [dict(name='M3D', top1=dict(mean=0.907, std=0.004, n=5)),
   ...         dict(name='random', top1=dict(mean=0.75, std=0.02, n=5))]
@@ -60,13 +63,19 @@ def text(rows: Iterable[Mapping], columns: Iterable[Sequence]) -> str:
   Raises UserError for a table without rows or columns, an unknown key or an unknown format.
   """
   columns, cells = _cells(rows, columns)
-  lines = [[column.title for column in columns], *[[_plain(cell) for cell in line] for line in cells]]
+  lines = [
+    [column.title for column in columns],
+    *[[_plain(cell) for cell in line] for line in cells],
+  ]
   lines = [[' '.join(cell.split()) for cell in line] for line in lines]
   widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
   lines.insert(1, ['-' * width for width in widths])
 
   def align(line):
-    padded = (f'{c:<{w}}' if _is_left(col) else f'{c:>{w}}' for c, w, col in zip(line, widths, columns, strict=True))
+    padded = (
+      f'{c:<{w}}' if _is_left(col) else f'{c:>{w}}'
+      for c, w, col in zip(line, widths, columns, strict=True)
+    )
     return '  '.join(padded).rstrip()
 
   return '\n'.join(map(align, lines))
@@ -85,7 +94,13 @@ def markdown(rows: Iterable[Mapping], columns: Iterable[Sequence]) -> str:
   columns, cells = _cells(rows, columns)
 
   def line(parts):
-    return '| ' + ' | '.join(' '.join(part.split()).replace('\\', '\\\\').replace('|', '\\|') for part in parts) + ' |'
+    return (
+      '| '
+      + ' | '.join(
+        ' '.join(part.split()).replace('\\', '\\\\').replace('|', '\\|') for part in parts
+      )
+      + ' |'
+    )
 
   def bold(cell):
     return _plain(cell._replace(main=f'**{cell.main}**')) if cell.is_best else _plain(cell)
@@ -97,14 +112,16 @@ def markdown(rows: Iterable[Mapping], columns: Iterable[Sequence]) -> str:
 def html(rows: Iterable[Mapping], columns: Iterable[Sequence]) -> str:
   """Returns one <table> element, all text escaped; `page.Page` brings the style.
 
-  >>> html([dict(name='a<b')], [('name', 'Way')])
-  '<table><thead><tr><th scope="col">Way</th></tr></thead><tbody><tr><th scope="row">a&lt;b</th></tr></tbody></table>'
+  >>> html([dict(name='a<b')], [('name', 'Way')]).partition('<tbody>')[2]
+  '<tr><th scope="row">a&lt;b</th></tr></tbody></table>'
 
   Raises UserError as `text` does.
   """
   rows = list(rows)
   columns, cells = _cells(rows, columns)
-  head = ''.join(f'<th scope="col"{_side(column)}>{escape(column.title)}</th>' for column in columns)
+  head = ''.join(
+    f'<th scope="col"{_side(column)}>{escape(column.title)}</th>' for column in columns
+  )
   body = []
   for row, line in zip(rows, cells, strict=True):
     parts = []
@@ -153,18 +170,23 @@ def _format(value, how: Format) -> _Cell:
 
 
 def _best(values: list, column: Column) -> list[bool]:
-  """Marks the best value, and those that read the same: the digits shown could not tell them apart."""
+  """Marks the best value, and those that read the same: the digits shown could not tell them
+  apart."""
   try:
     scores = [v.get('mean') if isinstance(v, Mapping) else v for v in values]
     scores = [float('nan') if score is None else float(score) for score in scores]
   except (TypeError, ValueError):
-    raise UserError(f'Column {column.key!r} cannot have a best value: not all of its values are numbers.') from None
+    raise UserError(
+      f'Column {column.key!r} cannot have a best value: not all of its values are numbers.'
+    ) from None
   finite = [i for i, score in enumerate(scores) if math.isfinite(score)]
   if len(finite) < 2:
     return [False] * len(scores)
   winner = (max if column.best == 'max' else min)(finite, key=lambda i: scores[i])
   shown = _format(values[winner], column.format).main
-  return [i in finite and _format(values[i], column.format).main == shown for i in range(len(scores))]
+  return [
+    i in finite and _format(values[i], column.format).main == shown for i in range(len(scores))
+  ]
 
 
 def _plain(cell: _Cell) -> str:
@@ -184,4 +206,3 @@ def _is_left(column: Column) -> bool:
 
 def _side(column: Column) -> str:
   return '' if _is_left(column) else ' class="number"'
-

@@ -10,15 +10,38 @@
   hosts, job   several processes: what they tell each other, how they join and leave
   bucket       a work dir in a bucket
   overhead     what the loop costs
-  phase, program, sources, checkpoint, records, progress, interrupt, lock, trace, cost, machine    the pieces of the loop
+  phase, program, sources, checkpoint, records, progress, interrupt, lock, trace, cost, machine
+  the pieces of the loop
 
 The modules load on first use.
 """
 
 import importlib
 
-_MODULES = ('bucket', 'checkpoint', 'classifier', 'cost', 'hosts', 'interrupt', 'job', 'lock', 'loop', 'machine', 'optim',
-            'overhead', 'parallel', 'phase', 'program', 'progress', 'records', 'run', 'scorer', 'sources', 'together', 'trace')
+_MODULES = (
+  'bucket',
+  'checkpoint',
+  'classifier',
+  'cost',
+  'hosts',
+  'interrupt',
+  'job',
+  'lock',
+  'loop',
+  'machine',
+  'optim',
+  'overhead',
+  'parallel',
+  'phase',
+  'program',
+  'progress',
+  'records',
+  'run',
+  'scorer',
+  'sources',
+  'together',
+  'trace',
+)
 __all__ = list(_MODULES)
 
 

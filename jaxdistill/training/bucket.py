@@ -1,8 +1,10 @@
-"""A work dir in a bucket, gs://, s3:// or whatever fsspec knows: a local copy, and a thread that keeps the two alike.
+"""A work dir in a bucket, gs://, s3:// or whatever fsspec knows: a local copy, and a thread that
+keeps the two alike.
 
-A bucket has no appending, renaming or locking, on which files of a run rely. So the run works in a local folder, and what changes
-there goes up every few seconds and at the end; a start on a fresh machine first brings down what is up there. A process that is
-killed loses the work since the last copy, not more.
+A bucket has no appending, renaming or locking, on which files of a run rely. So the run works in a
+local folder, and what changes there goes up every few seconds and at the end; a start on a fresh
+machine first brings down what is up there. A process that is killed loses the work since the last
+copy, not more.
 """
 
 import concurrent.futures
@@ -23,19 +25,21 @@ from jaxdistill.errors import UserError
 from jaxdistill.training import lock
 
 SECONDS = 15.0  # between two copies
-# What belongs to the copy as a whole: the file names; written after all new files and before old ones go, so that a start after
-# a kill in the middle finds a complete state.
+# What belongs to the copy as a whole: the file names; written after all new files and before old
+# ones go, so that a start after a kill in the middle finds a complete state.
 _MANIFEST = 'manifest.json'
 _THREADS = 8
-# They have no folders, and asking for one could make a bucket. A listing that fsspec remembers would hide what others write.
+# They have no folders, and asking for one could make a bucket. A listing that fsspec remembers
+# would hide what others write.
 _BUCKETS = ('gs', 'gcs', 's3', 's3a', 'az', 'abfs', 'abfss', 'oci', 'oss')
-# A holder that lives renews its lock about as often, also while a long copy is under way; one that has not for so many times is
-# dead.
+# A holder that lives renews its lock about as often, also while a long copy is under way; one that
+# has not for so many times is dead.
 _BEATS = 3
 
 
 class Bucket:
-  """The local copy, in `folder`, of the work dir at `address`, held against other runs until `close`.
+  """The local copy, in `folder`, of the work dir at `address`, held against other runs until
+  `close`.
 
   Args:
     address: of a folder, such as gs://bucket/runs/m3d; nothing need be there yet.
@@ -43,7 +47,8 @@ class Bucket:
     seconds: between two copies; 0: `SECONDS`.
 
   Raises:
-    UserError: the address is of no known kind, needs a package that is not installed, cannot be read or written, or is in use.
+    UserError: the address is of no known kind, needs a package that is not installed, cannot be
+      read or written, or is in use.
 
   >>> with tempfile.TemporaryDirectory() as place:
   ...   bucket = Bucket(f'file://{place}/run', print)
@@ -58,9 +63,13 @@ class Bucket:
     self._files, self._root = _connect(self.address)
     self._token = {'pid': os.getpid(), 'host': socket.gethostname(), 'token': uuid.uuid4().hex}
     self._beat = 0
-    self._known: dict[str, Any] = {}  # what is up there: name -> size and time of the local file that was copied
+    self._known: dict[
+      str, Any
+    ] = {}  # what is up there: name -> size and time of the local file that was copied
     self._lost, self._failing = '', False
-    self.folder = pathlib.Path(tempfile.mkdtemp(prefix='jaxdistill-')) / (self._root.rpartition('/')[2] or 'run')
+    self.folder = pathlib.Path(tempfile.mkdtemp(prefix='jaxdistill-')) / (
+      self._root.rpartition('/')[2] or 'run'
+    )
     self.folder.mkdir()
     try:
       self._guarded('opened', self._open)
@@ -72,7 +81,8 @@ class Bucket:
     self._thread.start()
 
   def check(self) -> None:
-    """Raises UserError once another run has taken the work dir, which it may when this one has not answered for long."""
+    """Raises UserError once another run has taken the work dir, which it may when this one has not
+    answered for long."""
     if self._lost:
       raise UserError(self._lost)
 
@@ -106,8 +116,11 @@ class Bucket:
       raise
     except Exception as error:
       text = ' '.join(str(error).split()) or type(error).__name__
-      raise UserError(f'{self.address} could not be {done} ({text[:200]}); see that the bucket is there and that you may write '
-                      'to it, and start the same command again.') from error
+      raise UserError(
+        f'{self.address} could not be {done} ({text[:200]}); see that the bucket is there and '
+        'that you may write '
+        'to it, and start the same command again.'
+      ) from error
 
   # The lock.
 
@@ -115,12 +128,17 @@ class Bucket:
     self._make_folder(self._root)
     holder = self._holder()
     if holder and not self._is_dead(holder):
-      self._say(f'{self.address} was left locked by process {holder.get("pid")} on {holder.get("host")}; '
-                f'waiting {_BEATS * self._seconds:g} s to see whether that one still runs.')
+      self._say(
+        f'{self.address} was left locked by process {holder.get("pid")} on {holder.get("host")}; '
+        f'waiting {_BEATS * self._seconds:g} s to see whether that one still runs.'
+      )
       threading.Event().wait(_BEATS * self._seconds)
       if self._holder() != holder:
-        raise UserError(f'The work dir {self.address} is in use by process {holder.get("pid")} on {holder.get("host")}; wait for '
-                        'it to end, stop it, or use another work dir.')
+        raise UserError(
+          f'The work dir {self.address} is in use by process {holder.get("pid")} on '
+          f'{holder.get("host")}; wait for '
+          'it to end, stop it, or use another work dir.'
+        )
     self._take()
     self._pull()
 
@@ -138,20 +156,29 @@ class Bucket:
     return self._json(lock.NAME)
 
   def _renew(self) -> None:
-    """Shows that this holder lives; raises UserError, now and in `check`, if the lock is another's."""
+    """Shows that this holder lives; raises UserError, now and in `check`, if the lock is
+    another's."""
     holder = self._holder()
     if holder is None:
-      self._lost = f'The lock of the work dir {self.address} was deleted, alone or with the folder; this run has let go of it.'
+      self._lost = (
+        f'The lock of the work dir {self.address} was deleted, alone or with the '
+        'folder; this run has let go of it.'
+      )
     elif holder.get('token') != self._token['token']:
-      self._lost = (f'The work dir {self.address} was taken over by process {holder.get("pid")} on {holder.get("host")} while '
-                    'this one did not answer; it goes on there.')
+      self._lost = (
+        f'The work dir {self.address} was taken over by process {holder.get("pid")} on '
+        f'{holder.get("host")} while '
+        'this one did not answer; it goes on there.'
+      )
     if self._lost:
       raise UserError(self._lost)
     self._take()
 
   def _take(self) -> None:
     self._beat += 1
-    self._files.pipe_file(self._at(lock.NAME), json.dumps(self._token | {'beat': self._beat}).encode())
+    self._files.pipe_file(
+      self._at(lock.NAME), json.dumps(self._token | {'beat': self._beat}).encode()
+    )
 
   # Copies.
 
@@ -198,7 +225,8 @@ class Bucket:
     self._files.pipe_file(target, content)
 
   def _local(self) -> dict[str, Any]:
-    """Returns size and time of change of every file that is whole; what is being written has a name of its own."""
+    """Returns size and time of change of every file that is whole; what is being written has a name
+    of its own."""
     found = {}
     for directory, folders, names in os.walk(self.folder):
       folders[:] = [name for name in folders if '.orbax-checkpoint-tmp' not in name]
@@ -230,7 +258,10 @@ class Bucket:
         if self._lost:
           return
         if not self._failing:
-          self._say(f'{self.address} cannot be written at the moment ({error}); the run goes on, and the copy is tried again.')
+          self._say(
+            f'{self.address} cannot be written at the moment ({error}); the run goes on, and '
+            'the copy is tried again.'
+          )
         self._failing = True
 
 
@@ -264,14 +295,21 @@ def _connect(address: str) -> tuple[Any, str]:
   logging.getLogger('gcsfs').setLevel(logging.CRITICAL)
   try:
     import fsspec
+
     options = {'use_listings_cache': False} if _kind(address) in _BUCKETS else {}
     files, root = fsspec.core.url_to_fs(address, **options)
   except ImportError as error:
-    raise UserError(f'The work dir {address} needs a package ({error}); for gs:// it comes with pip install "jaxdistill[gcs]".'
-                    ) from None
+    raise UserError(
+      f'The work dir {address} needs a package ({error}); for gs:// it comes with pip install '
+      '"jaxdistill[gcs]".'
+    ) from None
   except ValueError as error:
-    raise UserError(f'The work dir {address} is no address that can be written to ({error}); use a folder, or gs://BUCKET/FOLDER.'
-                    ) from None
+    raise UserError(
+      f'The work dir {address} is no address that can be written to ({error}); use a folder, '
+      'or gs://BUCKET/FOLDER.'
+    ) from None
   if not root.strip('/'):
-    raise UserError(f'The work dir {address} names no folder in the bucket; add one, as in gs://BUCKET/FOLDER.')
+    raise UserError(
+      f'The work dir {address} names no folder in the bucket; add one, as in gs://BUCKET/FOLDER.'
+    )
   return files, root.rstrip('/')

@@ -1,9 +1,11 @@
 """Checkpoints of one phase: complete or absent, checked before they are believed.
 
-Orbax writes them (in the background, under a temporary name that is renamed at the end). On top of it: every leaf under
-its name, a SHA-256 over all leaves and the notes beside them, and the way back to the checkpoint before a damaged one.
+Orbax writes them (in the background, under a temporary name that is renamed at the end). On top of
+it: every leaf under its name, a SHA-256 over all leaves and the notes beside them, and the way back
+  to the checkpoint before a damaged one.
 
-Of several processes the first one writes and reads, and the others get what it read: a checkpoint holds whole arrays and
+Of several processes the first one writes and reads, and the others get what it read: a checkpoint
+  holds whole arrays and
 knows neither of devices nor of processes.
 """
 
@@ -50,16 +52,19 @@ class Checkpoints:
   ([1.0, 1.0, 1.0], {'seconds': 1.5})
   """
 
-  def __init__(self, directory: str | os.PathLike, keep: int = 2, say: Callable[[str], None] = print):
+  def __init__(
+    self, directory: str | os.PathLike, keep: int = 2, say: Callable[[str], None] = print
+  ):
     self.directory = pathlib.Path(directory).absolute()
     self._keep, self._say = keep, say
     self._opened = None
 
   def save(self, step: int, state: Any, meta: dict[str, Any], rows: int | None = None) -> None:
-    """Saves a state with its notes; returns when the state may be overwritten, and writes on in the background.
+    """Saves a state with its notes; returns when the state may be overwritten, and writes on in the
+    background.
 
-    `rows`: how many leading rows of the leaves that are spread over devices are real; the others are padding, which belongs
-    to a number of devices, and are not saved.
+    `rows`: how many leading rows of the leaves that are spread over devices are real; the others
+    are padding, which belongs to a number of devices, and are not saved.
 
     Raises:
       NonFinite: some floating-point leaf holds NaN or infinity; nothing is written.
@@ -75,9 +80,13 @@ class Checkpoints:
     specs = {name: [str(leaf.dtype), list(leaf.shape)] for name, leaf in leaves.items()}
     content = json.loads(json.dumps({'format': _FORMAT, 'meta': meta, 'leaves': specs}))
     content['sha256'] = _digest(leaves, content)
-    stored = {name: leaf for name, leaf in leaves.items() if leaf.size}  # orbax refuses arrays without elements
+    stored = {
+      name: leaf for name, leaf in leaves.items() if leaf.size
+    }  # orbax refuses arrays without elements
     arguments = _orbax().args
-    items = arguments.Composite(state=arguments.StandardSave(stored), meta=arguments.JsonSave(content))
+    items = arguments.Composite(
+      state=arguments.StandardSave(stored), meta=arguments.JsonSave(content)
+    )
     self._guarded(lambda: self._manager().save(step, force=True, args=items))
 
   def wait(self) -> None:
@@ -88,8 +97,8 @@ class Checkpoints:
   def restore(self, template: Any, rows: int | None = None) -> tuple[Any, dict[str, Any]] | None:
     """Returns (state, notes) of the newest good checkpoint, or None where there is none yet.
 
-    The leaves get the shardings of the `template`, whatever number of devices wrote them; padding beyond `rows` (see `save`)
-    stays that of the template.
+    The leaves get the shardings of the `template`, whatever number of devices wrote them; padding
+    beyond `rows` (see `save`) stays that of the template.
 
     Raises:
       UserError: every checkpoint is damaged, or they hold another state than the template.
@@ -104,27 +113,37 @@ class Checkpoints:
     step, content = hosts.first('newest checkpoint', read)
     if content is None:
       return None
-    leaves = hosts.arrays(leaves or {name: np.zeros(shape, dtype) for name, (dtype, shape) in content['leaves'].items()})
+    leaves = hosts.arrays(
+      leaves or {name: np.zeros(shape, dtype) for name, (dtype, shape) in content['leaves'].items()}
+    )
     state = _from_host(leaves, content['leaves'], template, rows, self.directory)
     for bad, reason in damaged.items():
-      self._say(f'The checkpoint of step {bad} in {self.directory} is damaged ({reason}); '
-                f'the one of step {step} is used.')
+      self._say(
+        f'The checkpoint of step {bad} in {self.directory} is damaged ({reason}); '
+        f'the one of step {step} is used.'
+      )
       self._remove(bad)
     return state, content['meta']
 
-  def _newest(self, damaged: dict[int, str]) -> tuple[int, dict[str, np.ndarray], dict[str, Any] | None]:
-    """Returns step, leaves and content of the newest good checkpoint; enters into `damaged` why those after it are no good."""
+  def _newest(
+    self, damaged: dict[int, str]
+  ) -> tuple[int, dict[str, np.ndarray], dict[str, Any] | None]:
+    """Returns step, leaves and content of the newest good checkpoint; enters into `damaged` why
+    those after it are no good."""
     for step in reversed(self.steps()):
       try:
         return step, *self._read(step)
       except MemoryError:
         raise
-      except Exception as error:  # whatever orbax, the file system or the decoder raise: this checkpoint is no good
+      # Whatever orbax, the file system or the decoder raise: this checkpoint is no good.
+      except Exception as error:
         damaged[step] = _brief(error)
     if damaged:
       told = '; '.join(f'step {step}: {reason}' for step, reason in damaged.items())
-      raise UserError(f'No checkpoint in {self.directory} can be read ({told}). '
-                      'Delete that directory to begin the phase again.')
+      raise UserError(
+        f'No checkpoint in {self.directory} can be read ({told}). '
+        'Delete that directory to begin the phase again.'
+      )
     return 0, {}, None
 
   def steps(self) -> list[int]:
@@ -132,7 +151,11 @@ class Checkpoints:
     self.wait()
     if not hosts.is_first():
       return []
-    return sorted(self._manager().all_steps()) if self._opened is not None or self.directory.exists() else []
+    return (
+      sorted(self._manager().all_steps())
+      if self._opened is not None or self.directory.exists()
+      else []
+    )
 
   def delete(self) -> None:
     """Deletes all of them."""
@@ -152,12 +175,19 @@ class Checkpoints:
   def _manager(self):
     if self._opened is None:
       orbax = _orbax()
-      alone = orbax.options.MultiprocessingOptions(primary_host=0, active_processes={0}) if hosts.count() > 1 else (
-          orbax.options.MultiprocessingOptions())
+      alone = (
+        orbax.options.MultiprocessingOptions(primary_host=0, active_processes={0})
+        if hosts.count() > 1
+        else (orbax.options.MultiprocessingOptions())
+      )
       # Made here, because orbax refuses to when it does not work with all processes.
       self._guarded(lambda: self.directory.mkdir(parents=True, exist_ok=True))
-      options = orbax.CheckpointManagerOptions(max_to_keep=self._keep, create=False, cleanup_tmp_directories=True,
-                                               multiprocessing_options=alone)
+      options = orbax.CheckpointManagerOptions(
+        max_to_keep=self._keep,
+        create=False,
+        cleanup_tmp_directories=True,
+        multiprocessing_options=alone,
+      )
       self._opened = self._guarded(lambda: orbax.CheckpointManager(self.directory, options=options))
     return self._opened
 
@@ -186,13 +216,17 @@ class Checkpoints:
     try:
       return call()
     except (OSError, ValueError, RuntimeError) as error:
-      raise UserError(f'A checkpoint could not be written to {self.directory} ({_brief(error)}); '
-                      'free some space or use another work dir. Checkpoints before it are untouched.') from error
+      raise UserError(
+        f'A checkpoint could not be written to {self.directory} ({_brief(error)}); '
+        'free some space or use another work dir. Checkpoints before it are untouched.'
+      ) from error
 
 
 def _orbax():
-  """Imports orbax, whose log stays out of the user's terminal: what matters in it comes as an exception too."""
+  """Imports orbax, whose log stays out of the user's terminal: what matters in it comes as an
+  exception too."""
   import orbax.checkpoint as orbax
+
   logger = logging.getLogger('absl')
   if not any(isinstance(old, _Quiet) for old in logger.filters):
     logger.addFilter(_Quiet())
@@ -200,16 +234,18 @@ def _orbax():
 
 
 class _Quiet(logging.Filter):
-
   def filter(self, record):
     return record.levelno >= logging.CRITICAL or 'orbax' not in record.pathname
 
 
 @contextlib.contextmanager
 def _without_late_answers():
-  """Where one file is damaged, the reads of the others answer to nobody, and would print a traceback each."""
+  """Where one file is damaged, the reads of the others answer to nobody, and would print a
+  traceback each."""
   hook = sys.unraisablehook
-  sys.unraisablehook = lambda event: None if 'Event loop is closed' in str(event.exc_value) else hook(event)
+  sys.unraisablehook = lambda event: (
+    None if 'Event loop is closed' in str(event.exc_value) else hook(event)
+  )
   try:
     yield
   except BaseException:
@@ -221,7 +257,9 @@ def _without_late_answers():
 
 def _named(tree) -> dict[str, Any]:
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-  named = {jax.tree_util.keystr(path, simple=True, separator='.') or 'state': leaf for path, leaf in leaves}
+  named = {
+    jax.tree_util.keystr(path, simple=True, separator='.') or 'state': leaf for path, leaf in leaves
+  }
   if len(named) != len(leaves):
     raise ValueError('Two leaves of the state have the same name; no key may contain a dot.')
   return named
@@ -232,31 +270,47 @@ def _is_key(leaf) -> bool:
 
 
 def _to_host(state, rows) -> dict[str, np.ndarray]:
-  """Returns all leaves as arrays of the host that share no memory with the device: the next step overwrites that."""
-  named = {name: jax.random.key_data(leaf) if _is_key(leaf) else leaf for name, leaf in _named(state).items()}
+  """Returns all leaves as arrays of the host that share no memory with the device: the next step
+  overwrites that."""
+  named = {
+    name: jax.random.key_data(leaf) if _is_key(leaf) else leaf
+    for name, leaf in _named(state).items()
+  }
   spread = {name for name, leaf in named.items() if parallel.is_spread(leaf)}
-  whole = {name: leaf if getattr(leaf, 'is_fully_addressable', True) else parallel.gather(leaf) for name, leaf in named.items()}
-  return {name: np.array(leaf[:rows] if name in spread else leaf, copy=True, order='C')
-          for name, leaf in jax.device_get(whole).items()}
+  whole = {
+    name: leaf if getattr(leaf, 'is_fully_addressable', True) else parallel.gather(leaf)
+    for name, leaf in named.items()
+  }
+  return {
+    name: np.array(leaf[:rows] if name in spread else leaf, copy=True, order='C')
+    for name, leaf in jax.device_get(whole).items()
+  }
 
 
 def _from_host(leaves, specs, template, rows, directory) -> Any:
   """Returns the leaves in the structure and on the devices of the template."""
   named = _named(template)
-  wanted = {name: jax.random.key_data(leaf) if _is_key(leaf) else leaf for name, leaf in named.items()}
+  wanted = {
+    name: jax.random.key_data(leaf) if _is_key(leaf) else leaf for name, leaf in named.items()
+  }
   padded = {name for name, leaf in wanted.items() if rows is not None and parallel.is_spread(leaf)}
   for name in sorted(wanted.keys() | specs.keys()):
     here = None if name not in wanted else _spec(wanted[name], rows if name in padded else None)
     if here != specs.get(name):
-      raise UserError(f'The checkpoints in {directory} hold another state: {name!r} is {_told(specs.get(name))} there '
-                      f'and {_told(here)} here. Use another work dir.')
+      raise UserError(
+        f'The checkpoints in {directory} hold another state: {name!r} is '
+        f'{_told(specs.get(name))} there '
+        f'and {_told(here)} here. Use another work dir.'
+      )
   restored = []
   for name, old in named.items():
     leaf = leaves[name]
     if name in padded:
       leaf = np.concatenate([leaf, np.asarray(parallel.gather(wanted[name]))[rows:]])
     new = parallel.put(leaf, getattr(wanted[name], 'sharding', None))
-    restored.append(jax.random.wrap_key_data(new, impl=jax.random.key_impl(old)) if _is_key(old) else new)
+    restored.append(
+      jax.random.wrap_key_data(new, impl=jax.random.key_impl(old)) if _is_key(old) else new
+    )
   return jax.tree.unflatten(jax.tree.structure(template), restored)
 
 
@@ -270,7 +324,8 @@ def _told(spec) -> str:
 
 
 def _digest(leaves, content) -> str:
-  """SHA-256 over the notes and, in the order of their names, type, shape and bytes of all leaves."""
+  """SHA-256 over the notes and, in the order of their names, type, shape and bytes of all
+  leaves."""
   notes = {key: content[key] for key in ('format', 'meta', 'leaves')}
   digest = hashlib.sha256(json.dumps(notes, sort_keys=True).encode())
   for name in sorted(leaves):

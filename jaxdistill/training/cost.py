@@ -6,27 +6,28 @@ from typing import Any
 
 import jax
 
-# Dense peak of one device in FLOP/s, from the makers' data sheets: (pattern of the device kind, bfloat16, float32).
-# The float32 column of NVIDIA GPUs from Ampere on is TensorFloat-32, in which XLA multiplies float32 unless told
-# otherwise; that of TPUs equals the bfloat16 one, since their default precision multiplies float32 in bfloat16.
-# T4 and V100 have no bfloat16 units. First match wins.
+# Dense peak of one device in FLOP/s, from the makers' data sheets: (pattern of the device kind,
+# bfloat16, float32). The float32 column of NVIDIA GPUs from Ampere on is TensorFloat-32, in which
+# XLA multiplies float32 unless told otherwise; that of TPUs equals the bfloat16 one, since their
+# default precision multiplies float32 in bfloat16. T4 and V100 have no bfloat16 units. First match
+# wins.
 _PEAKS: tuple[tuple[str, float | None, float | None], ...] = (
-    (r'H100 PCIe', 756e12, 378e12),
-    (r'H100 NVL', 835e12, 417e12),
-    (r'\b(H100|H200|GH200)\b', 989e12, 494e12),
-    (r'\bA100\b', 312e12, 156e12),
-    (r'\bA10G\b', 70e12, 35e12),
-    (r'\bL4\b', 121e12, 60e12),
-    (r'\bT4\b', None, 8.1e12),
-    (r'\bV100\b', None, 15.7e12),
-    (r'RTX 3090\b', 71e12, 35.6e12),
-    (r'RTX 4090\b', 165e12, 82.6e12),
-    (r'TPU v2', 22.5e12, 22.5e12),  # a device is one of the chip's two cores, for v3 too
-    (r'TPU v3', 61.5e12, 61.5e12),
-    (r'TPU v4', 275e12, 275e12),
-    (r'TPU v5( ?lite|e)', 197e12, 197e12),
-    (r'TPU v5', 459e12, 459e12),
-    (r'TPU v6( ?lite|e)', 918e12, 918e12),
+  (r'H100 PCIe', 756e12, 378e12),
+  (r'H100 NVL', 835e12, 417e12),
+  (r'\b(H100|H200|GH200)\b', 989e12, 494e12),
+  (r'\bA100\b', 312e12, 156e12),
+  (r'\bA10G\b', 70e12, 35e12),
+  (r'\bL4\b', 121e12, 60e12),
+  (r'\bT4\b', None, 8.1e12),
+  (r'\bV100\b', None, 15.7e12),
+  (r'RTX 3090\b', 71e12, 35.6e12),
+  (r'RTX 4090\b', 165e12, 82.6e12),
+  (r'TPU v2', 22.5e12, 22.5e12),  # a device is one of the chip's two cores, for v3 too
+  (r'TPU v3', 61.5e12, 61.5e12),
+  (r'TPU v4', 275e12, 275e12),
+  (r'TPU v5( ?lite|e)', 197e12, 197e12),
+  (r'TPU v5', 459e12, 459e12),
+  (r'TPU v6( ?lite|e)', 918e12, 918e12),
 )
 
 
@@ -34,10 +35,11 @@ _PEAKS: tuple[tuple[str, float | None, float | None], ...] = (
 class Estimate:
   """What a job will take, measured before it starts.
 
-  `flops_per_step` counts all devices; `peak_bytes` is what the compiled step takes of one device; `peak_share` is the share
-  of the devices' peak FLOP/s that the measured step reaches, None where the peak is not known. `needed_bytes` is the most
-  memory that has been in use up to and with the measured steps, and `needed_of` says whose: of the fullest 'device', or
-  of the whole 'process' where the device's memory is the machine's. It holds what the step alone does not tell: the sets,
+  `flops_per_step` counts all devices; `peak_bytes` is what the compiled step takes of one device;
+  `peak_share` is the share of the devices' peak FLOP/s that the measured step reaches, None where
+  the peak is not known. `needed_bytes` is the most memory that has been in use up to and with the
+  measured steps, and `needed_of` says whose: of the fullest 'device', or of the whole 'process'
+  where the device's memory is the machine's. It holds what the step alone does not tell: the sets,
   the networks that wait, the packages, what the compiler takes.
   """
 
@@ -66,8 +68,12 @@ def peak_flops(kind: str, dtype: str = 'float32') -> float | None:
   return None
 
 
-def share_of_peak(flops_per_step: float | None, seconds_per_step: float, dtype: str = 'float32',
-                  devices: list | None = None) -> float | None:
+def share_of_peak(
+  flops_per_step: float | None,
+  seconds_per_step: float,
+  dtype: str = 'float32',
+  devices: list | None = None,
+) -> float | None:
   """Returns (operations per second) / (peak of all `devices` together), also called MFU, or None.
 
   >>> share_of_peak(1e9, 1.0, devices=jax.devices('cpu')) is None
@@ -83,10 +89,10 @@ def share_of_peak(flops_per_step: float | None, seconds_per_step: float, dtype: 
 def program_flops(lowered: Any, compiled: Any, devices: int) -> float | None:
   """Returns the floating-point operations of one call over all devices, as XLA counts them.
 
-  The program before optimisation counts a global array once, but per-device code (`shard_map`) for one device only;
-  the compiled one always counts one device, and knows nothing of what the backend replaced by library calls. The larger
-  of the two is right in all these cases. Loops are counted as ONE pass through their body: never ask for a scan over
-  steps.
+  The program before optimisation counts a global array once, but per-device code (`shard_map`) for
+  one device only; the compiled one always counts one device, and knows nothing of what the backend
+  replaced by library calls. The larger of the two is right in all these cases. Loops are counted as
+  ONE pass through their body: never ask for a scan over steps.
   """
   counts = [_count(lowered), devices * _count(compiled) if devices > 1 else 0.0]
   return max(counts) or _count(compiled) or None
@@ -95,16 +101,20 @@ def program_flops(lowered: Any, compiled: Any, devices: int) -> float | None:
 def _count(stage) -> float:
   try:
     analysis = stage.cost_analysis() or {}
-  except Exception:  # a backend without the analysis raises what it likes; the count is then unknown
+  except (
+    Exception
+  ):  # a backend without the analysis raises what it likes; the count is then unknown
     return 0.0
   analysis = analysis[0] if isinstance(analysis, (list, tuple)) else analysis
   return max(0.0, float(analysis.get('flops', 0.0)))
 
 
 def program_bytes(compiled: Any) -> int | None:
-  """Returns the peak memory of one call on one device, in bytes, or None where the backend does not tell.
+  """Returns the peak memory of one call on one device, in bytes, or None where the backend does not
+  tell.
 
-  Arguments (the resident data among them) + outputs + temporaries - what outputs share with arguments.
+  Arguments (the resident data among them) + outputs + temporaries - what outputs share with
+  arguments.
   """
   try:
     memory = compiled.memory_analysis()

@@ -45,7 +45,8 @@ def name_of(stop: KeyboardInterrupt) -> str:
 
 @contextlib.contextmanager
 def termination_unwinds() -> Iterator[None]:
-  """Makes SIGTERM raise `Terminated` inside the block, but for phases, which save first (`Watch`)."""
+  """Makes SIGTERM raise `Terminated` inside the block, but for phases, which save first
+  (`Watch`)."""
   came = []
 
   def stop(number, frame):
@@ -57,14 +58,17 @@ def termination_unwinds() -> Iterator[None]:
     try:
       yield
     except Exception as error:
-      if came:  # compiled code, such as a module that is just being imported, makes an error of its own of what is raised in it
+      # Compiled code, such as a module that is just being imported, makes an error of its own of
+      # what is raised in it.
+      if came:
         raise Terminated from error
       raise
 
 
 @contextlib.contextmanager
 def _handlers(numbers, handler) -> Iterator[None]:
-  """Installs a handler for some signals; outside the main thread Python allows none, and they keep their effect."""
+  """Installs a handler for some signals; outside the main thread Python allows none, and they keep
+  their effect."""
   before = {}
   try:
     if threading.current_thread() is threading.main_thread():
@@ -79,9 +83,10 @@ def _handlers(numbers, handler) -> Iterator[None]:
 class Watch:
   """Remembers a stop signal instead of letting it tear a step apart.
 
-  `requested` is the name of the signal that has arrived, or None. A second Ctrl-C raises KeyboardInterrupt at once.
-  Blocks may be nested (a phase may train networks of its own while it evaluates): the outermost one installs and
-  removes the handlers. Outside the main thread Python allows no handlers, and signals keep their usual effect.
+  `requested` is the name of the signal that has arrived, or None. A second Ctrl-C raises
+  KeyboardInterrupt at once. Blocks may be nested (a phase may train networks of its own while it
+  evaluates): the outermost one installs and removes the handlers. Outside the main thread Python
+  allows no handlers, and signals keep their usual effect.
   """
 
   def __init__(self):

@@ -1,4 +1,5 @@
-"""The processes of one job: how they find each other, and how one that cannot go on leaves the others."""
+"""The processes of one job: how they find each other, and how one that cannot go on leaves the
+others."""
 
 import atexit
 import contextlib
@@ -25,11 +26,17 @@ _LOOK_SECONDS = 1
 _FAILED, _LEFT = f'{hosts.PREFIX}/failed', f'{hosts.PREFIX}/left'
 
 
-def join(coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None,
-         seconds: int = JOIN_SECONDS) -> None:
-  """Joins this process to the others of its job, before anything is computed; alone where there are none.
+def join(
+  coordinator: str | None = None,
+  num_processes: int | None = None,
+  process_id: int | None = None,
+  seconds: int = JOIN_SECONDS,
+) -> None:
+  """Joins this process to the others of its job, before anything is computed; alone where there are
+  none.
 
-  Without arguments the others are found on Slurm (a step of several tasks) and on Cloud TPU; else the three arguments tell.
+  Without arguments the others are found on Slurm (a step of several tasks) and on Cloud TPU; else
+  the three arguments tell.
 
   Args:
     coordinator: HOST:PORT of process 0, where all others can reach it.
@@ -50,9 +57,14 @@ def join(coordinator: str | None = None, num_processes: int | None = None, proce
   with _Patience(given, seconds):
     try:
       jax.distributed.initialize(
-          coordinator, num_processes, process_id, initialization_timeout=seconds + 60,
-          heartbeat_timeout_seconds=_HEARTBEAT_SECONDS, shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
-          cluster_detection_method='slurm' if coordinator is None and _in_slurm() else None)
+        coordinator,
+        num_processes,
+        process_id,
+        initialization_timeout=seconds + 60,
+        heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+        shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
+        cluster_detection_method='slurm' if coordinator is None and _in_slurm() else None,
+      )
     except ValueError:
       if coordinator is not None or _in_slurm():
         raise
@@ -65,10 +77,16 @@ def join(coordinator: str | None = None, num_processes: int | None = None, proce
 
 def _check(coordinator, num_processes, process_id):
   if None in (coordinator, num_processes, process_id):
-    raise UserError('Several processes need all three of --coordinator=HOST:PORT, --num_processes and --process_id; '
-                    'on Cloud TPU and Slurm none of them.')
+    raise UserError(
+      'Several processes need all three of --coordinator=HOST:PORT, --num_processes and '
+      '--process_id; '
+      'on Cloud TPU and Slurm none of them.'
+    )
   if not 0 <= process_id < num_processes:
-    raise UserError(f'--process_id={process_id} must be from 0 to {num_processes - 1}, with --num_processes={num_processes}.')
+    raise UserError(
+      f'--process_id={process_id} must be from 0 to {num_processes - 1}, with '
+      f'--num_processes={num_processes}.'
+    )
   host, colon, port = coordinator.rpartition(':')
   if not host or not colon or not port.isdigit():
     raise UserError(f'--coordinator={coordinator} must be HOST:PORT, for example 10.0.0.1:1234.')
@@ -91,7 +109,8 @@ def _on_tpu() -> bool:
 
 
 class _Patience:
-  """Ends the process with a sentence when the others do not come; jax itself would end it with a stack trace."""
+  """Ends the process with a sentence when the others do not come; jax itself would end it with a
+  stack trace."""
 
   def __init__(self, given, seconds):
     self._given, self._seconds = given, seconds
@@ -109,15 +128,20 @@ class _Patience:
       os._exit(2)
 
 
-def missing_text(coordinator: str | None, num_processes: int | None, process_id: int | None, seconds: float) -> str:
+def missing_text(
+  coordinator: str | None, num_processes: int | None, process_id: int | None, seconds: float
+) -> str:
   """Returns the sentence about processes that did not come.
 
   >>> missing_text('localhost:1', 4, 0, 60)
-  'After 60 s not all of the 4 processes are here; process 0 waits at localhost:1. Start every one of them, with the same ...
+  'After 60 s not all of the 4 processes are here; process 0 waits at ...
   """
   if coordinator is None:
-    return (f'After {seconds:g} s not all processes of this job have found each other. See that each of its tasks or hosts '
-            'runs this command, and that they reach each other over the network.')
+    return (
+      f'After {seconds:g} s not all processes of this job have found each other. See that '
+      'each of its tasks or hosts '
+      'runs this command, and that they reach each other over the network.'
+    )
   told = f'After {seconds:g} s not all of the {num_processes} processes are here; '
   host, _, port = coordinator.rpartition(':')
   if process_id == 0:
@@ -126,7 +150,10 @@ def missing_text(coordinator: str | None, num_processes: int | None, process_id:
     told += f'process 0 answers at {coordinator}, another is missing.'
   else:
     told += f'nothing answers at {coordinator}, where process 0 should be.'
-  return f'{told} Start every one of them, with the same --coordinator and --num_processes and its own --process_id.'
+  return (
+    f'{told} Start every one of them, with the same --coordinator and --num_processes '
+    'and its own --process_id.'
+  )
 
 
 def _answers(host, port) -> bool:
@@ -138,7 +165,8 @@ def _answers(host, port) -> bool:
 
 
 def leave(status: int, reason: str) -> None:
-  """Ends this process, which cannot go on, with a word to the others, which would wait for it; a process alone stays.
+  """Ends this process, which cannot go on, with a word to the others, which would wait for it; a
+  process alone stays.
 
   Left to itself, jax would have all of them abort, each with a stack trace of its own.
   """
@@ -166,8 +194,11 @@ def _look_after_others(over: threading.Event) -> None:
 
 
 def _tell_of(whose, reason):
-  print(f'Process {hosts.number()} ends because process {whose} has failed ({reason}). Start all of them again to continue.',
-        file=sys.stderr)
+  print(
+    f'Process {hosts.number()} ends because process {whose} has failed ({reason}). Start all '
+    'of them again to continue.',
+    file=sys.stderr,
+  )
 
 
 def _end(status: int) -> None:

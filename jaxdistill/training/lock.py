@@ -1,4 +1,5 @@
-"""One run on one work dir: a lock file that says who holds it and that goes with its holder, however that ends."""
+"""One run on one work dir: a lock file that says who holds it and that goes with its holder,
+however that ends."""
 
 import errno
 import json
@@ -18,10 +19,11 @@ NAME = 'run.lock'
 
 
 class Lock:
-  """Holds WORKDIR/run.lock with the process id and the host of its holder until `release`, or until the process ends.
+  """Holds WORKDIR/run.lock with the process id and the host of its holder until `release`, or until
+  the process ends.
 
-  The file alone would outlive a killed process, and its number may be another's by now: what counts on one host is the lock of
-  the operating system on the file. Other hosts see the file only.
+  The file alone would outlive a killed process, and its number may be another's by now: what counts
+  on one host is the lock of the operating system on the file. Other hosts see the file only.
 
   Raises:
     UserError: another run holds the work dir.
@@ -45,18 +47,26 @@ class Lock:
         raise
       os.close(self._file)  # its holder ended and removed it in between
     os.ftruncate(self._file, 0)
-    os.pwrite(self._file, json.dumps({'pid': os.getpid(), 'host': socket.gethostname()}).encode(), 0)
+    os.pwrite(
+      self._file, json.dumps({'pid': os.getpid(), 'host': socket.gethostname()}).encode(), 0
+    )
 
   def _take(self):
     locked = _lock(self._file)
     holder = self._holder()
     host, pid = holder.get('host'), holder.get('pid')
     if locked is False or locked is None and host == socket.gethostname() and alive(pid):
-      raise UserError(f'The work dir {self.path.parent} is in use by process {pid} on {host}; wait for it to end, stop it, '
-                      'or use another work dir.')
+      raise UserError(
+        f'The work dir {self.path.parent} is in use by process {pid} on {host}; wait for it '
+        'to end, stop it, '
+        'or use another work dir.'
+      )
     if host not in (None, socket.gethostname()):
-      raise UserError(f'The work dir {self.path.parent} is in use by process {pid} on the host {host}, or was when that process '
-                      f'was killed. If it runs no more, delete {self.path} and start again.')
+      raise UserError(
+        f'The work dir {self.path.parent} is in use by process {pid} on the host {host}, or '
+        'was when that process '
+        f'was killed. If it runs no more, delete {self.path} and start again.'
+      )
 
   def _holder(self) -> dict[str, Any]:
     try:

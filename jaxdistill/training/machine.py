@@ -1,4 +1,5 @@
-"""The machine a run is on: versions, device, source revision, peak memory, and the private cache of programs."""
+"""The machine a run is on: versions, device, source revision, peak memory, and the private cache of
+programs."""
 
 import datetime
 import importlib.metadata
@@ -14,12 +15,19 @@ import jax
 import jaxdistill
 from jaxdistill.errors import UserError
 
-_PACKAGES = {'jax': 'jax', 'jaxlib': 'jaxlib', 'flax': 'flax', 'optax': 'optax', 'orbax': 'orbax-checkpoint',
-             'numpy': 'numpy'}
+_PACKAGES = {
+  'jax': 'jax',
+  'jaxlib': 'jaxlib',
+  'flax': 'flax',
+  'optax': 'optax',
+  'orbax': 'orbax-checkpoint',
+  'numpy': 'numpy',
+}
 
 
 class PeakMemory(NamedTuple):
-  """The largest memory in use so far: `bytes`, and whether it is that of the 'device' or of the whole 'process'."""
+  """The largest memory in use so far: `bytes`, and whether it is that of the 'device' or of the
+  whole 'process'."""
 
   bytes: int
   of: str
@@ -35,15 +43,18 @@ def environment() -> dict[str, Any]:
   """
   devices = jax.devices()
   return dict(
-      versions=_versions(),
-      device=dict(kind=devices[0].device_kind, count=len(devices), platform=devices[0].platform),
-      git_commit=git_commit(),
-      date=datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
+    versions=_versions(),
+    device=dict(kind=devices[0].device_kind, count=len(devices), platform=devices[0].platform),
+    git_commit=git_commit(),
+    date=datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
   )
 
 
 def _versions() -> dict[str, str | None]:
-  versions: dict[str, str | None] = {'jaxdistill': jaxdistill.__version__, 'python': platform.python_version()}
+  versions: dict[str, str | None] = {
+    'jaxdistill': jaxdistill.__version__,
+    'python': platform.python_version(),
+  }
   for name, package in _PACKAGES.items():
     try:
       versions[name] = importlib.metadata.version(package)
@@ -53,10 +64,11 @@ def _versions() -> dict[str, str | None]:
 
 
 def git_commit(directory: str | os.PathLike | None = None) -> str | None:
-  """Returns the commit of the source tree, with '-dirty' after it when tracked files differ, or None without one.
+  """Returns the commit of the source tree, with '-dirty' after it when tracked files differ, or
+  None without one.
 
-  `directory` is the package by default. An installed package that merely lies inside somebody's repository has no
-  commit.
+  `directory` is the package by default. An installed package that merely lies inside somebody's
+  repository has no commit.
   """
   directory = pathlib.Path(directory or pathlib.Path(jaxdistill.__file__).parent)
   if _git(directory, 'ls-files', '--error-unmatch', '.') is None:
@@ -76,13 +88,16 @@ def _git(directory, *arguments) -> str | None:
 
 
 def peak_memory_bytes() -> PeakMemory:
-  """Returns the peak of the fullest device where the backend counts it (GPU, TPU), else that of the process (resident).
+  """Returns the peak of the fullest device where the backend counts it (GPU, TPU), else that of the
+  process (resident).
 
   >>> peak = peak_memory_bytes()
   >>> peak.bytes > 0, peak.of in ('device', 'process')
   (True, True)
   """
-  peaks = [(device.memory_stats() or {}).get('peak_bytes_in_use', 0) for device in jax.local_devices()]
+  peaks = [
+    (device.memory_stats() or {}).get('peak_bytes_in_use', 0) for device in jax.local_devices()
+  ]
   if max(peaks) > 0:
     return PeakMemory(int(max(peaks)), 'device')
   try:
@@ -94,7 +109,8 @@ def peak_memory_bytes() -> PeakMemory:
 
 
 def memory_bytes() -> int:
-  """Returns the memory of the smallest device where the backend tells (GPU, TPU), else that of the machine.
+  """Returns the memory of the smallest device where the backend tells (GPU, TPU), else that of the
+  machine.
 
   >>> memory_bytes() > 0
   True
@@ -106,8 +122,9 @@ def memory_bytes() -> int:
 def enable_compilation_cache(directory: str | os.PathLike | None = None) -> pathlib.Path | None:
   """Keeps compiled programs on disk, so that a second start of the same job compiles nothing.
 
-  The default directory is jaxdistill/xla under $XDG_CACHE_HOME (or ~/.cache). Whoever can write there can run code as
-  you: it is made for you alone (mode 0700). Returns the directory, or None where the default one cannot be had, which
+  The default directory is jaxdistill/xla under $XDG_CACHE_HOME (or ~/.cache). Whoever can write
+  there can run code as you: it is made for you alone (mode 0700). Returns the directory, or None
+    where the default one cannot be had, which
   costs only the time to compile.
 
   Raises:
@@ -118,8 +135,10 @@ def enable_compilation_cache(directory: str | os.PathLike | None = None) -> path
   trouble = _make_private(path)
   if trouble:
     if directory:
-      raise UserError(f'The compilation cache cannot be kept in {path}: {trouble}; '
-                      'name a directory that is yours alone.')
+      raise UserError(
+        f'The compilation cache cannot be kept in {path}: {trouble}; '
+        'name a directory that is yours alone.'
+      )
     return None
   jax.config.update('jax_compilation_cache_dir', str(path))
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)

@@ -1,4 +1,5 @@
-"""Learning-rate schedules and optimisers of the papers, on optax. Everything counts in steps; step 0 is the first."""
+"""Learning-rate schedules and optimisers of the papers, on optax. Everything counts in steps; step
+0 is the first."""
 
 import math
 from collections.abc import Sequence
@@ -12,14 +13,17 @@ from jaxdistill.errors import UserError
 
 
 def in_steps(epochs: float, examples: int, batch: int, drop_last: bool = False) -> int:
-  """Returns the number of steps of so many epochs; the last short batch of an epoch is a step too, unless dropped.
+  """Returns the number of steps of so many epochs; the last short batch of an epoch is a step too,
+  unless dropped.
 
   >>> in_steps(2, examples=10, batch=4), in_steps(2, examples=10, batch=4, drop_last=True)
   (6, 4)
   """
   if epochs < 0 or examples < 1 or batch < 1 or drop_last and batch > examples:
-    raise UserError(f'Epochs of {examples} examples in batches of {batch} cannot be counted; '
-                    'epochs must be at least 0 and a batch between 1 and the number of examples.')
+    raise UserError(
+      f'Epochs of {examples} examples in batches of {batch} cannot be counted; '
+      'epochs must be at least 0 and a batch between 1 and the number of examples.'
+    )
   return round(epochs * (examples // batch if drop_last else math.ceil(examples / batch)))
 
 
@@ -36,17 +40,21 @@ def multistep(learning_rate: float, boundaries: Sequence[int], factor: float) ->
   _positive('factor', factor)
   boundaries = [int(boundary) for boundary in boundaries]
   if boundaries != sorted(boundaries) or any(boundary < 0 for boundary in boundaries):
-    raise UserError(f'The steps at which the learning rate changes must rise from 0 on, not {boundaries}.')
+    raise UserError(
+      f'The steps at which the learning rate changes must rise from 0 on, not {boundaries}.'
+    )
   values = [learning_rate * factor**k for k in range(len(boundaries) + 1)]
 
   def schedule(count):
     passed = jnp.sum(jnp.asarray(count) >= jnp.asarray(boundaries, jnp.int32)) if boundaries else 0
     return jnp.asarray(values, jnp.float32)[passed]
+
   return schedule
 
 
 def cosine(learning_rate: float, num_steps: int, final: float = 0.0) -> optax.Schedule:
-  """Returns final + (learning_rate - final) · (1 + cos(π · step / num_steps)) / 2, and `final` from num_steps on.
+  """Returns final + (learning_rate - final) · (1 + cos(π · step / num_steps)) / 2, and `final` from
+  num_steps on.
 
   Loshchilov and Hutter, ICLR 2017, without restarts.
 
@@ -55,17 +63,21 @@ def cosine(learning_rate: float, num_steps: int, final: float = 0.0) -> optax.Sc
   """
   _positive('learning_rate', learning_rate)
   if num_steps < 1 or not 0 <= final <= learning_rate:
-    raise UserError('A cosine schedule needs at least one step and 0 <= final <= learning_rate, '
-                    f'not {num_steps} steps and {final}.')
+    raise UserError(
+      'A cosine schedule needs at least one step and 0 <= final <= learning_rate, '
+      f'not {num_steps} steps and {final}.'
+    )
 
   def schedule(count):
     done = jnp.minimum(jnp.asarray(count, jnp.float32) / num_steps, 1.0)
     return final + (learning_rate - final) * 0.5 * (1 + jnp.cos(jnp.pi * done))
+
   return schedule
 
 
 def warmup(schedule: optax.Schedule | float, num_steps: int) -> optax.Schedule:
-  """Returns schedule(step) · min(1, (step + 1) / num_steps): the steps of `schedule` go on counting from the start.
+  """Returns schedule(step) · min(1, (step + 1) / num_steps): the steps of `schedule` go on counting
+  from the start.
 
   That the first step is not zero, and that the end does not move, is our own choice.
 
@@ -75,17 +87,23 @@ def warmup(schedule: optax.Schedule | float, num_steps: int) -> optax.Schedule:
   if num_steps < 0:
     raise UserError(f'A warm-up needs a number of steps that is not negative, not {num_steps}.')
   rate = schedule if callable(schedule) else lambda count: schedule
-  return lambda count: rate(count) * jnp.minimum(1.0, (jnp.asarray(count, jnp.float32) + 1) / max(num_steps, 1))
+  return lambda count: (
+    rate(count) * jnp.minimum(1.0, (jnp.asarray(count, jnp.float32) + 1) / max(num_steps, 1))
+  )
 
 
-def sgd(learning_rate: optax.ScalarOrSchedule, momentum: float = 0.0, weight_decay: float = 0.0,
-        nesterov: bool = False) -> optax.GradientTransformation:
+def sgd(
+  learning_rate: optax.ScalarOrSchedule,
+  momentum: float = 0.0,
+  weight_decay: float = 0.0,
+  nesterov: bool = False,
+) -> optax.GradientTransformation:
   """Stochastic gradient descent with the momentum and the coupled weight decay of torch.optim.SGD.
 
       g ← gradient + weight_decay · p        v ← momentum · v + g        p ← p - learning_rate · v
 
-  (Nesterov: p ← p - learning_rate · (g + momentum · v).) All parameters decay, biases and scales too, as in the
-  papers' code.
+  (Nesterov: p ← p - learning_rate · (g + momentum · v).) All parameters decay, biases and scales
+  too, as in the papers' code.
 
   Raises:
     UserError: a value out of range.
@@ -95,7 +113,9 @@ def sgd(learning_rate: optax.ScalarOrSchedule, momentum: float = 0.0, weight_dec
   if not 0 <= momentum < 1:
     raise UserError(f'momentum must be at least 0 and below 1, not {momentum}.')
   if not (weight_decay >= 0 and math.isfinite(weight_decay)):
-    raise UserError(f'weight_decay must be a finite number that is not negative, not {weight_decay}.')
+    raise UserError(
+      f'weight_decay must be a finite number that is not negative, not {weight_decay}.'
+    )
   if nesterov and not momentum:
     raise UserError('Nesterov needs a momentum above 0.')
   steps = [optax.add_decayed_weights(weight_decay)] if weight_decay else []
@@ -104,14 +124,19 @@ def sgd(learning_rate: optax.ScalarOrSchedule, momentum: float = 0.0, weight_dec
 
 
 def clear_momentum(state: Any, when: jax.Array) -> Any:
-  """Returns the optimiser's state with every momentum set to zero where `when` (a boolean scalar) holds.
+  """Returns the optimiser's state with every momentum set to zero where `when` (a boolean scalar)
+  holds.
 
   For released codes that make a new optimiser at each drop of the learning rate.
   """
+
   def clear(node):
     if not isinstance(node, optax.TraceState):
       return node
-    return node._replace(trace=jax.tree.map(lambda leaf: jnp.where(when, jnp.zeros_like(leaf), leaf), node.trace))
+    return node._replace(
+      trace=jax.tree.map(lambda leaf: jnp.where(when, jnp.zeros_like(leaf), leaf), node.trace)
+    )
+
   return jax.tree.map(clear, state, is_leaf=lambda node: isinstance(node, optax.TraceState))
 
 

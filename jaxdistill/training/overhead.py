@@ -1,4 +1,5 @@
-"""What the loop costs: a step under `loop.fit` beside the same compiled program called in a bare Python loop."""
+"""What the loop costs: a step under `loop.fit` beside the same compiled program called in a bare
+Python loop."""
 
 import pathlib
 import statistics
@@ -22,7 +23,9 @@ _TRIES = 5
 
 @flax.struct.dataclass
 class State:
-  """step, key: as for the loop; products: how many a step computes; weights: what is saved beside them."""
+  """step, key: as for the loop; products: how many a step computes; weights: what is saved beside
+  them."""
+
   step: jax.Array
   key: jax.Array
   products: jax.Array
@@ -35,40 +38,59 @@ def _step(state, factor):
   return state.replace(step=state.step + 1, weights=state.weights + 1e-6 * loss), {'loss': loss}
 
 
-def measure(step_seconds: float = 0.05, steps: int = 500, rounds: int = 3,
-            tell: Callable[[str], None] = print) -> dict[str, Any]:
+def measure(
+  step_seconds: float = 0.05, steps: int = 500, rounds: int = 3, tell: Callable[[str], None] = print
+) -> dict[str, Any]:
   """Times a step of about `step_seconds` in the three `WAYS`, in turn.
 
-  In a bare loop nothing is read back before the end. `loop.fit` logs metrics, shows its progress and works in a work dir (a
-  temporary one), all at its default intervals; with checkpoints it also saves at the default interval and at the end.
+  In a bare loop nothing is read back before the end. `loop.fit` logs metrics, shows its progress
+  and works in a work dir (a temporary one), all at its default intervals; with checkpoints it also
+  saves at the default interval and at the end.
 
   Args:
     step_seconds: the length of a step; the number of products in it is chosen to fit.
     steps: of each way in a round; 500 are the default interval of checkpoints.
-    rounds: how often each way has its turn; every round begins with another one, so that a drift of the machine meets all.
+    rounds: how often each way has its turn; every round begins with another one, so that a drift of
+      the machine meets all.
     tell: gets a line a round.
 
   Returns:
-    dict(step_seconds: median of the bare loop; a way: {'wall': [...], 'cpu': [...]}, seconds a step of each round, of the clock
-    and of all threads of this process together; overhead: {way: {'wall', 'cpu'}}, the median over the rounds of the share that
-    comes on top of the bare loop; extra_seconds: the same in seconds, for all steps of a round).
+    dict(step_seconds: median of the bare loop; a way: {'wall': [...], 'cpu': [...]}, seconds a step
+    of each round, of the clock and of all threads of this process together; overhead: {way:
+    {'wall', 'cpu'}}, the median over the rounds of the share that comes on top of the bare loop;
+    extra_seconds: the same in seconds, for all steps of a round).
   """
-  source = loop.ArraySource(jax.random.normal(jax.random.key(0), (_WIDTH, _WIDTH)) / _WIDTH**.5, lambda data, key, step: data)
+  source = loop.ArraySource(
+    jax.random.normal(jax.random.key(0), (_WIDTH, _WIDTH)) / _WIDTH**0.5,
+    lambda data, key, step: data,
+  )
   state = _calibrated(source, step_seconds)
   seconds = {way: {'wall': [], 'cpu': []} for way in WAYS}
   for number in range(rounds):
-    for way in WAYS[number % 3:] + WAYS[:number % 3]:
+    for way in WAYS[number % 3 :] + WAYS[: number % 3]:
       for clock, spent in _timed(way, state, source, steps).items():
         seconds[way][clock].append(spent / steps)
-    tell(f'round {number + 1}: ' + ', '.join(f'{way} {1e3 * seconds[way]["wall"][-1]:.2f} ms a step' for way in WAYS))
+    tell(
+      f'round {number + 1}: '
+      + ', '.join(f'{way} {1e3 * seconds[way]["wall"][-1]:.2f} ms a step' for way in WAYS)
+    )
 
   def compared(measure):
-    return {way: {clock: statistics.median(map(measure, each, seconds['bare'][clock])) for clock, each in seconds[way].items()}
-            for way in WAYS[1:]}
+    return {
+      way: {
+        clock: statistics.median(map(measure, each, seconds['bare'][clock]))
+        for clock, each in seconds[way].items()
+      }
+      for way in WAYS[1:]
+    }
 
-  return {'step_seconds': statistics.median(seconds['bare']['wall']), 'steps': steps, **seconds,
-          'overhead': compared(lambda ours, bare: ours / bare - 1),
-          'extra_seconds': compared(lambda ours, bare: (ours - bare) * steps)}
+  return {
+    'step_seconds': statistics.median(seconds['bare']['wall']),
+    'steps': steps,
+    **seconds,
+    'overhead': compared(lambda ours, bare: ours / bare - 1),
+    'extra_seconds': compared(lambda ours, bare: (ours - bare) * steps),
+  }
 
 
 def _built(state, source):
@@ -87,7 +109,9 @@ def _calibrated(source, step_seconds: float) -> State:
     started = time.perf_counter()
     state, _ = jax.block_until_ready(built(state, inputs))
     spent.append(time.perf_counter() - started)
-  return start.replace(products=jnp.int32(max(1, round(100 * step_seconds / statistics.median(spent)))))
+  return start.replace(
+    products=jnp.int32(max(1, round(100 * step_seconds / statistics.median(spent))))
+  )
 
 
 def _timed(way: str, state: State, source, steps: int) -> dict[str, float]:
@@ -98,7 +122,11 @@ def _timed(way: str, state: State, source, steps: int) -> dict[str, float]:
   saving = way == 'with checkpoints'
   with tempfile.TemporaryDirectory() as directory:
     with Run(pathlib.Path(directory, 'run'), **({} if saving else {'checkpoint_every': 0})) as run:
-      spent = _clocked(lambda: loop.fit(run, 'train', _step, state, source, steps, steps_per_call=1, keep_final=saving))
+      spent = _clocked(
+        lambda: loop.fit(
+          run, 'train', _step, state, source, steps, steps_per_call=1, keep_final=saving
+        )
+      )
       compiling = run.timing('train')['compile_seconds']
   return {clock: each - compiling for clock, each in spent.items()}
 

@@ -1,9 +1,10 @@
 """The mesh of all devices, and how arrays and functions are spread over it.
 
-The library's `pmap` is `per_device`: jax.jit of jax.shard_map over this mesh, which is what jax.pmap itself has become.
-Code per device with collectives over a named axis, arrays without a leading device axis, the same on one host and on
-many. Whatever is independent goes over the one axis: classes when condensing, the batch when training, networks when
-evaluating. The number of devices never changes a result beyond rounding: batch sizes and learning rates are those of
+The library's `pmap` is `per_device`: jax.jit of jax.shard_map over this mesh, which is what
+jax.pmap itself has become. Code per device with collectives over a named axis, arrays without a
+leading device axis, the same on one host and on many. Whatever is independent goes over the one
+axis: classes when condensing, the batch when training, networks when evaluating. The number of
+  devices never changes a result beyond rounding: batch sizes and learning rates are those of
 the whole.
 """
 
@@ -29,7 +30,8 @@ class Padded(NamedTuple):
 
 
 def make_mesh(num_devices: int = 0) -> Mesh:
-  """Returns the mesh over the first `num_devices` devices of all hosts (0: all), with the one axis 'data'.
+  """Returns the mesh over the first `num_devices` devices of all hosts (0: all), with the one axis
+  'data'.
 
   Raises:
     UserError: there are not so many.
@@ -39,14 +41,20 @@ def make_mesh(num_devices: int = 0) -> Mesh:
   """
   devices = jax.devices()
   if not 0 <= num_devices <= len(devices):
-    raise UserError(f'{num_devices} devices were asked for, more than the {len(devices)} here ({devices[0].platform}); '
-                    '0 takes all of them.')
-  devices = devices[:num_devices or len(devices)]
+    raise UserError(
+      f'{num_devices} devices were asked for, more than the {len(devices)} here '
+      f'({devices[0].platform}); '
+      '0 takes all of them.'
+    )
+  devices = devices[: num_devices or len(devices)]
   idle = set(range(jax.process_count())) - {device.process_index for device in devices}
   if idle:
-    raise UserError(f'{num_devices} devices leave process {min(idle)} of {jax.process_count()} without any; '
-                    'use 0 for all of them.')
-  # Explicit axes are the default of make_mesh; with Auto the compiler places what the program leaves open.
+    raise UserError(
+      f'{num_devices} devices leave process {min(idle)} of {jax.process_count()} without any; '
+      'use 0 for all of them.'
+    )
+  # Explicit axes are the default of make_mesh; with Auto the compiler places what the program
+  # leaves open.
   return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
@@ -63,16 +71,21 @@ def shard(tree: Any, mesh: Mesh) -> Any:
   Raises:
     ValueError: a leading axis is no multiple of the number of devices; see `pad_leading`.
   """
+
   def spread(leaf):
     if not np.ndim(leaf) or np.shape(leaf)[0] % mesh.size:
-      raise ValueError(f'An array of shape {np.shape(leaf)} cannot be spread over {mesh.size} devices: '
-                       'pad its leading axis to a multiple with pad_leading.')
+      raise ValueError(
+        f'An array of shape {np.shape(leaf)} cannot be spread over {mesh.size} devices: '
+        'pad its leading axis to a multiple with pad_leading.'
+      )
     return put(leaf, _spread_over(mesh))
+
   return jax.tree.map(spread, tree)
 
 
 def own_rows(count: int, mesh: Mesh) -> np.ndarray:
-  """Returns which of `count` rows, spread over the devices, lie on those of this process: ascending positions.
+  """Returns which of `count` rows, spread over the devices, lie on those of this process: ascending
+  positions.
 
   Raises:
     ValueError: `count` is no multiple of the number of devices.
@@ -85,7 +98,8 @@ def own_rows(count: int, mesh: Mesh) -> np.ndarray:
 
 
 def shard_own(tree: Any, mesh: Mesh, count: int) -> Any:
-  """Spreads `count` rows over the devices like `shard`, where every process passes its `own_rows` of every leaf alone.
+  """Spreads `count` rows over the devices like `shard`, where every process passes its `own_rows`
+  of every leaf alone.
 
   >>> shard_own(np.arange(2), make_mesh(1), 2).tolist()
   [0, 1]
@@ -96,8 +110,10 @@ def shard_own(tree: Any, mesh: Mesh, count: int) -> Any:
     def part(index):
       start, stop, _ = index[0].indices(count)
       at = np.searchsorted(rows, start)
-      return leaf[at:at + stop - start]
+      return leaf[at : at + stop - start]
+
     return jax.make_array_from_callback((count, *leaf.shape[1:]), _spread_over(mesh), part)
+
   return jax.tree.map(lambda leaf: spread(np.asarray(leaf)), tree)
 
 
@@ -112,16 +128,30 @@ def is_spread(leaf: Any) -> bool:
   (False, False)
   """
   sharding = getattr(leaf, 'sharding', None)
-  return isinstance(sharding, NamedSharding) and sharding.mesh.size > 1 and bool(sharding.spec) and sharding.spec[0] is not None
+  return (
+    isinstance(sharding, NamedSharding)
+    and sharding.mesh.size > 1
+    and bool(sharding.spec)
+    and sharding.spec[0] is not None
+  )
 
 
 def put(leaf: Any, sharding: jax.sharding.Sharding | None) -> jax.Array:
-  """Puts an array where `sharding` says (None: the default device); a sharding over several hosts works too."""
-  if sharding is None or sharding.is_fully_addressable or isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+  """Puts an array where `sharding` says (None: the default device); a sharding over several hosts
+  works too."""
+  if (
+    sharding is None
+    or sharding.is_fully_addressable
+    or isinstance(leaf, jax.Array)
+    and not leaf.is_fully_addressable
+  ):
     return jax.device_put(leaf, sharding)
   if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-    return jax.random.wrap_key_data(put(jax.random.key_data(leaf), sharding), impl=jax.random.key_impl(leaf))
-  # An array of this host alone and a mesh over several: each process cuts out what its devices hold.
+    return jax.random.wrap_key_data(
+      put(jax.random.key_data(leaf), sharding), impl=jax.random.key_impl(leaf)
+    )
+  # An array of this host alone and a mesh over several: each process cuts out what its devices
+  # hold.
   array = np.asarray(leaf)
   return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
@@ -137,8 +167,10 @@ def pad_leading(tree: Any, multiple: int) -> Padded:
   """
   lengths = {np.shape(leaf)[0] for leaf in jax.tree.leaves(tree)}
   if len(lengths) != 1 or 0 in lengths or multiple < 1:
-    raise ValueError('Padding needs leaves of one length above 0 and a multiple above 0, '
-                     f'not lengths {sorted(lengths)} and {multiple}.')
+    raise ValueError(
+      'Padding needs leaves of one length above 0 and a multiple above 0, '
+      f'not lengths {sorted(lengths)} and {multiple}.'
+    )
   count = lengths.pop()
   index = np.arange(-(-count // multiple) * multiple)
   tree = tree if len(index) == count else jax.tree.map(lambda leaf: leaf[index % count], tree)
@@ -146,37 +178,46 @@ def pad_leading(tree: Any, multiple: int) -> Padded:
 
 
 def per_device(fn: Callable, mesh: Mesh, in_specs: Any, out_specs: Any) -> Callable:
-  """Returns `fn` as code per device: it sees its part of each argument and may use collectives over the axis 'data'.
+  """Returns `fn` as code per device: it sees its part of each argument and may use collectives over
+  the axis 'data'.
 
-  `in_specs` and `out_specs` are PartitionSpecs (or trees of them): P('data') for a leading axis that is spread, P() for
-  what is the same on all devices. As in pmap, a gradient taken inside is that of the device's own part: combine with
-  jax.lax.pmean, and give out as P() only what is equal on all devices.
+  `in_specs` and `out_specs` are PartitionSpecs (or trees of them): P('data') for a leading axis
+  that is spread, P() for what is the same on all devices. As in pmap, a gradient taken inside is
+  that of the device's own part: combine with jax.lax.pmean, and give out as P() only what is equal
+  on all devices.
 
   >>> from jax.sharding import PartitionSpec as P
   >>> total = per_device(lambda x: jax.lax.psum(x.sum(), 'data'), make_mesh(1), P('data'), P())
   >>> int(total(np.arange(4)))
   6
   """
-  # check_vma tracks which values differ between devices; it makes every loop carry and constant be annotated.
-  return jax.jit(jax.shard_map(fn, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False))
+  # check_vma tracks which values differ between devices; it makes every loop carry and constant be
+  # annotated.
+  return jax.jit(
+    jax.shard_map(fn, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
+  )
 
 
 def make_sharded(fn: Callable, out_specs: Any, mesh: Mesh, *args: Any) -> Any:
-  """Returns fn(*args), computed so that every part of the result arises on the device where `out_specs` wants it."""
+  """Returns fn(*args), computed so that every part of the result arises on the device where
+  `out_specs` wants it."""
   is_spec = lambda node: isinstance(node, PartitionSpec)
   shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), out_specs, is_leaf=is_spec)
   return jax.jit(fn, out_shardings=shardings)(*replicate(args, mesh))
 
 
 def sum_over(tree: Any, axis: str) -> Any:
-  """Returns the sum over the devices of every leaf (float32), inside per-device code, with one all-reduce for all of them.
+  """Returns the sum over the devices of every leaf (float32), inside per-device code, with one
+  all-reduce for all of them.
 
   One message of all numbers, because each has a latency that no small one pays back.
   """
   leaves, structure = jax.tree.flatten(tree)
   total = jax.lax.psum(jnp.concatenate([jnp.ravel(leaf) for leaf in leaves]), axis)
   ends = np.cumsum([leaf.size for leaf in leaves])[:-1].tolist()
-  return jax.tree.unflatten(structure, [part.reshape(leaf.shape) for part, leaf in zip(jnp.split(total, ends), leaves)])
+  return jax.tree.unflatten(
+    structure, [part.reshape(leaf.shape) for part, leaf in zip(jnp.split(total, ends), leaves)]
+  )
 
 
 def gather(array: jax.Array) -> jax.Array:

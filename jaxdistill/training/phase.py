@@ -1,4 +1,5 @@
-"""One phase of a run under way: the order in which the loop computes, logs, evaluates, saves and stops."""
+"""One phase of a run under way: the order in which the loop computes, logs, evaluates, saves and
+stops."""
 
 import collections
 import contextlib
@@ -16,19 +17,29 @@ from jaxdistill.training.checkpoint import NonFinite
 from jaxdistill.training.interrupt import Interrupted
 from jaxdistill.training.run import Run
 
-# Calls that the device may have before it while the host waits for an older one: enough to keep it busy, and few enough
-# that Ctrl-C and the progress bar tell of now.
+# Calls that the device may have before it while the host waits for an older one: enough to keep it
+# busy, and few enough that Ctrl-C and the progress bar tell of now.
 _IN_FLIGHT = 2
 
 
 class Phase:
   """The state of a phase and its bookkeeping; `loop.fit` tells what the arguments mean.
 
-  `at` counts the steps given to the device, `landed` those whose metrics are back; `saved` is the step last saved.
+  `at` counts the steps given to the device, `landed` those whose metrics are back; `saved` is the
+  step last saved.
   """
 
-  def __init__(self, run: Run, name: str, num_steps: int, evaluate: Callable | None, evaluate_every: int,
-               checkpoint_every: int, keep_final: bool, rows: int | None = None):
+  def __init__(
+    self,
+    run: Run,
+    name: str,
+    num_steps: int,
+    evaluate: Callable | None,
+    evaluate_every: int,
+    checkpoint_every: int,
+    keep_final: bool,
+    rows: int | None = None,
+  ):
     self.run, self.name, self.num_steps = run, name, num_steps
     self.evaluate, self.evaluate_every = evaluate, evaluate_every
     self.checkpoint_every, self.keep_final, self.rows = checkpoint_every, keep_final, rows
@@ -37,13 +48,16 @@ class Phase:
     self.position = None
     self.interval, self.layout, self.recent = records.Interval(), (), collections.deque(maxlen=5)
     self.flight, self.programs = collections.deque(), {}
-    self.times = dict.fromkeys(('seconds', 'compile_seconds', 'evaluate_seconds', 'save_seconds', 'first_step_seconds'), 0.0)
+    self.times = dict.fromkeys(
+      ('seconds', 'compile_seconds', 'evaluate_seconds', 'save_seconds', 'first_step_seconds'), 0.0
+    )
     self.begun = self.started = self.saved_at = time.monotonic()
     self.calls, self.settling = 0, hosts.Settling()
     self.trace = trace.Trace(run.workdir / 'profile', name) if run.profile else None
 
   def resume(self, template: Any) -> bool:
-    """Takes the newest good checkpoint, or begins; forgets what was logged later. Returns whether all is done."""
+    """Takes the newest good checkpoint, or begins; forgets what was logged later. Returns whether
+    all is done."""
     found = self.checkpoints.restore(template, self.rows) if self.checkpoints else None
     if found is None:
       self.state = template
@@ -52,10 +66,17 @@ class Phase:
     self.state, meta = found
     self.at = self.landed = self.saved = meta['step']
     if self.at > self.num_steps:
-      raise UserError(f'The phase {self.name!r} has done {self.at:,} steps already, more than the {self.num_steps:,} '
-                      'that are asked for; use another work dir.')
+      raise UserError(
+        f'The phase {self.name!r} has done {self.at:,} steps already, more than the '
+        f'{self.num_steps:,} '
+        'that are asked for; use another work dir.'
+      )
     self.run.records.restore(self.name, self.at, meta['evaluations'])
-    self.interval, self.position, self.times = records.Interval(meta['interval']), _own(meta['position']), meta['times']
+    self.interval, self.position, self.times = (
+      records.Interval(meta['interval']),
+      _own(meta['position']),
+      meta['times'],
+    )
     self.started = self.saved_at = time.monotonic()
     if self.at == self.num_steps and not self.evaluation_due():
       self.report_times(self.times)
@@ -66,10 +87,17 @@ class Phase:
     return False
 
   def train(self, step: Callable, source: Any, per_call: int, place: Callable[[Any], Any]) -> Any:
-    """Runs what is left of the phase; the order of the lines is what makes a resumed run equal an uninterrupted one."""
-    self.bar = progress.Bar(self.name, self.num_steps, self.at, enabled=self.run.progress, say=self.run.say)
+    """Runs what is left of the phase; the order of the lines is what makes a resumed run equal an
+    uninterrupted one."""
+    self.bar = progress.Bar(
+      self.name, self.num_steps, self.at, enabled=self.run.progress, say=self.run.say
+    )
     try:
-      feed = source.feed(place, self.at, self.num_steps, self.position) if self.at < self.num_steps else None
+      feed = (
+        source.feed(place, self.at, self.num_steps, self.position)
+        if self.at < self.num_steps
+        else None
+      )
       while self.at < self.num_steps:
         if self.evaluation_due():
           self.evaluate_now()
@@ -116,7 +144,8 @@ class Phase:
       self.land()
 
   def check_first_call(self):
-    """Waits for the first call, this once: how long it took to get there, and whether the step counts."""
+    """Waits for the first call, this once: how long it took to get there, and whether the step
+    counts."""
     counted = int(self.state.step)
     self.times['first_step_seconds'] = seconds = time.monotonic() - self.begun
     compiling = numbers.seconds(self.times['compile_seconds'])
@@ -127,8 +156,10 @@ class Phase:
     if self.run.progress:
       self.run.say(f'{told}.')
     if counted != self.at:
-      raise ValueError(f'state.step is {counted} after step {self.at} of {self.name!r}: '
-                       'it must begin at 0 and be counted up by the step function.')
+      raise ValueError(
+        f'state.step is {counted} after step {self.at} of {self.name!r}: '
+        'it must begin at 0 and be counted up by the step function.'
+      )
 
   def land(self):
     """Takes in the metrics of the oldest call: checks the losses, logs full intervals."""
@@ -155,10 +186,15 @@ class Phase:
 
   def fail(self, what: str):
     steps = self.checkpoints.steps() if self.checkpoints else []
-    where = (f'The newest good checkpoint is that of step {steps[-1]:,} in {self.checkpoints.directory}.' if steps else
-             'No checkpoint had been saved.')
-    raise UserError(f'{self.name}: {what}. {where} Try a lower learning rate, '
-                    'or float32 if the networks compute in bfloat16.')
+    where = (
+      f'The newest good checkpoint is that of step {steps[-1]:,} in {self.checkpoints.directory}.'
+      if steps
+      else 'No checkpoint had been saved.'
+    )
+    raise UserError(
+      f'{self.name}: {what}. {where} Try a lower learning rate, '
+      'or float32 if the networks compute in bfloat16.'
+    )
 
   def log(self):
     self.run.log(self.name, self.landed, self.interval.means(self.layout))
@@ -168,7 +204,8 @@ class Phase:
       self.land()
 
   def evaluation_due(self) -> bool:
-    """Whether an evaluation belongs to this step and is not in the history (an interrupt may have come in between)."""
+    """Whether an evaluation belongs to this step and is not in the history (an interrupt may have
+    come in between)."""
     on_schedule = self.at and self.evaluate_every and self.at % self.evaluate_every == 0
     if self.evaluate is None or not (on_schedule or self.at == self.num_steps):
       return False
@@ -189,15 +226,24 @@ class Phase:
   def save_late(self) -> bool:
     """Whether the time since the last save asks for one."""
     waited = time.monotonic() - self.saved_at > self.run.checkpoint_seconds
-    return bool(self.checkpoints and self.checkpoint_every and self.at and self.saved != self.at and waited)
+    return bool(
+      self.checkpoints and self.checkpoint_every and self.at and self.saved != self.at and waited
+    )
 
   def save(self):
     """Saves the state as of now, unless it is saved already or there is nowhere to."""
     self.drain()
     if not self.checkpoints or self.saved == self.at:
       return
-    meta = dict(phase=self.name, step=self.at, run_seconds=self.run.seconds, times=self.times_now(),
-                position=_of_all(self.position), interval=self.interval.saved(), evaluations=self.run.history(self.name))
+    meta = dict(
+      phase=self.name,
+      step=self.at,
+      run_seconds=self.run.seconds,
+      times=self.times_now(),
+      position=_of_all(self.position),
+      interval=self.interval.saved(),
+      evaluations=self.run.history(self.name),
+    )
     with self.timed('save_seconds'):
       try:
         self.checkpoints.save(self.at, self.state, meta, self.rows)
@@ -211,12 +257,17 @@ class Phase:
     where = 'nothing is saved, since the run has no work dir.'
     if self.checkpoints:
       self.checkpoints.wait()
-      where = f'the state is saved in {self.checkpoints.directory}. Start the same command again to continue.'
-    raise Interrupted(f'{self.name}: stopped by {signal} after step {self.at:,} '
-                      f'of {self.num_steps:,}; {where}')
+      where = (
+        f'the state is saved in {self.checkpoints.directory}. Start the same command '
+        'again to continue.'
+      )
+    raise Interrupted(
+      f'{self.name}: stopped by {signal} after step {self.at:,} of {self.num_steps:,}; {where}'
+    )
 
   def rescue(self, error: BaseException):
-    """After an interrupt, which may come anywhere: saves if the state, its step and its metrics are whole and agree."""
+    """After an interrupt, which may come anywhere: saves if the state, its step and its metrics are
+    whole and agree."""
     if self.run.watch.requested and isinstance(error, KeyboardInterrupt):
       return  # the second Ctrl-C means now
     if hosts.count() > 1:
@@ -229,7 +280,9 @@ class Phase:
       if self.landed == self.at == int(self.state.step):
         self.save()
         self.checkpoints.wait()
-        self.run.say(f'{self.name}: the state after step {self.at:,} is saved in {self.checkpoints.directory}.')
+        self.run.say(
+          f'{self.name}: the state after step {self.at:,} is saved in {self.checkpoints.directory}.'
+        )
 
   @contextlib.contextmanager
   def timed(self, what: str) -> Iterator[None]:
@@ -243,8 +296,15 @@ class Phase:
     return {**self.times, 'seconds': self.times['seconds'] + time.monotonic() - self.started}
 
   def report_times(self, times: dict[str, float]):
-    alone = times['seconds'] - times['compile_seconds'] - times['evaluate_seconds'] - times['save_seconds']
-    self.run.set_timing(self.name, {**times, 'steps': self.at, 'steps_per_second': self.at / max(alone, 1e-9)})
+    alone = (
+      times['seconds']
+      - times['compile_seconds']
+      - times['evaluate_seconds']
+      - times['save_seconds']
+    )
+    self.run.set_timing(
+      self.name, {**times, 'steps': self.at, 'steps_per_second': self.at / max(alone, 1e-9)}
+    )
 
   def close(self):
     """Leaves the screen in order, tells the run what the phase took, waits for the last save."""
@@ -258,13 +318,23 @@ class Phase:
 
 def _of_all(position):
   """What a checkpoint holds of the source's position: each process reads a share of its own."""
-  return position if position is None or hosts.count() == 1 else {'by_process': hosts.collect('position', position)}
+  return (
+    position
+    if position is None or hosts.count() == 1
+    else {'by_process': hosts.collect('position', position)}
+  )
 
 
 def _own(position):
   """The position of this process out of what `_of_all` returned."""
-  stored = position['by_process'] if isinstance(position, dict) and 'by_process' in position else [position]
+  stored = (
+    position['by_process']
+    if isinstance(position, dict) and 'by_process' in position
+    else [position]
+  )
   if position is not None and len(stored) != hosts.count():
-    raise UserError(f'The checkpoint was written by {len(stored)} processes, each with a share of the data; '
-                    f'start as many again, not {hosts.count()}.')
+    raise UserError(
+      f'The checkpoint was written by {len(stored)} processes, each with a share of the data; '
+      f'start as many again, not {hosts.count()}.'
+    )
   return None if position is None else stored[hosts.number()]

@@ -1,4 +1,5 @@
-"""From a step function to compiled programs: where arrays go, and which program computes which step."""
+"""From a step function to compiled programs: where arrays go, and which program computes which
+step."""
 
 import dataclasses
 import functools
@@ -16,17 +17,19 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxdistill.training import parallel
 
 MAX_STEPS_PER_CALL = 50
-# Sampling must not share random bits with the step, which folds step numbers into the same key: no run gets this far.
+# Sampling must not share random bits with the step, which folds step numbers into the same key: no
+# run gets this far.
 _SAMPLING = 0xFFFFFFFF
-# Enough for a job that comes back to its programs: continual learning in ten steps has one for each number of classes seen, in
-# every order of the classes again, beside those that condense.
+# Enough for a job that comes back to its programs: continual learning in ten steps has one for each
+# number of classes seen, in every order of the classes again, beside those that condense.
 _KEPT = 32
 _compiled: dict[tuple, Any] = {}
 
 
 @flax.struct.dataclass
 class Metrics:
-  """The metrics of the steps of one call, side by side: values float32 [steps, m]; layout ((name, shape), ...)."""
+  """The metrics of the steps of one call, side by side: values float32 [steps, m]; layout ((name,
+  shape), ...)."""
 
   values: jax.Array
   layout: tuple = flax.struct.field(pytree_node=False)
@@ -34,7 +37,8 @@ class Metrics:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-  """A compiled program of `length` steps: call(state, inputs) -> state, Metrics; it reuses the memory of `state`."""
+  """A compiled program of `length` steps: call(state, inputs) -> state, Metrics; it reuses the
+  memory of `state`."""
 
   length: int
   lowered: Any
@@ -45,21 +49,30 @@ class Program:
     return self.compiled(state, inputs)
 
 
-def build(step: Callable, sample: Callable | None, state: Any, inputs: Any, length: int = 1) -> Program:
-  """Compiles `length` steps ahead of time, for arrays that lie where `settle` and `placer` put them.
+def build(
+  step: Callable, sample: Callable | None, state: Any, inputs: Any, length: int = 1
+) -> Program:
+  """Compiles `length` steps ahead of time, for arrays that lie where `settle` and `placer` put
+  them.
 
-  A program that was compiled lately is not compiled again, even where its step comes from another factory: the same
-  text of a program on the same devices is the same program (an estimate and its run; two sets of equal size).
+  A program that was compiled lately is not compiled again, even where its step comes from another
+    factory: the same
+  text of a program on the same devices is the same program (an estimate and its run; two sets of
+  equal size).
 
   Raises:
     TypeError: the step changes the structure, a shape or a type of the state.
   """
   shardings, structure = jax.tree.flatten(jax.tree.map(lambda leaf: leaf.sharding, state))
   started = time.perf_counter()
-  jitted = _jitted(step, sample, length, structure, tuple(shardings), common_sharding(state, inputs))
+  jitted = _jitted(
+    step, sample, length, structure, tuple(shardings), common_sharding(state, inputs)
+  )
   lowered = jitted.lower(state, inputs)
   # Types too: a typed key is plain numbers in the text of a program.
-  compiled = _compile(lowered, tuple((leaf.sharding, leaf.dtype) for leaf in jax.tree.leaves((state, inputs))))
+  compiled = _compile(
+    lowered, tuple((leaf.sharding, leaf.dtype) for leaf in jax.tree.leaves((state, inputs)))
+  )
   return Program(length, lowered, compiled, time.perf_counter() - started)
 
 
@@ -84,11 +97,15 @@ def _jitted(step, sample, length, structure, shardings, replicated):
 
   def several(state, inputs):
     from jaxdistill.models import convolution
+
     with convolution.inside_loop():
       return jax.lax.scan(lambda carry, _: one(carry, inputs), state, None, length=length)
 
-  return jax.jit(one if length == 1 else several, donate_argnums=0,
-                 out_shardings=(jax.tree.unflatten(structure, shardings), replicated))
+  return jax.jit(
+    one if length == 1 else several,
+    donate_argnums=0,
+    out_shardings=(jax.tree.unflatten(structure, shardings), replicated),
+  )
 
 
 def sampling_key(key: jax.Array) -> jax.Array:
@@ -101,20 +118,29 @@ def _typed(key):
 
 
 def _fold(key, number):
-  return jax.random.fold_in(key, number) if key.ndim == 0 else jax.vmap(lambda one: _fold(one, number))(key)
+  return (
+    jax.random.fold_in(key, number)
+    if key.ndim == 0
+    else jax.vmap(lambda one: _fold(one, number))(key)
+  )
 
 
 def _like(new, old):
-  """Checks that a step keeps the form of the state, and gives Python scalars in it their fixed type."""
+  """Checks that a step keeps the form of the state, and gives Python scalars in it their fixed
+  type."""
   if jax.tree.structure(new) != jax.tree.structure(old):
-    raise TypeError(f'The step must return a state of the same structure: it got {jax.tree.structure(old)} '
-                    f'and returned {jax.tree.structure(new)}.')
+    raise TypeError(
+      f'The step must return a state of the same structure: it got {jax.tree.structure(old)} '
+      f'and returned {jax.tree.structure(new)}.'
+    )
 
   def leaf(path, before, after):
     after = jnp.asarray(after)
     if (before.shape, before.dtype) != (after.shape, after.dtype):
-      raise TypeError(f'The step must keep the form of the state: {jax.tree_util.keystr(path)} was {before.dtype}'
-                      f'{list(before.shape)} and became {after.dtype}{list(after.shape)}.')
+      raise TypeError(
+        f'The step must keep the form of the state: {jax.tree_util.keystr(path)} was {before.dtype}'
+        f'{list(before.shape)} and became {after.dtype}{list(after.shape)}.'
+      )
     return _strong(after)
 
   return jax.tree_util.tree_map_with_path(leaf, old, new)
@@ -124,11 +150,14 @@ def _packed(metrics: dict[str, Any]) -> Metrics:
   """One vector instead of many scalars: one transfer to the host a call."""
   arrays = {name: jnp.asarray(metrics[name], jnp.float32) for name in sorted(metrics)}
   layout = tuple((name, array.shape) for name, array in arrays.items())
-  return Metrics(jnp.concatenate([jnp.ravel(array) for array in arrays.values()] or [jnp.zeros(0)]), layout)
+  return Metrics(
+    jnp.concatenate([jnp.ravel(array) for array in arrays.values()] or [jnp.zeros(0)]), layout
+  )
 
 
 def common_sharding(*trees: Any) -> jax.sharding.Sharding:
-  """Returns where an array goes that has no place yet: replicated over the mesh of the others, else on their device."""
+  """Returns where an array goes that has no place yet: replicated over the mesh of the others, else
+  on their device."""
   leaves = [leaf for leaf in jax.tree.leaves(trees) if isinstance(leaf, jax.Array)]
   for leaf in leaves:
     if isinstance(leaf.sharding, NamedSharding):
@@ -140,34 +169,47 @@ def common_sharding(*trees: Any) -> jax.sharding.Sharding:
 
 
 def placer(sharding: jax.sharding.Sharding) -> Callable[[Any], Any]:
-  """Returns the function that puts a pytree on the devices: leaves on a mesh stay, the others go to `sharding`."""
+  """Returns the function that puts a pytree on the devices: leaves on a mesh stay, the others go to
+  `sharding`."""
+
   def place(tree):
     return jax.tree.map(lambda leaf: parallel.put(leaf, _goal(leaf, sharding)), tree)
+
   return place
 
 
 def settle(state: Any, sharding: jax.sharding.Sharding) -> Any:
-  """Returns a copy of the state on the devices; the loop may destroy it without harm to the caller's arrays."""
+  """Returns a copy of the state on the devices; the loop may destroy it without harm to the
+  caller's arrays."""
   # In two steps: sending an array to a mesh shares its memory on the device where it already is.
-  here = jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else jax.device_put(np.asarray(leaf)), state)
+  here = jax.tree.map(
+    lambda leaf: leaf if isinstance(leaf, jax.Array) else jax.device_put(np.asarray(leaf)), state
+  )
   copy = jax.device_put(here, jax.tree.map(lambda leaf: leaf.sharding, here), may_alias=False)
   return jax.tree.map(_strong, placer(sharding)(copy))
 
 
 def _strong(leaf):
   """A number that came from a Python scalar bends to other types; in a state it must not."""
-  return jax.lax.convert_element_type(leaf, leaf.dtype) if getattr(leaf, 'weak_type', False) else leaf
+  return (
+    jax.lax.convert_element_type(leaf, leaf.dtype) if getattr(leaf, 'weak_type', False) else leaf
+  )
 
 
 def _goal(leaf, sharding):
-  return leaf.sharding if isinstance(leaf, jax.Array) and isinstance(leaf.sharding, NamedSharding) else sharding
+  return (
+    leaf.sharding
+    if isinstance(leaf, jax.Array) and isinstance(leaf.sharding, NamedSharding)
+    else sharding
+  )
 
 
 def steps_per_call(requested: int, platform: str, interval: int) -> int:
   """Returns how many steps one call computes: `requested`, or for 0 what suits the backend.
 
-  One on CPU, whose convolutions inside compiled loops are an order of magnitude slower. Elsewhere the number up to 50
-  that covers an interval (of evaluation, else of checkpoints) in the fewest calls.
+  One on CPU, whose convolutions inside compiled loops are an order of magnitude slower. Elsewhere
+  the number up to 50 that covers an interval (of evaluation, else of checkpoints) in the fewest
+  calls.
 
   >>> steps_per_call(0, 'gpu', 500), steps_per_call(0, 'gpu', 79), steps_per_call(0, 'cpu', 500)
   (50, 39, 1)
@@ -181,9 +223,9 @@ def steps_per_call(requested: int, platform: str, interval: int) -> int:
 def call_length(step: int, per_call: int, num_steps: int, evaluate_every: int) -> int:
   """Returns the number of steps (per_call or 1) of the call that begins at `step`.
 
-  Blocks of `per_call` steps are counted from the last evaluation point; what is left before the next one, or before the
-  end, goes step by step. So the program that computes a step depends on its number alone, never on where a run was
-  stopped.
+  Blocks of `per_call` steps are counted from the last evaluation point; what is left before the
+  next one, or before the end, goes step by step. So the program that computes a step depends on its
+  number alone, never on where a run was stopped.
 
   >>> [call_length(step, 4, 10, 0) for step in (0, 4, 8, 9)]
   [4, 4, 1, 1]

@@ -1,4 +1,5 @@
-"""One progress bar a phase: steps, rate, time left, loss. Lines instead of a bar where nobody watches a terminal."""
+"""One progress bar a phase: steps, rate, time left, loss. Lines instead of a bar where nobody
+watches a terminal."""
 
 import os
 import sys
@@ -26,7 +27,8 @@ def watched() -> bool:
 
 
 def _sizeless() -> bool:
-  """Whether the terminal does not tell its size, as in some containers; tqdm would draw empty lines there."""
+  """Whether the terminal does not tell its size, as in some containers; tqdm would draw empty lines
+  there."""
   try:
     return os.get_terminal_size(sys.stderr.fileno()).columns == 0
   except (OSError, ValueError, AttributeError):  # not a terminal: a notebook
@@ -34,7 +36,8 @@ def _sizeless() -> bool:
 
 
 class Job:
-  """Time left of a job of several parts: what they were expected to take, corrected by how long the finished ones took.
+  """Time left of a job of several parts: what they were expected to take, corrected by how long the
+  finished ones took.
 
   >>> job = Job({'first': 10.0, 'second': 20.0, 'third': 20.0})
   >>> job.finish('first', 20.0)
@@ -60,7 +63,9 @@ class Job:
   def line(self) -> str:
     """Returns the state as one line of text."""
     done, total = len(self.taken), len(self.expected)
-    return f'{done} of {total} parts done' + (f', about {numbers.seconds(self.left)} left' if done < total else '')
+    return f'{done} of {total} parts done' + (
+      f', about {numbers.seconds(self.left)} left' if done < total else ''
+    )
 
 
 class Bar:
@@ -71,8 +76,16 @@ class Bar:
   >>> bar.close()
   """
 
-  def __init__(self, name: str, total: int, done: int = 0, *, enabled: bool = True,
-               say: Callable[[str], None] = say, clock: Callable[[], float] = time.monotonic):
+  def __init__(
+    self,
+    name: str,
+    total: int,
+    done: int = 0,
+    *,
+    enabled: bool = True,
+    say: Callable[[str], None] = say,
+    clock: Callable[[], float] = time.monotonic,
+  ):
     self.name, self.total, self.first, self.done = name, total, done, done
     self._say, self._clock = say, clock
     self._started = self._shown = clock()
@@ -80,8 +93,11 @@ class Bar:
     self._bar = None
     if enabled and watched():
       from tqdm import auto
+
       size = {'ncols': 80, 'nrows': 24} if _sizeless() else {'dynamic_ncols': True}
-      self._bar = auto.tqdm(total=total, initial=done, desc=name, unit=' steps', mininterval=0, **size)
+      self._bar = auto.tqdm(
+        total=total, initial=done, desc=name, unit=' steps', mininterval=0, **size
+      )
 
   def update(self, done: int, loss: float | None = None) -> None:
     """Tells that `done` steps are finished; draws only now and then."""

@@ -41,7 +41,8 @@ def jsonable(value: Any) -> Any:
 
 
 def content_hash(arrays: Iterable[Any], description: Mapping[str, Any]) -> str:
-  """Returns a name for what was made from arrays and settings: equal for equal ones, else different (64 bits of SHA-256).
+  """Returns a name for what was made from arrays and settings: equal for equal ones, else different
+  (64 bits of SHA-256).
 
   >>> content_hash([np.arange(2)], {'seed': 0}) == content_hash([np.arange(2)], {'seed': 1})
   False
@@ -49,7 +50,9 @@ def content_hash(arrays: Iterable[Any], description: Mapping[str, Any]) -> str:
   content = hashlib.sha256()
   for array in arrays:
     # Images on disk are named by where they come from; to read them all would take long.
-    array = np.ascontiguousarray(array.fingerprint if isinstance(array, streaming.Streamed) else array)
+    array = np.ascontiguousarray(
+      array.fingerprint if isinstance(array, streaming.Streamed) else array
+    )
     content.update(f'{array.dtype}{array.shape}'.encode())
     content.update(array)
   content.update(json.dumps(jsonable(description), sort_keys=True).encode())
@@ -57,7 +60,8 @@ def content_hash(arrays: Iterable[Any], description: Mapping[str, Any]) -> str:
 
 
 def write_atomic(path: pathlib.Path, content: bytes) -> None:
-  """Writes a file that is, whatever happens, either the old one or the new one: a temporary name, then a rename."""
+  """Writes a file that is, whatever happens, either the old one or the new one: a temporary name,
+  then a rename."""
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
   try:
@@ -73,7 +77,8 @@ def write_atomic(path: pathlib.Path, content: bytes) -> None:
 class Records:
   """The lines of metrics.jsonl, in memory and (with a `path`) on disk.
 
-  A line is a flat dict: phase, step, kind ('train' or 'evaluate'), seconds of the whole run, and the metrics.
+  A line is a flat dict: phase, step, kind ('train' or 'evaluate'), seconds of the whole run, and
+    the metrics.
   """
 
   def __init__(self, path: pathlib.Path | None):
@@ -100,9 +105,12 @@ class Records:
     if self.path is None:
       return
     if self._file is None:
-      # Without a buffer, which a full disk would leave for the closing of the file to fail again on.
+      # Without a buffer, which a full disk would leave for the closing of the file to fail again
+      # on.
       self._file = open(self.path, 'ab', buffering=0)
-    if not os.fstat(self._file.fileno()).st_nlink:  # deleted under our hands: what is written now is lost
+    if not os.fstat(
+      self._file.fileno()
+    ).st_nlink:  # deleted under our hands: what is written now is lost
       raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     encoded = _encode(line)
     if self._file.write(encoded) < len(encoded):
@@ -116,10 +124,13 @@ class Records:
       self._rewrite()
 
   def restore(self, phase: str, step: int, evaluations: list[dict[str, Any]]) -> None:
-    """Brings the lines of a phase to what they were at `step`; its evaluations are those that the checkpoint holds."""
+    """Brings the lines of a phase to what they were at `step`; its evaluations are those that the
+    checkpoint holds."""
     self.drop(phase, step)
     if self.of(phase, 'evaluate') != evaluations:
-      self.lines = [line for line in self.lines if line['phase'] != phase or line['kind'] != 'evaluate'] + evaluations
+      self.lines = [
+        line for line in self.lines if line['phase'] != phase or line['kind'] != 'evaluate'
+      ] + evaluations
       self._rewrite()
 
   def seconds(self) -> float:
@@ -175,8 +186,11 @@ class Interval:
     return {'count': self.count, 'sum': None if self._sum is None else self._sum.tolist()}
 
 
-def column(rows: np.ndarray, layout: tuple[tuple[str, tuple[int, ...]], ...], name: str) -> list[float] | None:
-  """Returns one metric of rows [n, m] (the mean of a vector) as n floats, or None if there is none of that name."""
+def column(
+  rows: np.ndarray, layout: tuple[tuple[str, tuple[int, ...]], ...], name: str
+) -> list[float] | None:
+  """Returns one metric of rows [n, m] (the mean of a vector) as n floats, or None if there is none
+  of that name."""
   start = 0
   for each, shape in layout:
     stop = start + math.prod(shape)
@@ -197,10 +211,12 @@ def unpack(row: np.ndarray, layout: tuple[tuple[str, tuple[int, ...]], ...]) -> 
 
 
 class Events:
-  """TensorBoard events, one event directory a phase. Without the package tensorboardX nothing is written.
+  """TensorBoard events, one event directory a phase. Without the package tensorboardX nothing is
+  written.
 
-  A directory a phase, because TensorBoard can only forget (after a resume) the later events of a whole directory. The package's
-  file writer is called directly: its queue waits for ever once its thread has died of a full disk.
+  A directory a phase, because TensorBoard can only forget (after a resume) the later events of a
+  whole directory. The package's file writer is called directly: its queue waits for ever once its
+  thread has died of a full disk.
   """
 
   def __init__(self, directory: pathlib.Path):
@@ -215,7 +231,11 @@ class Events:
     if writer is None:
       return
     for name, value in metrics.items():
-      for label, item in [(f'{name}/{i}', item) for i, item in enumerate(value)] if isinstance(value, list) else [(name, value)]:
+      for label, item in (
+        [(f'{name}/{i}', item) for i, item in enumerate(value)]
+        if isinstance(value, list)
+        else [(name, value)]
+      ):
         if isinstance(item, (int, float)):
           writer.write_event(_scalar(label, item, step))
     if time.monotonic() - self._flushed[phase] > _FLUSH_SECONDS:
@@ -235,7 +255,8 @@ class Events:
     directory.mkdir(parents=True, exist_ok=True)
     writer = self._writers[phase] = event_file_writer.EventsWriter(str(directory / 'events'))
     self._flushed[phase] = -math.inf
-    # A start of a session: events of this phase from here on were written by a process that did not live to save them.
+    # A start of a session: events of this phase from here on were written by a process that did not
+    # live to save them.
     begin = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
     writer.write_event(event_pb2.Event(wall_time=time.time(), step=step, session_log=begin))
     return writer
@@ -250,4 +271,5 @@ class Events:
 def _scalar(name, value, step):
   from tensorboardX import summary
   from tensorboardX.proto import event_pb2
+
   return event_pb2.Event(wall_time=time.time(), step=step, summary=summary.scalar(name, value))

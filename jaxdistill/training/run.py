@@ -1,4 +1,5 @@
-"""A run: one work directory with its config, metrics, checkpoints and results, or the same in memory."""
+"""A run: one work directory with its config, metrics, checkpoints and results, or the same in
+memory."""
 
 import contextlib
 import json
@@ -14,7 +15,12 @@ from jaxdistill.errors import UserError
 from jaxdistill.training import bucket, hosts, interrupt, progress, records
 from jaxdistill.training.checkpoint import Checkpoints
 from jaxdistill.training.lock import Lock
-from jaxdistill.training.machine import PeakMemory, enable_compilation_cache, environment, peak_memory_bytes
+from jaxdistill.training.machine import (
+  PeakMemory,
+  enable_compilation_cache,
+  environment,
+  peak_memory_bytes,
+)
 
 __all__ = ['PeakMemory', 'Run', 'enable_compilation_cache', 'environment', 'peak_memory_bytes']
 
@@ -25,16 +31,19 @@ _FREE = 'run'
 class Run:
   """Everything that a job leaves behind, and what it needs to go on after it was stopped.
 
-  A work directory holds config.json, metrics.jsonl, tensorboard/, checkpoints/PHASE/, results/NAME.json, and run.lock while
-  the run is open: one run at a time. With `workdir=None` nothing is written and nothing can be resumed (notebooks, tests).
+  A work directory holds config.json, metrics.jsonl, tensorboard/, checkpoints/PHASE/,
+  results/NAME.json, and run.lock while the run is open: one run at a time. With `workdir=None`
+  nothing is written and nothing can be resumed (notebooks, tests).
 
-  Where several processes work together, all make the same Run and call the same methods in the same order. The first one
-  alone has a `workdir`, writes and speaks; the attribute is None in the others, and what it read reaches them. A work dir in a
-  bucket is kept by `training.bucket`; the attribute is its local copy.
+  Where several processes work together, all make the same Run and call the same methods in the same
+  order. The first one alone has a `workdir`, writes and speaks; the attribute is None in the
+  others, and what it read reaches them. A work dir in a bucket is kept by `training.bucket`; the
+  attribute is its local copy.
 
   Args:
-    workdir: made if missing; a folder, or an address such as gs://BUCKET/FOLDER. A directory of another config is refused; the
-      section `run` of a config may differ, as it says how to compute and not what, and so may the devices.
+    workdir: made if missing; a folder, or an address such as gs://BUCKET/FOLDER. A directory of
+      another config is refused; the section `run` of a config may differ, as it says how to compute
+      and not what, and so may the devices.
     config: ConfigDict or dict that JSON can hold.
     progress: draw progress bars.
     tensorboard: write TensorBoard events, if tensorboardX is installed.
@@ -42,12 +51,16 @@ class Run:
     checkpoint_every: steps between two checkpoints of a phase; 0 for none.
     checkpoint_seconds: save at the latest after this time.
     log_every: steps whose mean makes one line of metrics.jsonl.
-    steps_per_call: steps that one compiled call does where a phase does not say; 0: what suits the backend.
-    handle_signals: SIGTERM and Ctrl-C save the state and end the program with code 75 (for launchers).
-    profile: trace some steps of every phase into profile/PHASE/ and say where their time went in profile/PHASE.txt.
+    steps_per_call: steps that one compiled call does where a phase does not say; 0: what suits the
+      backend.
+    handle_signals: SIGTERM and Ctrl-C save the state and end the program with code 75 (for
+      launchers).
+    profile: trace some steps of every phase into profile/PHASE/ and say where their time went in
+      profile/PHASE.txt.
 
   Raises:
-    UserError: the directory cannot be written, is in use, or belongs to another config; or the processes disagree on it.
+    UserError: the directory cannot be written, is in use, or belongs to another config; or the
+      processes disagree on it.
 
   >>> with Run(progress=False) as run:
   ...   run.log('train', 10, {'loss': 0.5})
@@ -55,20 +68,37 @@ class Run:
   42
   """
 
-  def __init__(self, workdir: str | os.PathLike | None = None, config: Mapping | None = None, *, progress: bool = True,
-               tensorboard: bool = True, keep: int = 2, checkpoint_every: int = 500, checkpoint_seconds: float = 600.0,
-               log_every: int = 10, steps_per_call: int = 0, handle_signals: bool = False, profile: bool = False):
+  def __init__(
+    self,
+    workdir: str | os.PathLike | None = None,
+    config: Mapping | None = None,
+    *,
+    progress: bool = True,
+    tensorboard: bool = True,
+    keep: int = 2,
+    checkpoint_every: int = 500,
+    checkpoint_seconds: float = 600.0,
+    log_every: int = 10,
+    steps_per_call: int = 0,
+    handle_signals: bool = False,
+    profile: bool = False,
+  ):
     if keep < 1 or checkpoint_every < 0 or log_every < 1 or checkpoint_seconds <= 0:
-      raise UserError('A run needs keep >= 1, log_every >= 1, checkpoint_every >= 0 and checkpoint_seconds > 0.')
+      raise UserError(
+        'A run needs keep >= 1, log_every >= 1, checkpoint_every >= 0 and checkpoint_seconds > 0.'
+      )
     self.opened = time.monotonic()
-    # Of the first phase that computes; until then a run loads data, estimates and compiles, all of which someone waits for.
+    # Of the first phase that computes; until then a run loads data, estimates and compiles, all of
+    # which someone waits for.
     self.first_step_seconds: float | None = None
     self._bucket, self._lock = None, None
     directory = None if workdir is None else pathlib.Path(workdir).expanduser().absolute()
     self.place = workdir if bucket.is_address(workdir) else directory  # for people
     self._directory = directory  # in a bucket that of the local copy, once it is open
     self.workdir = directory if hosts.is_first() else None
-    self.config = records.jsonable(config.to_dict() if hasattr(config, 'to_dict') else dict(config or {}))
+    self.config = records.jsonable(
+      config.to_dict() if hasattr(config, 'to_dict') else dict(config or {})
+    )
     self.keep, self.log_every, self.steps_per_call = keep, log_every, steps_per_call
     self.progress = progress and hosts.is_first()
     self.checkpoint_every, self.checkpoint_seconds = checkpoint_every, checkpoint_seconds
@@ -84,14 +114,17 @@ class Run:
       raise
     if not hosts.is_first():
       self.records.lines = evaluations
-    self._events = records.Events(self.workdir / 'tensorboard') if tensorboard and self.workdir else None
+    self._events = (
+      records.Events(self.workdir / 'tensorboard') if tensorboard and self.workdir else None
+    )
     self._results: dict[str, Any] = {}
     self._timings: dict[str, dict[str, float]] = {}
     self._checkpoints: dict[str, Checkpoints] = {}
     self._started = time.monotonic() - self.records.seconds()
 
   def _open(self) -> list[dict[str, Any]]:
-    """Takes the work dir, and returns the evaluations that are in it: what the others need to know."""
+    """Takes the work dir, and returns the evaluations that are in it: what the others need to
+    know."""
     if self.workdir is None:
       return []
     if bucket.is_address(self.place):
@@ -137,8 +170,11 @@ class Run:
 
   @property
   def shared(self) -> pathlib.Path | None:
-    """The folder for what other runs may use too, beside the work dir; in a bucket the work dir, as nothing else is copied."""
-    return self.workdir if self.workdir is None or bucket.is_address(self.place) else self.workdir.parent
+    """The folder for what other runs may use too, beside the work dir; in a bucket the work dir, as
+    nothing else is copied."""
+    return (
+      self.workdir if self.workdir is None or bucket.is_address(self.place) else self.workdir.parent
+    )
 
   def say(self, text: str) -> None:
     """Prints one line for the person who watches."""
@@ -152,10 +188,18 @@ class Run:
     values = records.jsonable(metrics)
     taken = [name for name in values if name in records.RESERVED]
     if taken:
-      raise ValueError(f'A metric cannot be called {taken[0]!r}: every line has a field of that name already.')
+      raise ValueError(
+        f'A metric cannot be called {taken[0]!r}: every line has a field of that name already.'
+      )
     if self._bucket is not None:
       self._bucket.check()
-    line = {'phase': _checked(phase), 'step': int(step), 'kind': kind, 'seconds': round(self.seconds, 3), **values}
+    line = {
+      'phase': _checked(phase),
+      'step': int(step),
+      'kind': kind,
+      'seconds': round(self.seconds, 3),
+      **values,
+    }
     try:
       self.records.append(line)
     except OSError as error:
@@ -167,7 +211,8 @@ class Run:
         raise self._unwritten(self._events.directory, error) from error
 
   def history(self, phase: str) -> list[dict[str, Any]]:
-    """Returns the evaluations of a phase, oldest first; the same after a resume as without one (but for `seconds`)."""
+    """Returns the evaluations of a phase, oldest first; the same after a resume as without one (but
+    for `seconds`)."""
     return self.records.of(phase, 'evaluate')
 
   def curve(self, phase: str) -> list[dict[str, Any]]:
@@ -177,8 +222,10 @@ class Run:
   def timing(self, phase: str) -> dict[str, float]:
     """Returns the times of a phase over all restarts, in seconds, or {} before it has run.
 
-    Keys: steps, seconds (all), compile_seconds, evaluate_seconds, save_seconds, first_step_seconds (start of the phase
-    to the end of its first call, in the process that last computed some), steps_per_second (of training alone).
+    Keys: steps, seconds (all), compile_seconds, evaluate_seconds, save_seconds, first_step_seconds
+      (start of the phase
+    to the end of its first call, in the process that last computed some), steps_per_second (of
+    training alone).
     """
     return dict(self._timings.get(phase, {}))
 
@@ -187,7 +234,8 @@ class Run:
     self._timings[phase] = dict(timing)
 
   def profiles(self) -> dict[str, str]:
-    """Returns where the time of each traced phase went, as text by phase; {} where nothing was traced, or in memory."""
+    """Returns where the time of each traced phase went, as text by phase; {} where nothing was
+    traced, or in memory."""
     folder = self.workdir and self.workdir / 'profile'
     found = sorted(folder.rglob('*.txt'), key=lambda path: path.stat().st_mtime) if folder else []
     return {path.relative_to(folder).with_suffix('').as_posix(): path.read_text() for path in found}
@@ -195,9 +243,11 @@ class Run:
   # Files.
 
   def once(self, name: str, fn: Callable[[], Any]) -> Any:
-    """Returns fn(), computed once in the life of the run and kept as results/NAME.json; `name` may contain '/'.
+    """Returns fn(), computed once in the life of the run and kept as results/NAME.json; `name` may
+    contain '/'.
 
-    Of several processes all compute it, since it may need all their devices, and all return what the first one got.
+    Of several processes all compute it, since it may need all their devices, and all return what
+    the first one got.
     """
     _checked(name)
     if name not in self._results:
@@ -206,19 +256,32 @@ class Run:
       if value is None:
         computed = records.jsonable(fn())
         # Through JSON even when it is fresh, so that a restart sees exactly the same value.
-        value = hosts.first(f'new result {name}', lambda: {'result': json.loads(json.dumps(computed))})
+        value = hosts.first(
+          f'new result {name}', lambda: {'result': json.loads(json.dumps(computed))}
+        )
         if path:
           self.write_json(f'results/{name}.json', value)
       self._results[name] = value['result']
     return self._results[name]
 
   def has(self, name: str) -> bool:
-    """Whether `once` has a result of this name (in the first process; False in memory until it is computed)."""
-    return name in self._results or self.workdir is not None and (self.workdir / 'results' / f'{name}.json').exists()
+    """Whether `once` has a result of this name (in the first process; False in memory until it is
+    computed)."""
+    return (
+      name in self._results
+      or self.workdir is not None
+      and (self.workdir / 'results' / f'{name}.json').exists()
+    )
 
-  def kept(self, path: pathlib.Path | None, compute: Callable[[], Any], encode: Callable[[Any], bytes],
-           decode: Callable[[bytes], Any]) -> Any:
-    """Returns what a file holds for later starts or other runs, else compute(), which is then kept there.
+  def kept(
+    self,
+    path: pathlib.Path | None,
+    compute: Callable[[], Any],
+    encode: Callable[[Any], bytes],
+    decode: Callable[[bytes], Any],
+  ) -> Any:
+    """Returns what a file holds for later starts or other runs, else compute(), which is then kept
+    there.
 
     Of several processes the first one alone reads and writes, and what it read or made reaches all.
 
@@ -226,9 +289,12 @@ class Run:
       path: counts in the first process; None: nothing is kept.
       compute: makes the value, in all processes, since it may need all their devices.
       encode: from the value to the content of the file.
-      decode: the way back; a ValueError says that the content is damaged, and the value is computed again.
+      decode: the way back; a ValueError says that the content is damaged, and the value is computed
+        again.
     """
-    content = hosts.content('kept file', lambda: path.read_bytes() if path and path.is_file() else None)
+    content = hosts.content(
+      'kept file', lambda: path.read_bytes() if path and path.is_file() else None
+    )
     if content is not None:
       try:
         value = decode(content)
@@ -268,10 +334,16 @@ class Run:
 
   def _unwritten(self, path, error: OSError) -> UserError:
     if self._is_gone():
-      return UserError(f'The work dir {self.place} has disappeared while the run was writing to it. Bring it back and start '
-                       'the same command again to continue, or start anew in another one.')
-    return UserError(f'{path} could not be written ({error.strerror or error}); free some space and start the same command again '
-                     'to continue, or use another work dir.')
+      return UserError(
+        f'The work dir {self.place} has disappeared while the run was writing to it. Bring it '
+        'back and start '
+        'the same command again to continue, or start anew in another one.'
+      )
+    return UserError(
+      f'{path} could not be written ({error.strerror or error}); free some space and start '
+      'the same command again '
+      'to continue, or use another work dir.'
+    )
 
   def checkpoints(self, phase: str) -> Checkpoints | None:
     """Returns the checkpoints of a phase, or None in memory."""
@@ -295,31 +367,42 @@ class Run:
     old = _read_json(path, self.say)
     if old is not None:
       from jaxdistill.config import differences
-      changed = [text for key, text in differences(old, self.config).items() if key.split('.')[0] != _FREE]
+
+      changed = [
+        text for key, text in differences(old, self.config).items() if key.split('.')[0] != _FREE
+      ]
       if changed:
-        raise UserError(f'The work dir {self.place} belongs to another config: {"; ".join(changed)}. '
-                        'Use another work dir, or the same config to continue.')
+        raise UserError(
+          f'The work dir {self.place} belongs to another config: {"; ".join(changed)}. '
+          'Use another work dir, or the same config to continue.'
+        )
     if old != self.config:
       self.write_json('config.json', self.config)
 
 
 def _check_agreement(config: dict, place: str | pathlib.Path | None) -> None:
-  """Raises UserError, in all processes, where they were not started with the same config and work dir."""
+  """Raises UserError, in all processes, where they were not started with the same config and work
+  dir."""
   from jaxdistill.config import differences
+
   all_of_them = hosts.collect('config', [config, place and str(place)])
   for number, (other, there) in enumerate(all_of_them):
     changed = list(differences(all_of_them[0][0], other).values())
     if there != all_of_them[0][1]:
       changed.append(f'work dir: {all_of_them[0][1]} -> {there}')
     if changed:
-      raise UserError(f'Process {number} was started with another config than process 0: {"; ".join(changed)}. '
-                      'Start all of them with the same command.')
+      raise UserError(
+        f'Process {number} was started with another config than process 0: {"; ".join(changed)}. '
+        'Start all of them with the same command.'
+      )
 
 
 def _checked(name: str) -> str:
   if not _NAME.fullmatch(name):
-    raise UserError(f'{name!r} cannot name a phase or a result: '
-                    'use letters, digits and any of "_-+=,." in parts divided by "/".')
+    raise UserError(
+      f'{name!r} cannot name a phase or a result: '
+      'use letters, digits and any of "_-+=,." in parts divided by "/".'
+    )
   return name
 
 
@@ -334,11 +417,14 @@ def _read_json(path, say):
 
 
 def _make_writable(workdir: pathlib.Path) -> None:
-  """Makes the directory and proves that files can be made in it (permission bits do not tell for every file system)."""
+  """Makes the directory and proves that files can be made in it (permission bits do not tell for
+  every file system)."""
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=workdir):
       pass
   except OSError as error:
     reason = error.strerror or error
-    raise UserError(f'The work dir {workdir} cannot be written ({reason}); choose another one.') from error
+    raise UserError(
+      f'The work dir {workdir} cannot be written ({reason}); choose another one.'
+    ) from error

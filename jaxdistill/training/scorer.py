@@ -20,31 +20,55 @@ _PIXELS_SCORED = MOST_SCORED * 32 * 32
 class Scorer:
   """Scores stacked networks on a fixed set: scorer(variables) -> accuracy [R] in [0, 1]."""
 
-  def __init__(self, model: nn.Module, images: np.ndarray, labels: np.ndarray, *, mean, std, way: str = 'auto',
-               batch: int = 0):
+  def __init__(
+    self,
+    model: nn.Module,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    mean,
+    std,
+    way: str = 'auto',
+    batch: int = 0,
+  ):
     height, width = images.shape[1:3]
     batch = batch or max(1, min(MOST_SCORED, _PIXELS_SCORED // (height * width)))
-    # Rounded, so that sets of nearly one size, such as the classes that one order or another has shown, share a program.
+    # Rounded, so that sets of nearly one size, such as the classes that one order or another has
+    # shown, share a program.
     size = min(batch, -(-len(images) // _ROUNDED) * _ROUNDED)
     batches = -(-len(images) // size)
     index = np.arange(batches * size).reshape(batches, size)
     weight = (index < len(images)).astype(np.float32)
     index = np.minimum(index, len(images) - 1)
-    self.batches = [(jnp.asarray(images[i]), jnp.asarray(labels[i], jnp.int32), jnp.asarray(w)) for i, w in zip(index, weight)]
+    self.batches = [
+      (jnp.asarray(images[i]), jnp.asarray(labels[i], jnp.int32), jnp.asarray(w))
+      for i, w in zip(index, weight)
+    ]
     self.total = len(images)
     self.hits = _hits(model, tuple(mean), tuple(std), together.choose_way(way))
 
   def __call__(self, variables: Any) -> np.ndarray:
     variables = jax.tree.map(parallel.local, variables)
-    return sum(np.asarray(hits, np.float64) for hits in [self.hits(variables, *batch) for batch in self.batches]) / self.total
+    return (
+      sum(
+        np.asarray(hits, np.float64)
+        for hits in [self.hits(variables, *batch) for batch in self.batches]
+      )
+      / self.total
+    )
 
 
 @functools.lru_cache(maxsize=32)
 def _hits(model, mean, std, way):
-  """Returns the compiled count of right answers in a batch, kept for the next set that networks of this form are scored on."""
+  """Returns the compiled count of right answers in a batch, kept for the next set that networks of
+  this form are scored on."""
+
   def one(variables, images, labels, weight):
     logits, _ = model.apply(variables, augment.normalise(images, mean, std), train=False)
     return ((logits.argmax(-1) == labels) * weight).sum()
 
-  return jax.jit(lambda variables, images, labels, weight: together.over_networks(
-      lambda v: one(v, images, labels, weight), way)(variables))
+  return jax.jit(
+    lambda variables, images, labels, weight: together.over_networks(
+      lambda v: one(v, images, labels, weight), way
+    )(variables)
+  )

@@ -12,7 +12,8 @@ WAYS = ('vmap', 'unroll')
 
 
 def choose_way(way: str) -> str:
-  """Returns how several networks share one program: on the CPU 'unroll', elsewhere 'vmap' (BUILD_NOTES.md has the times)."""
+  """Returns how several networks share one program: on the CPU 'unroll', elsewhere 'vmap'
+  (BUILD_NOTES.md has the times)."""
   if way == 'auto':
     return 'unroll' if jax.default_backend() == 'cpu' else 'vmap'
   if way not in WAYS:
@@ -27,11 +28,15 @@ def over_networks(function: Callable, way: str) -> Callable:
   >>> over_networks(lambda a, b: a * b, 'unroll')(jnp.arange(3), jnp.arange(3)).tolist()
   [0, 1, 4]
   """
+
   def mapped(*args):
     if way == 'vmap':
       with convolution.inside_loop():
         return jax.vmap(function)(*args)
     networks = jax.tree.leaves(args)[0].shape[0]
-    results = [function(*(jax.tree.map(lambda a, i=i: a[i], arg) for arg in args)) for i in range(networks)]
+    results = [
+      function(*(jax.tree.map(lambda a, i=i: a[i], arg) for arg in args)) for i in range(networks)
+    ]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
+
   return mapped

@@ -1,4 +1,5 @@
-"""Where the time of a phase goes: a trace of a few calls after the warm-up, and a table of its operations."""
+"""Where the time of a phase goes: a trace of a few calls after the warm-up, and a table of its
+operations."""
 
 import collections
 import pathlib
@@ -15,25 +16,30 @@ from jaxdistill.report import numbers, tables
 _FIRST_CALL, _CALLS = 3, 5
 _LISTED = 15
 
-_under_way = False  # the profiler knows one trace at a time; a phase within another one's evaluation goes without
+# The profiler knows one trace at a time; a phase within another one's evaluation goes without.
+_under_way = False
 
 
 class Operation(NamedTuple):
-  """Operations of one kind: their name without numbers, how often they ran, and the seconds they took themselves."""
+  """Operations of one kind: their name without numbers, how often they ran, and the seconds they
+  took themselves."""
+
   name: str
   count: int
   seconds: float
 
 
 class Trace:
-  """Traces a few calls of a phase after the warm-up into DIRECTORY/NAME, for TensorBoard, XProf or Perfetto."""
+  """Traces a few calls of a phase after the warm-up into DIRECTORY/NAME, for TensorBoard, XProf or
+  Perfetto."""
 
   def __init__(self, directory: pathlib.Path, name: str):
     self.directory, self.name = directory / name, name
     self.calls, self.seconds, self._started = 0, 0.0, None
 
   def before_call(self, call: int, wait: Callable[[], Any]) -> None:
-    """Starts or ends the trace when it is time; `wait` returns when the device has done all calls before."""
+    """Starts or ends the trace when it is time; `wait` returns when the device has done all calls
+    before."""
     global _under_way
     if call == _FIRST_CALL and not _under_way:
       wait()
@@ -54,7 +60,8 @@ class Trace:
     _under_way, self._started = False, None
 
   def close(self, run: Any) -> None:
-    """Ends the trace if it is still open, prints the table and keeps it beside the trace as NAME.txt."""
+    """Ends the trace if it is still open, prints the table and keeps it beside the trace as
+    NAME.txt."""
     if self._started is not None:
       self.calls += 1
       self._stop()
@@ -75,34 +82,54 @@ def summary(name: str, found: list[Operation], calls: int, seconds: float) -> st
   """Returns what a person reads: how long a call takes, and the operations that take most of it.
 
   >>> print(summary('train', [Operation('dot', 10, 0.75), Operation('tanh', 10, 0.25)], 5, 0.5))
-  train: where the time goes. 5 calls took 0.50 s, 0.10 s each; their operations, over all devices and threads, 1.0 s.
+  train: where the time goes. 5 calls took 0.50 s, 0.10 s each; their operations, over all ...
   Operation  Times   Total  Share
   ---------  -----  ------  -----
   dot           10  0.75 s  75.0%
   tanh          10  0.25 s  25.0%
   """
   total = sum(operation.seconds for operation in found)
-  head = (f'{name}: where the time goes. {calls} calls took {numbers.seconds(seconds)}, {numbers.seconds(seconds / calls)} each; '
-          f'their operations, over all devices and threads, {numbers.seconds(total)}.')
+  head = (
+    f'{name}: where the time goes. {calls} calls took {numbers.seconds(seconds)}, '
+    f'{numbers.seconds(seconds / calls)} each; '
+    f'their operations, over all devices and threads, {numbers.seconds(total)}.'
+  )
   shown, rest = found[:_LISTED], found[_LISTED:]
   if rest:
-    shown = [*shown, Operation(f'{len(rest)} others', sum(o.count for o in rest), sum(o.seconds for o in rest))]
-  rows = [{**operation._asdict(), 'share': operation.seconds / max(total, 1e-12)} for operation in shown]
-  columns = [('name', 'Operation'), ('count', 'Times', 'count'), ('seconds', 'Total', 'seconds'), ('share', 'Share', '.1%')]
-  return f'{head}\n{tables.text(rows, columns)}' if rows else f'{head} The backend names none of them.'
+    shown = [
+      *shown,
+      Operation(f'{len(rest)} others', sum(o.count for o in rest), sum(o.seconds for o in rest)),
+    ]
+  rows = [
+    {**operation._asdict(), 'share': operation.seconds / max(total, 1e-12)} for operation in shown
+  ]
+  columns = [
+    ('name', 'Operation'),
+    ('count', 'Times', 'count'),
+    ('seconds', 'Total', 'seconds'),
+    ('share', 'Share', '.1%'),
+  ]
+  return (
+    f'{head}\n{tables.text(rows, columns)}' if rows else f'{head} The backend names none of them.'
+  )
 
 
 def operations(planes: Iterable[Any]) -> list[Operation]:
-  """Returns the compiled operations in the planes of a trace, the longest first; nested ones count for themselves alone."""
+  """Returns the compiled operations in the planes of a trace, the longest first; nested ones count
+  for themselves alone."""
   counts, spent = collections.Counter(), collections.Counter()
   for plane in planes:
     lines = list(plane.lines)
-    listed = [line for line in lines if line.name == 'XLA Ops']  # TPU: by name; the lines beside it tell of the same time
+    listed = [
+      line for line in lines if line.name == 'XLA Ops'
+    ]  # TPU: by name; the lines beside it tell of the same time
     for line in listed or lines:
       for name, own in _own_times(_events(line, everything=bool(listed))):
         counts[name] += 1
         spent[name] += own
-  return [Operation(name, counts[name], nanoseconds / 1e9) for name, nanoseconds in spent.most_common()]
+  return [
+    Operation(name, counts[name], nanoseconds / 1e9) for name, nanoseconds in spent.most_common()
+  ]
 
 
 def _events(line, everything):

@@ -1,4 +1,5 @@
-"""The Python interface on data of one's own: condense, save, load, evaluate, and what it refuses."""
+"""The Python interface on data of one's own: condense, save, load, evaluate, and what it
+refuses."""
 
 import subprocess
 import sys
@@ -18,13 +19,19 @@ LABELS = np.repeat([0, 1, 2], 10)
 
 @pytest.fixture(scope='module', params=['npz', 'folder'])
 def own(request, tmp_path_factory):
-  """Images of three classes, each brighter than the one before, as a file of arrays and as a folder of pictures."""
+  """Images of three classes, each brighter than the one before, as a file of arrays and as a folder
+  of pictures."""
   root = tmp_path_factory.mktemp('own') / 'my, photos'
   root.mkdir()
   random = np.random.default_rng(0)
   if request.param == 'npz':
     images = random.integers(0, 100, (30, 20, 20, 3)) + 70 * LABELS[:, None, None, None]
-    np.savez(root / 'mine.npz', images=images.astype(np.uint8), labels=LABELS, class_names=['ant', 'bee', 'cat'])
+    np.savez(
+      root / 'mine.npz',
+      images=images.astype(np.uint8),
+      labels=LABELS,
+      class_names=['ant', 'bee', 'cat'],
+    )
     return jaxdistill.data.load(f'npz:{root / "mine.npz"}')
   for number, label in enumerate(LABELS):
     folder = root / ('ant', 'bee', 'cat')[label]
@@ -41,11 +48,15 @@ def test_condense_save_load_evaluate(own, tmp_path):
   path = made.save(tmp_path / 'made.npz')
   again = Condensed.load(path)
   np.testing.assert_array_equal(again.images, made.images)
-  assert again.images.shape == (6, *train.image_shape) and again.class_names == ('ant', 'bee', 'cat')
+  assert again.images.shape == (6, *train.image_shape) and again.class_names == (
+    'ant',
+    'bee',
+    'cat',
+  )
   assert again.dataset == again.config['data']['name'] == train.name and again.config['seed'] == 3
   assert 0 <= again.images.min() and again.images.max() <= 1
   # Two small steps do not change what a class looks like.
-  assert (np.diff([again.images[again.labels == label].mean() for label in range(3)]) > .15).all()
+  assert (np.diff([again.images[again.labels == label].mean() for label in range(3)]) > 0.15).all()
   scores = evaluate(again, test, recipe='idc', seeds=2, steps=2, checks=1, model=NETWORK)
   assert scores['training_images'] == 24 and scores['last']['n'] == 2
 
@@ -54,16 +65,23 @@ def images_of(**changes):
   return jaxdistill.data.Dataset(np.zeros((30, 20, 20, 3), np.uint8), LABELS, **changes)
 
 
-@pytest.mark.parametrize('arguments, words', [
+@pytest.mark.parametrize(
+  'arguments, words',
+  [
     (dict(method='m3'), "no condensation method 'm3'; did you mean 'm3d'"),
-    (dict(ipc=3), "ipc=3 with factor=2 needs 12 images a class, .* class '0' of arrays has .10 for training.; use ipc=2 or less"),
+    (
+      dict(ipc=3),
+      "ipc=3 with factor=2 needs 12 images a class, .* class '0' of arrays has .10 for "
+      'training.; use ipc=2 or less',
+    ),
     (dict(ipc=0), 'condensation.ipc is 0; it must be at least 1'),
     (dict(ipc='two'), "ipc needs a whole number, not 'two'"),
     (dict(ipc=1, factor=30), 'condensation.factor is 30, but the images of arrays are only 20x20'),
     (dict(ipc=1, seed=-1), 'seed is -1; it must be at least 0'),
     (dict(ipc=1, overrides={'model.norm': 'batch'}), 'treats every sample alone'),
     (dict(ipc=1, overrides={'iterations': 3}), "did you mean 'condensation.iterations'"),
-])
+  ],
+)
 def test_mistakes_are_refused_before_a_work_dir_is_made(arguments, words, tmp_path):
   with pytest.raises(UserError, match=words):
     condense(images_of(), workdir=tmp_path / 'run', **arguments)
@@ -79,7 +97,22 @@ def test_a_name_or_both_sets_are_no_training_images():
 def test_a_condensed_set_is_read_without_the_packages_that_made_it(tmp_path):
   made = Condensed(np.zeros((2, 8, 8, 1)), np.array([0, 1]), ('a', 'b'), (0.5,), (0.5,))
   made.save(tmp_path / 'made.npz')
-  heavy = ('tensorflow_datasets', 'grain', 'orbax', 'sklearn', 'matplotlib', 'flax', 'optax', 'tqdm')
-  code = (f'import sys, jaxdistill; jaxdistill.condensation.Condensed.load({str(tmp_path / "made.npz")!r}).decode(); '
-          f'print([name for name in {heavy} if name in sys.modules])')
-  assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout == '[]\n'
+  heavy = (
+    'tensorflow_datasets',
+    'grain',
+    'orbax',
+    'sklearn',
+    'matplotlib',
+    'flax',
+    'optax',
+    'tqdm',
+  )
+  code = (
+    'import sys, jaxdistill; '
+    f'jaxdistill.condensation.Condensed.load({str(tmp_path / "made.npz")!r}).decode(); '
+    f'print([name for name in {heavy} if name in sys.modules])'
+  )
+  assert (
+    subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout
+    == '[]\n'
+  )

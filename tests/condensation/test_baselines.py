@@ -8,15 +8,32 @@ import pytest
 
 from jaxdistill import config as configs
 from jaxdistill import data, models
-from jaxdistill.condensation import baselines, decode, embedding, experts, run, scoring, selection, settings
+from jaxdistill.condensation import (
+  baselines,
+  decode,
+  embedding,
+  experts,
+  run,
+  scoring,
+  selection,
+  settings,
+)
 from jaxdistill.data import augment
 from jaxdistill.errors import UserError
 from jaxdistill.training import parallel
 from jaxdistill.training.run import Run
 
-SMALL = {'data.image_size': '8', 'model.width': '4', 'model.depth': '1', 'condensation.batch_real': '4',
-         'condensation.iterations': '2', 'condensation.augmentation': '', 'evaluation.networks': '1', 'evaluation.steps': '2',
-         'selection.steps': '3'}
+SMALL = {
+  'data.image_size': '8',
+  'model.width': '4',
+  'model.depth': '1',
+  'condensation.batch_real': '4',
+  'condensation.iterations': '2',
+  'condensation.augmentation': '',
+  'evaluation.networks': '1',
+  'evaluation.steps': '2',
+  'selection.steps': '3',
+}
 
 
 @pytest.fixture(scope='module')
@@ -32,31 +49,42 @@ def features(digits):
 @pytest.mark.parametrize('name', ['random', 'herding', 'kcenter', 'kmeans'])
 def test_images_at_full_size_and_shrunk_into_cells(digits, features, name):
   full = baselines.make(name, digits, ipc=2, factor=2, features=features)
-  picks = selection.select(name, features, digits.labels, 2, jax.random.fold_in(jax.random.key(0), 1))
+  picks = selection.select(
+    name, features, digits.labels, 2, jax.random.fold_in(jax.random.key(0), 1)
+  )
   assert full.factor == 1 and full.method == name and full.flip is False
   np.testing.assert_array_equal(full.images * 255, digits.images[picks.ravel()])
   np.testing.assert_array_equal(full.labels, np.repeat(np.arange(10), 2))
 
   mixed = baselines.make(f'{name}_mix', digits, ipc=2, factor=2, features=features)
-  picks = selection.select(name, features, digits.labels, 8, jax.random.fold_in(jax.random.key(0), 1))
+  picks = selection.select(
+    name, features, digits.labels, 8, jax.random.fold_in(jax.random.key(0), 1)
+  )
   assert mixed.factor == 2 and len(mixed.images) == 20 and mixed.method == f'{name}_mix'
   shrunk = digits.images[picks[3]].astype(np.float32) / 255
   np.testing.assert_array_equal(mixed.images[6:8], decode.mix(shrunk, 2))
-  np.testing.assert_array_equal(mixed.images[7, :4, 4:], shrunk[3, ::2, ::2])  # cell 1 of canvas 1 holds pick 1 * 2 + 1
+  np.testing.assert_array_equal(
+    mixed.images[7, :4, 4:], shrunk[3, ::2, ::2]
+  )  # cell 1 of canvas 1 holds pick 1 * 2 + 1
 
 
 def test_mix_is_the_random_mix_and_whole_is_the_set_itself(digits):
-  mixes = [baselines.make(name, digits, ipc=1, factor=2, seed=5).images for name in ('mix', 'random_mix')]
+  mixes = [
+    baselines.make(name, digits, ipc=1, factor=2, seed=5).images for name in ('mix', 'random_mix')
+  ]
   np.testing.assert_array_equal(*mixes)
   assert not np.array_equal(mixes[0], baselines.make('mix', digits, ipc=1, factor=2).images)
   assert baselines.make('whole', digits, ipc=1) is digits
 
 
-@pytest.mark.parametrize('name, options, message', [
+@pytest.mark.parametrize(
+  'name, options, message',
+  [
     ('herdng', {}, "no baseline 'herdng'; did you mean 'herding'"),
     ('herding', {}, 'compares features, and none were given'),
-    ('mix', dict(ipc=40, factor=2), "160 images a class cannot be selected: class"),
-])
+    ('mix', dict(ipc=40, factor=2), '160 images a class cannot be selected: class'),
+  ],
+)
 def test_what_cannot_be_made_is_refused(digits, name, options, message):
   with pytest.raises(UserError, match=message):
     baselines.make(name, digits, **(dict(ipc=1) | options))
@@ -92,21 +120,31 @@ def test_a_run_keeps_what_its_baselines_picked_and_looks_only_once(tmp_path, cap
 
   def is_ready():
     with Run(tmp_path / 'other', config, progress=False) as other:
-      return embedding.is_prepared(config, settings.datasets(config)[0], other, models.build(config.model, 10, (8, 8, 1)))
+      return embedding.is_prepared(
+        config, settings.datasets(config)[0], other, models.build(config.model, 10, (8, 8, 1))
+      )
 
   assert not is_ready()
   rows, told = start()
   assert is_ready()
-  assert [(row['name'], row['label'], row['training_images']) for row in rows[1:]] == [('herding_mix', 'Herding, shrunk', 40)]
-  assert 'Embedding 1,295 images' in told and 'experts' in told  # its training is part of the estimate
+  assert [(row['name'], row['label'], row['training_images']) for row in rows[1:]] == [
+    ('herding_mix', 'Herding, shrunk', 40)
+  ]
+  assert (
+    'Embedding 1,295 images' in told and 'experts' in told
+  )  # its training is part of the estimate
 
   train, _, _ = settings.datasets(config)
   model = models.build(config.model, 10, (8, 8, 1))
   with Run(progress=False) as memory:
-    trained = experts.train(memory, model, train, number=1, epochs=10, steps=3, directory=tmp_path / 'experts')
+    trained = experts.train(
+      memory, model, train, number=1, epochs=10, steps=3, directory=tmp_path / 'experts'
+    )
     assert not memory.timing('experts')  # found where the run left it
   features = embedding.embed(model, jax.tree.map(lambda a: a[0], trained.final), train)
-  kept = json.loads((tmp_path / 'run' / 'results' / 'selection' / 'herding_mix.json').read_text())['result']
+  kept = json.loads((tmp_path / 'run' / 'results' / 'selection' / 'herding_mix.json').read_text())[
+    'result'
+  ]
   assert kept == selection.select('herding', features, train.labels, 4, jax.random.key(0)).tolist()
 
   again, told = start()
@@ -114,9 +152,20 @@ def test_a_run_keeps_what_its_baselines_picked_and_looks_only_once(tmp_path, cap
 
 
 def test_phases_that_need_no_work_are_left_out_of_the_time():
-  one = dict(num_steps=1, seconds_per_step=1., compile_seconds=0., peak_bytes=1, flops_per_step=1., peak_share=None,
-             needed_bytes=1, needed_of='process')
-  told = scoring.estimate_text({'experts': one | {'total_seconds': 100.}, 'condense': one | {'total_seconds': 7.}}, {'experts'})
+  one = dict(
+    num_steps=1,
+    seconds_per_step=1.0,
+    compile_seconds=0.0,
+    peak_bytes=1,
+    flops_per_step=1.0,
+    peak_share=None,
+    needed_bytes=1,
+    needed_of='process',
+  )
+  told = scoring.estimate_text(
+    {'experts': one | {'total_seconds': 100.0}, 'condense': one | {'total_seconds': 7.0}},
+    {'experts'},
+  )
   assert 'in all about 7.0 s (experts: there already), scoring' in told
 
 
@@ -124,25 +173,37 @@ def seen(config, pool=()):
   """The features of a config, and whether a network was trained for them."""
   train, _, _ = settings.datasets(config)
   with Run(progress=False) as work:
-    features = embedding.of_config(config, train, work, None, models.build(config.model, 10, (8, 8, 1)), pool)
+    features = embedding.of_config(
+      config, train, work, None, models.build(config.model, 10, (8, 8, 1)), pool
+    )
     return features, bool(work.timing('experts'))
 
 
 def test_experts_of_the_method_are_used_where_there_are_some(digits):
   config = small('dance', **{'evaluation.baselines': 'herding', 'method.experts': '2'})
   model = models.build(config.model, 10, (8, 8, 1))
-  pool = experts.Pool(*(jax.vmap(lambda key: model.init(key, np.zeros((1, 8, 8, 1), np.float32)))(
-      jax.random.split(jax.random.key(number), 2)) for number in range(2)))
+  pool = experts.Pool(
+    *(
+      jax.vmap(lambda key: model.init(key, np.zeros((1, 8, 8, 1), np.float32)))(
+        jax.random.split(jax.random.key(number), 2)
+      )
+      for number in range(2)
+    )
+  )
   features, trained = seen(config, pool)
   train, _, _ = settings.datasets(config)
   assert not trained
-  np.testing.assert_array_equal(features, embedding.embed(model, jax.tree.map(lambda a: a[0], pool.final), train))
+  np.testing.assert_array_equal(
+    features, embedding.embed(model, jax.tree.map(lambda a: a[0], pool.final), train)
+  )
 
 
 def test_a_random_network_is_not_trained_and_follows_the_seed():
   config = small('m3d', **{'evaluation.baselines': 'kcenter', 'selection.network': 'random'})
   features, trained = seen(config)
-  assert not trained and embedding.preparation(config, settings.datasets(config)[0], None, None) is None
+  assert (
+    not trained and embedding.preparation(config, settings.datasets(config)[0], None, None) is None
+  )
   config.seed = 1
   assert not np.allclose(features, seen(config)[0])
 
@@ -152,13 +213,25 @@ def test_random_baselines_need_no_network():
   assert embedding.preparation(config, settings.datasets(config)[0], None, None) is None
 
 
-def test_without_cells_a_mix_is_a_row_of_its_own_only_where_the_full_size_is_not_asked_for(digits, features):
+def test_without_cells_a_mix_is_a_row_of_its_own_only_where_the_full_size_is_not_asked_for(
+  digits, features
+):
   config = configs.load('m3d:digits')
   blank = baselines.make('random', digits, ipc=1)
+
   def names(*wanted):
     config.evaluation.baselines = wanted
-    return [row[0] for row in run.contestants(config, digits, blank, blank, lambda name: baselines.pick(
-        name, digits, ipc=1, features=features))][1:]
+    return [
+      row[0]
+      for row in run.contestants(
+        config,
+        digits,
+        blank,
+        blank,
+        lambda name: baselines.pick(name, digits, ipc=1, features=features),
+      )
+    ][1:]
+
   assert names('random', 'mix', 'whole') == ['random', 'whole']
   assert names('herding_mix', 'kmeans', 'kmeans_mix') == ['herding_mix', 'kmeans']
   assert names('mix') == ['mix']

@@ -17,13 +17,22 @@ from jaxdistill.condensation import Condensed, run, settings
 from jaxdistill.training.run import Run
 
 ROOT = pathlib.Path(__file__).parents[2]
-SMALL = {'data.image_size': '8', 'model.width': '4', 'model.depth': '1', 'condensation.batch_real': '4',
-         'evaluation.networks': '2', 'evaluation.steps': '6', 'evaluation.every': '3'}
+SMALL = {
+  'data.image_size': '8',
+  'model.width': '4',
+  'model.depth': '1',
+  'condensation.batch_real': '4',
+  'evaluation.networks': '2',
+  'evaluation.steps': '6',
+  'evaluation.every': '3',
+}
 
 
 def small(**overrides):
   config = configs.load('condensation/m3d:digits,factor=2')
-  for key, value in (SMALL | {'condensation.iterations': '6', 'run.checkpoint_every': '3'} | overrides).items():
+  for key, value in (
+    SMALL | {'condensation.iterations': '6', 'run.checkpoint_every': '3'} | overrides
+  ).items():
     configs.override(config, key, value)
   settings.check(config)
   return config
@@ -52,8 +61,12 @@ def test_result_file_says_what_was_done(finished):
   stored = json.loads((workdir / 'result.json').read_text())
   assert stored == json.loads(json.dumps(result))
   assert stored['config']['condensation']['iterations'] == 6
-  assert {'jax', 'flax', 'python'} <= stored['versions'].keys() and stored['device']['platform'] == 'cpu'
-  assert stored['seconds']['total'] >= stored['seconds']['condense'] > 0 and stored['flops_per_step'] > 0
+  assert {'jax', 'flax', 'python'} <= stored['versions'].keys() and stored['device'][
+    'platform'
+  ] == 'cpu'
+  assert (
+    stored['seconds']['total'] >= stored['seconds']['condense'] > 0 and stored['flops_per_step'] > 0
+  )
 
 
 def test_condensed_set_and_picture_are_there(finished):
@@ -66,7 +79,14 @@ def test_condensed_set_and_picture_are_there(finished):
 def test_report_is_one_page_with_all_rows(finished):
   page = (finished[0] / 'report.html').read_text()
   html.parser.HTMLParser().feed(page)
-  for text in ('M3D', 'Random real images', 'Mix-init, not optimised', 'Whole training set', 'Matching loss', 'After: '):
+  for text in (
+    'M3D',
+    'Random real images',
+    'Mix-init, not optimised',
+    'Whole training set',
+    'Matching loss',
+    'After: ',
+  ):
     assert text in page
   assert 'src="http' not in page and 'href="http' not in page
 
@@ -88,11 +108,28 @@ def test_dry_run_shows_parameters_time_and_memory(capsys):
 
 
 def launch(workdir, iterations):
-  overrides = SMALL | {'condensation.iterations': iterations, 'run.checkpoint_every': '20', 'evaluation.baselines': '()'}
-  command = [sys.executable, '-m', 'launch.run', '--config=m3d:digits,factor=2', f'--workdir={workdir}',
-             f'--compilation_cache={workdir.parent}/programs', *(f'--config.{key}={value}' for key, value in overrides.items())]
-  return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          env=os.environ | {'XLA_FLAGS': ''})
+  overrides = SMALL | {
+    'condensation.iterations': iterations,
+    'run.checkpoint_every': '20',
+    'evaluation.baselines': '()',
+  }
+  command = [
+    sys.executable,
+    '-m',
+    'launch.run',
+    '--config=m3d:digits,factor=2',
+    f'--workdir={workdir}',
+    f'--compilation_cache={workdir.parent}/programs',
+    *(f'--config.{key}={value}' for key, value in overrides.items()),
+  ]
+  return subprocess.Popen(
+    command,
+    cwd=ROOT,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+    env=os.environ | {'XLA_FLAGS': ''},
+  )
 
 
 def test_killed_and_started_again_it_ends_with_the_same_bits(tmp_path):
@@ -101,7 +138,7 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(tmp_path):
   checkpoints, deadline = tmp_path / 'killed' / 'checkpoints' / 'condense', time.monotonic() + 120
   while not (checkpoints.is_dir() and any(path.name.isdigit() for path in checkpoints.iterdir())):
     assert killed.poll() is None and time.monotonic() < deadline, killed.communicate()[0]
-    time.sleep(.02)
+    time.sleep(0.02)
   killed.send_signal(signal.SIGKILL)
   killed.wait()
   assert not (tmp_path / 'killed' / 'condensed.npz').exists()
@@ -109,5 +146,7 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(tmp_path):
   told, _ = again.communicate(timeout=180)
   assert again.returncode == 0 and 'continu' in told, told
   assert whole.wait(timeout=180) == 0
-  first, second = (Condensed.load(tmp_path / name / 'condensed.npz') for name in ('whole', 'killed'))
+  first, second = (
+    Condensed.load(tmp_path / name / 'condensed.npz') for name in ('whole', 'killed')
+  )
   np.testing.assert_array_equal(first.images, second.images)

@@ -13,9 +13,21 @@ from jaxdistill.errors import UserError
 
 def example(**changes):
   rng = np.random.default_rng(0)
-  fields = dict(images=rng.random((6, 4, 4, 3)), labels=np.repeat([0, 1, 2], 2), class_names=('a', 'b', 'c'), mean=(.5, .4, .3),
-                std=(.2, .2, .2), factor=2, flip=True, dataset='toy', method='m3d', recipe='idc',
-                augmentation={'strategy': 'color', 'composition': 'idc'}, config={'seed': 3}, versions={'jax': '0'})
+  fields = dict(
+    images=rng.random((6, 4, 4, 3)),
+    labels=np.repeat([0, 1, 2], 2),
+    class_names=('a', 'b', 'c'),
+    mean=(0.5, 0.4, 0.3),
+    std=(0.2, 0.2, 0.2),
+    factor=2,
+    flip=True,
+    dataset='toy',
+    method='m3d',
+    recipe='idc',
+    augmentation={'strategy': 'color', 'composition': 'idc'},
+    config={'seed': 3},
+    versions={'jax': '0'},
+  )
   return Condensed(**(fields | changes))
 
 
@@ -23,7 +35,9 @@ def test_save_and_load_keep_everything(tmp_path):
   made = example()
   again = Condensed.load(made.save(tmp_path / 'set.npz'))
   for name, value in vars(made).items():
-    np.testing.assert_array_equal(getattr(again, name), value) if isinstance(value, np.ndarray) else None
+    np.testing.assert_array_equal(getattr(again, name), value) if isinstance(
+      value, np.ndarray
+    ) else None
     assert isinstance(value, np.ndarray) or getattr(again, name) == value, name
   assert [p.name for p in tmp_path.iterdir()] == ['set.npz']  # no temporary file stays
 
@@ -45,22 +59,28 @@ def test_picture_shows_a_class_a_row():
   assert picture.shape[0] > picture.shape[1]  # three rows of two
 
 
-@pytest.mark.parametrize('changes, message', [
+@pytest.mark.parametrize(
+  'changes, message',
+  [
     (dict(images=np.zeros((5, 4, 4, 3))), r'images \[n, h, w, c\] and labels \[n\]'),
     (dict(images=np.full((6, 4, 4, 3), np.nan)), 'must be finite'),
     (dict(labels=np.repeat([0, 1, 3], 2)), r'must lie in 0\.\.2'),
-    (dict(mean=(.5,)), '3 channels; got 1 and 3'),
+    (dict(mean=(0.5,)), '3 channels; got 1 and 3'),
     (dict(factor=5), 'between 1 and the image side; got 5'),
-    (dict(images=np.zeros((6, 4, 4, 3), np.uint8)), r'floats in units of \[0, 1\]; these are uint8'),
+    (
+      dict(images=np.zeros((6, 4, 4, 3), np.uint8)),
+      r'floats in units of \[0, 1\]; these are uint8',
+    ),
     (dict(images=np.zeros((0, 4, 4, 3)), labels=np.zeros(0, int)), 'at least one; got'),
-    (dict(labels=np.full(6, .5)), r'whole numbers \[n\] or soft'),
-    (dict(labels=np.full((6, 2), .5)), 'a number for each of the 3 class names'),
-    (dict(labels=np.full((6, 3), .4)), 'of an image sum to 1'),
-    (dict(labels=np.tile([1.5, -.5, 0], (6, 1))), 'none is negative'),
+    (dict(labels=np.full(6, 0.5)), r'whole numbers \[n\] or soft'),
+    (dict(labels=np.full((6, 2), 0.5)), 'a number for each of the 3 class names'),
+    (dict(labels=np.full((6, 3), 0.4)), 'of an image sum to 1'),
+    (dict(labels=np.tile([1.5, -0.5, 0], (6, 1))), 'none is negative'),
     (dict(labels=np.full((6, 3), np.nan)), 'none is negative'),
-    (dict(std=(.2, 0, .2)), 'every std is above 0'),
-    (dict(mean=(.2, np.nan, .2)), 'are finite'),
-])
+    (dict(std=(0.2, 0, 0.2)), 'every std is above 0'),
+    (dict(mean=(0.2, np.nan, 0.2)), 'are finite'),
+  ],
+)
 def test_what_does_not_fit_is_refused(changes, message):
   with pytest.raises(UserError, match=message):
     example(**changes)
@@ -70,7 +90,11 @@ def rewrite(path, **changes):
   with np.load(path) as file:
     arrays = dict(file)
   description = json.loads(str(arrays.pop('description'))) | changes
-  np.savez(path, description=np.array(json.dumps({k: v for k, v in description.items() if v is not None})), **arrays)
+  np.savez(
+    path,
+    description=np.array(json.dumps({k: v for k, v in description.items() if v is not None})),
+    **arrays,
+  )
 
 
 def test_a_newer_format_is_refused(tmp_path):
@@ -90,7 +114,7 @@ def test_a_missing_field_is_named(tmp_path):
 def test_damaged_missing_and_foreign_files_are_refused(tmp_path):
   path = example().save(tmp_path / 'set.npz')
   whole = path.read_bytes()
-  path.write_bytes(whole[:len(whole) // 2])
+  path.write_bytes(whole[: len(whole) // 2])
   with pytest.raises(UserError, match='is damaged or no .npz file'):
     Condensed.load(path)
   with pytest.raises(UserError, match='There is no condensed set at'):
@@ -106,7 +130,10 @@ def test_an_unwritable_place_is_told(tmp_path):
     example().save(tmp_path / 'file' / 'set.npz')
 
 
-SOFT = np.array([[.7, .2, .1], [.1, .6, .3], [.4, .4, .2], [0, 0, 1], [.1, .8, .1], [.2, .3, .5]], np.float32)
+SOFT = np.array(
+  [[0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.4, 0.4, 0.2], [0, 0, 1], [0.1, 0.8, 0.1], [0.2, 0.3, 0.5]],
+  np.float32,
+)
 
 
 def test_soft_labels_are_kept_in_the_file_and_repeated_for_the_cells(tmp_path):
@@ -119,54 +146,88 @@ def test_soft_labels_are_kept_in_the_file_and_repeated_for_the_cells(tmp_path):
   np.testing.assert_array_equal(images, hard[0])
   np.testing.assert_array_equal(labels.argmax(1), hard[1])
   np.testing.assert_array_equal(labels[:8], np.tile(SOFT[[0, 2]], (4, 1)))
-  np.testing.assert_array_equal(made.picture(), example(images=made.images, labels=made.hard_labels).picture())
+  np.testing.assert_array_equal(
+    made.picture(), example(images=made.images, labels=made.hard_labels).picture()
+  )
 
 
 def test_as_dataset_is_uint8_with_hard_labels():
-  images = np.full((6, 4, 4, 3), .5)
-  images[0], images[1] = -.3, 1.2  # what a method without a clamp leaves
+  images = np.full((6, 4, 4, 3), 0.5)
+  images[0], images[1] = -0.3, 1.2  # what a method without a clamp leaves
   made = example(images=images, labels=SOFT, factor=1).as_dataset()
-  assert (made.images.dtype, made.name, made.split, made.flip) == (np.uint8, 'toy', 'condensed', True)
+  assert (made.images.dtype, made.name, made.split, made.flip) == (
+    np.uint8,
+    'toy',
+    'condensed',
+    True,
+  )
   np.testing.assert_array_equal(made.labels, [0, 0, 1, 1, 2, 2])
   np.testing.assert_array_equal(made.images[:, 0, 0, 0], [0, 128, 255, 128, 128, 128])
-  assert made.class_names == ('a', 'b', 'c') and made.mean == (.5, .4, .3)
+  assert made.class_names == ('a', 'b', 'c') and made.mean == (0.5, 0.4, 0.3)
   assert len(example().as_dataset()) == 24
 
 
 BYTES = np.random.default_rng(1).integers(0, 256, (4, 4, 4, 1), np.uint8)
 
 
-@pytest.mark.parametrize('arrays, expected', [
+@pytest.mark.parametrize(
+  'arrays, expected',
+  [
     (dict(images=BYTES, labels=[0, 1, 1, 0]), dict(factor=1, flip=True, class_names=('0', '1'))),
-    (dict(images=BYTES[..., 0], labels=np.array([[0], [2], [1], [0]])), dict(class_names=('0', '1', '2'))),
-    (dict(images=BYTES / 255, labels=SOFT[:4], class_names=['x', 'y', 'z'], factor=2, flip=False, mean=.1, std=[.3]),
-     dict(factor=2, flip=False, class_names=('x', 'y', 'z'), mean=(.1,), std=(.3,))),
-])
+    (
+      dict(images=BYTES[..., 0], labels=np.array([[0], [2], [1], [0]])),
+      dict(class_names=('0', '1', '2')),
+    ),
+    (
+      dict(
+        images=BYTES / 255,
+        labels=SOFT[:4],
+        class_names=['x', 'y', 'z'],
+        factor=2,
+        flip=False,
+        mean=0.1,
+        std=[0.3],
+      ),
+      dict(factor=2, flip=False, class_names=('x', 'y', 'z'), mean=(0.1,), std=(0.3,)),
+    ),
+  ],
+)
 def test_a_plain_file_of_the_users_own_is_read(tmp_path, arrays, expected):
   np.savez(tmp_path / 'mine.npz', **arrays)
   made = Condensed.load(tmp_path / 'mine.npz')
   np.testing.assert_allclose(made.images, BYTES / 255, atol=1e-7)
-  np.testing.assert_array_equal(made.labels, np.asarray(arrays['labels']).reshape(made.labels.shape))
-  expected = dict(mean=(pytest.approx(BYTES.mean() / 255),), std=(pytest.approx(BYTES.std() / 255),)) | expected
+  np.testing.assert_array_equal(
+    made.labels, np.asarray(arrays['labels']).reshape(made.labels.shape)
+  )
+  expected = (
+    dict(mean=(pytest.approx(BYTES.mean() / 255),), std=(pytest.approx(BYTES.std() / 255),))
+    | expected
+  )
   assert {name: getattr(made, name) for name in expected} == expected
 
 
-@pytest.mark.parametrize('changes, message', [
-    (dict(clas_names=['x', 'y']), "no array of a plain condensed set 'clas_names'; did you mean 'class_names'"),
+@pytest.mark.parametrize(
+  'changes, message',
+  [
+    (
+      dict(clas_names=['x', 'y']),
+      "no array of a plain condensed set 'clas_names'; did you mean 'class_names'",
+    ),
     (dict(images=BYTES.astype(np.int64)), r'images are uint8 or floats in \[0, 1\]'),
     (dict(images=BYTES.astype(float)), r'images of floats lie in \[0, 1\]; these range from'),
     (dict(images=np.full((4, 4, 4, 1), np.nan)), 'images of floats lie in'),
     (dict(images=np.zeros((0, 4, 4, 1))), 'images are uint8 or floats'),
     (dict(labels=['a', 'b', 'b', 'a']), 'whole numbers'),
-    (dict(labels=[0., 1., 1., 0.]), 'whole numbers'),
+    (dict(labels=[0.0, 1.0, 1.0, 0.0]), 'whole numbers'),
     (dict(labels=[0, 1, 1]), 'got .4, 4, 4, 1. and .3,.'),
     (dict(labels=[0, 1, -1, 0]), r'must lie in 0\.\.1'),
     (dict(class_names=['x']), r'must lie in 0\.\.0'),
     (dict(factor=1.5), 'factor and flip one value each'),
     (dict(factor=[1, 2]), 'factor and flip one value each'),
     (dict(mean=['a']), 'mean and std are numbers'),
-    (dict(std=0.), 'every std is above 0'),
-])
+    (dict(std=0.0), 'every std is above 0'),
+  ],
+)
 def test_a_wrong_plain_file_is_refused(tmp_path, changes, message):
   np.savez(tmp_path / 'mine.npz', **(dict(images=BYTES, labels=[0, 1, 1, 0]) | changes))
   with pytest.raises(UserError, match=message) as caught:
@@ -174,15 +235,23 @@ def test_a_wrong_plain_file_is_refused(tmp_path, changes, message):
   assert 'mine.npz' in str(caught.value) and '\n' not in str(caught.value)
 
 
-@pytest.mark.parametrize('changes, message', [
-    (dict(format=0), 'its format is 0, which no version'), (dict(format='1'), "its format is '1'"),
+@pytest.mark.parametrize(
+  'changes, message',
+  [
+    (dict(format=0), 'its format is 0, which no version'),
+    (dict(format='1'), "its format is '1'"),
     (dict(format=True), 'its format is True'),
-    (dict(factor='2'), 'factor in its description is no int'), (dict(factor=True), 'factor in its description is no int'),
-    (dict(flip=1), 'flip in its description is no bool'), (dict(class_names='abc'), 'class_names in its description is no list'),
-    (dict(class_names=[1, 2, 3]), 'class_names in its description'), (dict(mean=['.5'] * 3), 'mean in its description'),
-    (dict(config=[]), 'config in its description is no dict'), (dict(std=[1, 1, float('nan')]), 'are finite'),
+    (dict(factor='2'), 'factor in its description is no int'),
+    (dict(factor=True), 'factor in its description is no int'),
+    (dict(flip=1), 'flip in its description is no bool'),
+    (dict(class_names='abc'), 'class_names in its description is no list'),
+    (dict(class_names=[1, 2, 3]), 'class_names in its description'),
+    (dict(mean=['.5'] * 3), 'mean in its description'),
+    (dict(config=[]), 'config in its description is no dict'),
+    (dict(std=[1, 1, float('nan')]), 'are finite'),
     (dict(factor=9), 'between 1 and the image side'),
-])
+  ],
+)
 def test_wrong_values_in_the_description_are_refused(tmp_path, changes, message):
   path = example().save(tmp_path / 'set.npz')
   rewrite(path, **changes)
@@ -190,7 +259,9 @@ def test_wrong_values_in_the_description_are_refused(tmp_path, changes, message)
     Condensed.load(path)
 
 
-@pytest.mark.parametrize('arrays, message', [
+@pytest.mark.parametrize(
+  'arrays, message',
+  [
     (dict(description=np.array('{"format": 1')), 'its description is damaged'),
     (dict(description=np.array('[1]')), 'its description is damaged'),
     (dict(description=np.array('[' * 100_000)), 'its description is damaged'),
@@ -198,7 +269,8 @@ def test_wrong_values_in_the_description_are_refused(tmp_path, changes, message)
     (dict(images=np.array(['a'] * 6)), 'a condensed set needs images|A condensed set needs images'),
     (dict(images=np.zeros((6, 4, 4, 3), complex)), 'these are complex128'),
     (dict(labels=np.array(list('abcabc'))), 'whole numbers'),
-])
+  ],
+)
 def test_wrong_arrays_in_a_set_of_ours_are_refused(tmp_path, arrays, message):
   path = example().save(tmp_path / 'set.npz')
   with np.load(path) as file:
@@ -245,10 +317,11 @@ for name in ('set', 'mine'):
 
 
 def bilinear(images, size):
-  """Half-pixel bilinear enlargement [n, h, w, c], edges repeated, as torch's interpolate(align_corners=False)."""
+  """Half-pixel bilinear enlargement [n, h, w, c], edges repeated, as torch's
+  interpolate(align_corners=False)."""
   for axis in (1, 2):
     small = images.shape[axis]
-    centre = np.clip((np.arange(size) + .5) * small / size - .5, 0, small - 1)
+    centre = np.clip((np.arange(size) + 0.5) * small / size - 0.5, 0, small - 1)
     low = np.floor(centre).astype(int)
     high, share = np.minimum(low + 1, small - 1), centre - low
     share = share.reshape([-1 if a == axis else 1 for a in range(4)])
@@ -265,9 +338,13 @@ def test_the_file_is_decoded_with_numpy_alone(tmp_path, factor):
   file = np.load(path)
   info, x = json.loads(str(file['description'])), file['images']
   f, (n, h, w, c) = info['factor'], x.shape
-  cells = x.reshape(n, f, h // f, f, w // f, c).transpose(1, 3, 0, 5, 2, 4).reshape(-1, c, h // f, w // f)
+  cells = (
+    x.reshape(n, f, h // f, f, w // f, c).transpose(1, 3, 0, 5, 2, 4).reshape(-1, c, h // f, w // f)
+  )
   labels = np.tile(file['labels'], f * f)
   enlarged = bilinear(cells.transpose(0, 2, 3, 1), 8)
   expected, expected_labels = made.decode()
   for label in range(3):
-    np.testing.assert_allclose(enlarged[labels == label], expected[expected_labels == label], atol=1e-6)
+    np.testing.assert_allclose(
+      enlarged[labels == label], expected[expected_labels == label], atol=1e-6
+    )

@@ -1,4 +1,5 @@
-"""Continual learning: the orders and their division, what is scored, what is kept, and its end after an interruption."""
+"""Continual learning: the orders and their division, what is scored, what is kept, and its end
+after an interruption."""
 
 import dataclasses
 import json
@@ -16,8 +17,16 @@ from jaxdistill.training import program
 from jaxdistill.training.run import Run
 
 CLASSES = 6
-SMALL = {'model.width': '4', 'model.depth': '1', 'condensation.batch_real': '4', 'condensation.iterations': '2',
-         'condensation.augmentation': '', 'evaluation.steps': '2', 'evaluation.every': '2', 'data.validation_share': '0'}
+SMALL = {
+  'model.width': '4',
+  'model.depth': '1',
+  'condensation.batch_real': '4',
+  'condensation.iterations': '2',
+  'condensation.augmentation': '',
+  'evaluation.steps': '2',
+  'evaluation.every': '2',
+  'data.validation_share': '0',
+}
 
 
 @pytest.fixture(scope='module')
@@ -30,7 +39,9 @@ def own(tmp_path_factory):
 
 
 def small(own, method='m3d', **overrides):
-  config = configs.load(f'condensation/continual:{own},ipc=1,factor=1,steps=2,orders=2,networks=1,method={method}')
+  config = configs.load(
+    f'condensation/continual:{own},ipc=1,factor=1,steps=2,orders=2,networks=1,method={method}'
+  )
   for key, value in (SMALL | overrides).items():
     configs.override(config, key, value)
   continual.check(config)
@@ -38,13 +49,16 @@ def small(own, method='m3d', **overrides):
 
 
 def start(workdir, config):
-  with Run(workdir, config, progress=False, tensorboard=False, log_every=1, checkpoint_every=1) as work:
+  with Run(
+    workdir, config, progress=False, tensorboard=False, log_every=1, checkpoint_every=1
+  ) as work:
     return continual.run(config, work)
 
 
 @pytest.fixture(scope='module')
 def finished(own, tmp_path_factory):
-  """A whole run: its work dir, config, result, and how many programs of the loop were compiled for it."""
+  """A whole run: its work dir, config, result, and how many programs of the loop were compiled for
+  it."""
   workdir, config, compiled = tmp_path_factory.mktemp('continual'), small(own), set()
   compile_one = program._compile
 
@@ -73,29 +87,43 @@ def test_plan_divides_every_order_and_finds_each_class_again(shared, count):
   assert len(todo.parts) == len({part.classes for part in todo.parts}) <= count and todo.way == 2
   for order, permutation in zip(range(3), continual.class_orders(10, 3)):
     for step in range(5):
-      assert todo.seen(order, step) == permutation[:2 * step + 2].tolist()
-      assert [part.classes[position] for part, position in todo.places(order, step)] == todo.seen(order, step)
-      if not shared:  # whoever learned from the images of a step learned from those of its classes alone
-        assert {part.classes for part, _ in todo.places(order, step)} == {tuple(sorted(s)) for s in todo.orders[order][:step + 1]}
+      assert todo.seen(order, step) == permutation[: 2 * step + 2].tolist()
+      assert [part.classes[position] for part, position in todo.places(order, step)] == todo.seen(
+        order, step
+      )
+      if (
+        not shared
+      ):  # whoever learned from the images of a step learned from those of its classes alone
+        assert {part.classes for part, _ in todo.places(order, step)} == {
+          tuple(sorted(s)) for s in todo.orders[order][: step + 1]
+        }
 
 
 def test_steps_of_the_same_classes_are_condensed_once():
   todo = continual.plan(2, steps=1, orders=4, shared=False)
   assert [part.name for part in todo.parts] == ['order1-step1']
   assert {steps[0] for steps in todo.orders} == {(0, 1), (1, 0)}
-  assert [position for _, position in todo.places([o for o, s in enumerate(todo.orders) if s[0] == (1, 0)][0], 0)] == [1, 0]
+  assert [
+    position
+    for _, position in todo.places([o for o, s in enumerate(todo.orders) if s[0] == (1, 0)][0], 0)
+  ] == [1, 0]
 
 
 def test_join_takes_single_classes_in_the_order_asked_for():
-  first = Condensed(np.full((3, 4, 4, 1), .25), [0, 0, 1], ('ant', 'bee'), (.5,), (.2,), factor=2)
-  second = Condensed(np.full((2, 4, 4, 1), .75), [0, 1], ('cat', 'dog'), (.5,), (.2,), factor=2)
+  first = Condensed(
+    np.full((3, 4, 4, 1), 0.25), [0, 0, 1], ('ant', 'bee'), (0.5,), (0.2,), factor=2
+  )
+  second = Condensed(np.full((2, 4, 4, 1), 0.75), [0, 1], ('cat', 'dog'), (0.5,), (0.2,), factor=2)
   both = join([(second, 1), (first, 0)])
-  assert both.class_names == ('dog', 'ant') and both.labels.tolist() == [0, 1, 1] and both.factor == 2
-  assert both.images[:, 0, 0, 0].tolist() == [.75, .25, .25]
+  assert (
+    both.class_names == ('dog', 'ant') and both.labels.tolist() == [0, 1, 1] and both.factor == 2
+  )
+  assert both.images[:, 0, 0, 0].tolist() == [0.75, 0.25, 0.25]
 
 
 def test_a_memory_does_not_depend_on_the_other_classes_nor_on_the_order(own):
-  """The classes of one step, condensed as they arrive and among all six, where nothing but their numbers is the same."""
+  """The classes of one step, condensed as they arrive and among all six, where nothing but their
+  numbers is the same."""
   config = small(own)
   train, _, _ = continual.settings.datasets(config)
   part = continual.Part('order1-step1', (3, 5))
@@ -108,47 +136,94 @@ def test_a_memory_does_not_depend_on_the_other_classes_nor_on_the_order(own):
 
 
 def test_networks_are_scored_on_the_classes_seen_and_no_others(own):
-  """A memory of two classes that differ at a glance: both are learned, and the third, never shown, is not asked for."""
+  """A memory of two classes that differ at a glance: both are learned, and the third, never shown,
+  is not asked for."""
   images = np.concatenate([np.full((20, 8, 8, 1), value, np.uint8) for value in (20, 230, 120)])
   whole = Dataset(images, np.repeat([0, 1, 2], 20))
-  config = small(own, **{'evaluation.steps': '60', 'evaluation.every': '60', 'evaluation.networks': '2', 'model.norm': 'none'})
-  shown = Condensed(np.stack([images[20], images[0]]) / 255, [0, 1], ('1', '0'), whole.mean, whole.std)
+  config = small(
+    own,
+    **{
+      'evaluation.steps': '60',
+      'evaluation.every': '60',
+      'evaluation.networks': '2',
+      'model.norm': 'none',
+    },
+  )
+  shown = Condensed(
+    np.stack([images[20], images[0]]) / 255, [0, 1], ('1', '0'), whole.mean, whole.std
+  )
   test = whole.take_classes([1, 0])
   assert len(test) == 40 and test.class_names == shown.class_names
   with Run(progress=False) as work:
     row, swapped = (
-        continual.scoring.row(config, work, None, f'order{number}-step1', '2 classes', shown, scored, None, seed=1)
-        for number, scored in enumerate([test, dataclasses.replace(test, labels=1 - test.labels)]))
-  assert row['last']['values'] == [1., 1.] and swapped['last']['values'] == [0., 0.]
+      continual.scoring.row(
+        config, work, None, f'order{number}-step1', '2 classes', shown, scored, None, seed=1
+      )
+      for number, scored in enumerate([test, dataclasses.replace(test, labels=1 - test.labels)])
+    )
+  assert row['last']['values'] == [1.0, 1.0] and swapped['last']['values'] == [0.0, 0.0]
 
 
 def test_table_takes_the_mean_over_orders_and_networks():
   def row(*values):
-    return {'last': continual.evaluation.spread(np.array(values)), 'images_per_class': 1., 'training_images': 2, 'steps': 3,
-            'seconds': 1.}
+    return {
+      'last': continual.evaluation.spread(np.array(values)),
+      'images_per_class': 1.0,
+      'training_images': 2,
+      'steps': 3,
+      'seconds': 1.0,
+    }
 
-  rows = continual.table(5, [[row(.9, .7), row(.5, .3)], [row(.6, .6), row(.2, .2)]])
-  assert [(each['label'], each['last']['n']) for each in rows] == [('5 classes', 4), ('10 classes', 4), ('Average over steps', 2)]
-  assert rows[0]['last']['mean'] == pytest.approx(.7) and rows[1]['last']['mean'] == pytest.approx(.3)
-  assert rows[0]['last']['std'] == pytest.approx(np.std([.9, .7, .6, .6], ddof=1), abs=1e-6)
-  assert rows[2]['last']['values'] == pytest.approx([.6, .4])  # orders: ((.8 + .4) / 2, (.6 + .2) / 2)
-  assert rows[0]['seconds'] == 2. and rows[2]['seconds'] == 4.
+  rows = continual.table(5, [[row(0.9, 0.7), row(0.5, 0.3)], [row(0.6, 0.6), row(0.2, 0.2)]])
+  assert [(each['label'], each['last']['n']) for each in rows] == [
+    ('5 classes', 4),
+    ('10 classes', 4),
+    ('Average over steps', 2),
+  ]
+  assert rows[0]['last']['mean'] == pytest.approx(0.7) and rows[1]['last']['mean'] == pytest.approx(
+    0.3
+  )
+  assert rows[0]['last']['std'] == pytest.approx(np.std([0.9, 0.7, 0.6, 0.6], ddof=1), abs=1e-6)
+  assert rows[2]['last']['values'] == pytest.approx(
+    [0.6, 0.4]
+  )  # orders: ((.8 + .4) / 2, (.6 + .2) / 2)
+  assert rows[0]['seconds'] == 2.0 and rows[2]['seconds'] == 4.0
 
 
 def test_run_leaves_numbers_memories_and_a_page(finished):
   workdir, _, result, _ = finished
   assert json.loads((workdir / 'result.json').read_text()) == json.loads(json.dumps(result))
-  assert [row['label'] for row in result['rows']] == ['3 classes', '6 classes', 'Average over steps']
-  assert result['final'] == result['rows'][1]['last'] and result['final']['n'] == 2 and result['average']['n'] == 2
+  assert [row['label'] for row in result['rows']] == [
+    '3 classes',
+    '6 classes',
+    'Average over steps',
+  ]
+  assert (
+    result['final'] == result['rows'][1]['last']
+    and result['final']['n'] == 2
+    and result['average']['n'] == 2
+  )
   assert [row['training_images'] for row in result['rows'][:2]] == [3, 6]
   # M3D condenses a class the same in any company: the memories of the first order serve both.
-  assert result['condensed'] == sorted(path.stem for path in (workdir / 'memory').iterdir()) == ['order1-step1', 'order1-step2']
+  assert (
+    result['condensed']
+    == sorted(path.stem for path in (workdir / 'memory').iterdir())
+    == ['order1-step1', 'order1-step2']
+  )
   order = continual.class_orders(CLASSES, 1)[0]
   made = Condensed.load(workdir / 'memory' / 'order1-step1.npz')
-  assert made.class_names == tuple(str(label) for label in sorted(order[:3])) and made.images.shape == (3, 8, 8, 1)
+  assert made.class_names == tuple(
+    str(label) for label in sorted(order[:3])
+  ) and made.images.shape == (3, 8, 8, 1)
   assert (workdir / 'memory.png').read_bytes().startswith(b'\x89PNG')
   page = (workdir / 'report.html').read_text()
-  for text in ('Test accuracy on all classes seen so far', 'Each order of the classes', 'Matching loss', 'Step 2', 'M3D'):
+  for text in (
+    'Test accuracy on all classes seen so far',
+    'Each order of the classes',
+    'Matching loss',
+    'Step 2',
+    'M3D',
+  ):
     assert text in page
 
 
@@ -158,8 +233,11 @@ def test_every_network_of_every_step_is_another_one(finished):
   assert len(set(seeds)) == 50 and max(seeds) < 2**32
 
 
-def test_interrupted_twice_and_started_again_it_ends_with_the_same_numbers(finished, tmp_path, monkeypatch):
-  """Once in the middle of condensing the second step, once while networks learn in the second order."""
+def test_interrupted_twice_and_started_again_it_ends_with_the_same_numbers(
+  finished, tmp_path, monkeypatch
+):
+  """Once in the middle of condensing the second step, once while networks learn in the second
+  order."""
   _, config, result, _ = finished
   log, points = Run.log, [('condense-order1-step2', 1), ('evaluate-order2-step1', 1)]
 
@@ -182,37 +260,50 @@ def test_interrupted_twice_and_started_again_it_ends_with_the_same_numbers(finis
 
 
 def test_dance_condenses_every_step_with_experts_of_its_own(own, tmp_path):
-  config = small(own, 'dance', **{'method.experts': '1', 'method.expert_steps': '2', 'continual.orders': '1'})
+  config = small(
+    own, 'dance', **{'method.experts': '1', 'method.expert_steps': '2', 'continual.orders': '1'}
+  )
   result = start(tmp_path / 'run', config)
-  assert len(list((tmp_path / 'experts').iterdir())) == len(result['condensed']) == 2 and result['seconds']['condense'] > 0
+  assert (
+    len(list((tmp_path / 'experts').iterdir())) == len(result['condensed']) == 2
+    and result['seconds']['condense'] > 0
+  )
   assert not list((tmp_path / 'run' / 'checkpoints').iterdir())
 
 
 def test_nothing_is_compiled_again_in_a_later_step_or_order(finished):
-  assert finished[3] == 3  # one program that condenses, and one that trains for each number of classes seen
+  assert (
+    finished[3] == 3
+  )  # one program that condenses, and one that trains for each number of classes seen
 
 
 def test_selected_real_images_are_a_memory_too(own, tmp_path):
-  """Herding compares features of a network that knows the classes of the step alone; with one image it takes the most central."""
+  """Herding compares features of a network that knows the classes of the step alone; with one image
+  it takes the most central."""
   config = small(own, 'herding', **{'selection.network': 'random', 'continual.orders': '1'})
   result = start(tmp_path, config)
   train, _, _ = continual.settings.datasets(config)
   assert result['title'].startswith('Herding as the memory') and result['method'] == 'herding'
   made = Condensed.load(tmp_path / 'memory' / 'order1-step1.npz')
-  for picture, label in zip(made.images, sorted(continual.class_orders(CLASSES, 1)[0][:3]), strict=True):
+  for picture, label in zip(
+    made.images, sorted(continual.class_orders(CLASSES, 1)[0][:3]), strict=True
+  ):
     real = train.images[train.of_class(label)]
     assert (np.abs(real / 255 - picture[None]).max((1, 2, 3)) < 1e-6).sum() == 1
   assert 'Herding' in (tmp_path / 'report.html').read_text()
 
 
-@pytest.mark.parametrize('argument, words', [
+@pytest.mark.parametrize(
+  'argument, words',
+  [
     ('steps=3', 'the 10 classes of digits do not divide into 3 equal steps; use 1, 2, 5 or 10'),
     ('steps=0', 'continual.steps is 0; it must be at least 1'),
     ('orders=0', 'continual.orders is 0; it must be at least 1'),
     ('method=hearding', "did you mean 'herding'"),
     ('networks=0', 'evaluation.networks is 0; it must be at least 1'),
     ('ipc=1000', 'ipc=1000 is more than class .* of digits has'),
-])
+  ],
+)
 def test_mistakes_are_told_before_any_work(argument, words):
   with pytest.raises(UserError, match=words):
     continual.check(configs.load(f'condensation/continual:digits,{argument}'))
@@ -235,14 +326,23 @@ def test_baselines_and_fields_of_other_tasks_are_refused(own):
 
 def test_dry_run_counts_the_whole_job(own):
   text = continual.dry_run(small(own))
-  condense, first = (next(line.split() for line in text.splitlines() if line.startswith(name))
-                     for name in ('condense ', 'evaluate-3-classes'))
+  condense, first = (
+    next(line.split() for line in text.splitlines() if line.startswith(name))
+    for name in ('condense ', 'evaluate-3-classes')
+  )
   assert condense[1] == '2' and first[1] == '2' and 'in all about' in text and 'conv1' in text
 
 
-@pytest.mark.parametrize('argument, cited', [
-    ('cifar100', True), ('cifar100,method=m3d', True), ('cifar100,steps=10', False), ('cifar100,ipc=10', False),
-    ('cifar10', False)])
+@pytest.mark.parametrize(
+  'argument, cited',
+  [
+    ('cifar100', True),
+    ('cifar100,method=m3d', True),
+    ('cifar100,steps=10', False),
+    ('cifar100,ipc=10', False),
+    ('cifar10', False),
+  ],
+)
 def test_published_numbers_stand_only_beside_their_own_setting(argument, cited):
   rows = continual_page.references(configs.load(f'condensation/continual:{argument}').to_dict())
   assert bool(rows) == cited and all(row['reference'] for row in rows)
@@ -250,16 +350,36 @@ def test_published_numbers_stand_only_beside_their_own_setting(argument, cited):
 
 def test_config_takes_the_numbers_of_the_method_and_the_protocol():
   for method in ('dm', 'm3d', 'dance'):
-    config, plain = configs.load(f'continual:cifar100,method={method}'), configs.load(f'{method}:cifar100,ipc=20')
-    assert config.condensation == plain.condensation and config.method == plain.method and config.data == plain.data
+    config, plain = (
+      configs.load(f'continual:cifar100,method={method}'),
+      configs.load(f'{method}:cifar100,ipc=20'),
+    )
+    assert (
+      config.condensation == plain.condensation
+      and config.method == plain.method
+      and config.data == plain.data
+    )
     assert config.continual.to_dict() == dict(steps=5, orders=5, memory='condensed')
-    assert (config.evaluation.recipe, config.evaluation.networks, config.evaluation.epochs) == ('dm', 3, 0)
-  assert configs.load('continual:cifar100').method.name == configs.load('continual:cifar100,method=herding').method.name == 'dm'
+    assert (config.evaluation.recipe, config.evaluation.networks, config.evaluation.epochs) == (
+      'dm',
+      3,
+      0,
+    )
+  assert (
+    configs.load('continual:cifar100').method.name
+    == configs.load('continual:cifar100,method=herding').method.name
+    == 'dm'
+  )
   assert configs.load('continual:cifar100,method=herding').continual.memory == 'herding'
-  assert continual.selected(configs.load('continual:cifar100,method=random,factor=2')) == 'random_mix'
+  assert (
+    continual.selected(configs.load('continual:cifar100,method=random,factor=2')) == 'random_mix'
+  )
   assert configs.load('continual:cifar100,quick').continual.orders == 2
 
 
 def test_methods_and_numbers_of_steps_have_work_dirs_of_their_own():
   spec = 'continual:cifar100,method=m3d,steps=10'
-  assert launcher.default_workdir(spec, configs.load(spec)).name == 'continual-cifar100-m3d-steps10-ipc20-seed0'
+  assert (
+    launcher.default_workdir(spec, configs.load(spec)).name
+    == 'continual-cifar100-m3d-steps10-ipc20-seed0'
+  )

@@ -17,26 +17,39 @@ def digits():
 
 
 def of(train, images, labels, **fields):
-  return Condensed(np.asarray(images, np.float32), labels, train.class_names, train.mean, train.std, **fields)
+  return Condensed(
+    np.asarray(images, np.float32), labels, train.class_names, train.mean, train.std, **fields
+  )
 
 
 def parts(train):
   """The whole set, its first images, and the first images of the next class."""
   images = train.images / np.float32(255)
   first = np.stack([train.of_class(label)[0] for label in range(10)])
-  return {'all': of(train, images, train.labels), 'first': of(train, images[first], np.arange(10)),
-          'wrong': of(train, images[np.roll(first, -1)], np.arange(10))}
+  return {
+    'all': of(train, images, train.labels),
+    'first': of(train, images[first], np.arange(10)),
+    'wrong': of(train, images[np.roll(first, -1)], np.arange(10)),
+  }
 
 
 def test_the_whole_set_is_at_no_distance_and_images_of_other_classes_move_away():
   train = digits()
   found = drift.along_training(parts(train), train, 2, steps=60, checks=3, model=MODEL)
-  assert found.steps.tolist() == [0, 20, 40, 60] and list(found.distance) == ['all', 'first', 'wrong']
+  assert found.steps.tolist() == [0, 20, 40, 60] and list(found.distance) == [
+    'all',
+    'first',
+    'wrong',
+  ]
   np.testing.assert_allclose(found.distance['all'], 0, atol=1e-8)
   assert (found.distance['first'] < found.distance['wrong']).all()
   # One image is as far from the mean of its class as the images are on average, or nearly.
   relative = found.relative()
-  assert .5 < relative['first'].min() and relative['first'].max() < 2 and relative['wrong'][-1] > relative['wrong'][0]
+  assert (
+    0.5 < relative['first'].min()
+    and relative['first'].max() < 2
+    and relative['wrong'][-1] > relative['wrong'][0]
+  )
 
 
 def embedded(images, mean, std, layers, k):
@@ -51,15 +64,21 @@ def test_distances_are_those_of_a_plain_reference():
   """Before the first step, where the networks are those that the same seed draws."""
   train = digits()
   one = parts(train)['first']
-  found = drift.along_training({'first': one}, train, 2, steps=1, checks=1, per_class=5, seed=7, model=MODEL)
-  layers = experts.setup(models.build(MODEL, 10, (8, 8, 1)), train, number=2, steps=1, seed=7).state.variables['params']
+  found = drift.along_training(
+    {'first': one}, train, 2, steps=1, checks=1, per_class=5, seed=7, model=MODEL
+  )
+  layers = experts.setup(
+    models.build(MODEL, 10, (8, 8, 1)), train, number=2, steps=1, seed=7
+  ).state.variables['params']
   first_five = np.concatenate([train.of_class(label)[:5] for label in range(10)])
   distances, spreads = [], []
   for k in range(2):
-    real = embedded(train.images[first_five] / 255, train.mean[0], train.std[0], layers, k).reshape(10, 5, -1)
+    real = embedded(train.images[first_five] / 255, train.mean[0], train.std[0], layers, k).reshape(
+      10, 5, -1
+    )
     gap = embedded(one.images, train.mean[0], train.std[0], layers, k) - real.mean(1)
     distances.append((gap**2).sum(1).mean())
-    spreads.append(((real - real.mean(1, keepdims=True))**2).sum(2).mean())
+    spreads.append(((real - real.mean(1, keepdims=True)) ** 2).sum(2).mean())
   np.testing.assert_allclose(found.distance['first'][0], np.mean(distances), rtol=1e-4)
   np.testing.assert_allclose(found.spread[0], np.mean(spreads), rtol=1e-4)
 
@@ -67,9 +86,11 @@ def test_distances_are_those_of_a_plain_reference():
 def test_soft_labels_and_cells_count_by_their_likeliest_class():
   train = digits()
   hard = parts(train)['first']
-  soft = of(train, hard.images, np.eye(10, dtype=np.float32) * .55 + .045, factor=2)
+  soft = of(train, hard.images, np.eye(10, dtype=np.float32) * 0.55 + 0.045, factor=2)
   again = of(train, hard.images, np.arange(10), factor=2)
-  found = drift.along_training({'soft': soft, 'hard': again}, train, 1, steps=1, checks=1, model=MODEL)
+  found = drift.along_training(
+    {'soft': soft, 'hard': again}, train, 1, steps=1, checks=1, model=MODEL
+  )
   np.testing.assert_array_equal(found.distance['soft'], found.distance['hard'])
 
 
@@ -78,7 +99,9 @@ def test_a_finished_measurement_is_read_back(tmp_path):
   measured = []
   for _ in range(2):
     with Run(tmp_path, progress=False) as run:
-      measured.append(drift.along_training(parts(train), train, 1, steps=6, checks=2, model=MODEL, run=run))
+      measured.append(
+        drift.along_training(parts(train), train, 1, steps=6, checks=2, model=MODEL, run=run)
+      )
       steps = run.timing('drift')['steps']
   assert steps == 6
   for name, values in measured[0].distance.items():
@@ -86,15 +109,26 @@ def test_a_finished_measurement_is_read_back(tmp_path):
 
 
 def test_the_chart_has_a_line_for_each_set():
-  found = drift.Drift(np.array([0, 10]), {'dm': np.array([.5, 2.]), 'm3d': np.array([.5, 1.])}, np.array([1., 2.]))
+  found = drift.Drift(
+    np.array([0, 10]),
+    {'dm': np.array([0.5, 2.0]), 'm3d': np.array([0.5, 1.0])},
+    np.array([1.0, 2.0]),
+  )
   for relative in (True, False):
     chart = drift.chart(found, relative=relative)
     assert '>dm<' in chart and '>m3d<' in chart and ('/ spread' in chart) is relative
 
 
-@pytest.mark.parametrize('change, message', [
-    (dict(sets={}), 'at least one condensed set'), (dict(networks=0), 'networks needs to be at least 1; got 0'),
-    (dict(checks=0), 'checks needs'), (dict(epochs=0), 'epochs needs'), (dict(per_class=0), 'per_class needs')])
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    (dict(sets={}), 'at least one condensed set'),
+    (dict(networks=0), 'networks needs to be at least 1; got 0'),
+    (dict(checks=0), 'checks needs'),
+    (dict(epochs=0), 'epochs needs'),
+    (dict(per_class=0), 'per_class needs'),
+  ],
+)
 def test_wrong_numbers_are_refused(change, message):
   train = digits()
   options = dict(sets=parts(train), train=train, model=MODEL, steps=1) | change
@@ -107,5 +141,9 @@ def test_sets_that_do_not_fit_are_refused():
   one = parts(train)['first']
   with pytest.raises(UserError, match="The set 'few' has no image of class '3'"):
     drift.along_training({'few': of(train, one.images[:3], np.arange(3))}, train, model=MODEL)
-  with pytest.raises(UserError, match="The set 'large' has images of 16x16x1 and the training set of 8x8x1"):
-    drift.along_training({'large': of(train, np.zeros((10, 16, 16, 1)), np.arange(10))}, train, model=MODEL)
+  with pytest.raises(
+    UserError, match="The set 'large' has images of 16x16x1 and the training set of 8x8x1"
+  ):
+    drift.along_training(
+      {'large': of(train, np.zeros((10, 16, 16, 1)), np.arange(10))}, train, model=MODEL
+    )

@@ -21,14 +21,38 @@ def digits():
 
 def test_recipes_are_those_of_the_published_codes():
   idc, dm = evaluation.find_recipe('idc'), evaluation.find_recipe('dm')
-  assert (idc.learning_rate, idc.momentum, idc.weight_decay, idc.batch, idc.epochs, idc.cutmix) == (.01, .9, 5e-4, 64, 1000, .5)
-  assert (idc.drops, idc.drop, idc.clear_momentum) == ((2 / 3, 5 / 6), .2, False)
+  assert (idc.learning_rate, idc.momentum, idc.weight_decay, idc.batch, idc.epochs, idc.cutmix) == (
+    0.01,
+    0.9,
+    5e-4,
+    64,
+    1000,
+    0.5,
+  )
+  assert (idc.drops, idc.drop, idc.clear_momentum) == ((2 / 3, 5 / 6), 0.2, False)
   assert 'cutout' not in idc.strategy  # CutMix is on
-  assert (dm.learning_rate, dm.batch, dm.epochs, dm.cutmix, dm.drops, dm.drop) == (.01, 256, 1000, 0, (.5,), .1)
+  assert (dm.learning_rate, dm.batch, dm.epochs, dm.cutmix, dm.drops, dm.drop) == (
+    0.01,
+    256,
+    1000,
+    0,
+    (0.5,),
+    0.1,
+  )
   assert dm.clear_momentum and dm.composition == 'dm'
   dd = evaluation.find_recipe('ddranking')
-  assert (dd.momentum, dd.weight_decay, dd.batch, dd.epochs, dd.cutmix, dd.drops, dd.drop) == (.9, 5e-4, 128, 1000, 0, (.5,), .1)
-  assert dd.composition == 'dm' and evaluation.SEARCHED == {'ddranking': (.001, .005, .01, .05, .1)}
+  assert (dd.momentum, dd.weight_decay, dd.batch, dd.epochs, dd.cutmix, dd.drops, dd.drop) == (
+    0.9,
+    5e-4,
+    128,
+    1000,
+    0,
+    (0.5,),
+    0.1,
+  )
+  assert dd.composition == 'dm' and evaluation.SEARCHED == {
+    'ddranking': (0.001, 0.005, 0.01, 0.05, 0.1)
+  }
 
 
 def test_flips_leave_where_they_change_the_label_and_epochs_can_be_set():
@@ -42,15 +66,24 @@ def test_unknown_recipe_names_the_nearest():
 
 
 def test_spread_is_mean_and_sample_standard_deviation():
-  assert evaluation.spread([.5, .7, .6]) == {'mean': .6, 'std': .1, 'n': 3, 'values': [.5, .7, .6]}
-  assert evaluation.spread([.5])['std'] == 0
+  assert evaluation.spread([0.5, 0.7, 0.6]) == {
+    'mean': 0.6,
+    'std': 0.1,
+    'n': 3,
+    'values': [0.5, 0.7, 0.6],
+  }
+  assert evaluation.spread([0.5])['std'] == 0
 
 
 def test_a_condensed_set_is_decoded_and_scored(digits):
   train, test = digits
   rng = np.random.default_rng(0)
-  made = Condensed(rng.random((10, 8, 8, 1)), np.arange(10), train.class_names, train.mean, train.std, factor=2)
-  scores = evaluation.evaluate(made, test, seeds=2, steps=3, checks=1, model=SMALL, validation=train.take(range(40)))
+  made = Condensed(
+    rng.random((10, 8, 8, 1)), np.arange(10), train.class_names, train.mean, train.std, factor=2
+  )
+  scores = evaluation.evaluate(
+    made, test, seeds=2, steps=3, checks=1, model=SMALL, validation=train.take(range(40))
+  )
   assert scores['training_images'] == 40 and scores['steps'] == 3
   assert {'last', 'best_test', 'selected'} <= scores.keys()
   assert all(0 <= value <= 1 for value in scores['last']['values'])
@@ -60,12 +93,14 @@ def test_a_condensed_set_is_decoded_and_scored(digits):
 def test_soft_labels_train_as_hard_ones_where_they_are_sure(digits):
   train, test = digits
   images = np.random.default_rng(0).random((10, 8, 8, 1))
+
   def losses(labels):
     made = Condensed(images, labels, train.class_names, train.mean, train.std, factor=2)
     with Run(progress=False, log_every=1) as run:
       evaluation.evaluate(made, test, seeds=1, steps=3, checks=1, model=SMALL, run=run)
       return [record['loss'] for record in run.curve('evaluate')]
-  sure, unsure = losses(np.eye(10)), losses(np.full((10, 10), .1))
+
+  sure, unsure = losses(np.eye(10)), losses(np.full((10, 10), 0.1))
   assert sure == losses(np.arange(10)) and len(sure) == 3
   assert not np.allclose(sure, unsure)
 
@@ -73,12 +108,21 @@ def test_soft_labels_train_as_hard_ones_where_they_are_sure(digits):
 @pytest.fixture(scope='module')
 def searched(digits):
   train, test = digits
-  options = dict(recipe='ddranking', seeds=2, steps=40, checks=4, model=SMALL, validation=train.take(range(600, 800)))
+  options = dict(
+    recipe='ddranking',
+    seeds=2,
+    steps=40,
+    checks=4,
+    model=SMALL,
+    validation=train.take(range(600, 800)),
+  )
   with Run(progress=False) as work:
     scores = evaluation.evaluate(train.take(range(60)), test, run=work, **options)
     history = work.history('evaluate')
-  return scores, [np.array([record[f'{split}_accuracies'] for record in history]).reshape(4, 5, 2)
-                  for split in ('test', 'validation')]
+  return scores, [
+    np.array([record[f'{split}_accuracies'] for record in history]).reshape(4, 5, 2)
+    for split in ('test', 'validation')
+  ]
 
 
 def test_the_learning_rate_is_the_one_that_held_out_images_choose_for_every_network(searched):
@@ -92,7 +136,9 @@ def test_the_learning_rate_is_the_one_that_held_out_images_choose_for_every_netw
     assert scores['selected']['values'][network] == on_test[check, rate, network]
     assert scores['best_test']['values'][network] == on_test[:, rate, network].max()
   assert len(set(on_test[-1, :, 0])) > 1  # the rates lead to different networks
-  assert scores['curve']['steps'] == [10, 20, 30, 40] and scores['curve']['mean'][-1] == pytest.approx(scores['last']['mean'])
+  assert scores['curve']['steps'] == [10, 20, 30, 40] and scores['curve']['mean'][
+    -1
+  ] == pytest.approx(scores['last']['mean'])
 
 
 def test_a_choice_on_the_test_set_takes_the_highest_of_all_checks(searched):
@@ -104,45 +150,68 @@ def test_a_choice_on_the_test_set_takes_the_highest_of_all_checks(searched):
 def test_soft_labels_of_a_hard_label_protocol_are_their_largest(digits):
   train, test = digits
   few = train.take(range(20))
-  soft = np.full((20, 10), .05, np.float32)
-  soft[np.arange(20), few.labels] = .55
-  made = types.SimpleNamespace(images=few.images, labels=soft, class_names=few.class_names, num_classes=10, mean=few.mean,
-                               std=few.std, flip=False)
-  problems = {recipe: evaluation.setup(made, test, recipe, 1, model=SMALL) for recipe in ('idc', 'ddranking')}
+  soft = np.full((20, 10), 0.05, np.float32)
+  soft[np.arange(20), few.labels] = 0.55
+  made = types.SimpleNamespace(
+    images=few.images,
+    labels=soft,
+    class_names=few.class_names,
+    num_classes=10,
+    mean=few.mean,
+    std=few.std,
+    flip=False,
+  )
+  problems = {
+    recipe: evaluation.setup(made, test, recipe, 1, model=SMALL) for recipe in ('idc', 'ddranking')
+  }
   np.testing.assert_array_equal(problems['ddranking'].source.data['labels'], few.labels)
   np.testing.assert_array_equal(problems['idc'].source.data['labels'], soft)
 
 
 def test_real_images_teach_more_than_wrong_labels(digits):
   train, test = digits
-  few, options = train.take(range(300)), dict(seeds=2, steps=300, checks=1, model={'name': 'mlp', 'width': 64})
+  few, options = (
+    train.take(range(300)),
+    dict(seeds=2, steps=300, checks=1, model={'name': 'mlp', 'width': 64}),
+  )
   right = evaluation.evaluate(few, test, **options)
-  turned = data.Dataset(few.images, (few.labels + 1) % 10, few.class_names, mean=few.mean, std=few.std, flip=False)
+  turned = data.Dataset(
+    few.images, (few.labels + 1) % 10, few.class_names, mean=few.mean, std=few.std, flip=False
+  )
   wrong = evaluation.evaluate(turned, test, **options)
-  assert right['last']['mean'] > .5 and wrong['last']['mean'] < .2
+  assert right['last']['mean'] > 0.5 and wrong['last']['mean'] < 0.2
 
 
 def test_the_network_is_the_papers_unless_another_is_named(digits, monkeypatch):
   built = []
-  monkeypatch.setattr(evaluation.models, 'build', lambda config, *shape: built.append(config) or (_ for _ in ()).throw(KeyError))
+  monkeypatch.setattr(
+    evaluation.models,
+    'build',
+    lambda config, *shape: built.append(config) or (_ for _ in ()).throw(KeyError),
+  )
   with pytest.raises(KeyError):
     evaluation.evaluate(digits[0].take(range(20)), digits[1], seeds=1, steps=1)
   assert built == [{'name': 'convnet', 'dtype': 'float32'}]
 
 
 def test_images_of_another_shape_are_refused(digits):
-  made = Condensed(np.zeros((10, 4, 4, 3)), np.arange(10), tuple('abcdefghij'), (.5,) * 3, (.5,) * 3)
+  made = Condensed(
+    np.zeros((10, 4, 4, 3)), np.arange(10), tuple('abcdefghij'), (0.5,) * 3, (0.5,) * 3
+  )
   with pytest.raises(UserError, match='images of 4x4x3 and the test set of 8x8x1'):
     evaluation.evaluate(made, digits[1])
 
 
-@pytest.mark.parametrize('arguments, words', [
+@pytest.mark.parametrize(
+  'arguments, words',
+  [
     (dict(seeds=0), 'needs seeds >= 1'),
     (dict(checks=0), 'checks >= 1'),
     (dict(steps=-1), 'steps >= 0; got 5, 0 and -1'),
     (dict(search_on='vaildation'), "did you mean 'validation'"),
     (dict(recipe='ddranking'), 'searches the learning rate on held-out images: give some'),
-])
+  ],
+)
 def test_numbers_are_checked(digits, arguments, words):
   with pytest.raises(UserError, match=words):
     evaluation.evaluate(*digits, **arguments)

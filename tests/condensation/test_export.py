@@ -1,4 +1,5 @@
-"""Condensed sets for other programs: PNG folders with a manifest, and sets of TensorFlow Datasets."""
+"""Condensed sets for other programs: PNG folders with a manifest, and sets of TensorFlow
+Datasets."""
 
 import hashlib
 import json
@@ -13,13 +14,28 @@ from jaxdistill.condensation import Condensed, export
 from jaxdistill.data import Dataset, files
 from jaxdistill.errors import UserError
 
-SOFT = np.array([[.7, .2, .1], [.1, .6, .3], [.3, .3, .4]], np.float32)
+SOFT = np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.3, 0.3, 0.4]], np.float32)
 
 
 def example(**changes):
   images = np.random.default_rng(0).random((3, 8, 8, 3))
-  return Condensed(**(dict(images=images, labels=[0, 1, 2], class_names=('a/b', 'blue', 'c'), mean=(.5, .4, .3),
-                           std=(.2, .2, .2), factor=2, flip=False, dataset='toy', method='m3d', config={'seed': 3}) | changes))
+  return Condensed(
+    **(
+      dict(
+        images=images,
+        labels=[0, 1, 2],
+        class_names=('a/b', 'blue', 'c'),
+        mean=(0.5, 0.4, 0.3),
+        std=(0.2, 0.2, 0.2),
+        factor=2,
+        flip=False,
+        dataset='toy',
+        method='m3d',
+        config={'seed': 3},
+      )
+      | changes
+    )
+  )
 
 
 def by_content(images, labels):
@@ -31,13 +47,24 @@ def test_png_files_hold_the_training_images_and_the_manifest_all_else(tmp_path):
   root = made.to_png(tmp_path / 'out')
   expected = made.as_dataset()
   manifest = json.loads((root / 'manifest.json').read_text())
-  assert manifest['factor'] == 1 and manifest['class_names'] == ['a/b', 'blue', 'c'] and manifest['mean'] == [.5, .4, .3]
-  assert manifest['config'] == {'seed': 3} and manifest['recipe'] == 'idc' and manifest['flip'] is False
+  assert (
+    manifest['factor'] == 1
+    and manifest['class_names'] == ['a/b', 'blue', 'c']
+    and manifest['mean'] == [0.5, 0.4, 0.3]
+  )
+  assert (
+    manifest['config'] == {'seed': 3} and manifest['recipe'] == 'idc' and manifest['flip'] is False
+  )
   assert len(manifest['images']) == 12
   for number, entry in enumerate(manifest['images']):
     content = (root / entry['file']).read_bytes()
-    assert entry['sha256'] == hashlib.sha256(content).hexdigest() and entry['label'] == expected.labels[number]
-    np.testing.assert_array_equal(np.asarray(PIL.Image.open(root / entry['file'])), expected.images[number])
+    assert (
+      entry['sha256'] == hashlib.sha256(content).hexdigest()
+      and entry['label'] == expected.labels[number]
+    )
+    np.testing.assert_array_equal(
+      np.asarray(PIL.Image.open(root / entry['file'])), expected.images[number]
+    )
   assert sorted(path.name for path in root.iterdir() if path.is_dir()) == ['0-a_b', '1-blue', '2-c']
   stored = files.read_folder(str(root), 8)
   np.testing.assert_array_equal(stored.train[0], expected.images)
@@ -45,7 +72,9 @@ def test_png_files_hold_the_training_images_and_the_manifest_all_else(tmp_path):
 
 
 def test_canvases_and_soft_labels_can_be_exported_as_they_are(tmp_path):
-  made = example(images=np.random.default_rng(1).random((3, 8, 8, 1)), mean=(.5,), std=(.2,), labels=SOFT)
+  made = example(
+    images=np.random.default_rng(1).random((3, 8, 8, 1)), mean=(0.5,), std=(0.2,), labels=SOFT
+  )
   root = made.to_png(tmp_path / 'out', decoded=False)
   manifest = json.loads((root / 'manifest.json').read_text())
   assert manifest['factor'] == 2 and len(manifest['images']) == 3
@@ -63,7 +92,11 @@ def test_digits_get_folders_of_their_own_name():
 def prepared(tmp_path_factory):
   tfds.disable_progress_bar()
   made = example(labels=SOFT)
-  test = Dataset(np.arange(5 * 192).reshape(5, 8, 8, 3).astype(np.uint8), np.array([0, 1, 2, 1, 0]), made.class_names)
+  test = Dataset(
+    np.arange(5 * 192).reshape(5, 8, 8, 3).astype(np.uint8),
+    np.array([0, 1, 2, 1, 0]),
+    made.class_names,
+  )
   root = tmp_path_factory.mktemp('sets')
   return made, test, root, made.to_tfds(root, name='small', test=test)
 
@@ -76,12 +109,14 @@ def test_tfds_reads_the_folder_without_tensorflow(prepared):
   images, soft = made.decode()
   found = list(builder.as_data_source(split='train'))
   expected = made.as_dataset()
-  assert by_content((e['image'] for e in found), (e['label'] for e in found)) == by_content(expected.images, expected.labels)
+  assert by_content((e['image'] for e in found), (e['label'] for e in found)) == by_content(
+    expected.images, expected.labels
+  )
   number = {bytes(image): n for n, image in enumerate(expected.images)}
   for each in found:
     np.testing.assert_array_equal(each['soft_label'], soft[number[bytes(each['image'])]])
   assert len(tfds.data_source('small', split='test', data_dir=root)) == 5
-  assert json.loads((folder / 'manifest.json').read_text())['std'] == [.2, .2, .2]
+  assert json.loads((folder / 'manifest.json').read_text())['std'] == [0.2, 0.2, 0.2]
   assert [path.name for path in root.iterdir()] == ['small']
 
 
@@ -119,10 +154,16 @@ def test_nothing_is_overwritten_and_nothing_half_is_left(tmp_path, prepared, mon
     made.to_png(tmp_path / 'file' / 'out')
 
 
-@pytest.mark.parametrize('options, message', [
+@pytest.mark.parametrize(
+  'options, message',
+  [
     (dict(name='My set'), "'My set' cannot name a set"),
-    (dict(test=Dataset(np.zeros((3, 4, 4, 3), np.uint8), np.arange(3))), 'do not go with the condensed set'),
-])
+    (
+      dict(test=Dataset(np.zeros((3, 4, 4, 3), np.uint8), np.arange(3))),
+      'do not go with the condensed set',
+    ),
+  ],
+)
 def test_wrong_names_and_test_images_are_refused(tmp_path, options, message):
   with pytest.raises(UserError, match=message):
     example().to_tfds(tmp_path, **options)

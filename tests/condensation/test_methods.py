@@ -39,18 +39,22 @@ def features():
 
 
 def test_gaussian_gradient_is_that_of_dm_times_2_42_over_the_bandwidth_in_high_dimension():
-  """All distances are nearly b there, where the bank's slope is -sum_q exp(-1/q)/q / b = -1.21 / b; that of u.v is -1/2."""
+  """All distances are nearly b there, where the bank's slope is -sum_q exp(-1/q)/q / b = -1.21 / b;
+  that of u.v is -1/2."""
   rng = np.random.default_rng(0)
   real, synthetic = (jnp.asarray(rng.normal(size=(n, 4000)), jnp.float32) for n in (100, 20))
-  gaussian, linear = (jax.grad(functools.partial(losses.mmd, kernel=k))(synthetic, real) for k in ('gaussian', 'linear'))
+  gaussian, linear = (
+    jax.grad(functools.partial(losses.mmd, kernel=k))(synthetic, real)
+    for k in ('gaussian', 'linear')
+  )
   lengths = [float(jnp.linalg.norm(gradient)) for gradient in (gaussian, linear)]
-  assert (gaussian * linear).sum() / (lengths[0] * lengths[1]) > .99
-  assert 8000 * lengths[0] / lengths[1] == pytest.approx(2.42, rel=.03)
+  assert (gaussian * linear).sum() / (lengths[0] * lengths[1]) > 0.99
+  assert 8000 * lengths[0] / lengths[1] == pytest.approx(2.42, rel=0.03)
 
 
 def test_the_loss_of_two_samples_of_one_class_is_far_from_zero():
   real, synthetic = features()
-  assert .1 < losses.mmd(synthetic, real) < 1
+  assert 0.1 < losses.mmd(synthetic, real) < 1
 
 
 @functools.cache
@@ -59,14 +63,26 @@ def ran(name):
   train, _ = data.load('digits', image_size=8)
   images, counts = samplers.class_major(train)
   small = models.build({'name': 'convnet', 'width': 4, 'depth': 1}, 10, (8, 8, 1))
-  settings = engine.Settings(ipc=1, batch_real=4, learning_rate=.1)
+  settings = engine.Settings(ipc=1, batch_real=4, learning_rate=0.1)
   config = configs.load(f'condensation/{name}:digits')
   plugs = methods.plugs(config.method, small, (8, 8, 1))
   functions = engine.make(plugs, settings, small, num_classes=10, mean=train.mean, std=train.std)
-  canvases = np.asarray(decode.first_canvases(jax.random.key(0), images, counts, ipc=1, factor=1, init='real', mean=train.mean,
-                                              std=train.std))
+  canvases = np.asarray(
+    decode.first_canvases(
+      jax.random.key(0),
+      images,
+      counts,
+      ipc=1,
+      factor=1,
+      init='real',
+      mean=train.mean,
+      std=train.std,
+    )
+  )
   source = engine.real_data(images, counts, pool=methods.untrained(config, (8, 8, 1), small))
-  step = jax.jit(lambda s: functions.step(s, functions.sample(source, jax.random.wrap_key_data(s.key), s.step)))
+  step = jax.jit(
+    lambda s: functions.step(s, functions.sample(source, jax.random.wrap_key_data(s.key), s.step))
+  )
   states, measured = [engine.start(functions, jax.random.key_data(jax.random.key(0)), canvases)], []
   for _ in range(2):
     state, metrics = step(states[-1])
@@ -77,10 +93,11 @@ def ran(name):
 
 @pytest.mark.parametrize('name', methods.METHODS)
 class TestEveryMethod:
-
   def test_moves_every_class_and_stays_finite(self, name):
     states, metrics, _ = ran(name)
-    moved = np.abs(np.asarray(states[-1].images) - np.asarray(states[0].images)).reshape(10, -1).max(1)
+    moved = (
+      np.abs(np.asarray(states[-1].images) - np.asarray(states[0].images)).reshape(10, -1).max(1)
+    )
     assert (moved > 1e-5).all() and np.isfinite(moved).all()
     assert metrics[-1]['class_loss'].shape == (10,) and np.isfinite(metrics[-1]['class_loss']).all()
 

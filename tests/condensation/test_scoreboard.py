@@ -1,4 +1,5 @@
-"""The task 'evaluate': sets of ours and a user's beside baselines, on several networks, resumable; what it refuses."""
+"""The task 'evaluate': sets of ours and a user's beside baselines, on several networks, resumable;
+what it refuses."""
 
 import html.parser
 import json
@@ -8,19 +9,40 @@ import pytest
 
 from jaxdistill import config as configs
 from jaxdistill import data, launcher
-from jaxdistill.condensation import Condensed, cross_architecture, evaluation, ranking, scoreboard, settings
+from jaxdistill.condensation import (
+  Condensed,
+  cross_architecture,
+  evaluation,
+  ranking,
+  scoreboard,
+  settings,
+)
 from jaxdistill.errors import UserError
 from jaxdistill.models import architectures
 from jaxdistill.training.run import Run
 
-SMALL = {'data.image_size': '8', 'evaluation.width': '4', 'evaluation.networks': '1', 'evaluation.steps': '6',
-         'evaluation.every': '3'}
+SMALL = {
+  'data.image_size': '8',
+  'evaluation.width': '4',
+  'evaluation.networks': '1',
+  'evaluation.steps': '6',
+  'evaluation.every': '3',
+}
 OWN = {'name': 'convnet', 'width': 8, 'depth': 1, 'norm': 'instance'}
 
 
 def make(path, size=8, names=tuple('0123456789'), **fields):
   images = np.random.default_rng(0).random((2 * len(names), size, size, 1))
-  made = Condensed(images, np.repeat(np.arange(len(names)), 2), names, (.5,), (.3,), factor=2, dataset='digits', **fields)
+  made = Condensed(
+    images,
+    np.repeat(np.arange(len(names)), 2),
+    names,
+    (0.5,),
+    (0.3,),
+    factor=2,
+    dataset='digits',
+    **fields,
+  )
   made.save(path)
   return path
 
@@ -28,7 +50,10 @@ def make(path, size=8, names=tuple('0123456789'), **fields):
 @pytest.fixture(scope='module')
 def sets(tmp_path_factory):
   folder = tmp_path_factory.mktemp('sets')
-  return [make(folder / 'condensed.npz', method='m3d', config={'model': OWN}), make(folder / 'other.npz')]
+  return [
+    make(folder / 'condensed.npz', method='m3d', config={'model': OWN}),
+    make(folder / 'other.npz'),
+  ]
 
 
 def configured(sets, /, **overrides):
@@ -41,11 +66,20 @@ def configured(sets, /, **overrides):
 @pytest.fixture(scope='module')
 def finished(sets, tmp_path_factory):
   workdir = tmp_path_factory.mktemp('evaluated') / 'run'
-  config = configured(sets, **{'evaluation.architectures': 'MLP,Flat', 'evaluation.recipe': 'ddranking',
-                               'evaluation.robustness': 'true', 'evaluation.baselines': 'random,whole'})
+  config = configured(
+    sets,
+    **{
+      'evaluation.architectures': 'MLP,Flat',
+      'evaluation.recipe': 'ddranking',
+      'evaluation.robustness': 'true',
+      'evaluation.baselines': 'random,whole',
+    },
+  )
   with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(architectures.ARCHITECTURES, 'Flat', {'name': 'mlp', 'depth': 1})  # compiles in no time
-    patch.setitem(evaluation.SEARCHED, 'ddranking', (.01, .05))
+    patch.setitem(
+      architectures.ARCHITECTURES, 'Flat', {'name': 'mlp', 'depth': 1}
+    )  # compiles in no time
+    patch.setitem(evaluation.SEARCHED, 'ddranking', (0.01, 0.05))
     scoreboard.check(config)
     with Run(workdir, config, progress=False) as work:
       result = scoreboard.run(config, work)
@@ -67,8 +101,13 @@ def test_every_set_and_baseline_has_a_row(finished):
 def test_the_table_across_architectures_averages_the_transfer(finished):
   _, _, result = finished
   across = {each['name']: each for each in result['across']}
-  assert list(across['set1']['networks']) == ['MLP,width=4', 'Flat,width=4'] and result['network'] == 'MLP,width=4'
-  assert across['set1']['average']['last'] == across['set1']['networks']['Flat,width=4']['last']['mean']
+  assert (
+    list(across['set1']['networks']) == ['MLP,width=4', 'Flat,width=4']
+    and result['network'] == 'MLP,width=4'
+  )
+  assert (
+    across['set1']['average']['last'] == across['set1']['networks']['Flat,width=4']['last']['mean']
+  )
   assert across['set2']['networks']['MLP,width=4']['last'] == result['rows'][1]['last']
 
 
@@ -77,10 +116,14 @@ def test_ddranking_scores_are_those_of_the_rows(finished):
   rows = {row['name']: row for row in result['rows']}
   plain = {row['name']: row for row in result['rows_without_augmentation']}
   assert 'whole' not in plain
-  score = next(score for score in result['scores'] if (score['name'], score['column']) == ('set2', 'selected'))
+  score = next(
+    score for score in result['scores'] if (score['name'], score['column']) == ('set2', 'selected')
+  )
   mean = lambda table, name: table[name]['selected']['mean']
   assert score['lrs'] == ranking.lrs(mean(rows, 'whole'), mean(rows, 'set2'), mean(rows, 'random'))
-  assert score['ars'] == ranking.ars(mean(rows, 'set2'), mean(rows, 'random'), mean(plain, 'set2'), mean(plain, 'random'))
+  assert score['ars'] == ranking.ars(
+    mean(rows, 'set2'), mean(rows, 'random'), mean(plain, 'set2'), mean(plain, 'random')
+  )
 
 
 def test_files_and_page(finished):
@@ -90,8 +133,19 @@ def test_files_and_page(finished):
   assert (workdir / 'condensed.png').read_bytes().startswith(b'\x89PNG')
   page = (workdir / 'report.html').read_text()
   html.parser.HTMLParser().feed(page)
-  for text in ('M3D', 'Random real images', 'Across architectures', 'average of the others', 'DD-Ranking', 'LRS', 'ARS',
-               'selected on validation', 'best on test', 'chosen by held-out images', 'Real training images'):
+  for text in (
+    'M3D',
+    'Random real images',
+    'Across architectures',
+    'average of the others',
+    'DD-Ranking',
+    'LRS',
+    'ARS',
+    'selected on validation',
+    'best on test',
+    'chosen by held-out images',
+    'Real training images',
+  ):
     assert text in page
   assert 'M3D' in launcher.result_text(result, workdir)
 
@@ -109,7 +163,10 @@ def test_a_set_that_changed_is_not_mixed_with_old_rows(finished, sets):
   kept = sets[1].read_bytes()
   try:
     make(sets[1], method='dm')
-    with Run(workdir, config, progress=False) as work, pytest.raises(UserError, match='other.npz has changed since'):
+    with (
+      Run(workdir, config, progress=False) as work,
+      pytest.raises(UserError, match='other.npz has changed since'),
+    ):
       scoreboard.run(config, work)
   finally:
     sets[1].write_bytes(kept)
@@ -120,8 +177,13 @@ def test_the_network_is_the_first_sets_own_and_dry_run_tells_its_cost(sets):
   scoreboard.check(config)
   assert scoreboard.networks(config, scoreboard.load(config)) == {'convnet,width=8,depth=1': OWN}
   text = scoreboard.dry_run(config)
-  for words in ('1,295 images', 'condensed.npz (M3D): 20 stored images of 8x8x1, factor 2',
-                'convnet,width=8,depth=1: 1,386 parameters', 'evaluate-set1', 'in all about'):
+  for words in (
+    '1,295 images',
+    'condensed.npz (M3D): 20 stored images of 8x8x1, factor 2',
+    'convnet,width=8,depth=1: 1,386 parameters',
+    'evaluate-set1',
+    'in all about',
+  ):
     assert words in text
 
 
@@ -131,25 +193,40 @@ def test_two_sets_of_one_method_are_told_apart(sets, tmp_path):
   assert labels == [f'M3D ({sets[0]})', f'M3D ({other})']
 
 
-@pytest.mark.parametrize('fields, words', [
+@pytest.mark.parametrize(
+  'fields, words',
+  [
     (dict(size=6), 'wrong.npz has images of 6x6x1 and the test set of 8x8x1'),
     (dict(names=tuple('012345678')), 'wrong.npz knows 9 classes and the test set 10'),
-    (dict(names=tuple('1023456789')), "another order than the test set: class 0 is '1' there and '0' here"),
-])
+    (
+      dict(names=tuple('1023456789')),
+      "another order than the test set: class 0 is '1' there and '0' here",
+    ),
+  ],
+)
 def test_sets_that_do_not_fit_are_refused(tmp_path, fields, words):
   with pytest.raises(UserError, match=words):
     scoreboard.check(configured([make(tmp_path / 'wrong.npz', **fields)]))
 
 
-@pytest.mark.parametrize('overrides, words', [
+@pytest.mark.parametrize(
+  'overrides, words',
+  [
     ({'sets': 'nowhere.npz'}, 'nowhere.npz'),
     ({'evaluation.architectures': 'ConvNet3'}, "did you mean 'ConvNet-3'"),
     ({'evaluation.recipe': 'ddranknig'}, "did you mean 'ddranking'"),
-    ({'evaluation.recipe': 'ddranking', 'evaluation.baselines': 'random'}, 'put random and whole into'),
-    ({'evaluation.recipe': 'ddranking', 'data.validation_share': '0'}, 'or evaluation.search_on=test'),
+    (
+      {'evaluation.recipe': 'ddranking', 'evaluation.baselines': 'random'},
+      'put random and whole into',
+    ),
+    (
+      {'evaluation.recipe': 'ddranking', 'data.validation_share': '0'},
+      'or evaluation.search_on=test',
+    ),
     ({'sets': '()', 'evaluation.baselines': '()'}, 'There is nothing to score'),
     ({'baseline.ipc': '1000'}, 'ipc=1000'),
-])
+  ],
+)
 def test_mistakes_are_refused_before_any_work(sets, overrides, words):
   with pytest.raises(UserError, match=words):
     scoreboard.check(configured(sets, **overrides))
@@ -166,11 +243,19 @@ def test_arguments_and_work_dir():
   sets = 'runs/m3d-cifar10-ipc10-seed0/condensed.npz+mine.npz'
   spec = f'evaluate:cifar10,set={sets},recipe=dm,models=ConvNet-3+MLP,ipc=10,epochs=1500'
   config = configs.load(spec)
-  assert config.sets == ('runs/m3d-cifar10-ipc10-seed0/condensed.npz', 'mine.npz') and config.evaluation.recipe == 'dm'
-  assert config.evaluation.architectures == ('ConvNet-3', 'MLP') and config.evaluation.epochs == 1500
+  assert (
+    config.sets == ('runs/m3d-cifar10-ipc10-seed0/condensed.npz', 'mine.npz')
+    and config.evaluation.recipe == 'dm'
+  )
+  assert (
+    config.evaluation.architectures == ('ConvNet-3', 'MLP') and config.evaluation.epochs == 1500
+  )
   assert config.baseline.ipc == 10
-  assert launcher.default_workdir(spec, config).as_posix() == 'runs/evaluate-cifar10-m3d-cifar10-ipc10-seed0-mine-seed0'
-  assert configs.load('evaluate:cifar10,recipe=ddranking').data.validation_share == .1
+  assert (
+    launcher.default_workdir(spec, config).as_posix()
+    == 'runs/evaluate-cifar10-m3d-cifar10-ipc10-seed0-mine-seed0'
+  )
+  assert configs.load('evaluate:cifar10,recipe=ddranking').data.validation_share == 0.1
   assert configs.load('evaluate:cifar10').data.validation_share == 0
 
 

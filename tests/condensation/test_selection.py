@@ -26,7 +26,7 @@ def herding(features, number):
   features, picked = features.astype(np.float64), []
   for k in range(number):
     target = (k + 1) * features.mean(0) - features[picked].sum(0)
-    distance = ((features - target)**2).sum(1)
+    distance = ((features - target) ** 2).sum(1)
     distance[picked] = np.inf
     picked.append(int(distance.argmin()))
   return picked
@@ -34,9 +34,9 @@ def herding(features, number):
 
 def kcenter(features, number):
   features = features.astype(np.float64)
-  picked = [int(((features - features.mean(0))**2).sum(1).argmin())]
+  picked = [int(((features - features.mean(0)) ** 2).sum(1).argmin())]
   while len(picked) < number:
-    nearest = np.min([((features - features[p])**2).sum(1) for p in picked], 0)
+    nearest = np.min([((features - features[p]) ** 2).sum(1) for p in picked], 0)
     nearest[picked] = -1
     picked.append(int(nearest.argmax()))
   return picked
@@ -57,29 +57,46 @@ def test_herding_keeps_the_mean_where_a_random_choice_does_not(classes):
   away = {}
   for name in ('herding', 'random'):
     picks = selection.select(name, features, labels, 8, KEY)
-    away[name] = np.mean([np.linalg.norm(features[p].mean(0) - features[labels == c].mean(0)) for c, p in enumerate(picks)])
-  assert away['herding'] < .3 * away['random']
+    away[name] = np.mean(
+      [
+        np.linalg.norm(features[p].mean(0) - features[labels == c].mean(0))
+        for c, p in enumerate(picks)
+      ]
+    )
+  assert away['herding'] < 0.3 * away['random']
 
 
 def test_kcenter_leaves_no_image_far_from_a_picked_one(classes):
   features, labels = classes
+
   def radius(name):
     picks = selection.select(name, features, labels, 8, KEY)
-    return max(((features[labels == c][:, None] - features[p][None])**2).sum(-1).min(1).max() for c, p in enumerate(picks))
+    return max(
+      ((features[labels == c][:, None] - features[p][None]) ** 2).sum(-1).min(1).max()
+      for c, p in enumerate(picks)
+    )
+
   assert radius('kcenter') < radius('random') and radius('kcenter') < radius('herding')
 
 
 def test_kmeans_picks_the_image_nearest_the_middle_of_each_cluster():
-  centres = np.array([[0., 0.], [50., 0.], [0., 80.]])
+  centres = np.array([[0.0, 0.0], [50.0, 0.0], [0.0, 80.0]])
   sizes = (5, 9, 7)
   rng = np.random.default_rng(1)
-  features = np.concatenate([centre + rng.normal(size=(size, 2)) for centre, size in zip(centres, sizes)])
+  features = np.concatenate(
+    [centre + rng.normal(size=(size, 2)) for centre, size in zip(centres, sizes)]
+  )
   expected = []
-  for start, size in sorted(zip((0, 5, 14), sizes), key=lambda cluster: -cluster[1]):  # the largest chooses first
-    members = features[start:start + size]
-    expected.append(start + int(((members - members.mean(0))**2).sum(1).argmin()))
+  for start, size in sorted(
+    zip((0, 5, 14), sizes), key=lambda cluster: -cluster[1]
+  ):  # the largest chooses first
+    members = features[start : start + size]
+    expected.append(start + int(((members - members.mean(0)) ** 2).sum(1).argmin()))
   for seed in range(3):
-    assert selection.select('kmeans', features, np.zeros(21, int), 3, jax.random.key(seed))[0].tolist() == expected
+    assert (
+      selection.select('kmeans', features, np.zeros(21, int), 3, jax.random.key(seed))[0].tolist()
+      == expected
+    )
 
 
 @pytest.mark.parametrize('name', sorted(selection.METHODS))
@@ -95,14 +112,16 @@ def test_every_method_picks_different_images_of_the_class_up_to_all_of_them(clas
 
 @pytest.mark.parametrize('name', ['herding', 'kcenter'])
 def test_of_equal_images_the_first_is_picked_and_each_once(name):
-  features = np.repeat([[0.], [4.], [8.]], 3, axis=0)
+  features = np.repeat([[0.0], [4.0], [8.0]], 3, axis=0)
   picks = selection.select(name, features, np.zeros(9, int), 9, KEY)[0].tolist()
   assert sorted(picks) == list(range(9)) and picks[0] == 3
   assert picks[1:3] == {'herding': [4, 5], 'kcenter': [0, 6]}[name]
 
 
 def test_equal_images_only_can_be_clustered():
-  assert sorted(selection.select('kmeans', np.ones((4, 2)), np.zeros(4, int), 4, KEY)[0].tolist()) == [0, 1, 2, 3]
+  assert sorted(
+    selection.select('kmeans', np.ones((4, 2)), np.zeros(4, int), 4, KEY)[0].tolist()
+  ) == [0, 1, 2, 3]
 
 
 def test_random_follows_the_key_alone():
@@ -128,16 +147,30 @@ def test_a_large_class_takes_no_python_loop_over_images():
     assert time.process_time() - started < 5
 
 
-@pytest.mark.parametrize('changes, message', [
+@pytest.mark.parametrize(
+  'changes, message',
+  [
     (dict(name='herdin'), "no selection method 'herdin'; did you mean 'herding'"),
     (dict(number=4), "4 images a class cannot be selected: class 'dog' has 3"),
     (dict(number=0), 'At least one image'),
     (dict(features=None), "'herding' compares features, and none were given"),
-    (dict(features=np.zeros((4, 2))), r'features \[n, d\] and labels \[n\]; got \(4, 2\) and \(8,\)'),
+    (
+      dict(features=np.zeros((4, 2))),
+      r'features \[n, d\] and labels \[n\]; got \(4, 2\) and \(8,\)',
+    ),
     (dict(class_names=('cat', 'dog', 'owl')), "class 'owl' has 0"),
-])
+  ],
+)
 def test_what_cannot_be_selected_is_refused(changes, message):
-  arguments = dict(name='herding', features=np.zeros((8, 2)), labels=np.repeat([0, 1], [5, 3]), number=3,
-                   class_names=('cat', 'dog')) | changes
+  arguments = (
+    dict(
+      name='herding',
+      features=np.zeros((8, 2)),
+      labels=np.repeat([0, 1], [5, 3]),
+      number=3,
+      class_names=('cat', 'dog'),
+    )
+    | changes
+  )
   with pytest.raises(UserError, match=message):
     selection.select(**arguments, key=KEY)

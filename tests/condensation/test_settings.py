@@ -1,4 +1,5 @@
-"""The checks before a run: a wrong field, value, data set or size ends in one sentence that names what is right."""
+"""The checks before a run: a wrong field, value, data set or size ends in one sentence that names
+what is right."""
 
 import numpy as np
 import pytest
@@ -15,10 +16,14 @@ def digits():
 
 
 def ten_and_six():
-  return Dataset(np.zeros((16, 8, 8, 1), np.uint8), np.repeat([0, 1], [10, 6]), class_names=('cat', 'dog'))
+  return Dataset(
+    np.zeros((16, 8, 8, 1), np.uint8), np.repeat([0, 1], [10, 6]), class_names=('cat', 'dog')
+  )
 
 
-@pytest.mark.parametrize('key, text, words', [
+@pytest.mark.parametrize(
+  'key, text, words',
+  [
     ('condensation.init', 'mixx', "no condensation.init 'mixx'; did you mean 'mix'"),
     ('condensation.update', 'per-class', "did you mean 'per_class'"),
     ('condensation.space', 'units', "did you mean 'unit'"),
@@ -37,7 +42,8 @@ def ten_and_six():
     ('seed', '4294967296', 'seed is 4294967296; it must be below 4294967296'),
     ('evaluation.search_on', 'tset', "no evaluation.search_on 'tset'; did you mean 'test'"),
     ('evaluation.networks', '0', 'evaluation.networks is 0; it must be at least 1'),
-])
+  ],
+)
 def test_check_values_refuses(digits, key, text, words):
   config.override(digits, key, text)
   with pytest.raises(UserError, match=words):
@@ -46,7 +52,10 @@ def test_check_values_refuses(digits, key, text, words):
 
 def test_check_fields_finds_what_is_too_much_and_what_lacks(digits):
   digits.condensation.itertions = 3
-  with pytest.raises(UserError, match="no config key 'condensation.itertions'; did you mean 'condensation.iterations'"):
+  with pytest.raises(
+    UserError,
+    match="no config key 'condensation.itertions'; did you mean 'condensation.iterations'",
+  ):
     settings.check_fields(digits)
   del digits.condensation['itertions'], digits.condensation['space']
   with pytest.raises(UserError, match='The config lacks condensation.space'):
@@ -56,20 +65,39 @@ def test_check_fields_finds_what_is_too_much_and_what_lacks(digits):
 def test_a_search_needs_images_to_choose_by(digits):
   digits.evaluation.recipe = 'ddranking'
   settings.check_values(digits)
-  digits.data.validation_share = 0.
-  with pytest.raises(UserError, match='searches the learning rate on held-out images: set data.validation_share'):
+  digits.data.validation_share = 0.0
+  with pytest.raises(
+    UserError, match='searches the learning rate on held-out images: set data.validation_share'
+  ):
     settings.check_values(digits)
   digits.evaluation.search_on = 'test'
   settings.check_values(digits)
 
 
-@pytest.mark.parametrize('ipc, factor, init, baselines, words', [
-    (7, 1, 'real', (), "ipc=7 is more than class 'dog' of arrays has .6 for training without the validation share.; use ipc=6"),
-    (2, 2, 'mix', (), "ipc=2 with factor=2 needs 8 images a class, which is more than class 'dog'.*use ipc=1 or less"),
+@pytest.mark.parametrize(
+  'ipc, factor, init, baselines, words',
+  [
+    (
+      7,
+      1,
+      'real',
+      (),
+      "ipc=7 is more than class 'dog' of arrays has .6 for training without the validation "
+      'share.; use ipc=6',
+    ),
+    (
+      2,
+      2,
+      'mix',
+      (),
+      "ipc=2 with factor=2 needs 8 images a class, which is more than class 'dog'.*use ipc=1 "
+      'or less',
+    ),
     (2, 2, 'noise', ('mix',), 'use ipc=1 or less'),
     (1, 3, 'mix', (), 'use a smaller factor or more images'),
     (1, 9, 'noise', (), 'condensation.factor is 9, but the images of arrays are only 8x8'),
-])
+  ],
+)
 def test_check_sizes_refuses(digits, ipc, factor, init, baselines, words):
   digits.condensation.update(ipc=ipc, factor=factor, init=init)
   digits.evaluation.baselines = baselines
@@ -77,7 +105,9 @@ def test_check_sizes_refuses(digits, ipc, factor, init, baselines, words):
     settings.check_sizes(digits, ten_and_six())
 
 
-@pytest.mark.parametrize('ipc, factor, init', [(6, 1, 'mix'), (1, 2, 'mix'), (6, 2, 'noise'), (6, 8, 'real')])
+@pytest.mark.parametrize(
+  'ipc, factor, init', [(6, 1, 'mix'), (1, 2, 'mix'), (6, 2, 'noise'), (6, 8, 'real')]
+)
 def test_check_sizes_allows_the_last_image(digits, ipc, factor, init):
   digits.condensation.update(ipc=ipc, factor=factor, init=init)
   digits.evaluation.baselines = ()
@@ -94,13 +124,20 @@ def test_check_reads_the_data_set_and_builds_the_model(digits):
     settings.check(digits)
 
 
-@pytest.mark.parametrize('key, text, words', [
+@pytest.mark.parametrize(
+  'key, text, words',
+  [
     ('method.iterations_per_network', '0', 'iterations_per_network is 0; it must be at least 1'),
-    ('method.name', 'dm', 'no field of method dm .*, it has none of its own; start from its config, --config=dm'),
+    (
+      'method.name',
+      'dm',
+      'no field of method dm .*, it has none of its own; start from its config, --config=dm',
+    ),
     ('model.norm', 'batch', "use model.norm='instance', 'group' or 'none'"),
     ('model.depth', '9', 'A convnet of depth 9 needs images of at least 512x512 pixels'),
     ('run.devices', '99', '99 devices were asked for, more than the 4 here'),
-])
+  ],
+)
 def test_check_refuses_what_only_the_parts_know(digits, key, text, words):
   config.override(digits, key, text)
   with pytest.raises(UserError, match=words):

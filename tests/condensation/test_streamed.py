@@ -1,4 +1,5 @@
-"""Condensing from images on disk: the same bits as from images on the device, also after a stop, on one device and on four."""
+"""Condensing from images on disk: the same bits as from images on the device, also after a stop, on
+one device and on four."""
 
 import functools
 
@@ -28,14 +29,24 @@ def folder(tmp_path_factory):
     for label in range(CLASSES):
       (root / split / str(label)).mkdir(parents=True)
       for number, position in enumerate(images.of_class(label)[:count]):
-        PIL.Image.fromarray(images.images[position, :, :, 0]).save(root / split / str(label) / f'{number:02}.png')
+        PIL.Image.fromarray(images.images[position, :, :, 0]).save(
+          root / split / str(label) / f'{number:02}.png'
+        )
   return f'folder:{root}'
 
 
 def config(folder, stream, spec='m3d:digits', **overrides):
   loaded = configs.load(f'{spec},factor=2')
-  small = {'data.name': folder, 'data.image_size': '8', 'data.stream': stream, 'model.width': '4', 'model.depth': '1',
-           'condensation.batch_real': '5', 'condensation.iterations': '6', 'condensation.augmentation': 'color_cutout'}
+  small = {
+    'data.name': folder,
+    'data.image_size': '8',
+    'data.stream': stream,
+    'model.width': '4',
+    'model.depth': '1',
+    'condensation.batch_real': '5',
+    'condensation.iterations': '6',
+    'condensation.augmentation': 'color_cutout',
+  }
   for key, value in (small | overrides).items():
     configs.override(loaded, key, value)
   return loaded
@@ -52,7 +63,9 @@ def condensed(folder, stream, spec):
 
 @pytest.mark.parametrize('spec', ['m3d:digits', 'dance:digits,model=mlp'])
 def test_streamed_condensation_has_the_bits_of_the_loaded_one(folder, spec):
-  (loaded, expected), (streamed, images) = (condensed(folder, stream, spec) for stream in ('off', 'on'))
+  (loaded, expected), (streamed, images) = (
+    condensed(folder, stream, spec) for stream in ('off', 'on')
+  )
   assert isinstance(streamed.images, streaming.Streamed) and isinstance(loaded.images, np.ndarray)
   np.testing.assert_array_equal(images, expected)
 
@@ -71,7 +84,16 @@ def test_stopped_and_started_again_it_ends_with_the_same_bits(folder, tmp_path):
 
   with Run(tmp_path, chosen, progress=False, checkpoint_every=2) as stopped, pytest.raises(Crash):
     problem = api.setup(chosen, train, None)
-    loop.fit(stopped, 'condense', problem.step, problem.state, problem.source, 6, evaluate=crash, evaluate_every=5)
+    loop.fit(
+      stopped,
+      'condense',
+      problem.step,
+      problem.state,
+      problem.source,
+      6,
+      evaluate=crash,
+      evaluate_every=5,
+    )
   with Run(tmp_path, chosen, progress=False, checkpoint_every=2) as again:
     assert again.checkpoints('condense').steps()[-1] == 4
     made, _ = api.condense_config(chosen, train, again, None)
@@ -82,16 +104,24 @@ def test_four_devices_read_their_classes_and_draw_as_one_does(folder):
   streamed, loaded = (settings.datasets(config(folder, stream))[0] for stream in ('on', 'off'))
   model = models.build({'name': 'convnet', 'width': 4, 'depth': 1}, CLASSES, streamed.image_shape)
   numbers = engine.Settings(ipc=1, batch_real=5)
-  plugs = engine.Plugs(engine.fresh_networks(model, streamed.image_shape, 1), losses.mean_discrepancy)
+  plugs = engine.Plugs(
+    engine.fresh_networks(model, streamed.image_shape, 1), losses.mean_discrepancy
+  )
   mesh, canvases = parallel.make_mesh(4), np.zeros((CLASSES, 1, 8, 8, 1), np.float32)
-  functions = engine.make(plugs, numbers, model, num_classes=CLASSES, mean=(.5,), std=(.5,), mesh=mesh)
+  functions = engine.make(
+    plugs, numbers, model, num_classes=CLASSES, mean=(0.5,), std=(0.5,), mesh=mesh
+  )
   state = engine.start(functions, jax.random.key_data(jax.random.key(3)), canvases, mesh)
-  source = engine.source(functions, state, 3, *samplers.class_major(streamed), mesh, pool={'w': jnp.ones(2)})
+  source = engine.source(
+    functions, state, 3, *samplers.class_major(streamed), mesh, pool={'w': jnp.ones(2)}
+  )
   feed = source.feed(None, 0, 3)
   first = feed.take()
   assert len(first['images'].sharding.device_set) == 4 and first['images'].shape == (12, 5, 8, 8, 1)
   assert first['pool']['w'].is_fully_replicated
-  whole = engine.source(functions, state, 3, *samplers.class_major(loaded), mesh, pool={'w': jnp.ones(2)})
+  whole = engine.source(
+    functions, state, 3, *samplers.class_major(loaded), mesh, pool={'w': jnp.ones(2)}
+  )
   for step in range(3):
     batch = feed.take()
     expected = whole.sample(whole.data, loop.program.sampling_key(state.key), jnp.int32(step))
@@ -101,13 +131,22 @@ def test_four_devices_read_their_classes_and_draw_as_one_does(folder):
 
 @pytest.mark.parametrize('devices', [1, 4])
 def test_streamed_training_has_the_bits_of_the_loaded_one(folder, devices):
-  recipe = classifier.Recipe('small', batch=32, epochs=1, strategy='color_crop', cutmix=.5)
+  recipe = classifier.Recipe('small', batch=32, epochs=1, strategy='color_crop', cutmix=0.5)
   model = models.build({'name': 'mlp', 'width': 4}, CLASSES, (8, 8, 1))
   ends = []
   for stream in ('on', 'off'):
     train, _, _ = settings.datasets(config(folder, stream))
-    made = classifier.setup(model, train.images, train.labels, recipe, num_classes=CLASSES, mean=train.mean, std=train.std,
-                            networks=2, mesh=parallel.make_mesh(devices))
+    made = classifier.setup(
+      model,
+      train.images,
+      train.labels,
+      recipe,
+      num_classes=CLASSES,
+      mean=train.mean,
+      std=train.std,
+      networks=2,
+      mesh=parallel.make_mesh(devices),
+    )
     with Run(progress=False) as quiet:
       ends.append(loop.fit(quiet, 'train', made.step, made.state, made.source, made.num_steps))
   assert isinstance(made.source, loop.ArraySource) and int(ends[0].step) == 4
@@ -117,7 +156,10 @@ def test_streamed_training_has_the_bits_of_the_loaded_one(folder, devices):
 def test_experts_of_streamed_images_are_found_again(folder):
   streamed, loaded = (settings.datasets(config(folder, stream))[0] for stream in ('on', 'off'))
   model = models.build('mlp', CLASSES, (8, 8, 1))
-  names = [experts.identity(model, each, number=2) for each in (streamed, streamed, loaded, streamed.take(range(90)))]
+  names = [
+    experts.identity(model, each, number=2)
+    for each in (streamed, streamed, loaded, streamed.take(range(90)))
+  ]
   assert names[0] == names[1] and len(set(names)) == 3
 
 
@@ -141,8 +183,16 @@ def test_a_run_on_a_subset_of_imagenet_streams_through_every_phase(tmp_path):
         pixels = random.integers(0, 256, (20, 26, 3)).astype(np.uint8)
         PIL.Image.fromarray(pixels).save(tmp_path / split / name / f'{number}.JPEG')
   chosen = configs.load(f'm3d:imagenet:{tmp_path},classes=woof,model=mlp,quick')
-  small = {'data.image_size': '8', 'data.stream': 'on', 'condensation.iterations': '2', 'condensation.augmentation': 'color',
-           'evaluation.networks': '1', 'evaluation.steps': '2', 'evaluation.every': '2', 'evaluation.baselines': 'whole'}
+  small = {
+    'data.image_size': '8',
+    'data.stream': 'on',
+    'condensation.iterations': '2',
+    'condensation.augmentation': 'color',
+    'evaluation.networks': '1',
+    'evaluation.steps': '2',
+    'evaluation.every': '2',
+    'evaluation.baselines': 'whole',
+  }
   for key, value in small.items():
     configs.override(chosen, key, value)
   settings.check(chosen)

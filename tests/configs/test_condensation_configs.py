@@ -1,4 +1,5 @@
-"""The shipped configs: the sheet's numbers in every preset, headers that say what a newcomer needs."""
+"""The shipped configs: the sheet's numbers in every preset, headers that say what a newcomer
+needs."""
 
 import pytest
 
@@ -38,33 +39,65 @@ def test_every_network_can_be_chosen_and_shrunk(model):
 
 
 def test_the_default_network_is_the_sheets():
-  assert config.load('dm:cifar10').model.to_dict() == dict(name='convnet', width=128, depth=3, norm='instance')
+  assert config.load('dm:cifar10').model.to_dict() == dict(
+    name='convnet', width=128, depth=3, norm='instance'
+  )
 
 
-@pytest.mark.parametrize('ipc, kernel, rate', [
-    (1, 'gaussian', 1), (10, 'gaussian', 10), (50, 'gaussian', 50), (10, 'linear', 0.1)])
+@pytest.mark.parametrize(
+  'ipc, kernel, rate',
+  [(1, 'gaussian', 1), (10, 'gaussian', 10), (50, 'gaussian', 50), (10, 'linear', 0.1)],
+)
 def test_m3d_numbers_are_those_of_the_public_code(ipc, kernel, rate):
   loaded = config.load(f'm3d:cifar10,ipc={ipc},kernel={kernel}')
   assert loaded.method.to_dict() == dict(name='m3d', kernel=kernel, iterations_per_network=5)
   assert loaded.condensation.to_dict() == dict(
-      ipc=ipc, factor=2, init='mix', iterations=10000, batch_real=128, batch_syn_max=200,
-      learning_rate=pytest.approx(rate), momentum=0.5, update='per_class', space='unit',
-      augmentation='color_crop_cutout', composition='idc')
+    ipc=ipc,
+    factor=2,
+    init='mix',
+    iterations=10000,
+    batch_real=128,
+    batch_syn_max=200,
+    learning_rate=pytest.approx(rate),
+    momentum=0.5,
+    update='per_class',
+    space='unit',
+    augmentation='color_crop_cutout',
+    composition='idc',
+  )
   assert loaded.evaluation.recipe == 'idc' and loaded.data.normalisation == 'idc'
 
 
 def test_dm_numbers_are_those_of_the_public_code():
   loaded = config.load('dm:cifar100,ipc=10')
   section = loaded.condensation
-  assert (section.iterations, section.batch_real, section.learning_rate, section.momentum) == (20000, 256, 1.0, 0.5)
+  assert (section.iterations, section.batch_real, section.learning_rate, section.momentum) == (
+    20000,
+    256,
+    1.0,
+    0.5,
+  )
   assert (section['update'], section.space, section.composition, section.init, section.factor) == (
-      'joint', 'normalised', 'dm', 'real', 1)
+    'joint',
+    'normalised',
+    'dm',
+    'real',
+    1,
+  )
   assert loaded.evaluation.recipe == 'dm' and loaded.data.normalisation == 'dm'
   assert config.load('dm:cifar100,ipc=100').condensation.learning_rate == 10.0
 
 
-@pytest.mark.parametrize('data, flips', [
-    ('digits', False), ('mnist', False), ('svhn_cropped', False), ('fashion_mnist', True), ('cifar10', True)])
+@pytest.mark.parametrize(
+  'data, flips',
+  [
+    ('digits', False),
+    ('mnist', False),
+    ('svhn_cropped', False),
+    ('fashion_mnist', True),
+    ('cifar10', True),
+  ],
+)
 def test_digits_are_never_mirrored(data, flips):
   assert ('flip' in config.load(f'dm:{data}').condensation.augmentation.split('_')) == flips
 
@@ -76,11 +109,22 @@ def test_quick_is_small_in_everything_that_costs(name):
   if quick.task == 'evaluate':
     assert 0 < quick.evaluation.width <= 16
   else:
-    assert quick.condensation.iterations <= 10 and quick.condensation.batch_real <= 16 and quick.model.width <= 16
+    assert (
+      quick.condensation.iterations <= 10
+      and quick.condensation.batch_real <= 16
+      and quick.model.width <= 16
+    )
 
 
-@pytest.mark.parametrize('data, size, depth, dance_depth', [
-    ('folder:x', 32, 3, 3), ('tiny_imagenet:x', 64, 4, 3), ('imagenet:x', 128, 5, 5), ('imagenette', 128, 5, 5)])
+@pytest.mark.parametrize(
+  'data, size, depth, dance_depth',
+  [
+    ('folder:x', 32, 3, 3),
+    ('tiny_imagenet:x', 64, 4, 3),
+    ('imagenet:x', 128, 5, 5),
+    ('imagenette', 128, 5, 5),
+  ],
+)
 def test_larger_images_get_deeper_networks(data, size, depth, dance_depth):
   for name, expected in (('dm', depth), ('m3d', depth), ('dance', dance_depth)):
     loaded = config.load(f'{name}:{data}')
@@ -90,25 +134,44 @@ def test_larger_images_get_deeper_networks(data, size, depth, dance_depth):
   assert config.load(f'm3d:{data}').data.validation_share == (0.1 if data == 'folder:x' else 0)
 
 
-@pytest.mark.parametrize('ipc, factor, epochs', [
-    (1, 1, 3000), (1, 2, 2000), (10, 2, 1500), (20, 3, 1000), (50, 3, 500), (60, 3, 300)])
+@pytest.mark.parametrize(
+  'ipc, factor, epochs',
+  [(1, 1, 3000), (1, 2, 2000), (10, 2, 1500), (20, 3, 1000), (50, 3, 500), (60, 3, 300)],
+)
 def test_numbers_of_imagenet_subsets_are_those_of_the_public_code(ipc, factor, epochs):
   loaded = config.load(f'dance:imagenet:x,classes=nette,ipc={ipc},factor={factor}')
   assert (loaded.data.classes, loaded.data.normalisation) == ('nette', 'idc')
-  assert (loaded.method.expert_epochs, loaded.method.expert_batch, loaded.method.experts) == (80, 128, 5)
-  assert loaded.condensation.learning_rate == pytest.approx(0.1 * ipc) and loaded.evaluation.epochs == epochs
+  assert (loaded.method.expert_epochs, loaded.method.expert_batch, loaded.method.experts) == (
+    80,
+    128,
+    5,
+  )
+  assert (
+    loaded.condensation.learning_rate == pytest.approx(0.1 * ipc)
+    and loaded.evaluation.epochs == epochs
+  )
   m3d = config.load(f'm3d:imagenet:x,classes=nette,ipc={ipc},factor={factor}')
   assert m3d.condensation.learning_rate == ipc and m3d.evaluation.epochs == epochs
-  assert config.load(f'm3d:imagenet:x,ipc={ipc},kernel=linear').condensation.learning_rate == pytest.approx(0.1 * ipc)
+  assert config.load(
+    f'm3d:imagenet:x,ipc={ipc},kernel=linear'
+  ).condensation.learning_rate == pytest.approx(0.1 * ipc)
 
 
 def test_numbers_of_tiny_imagenet_are_those_of_the_public_code():
   loaded = config.load('dance:tiny_imagenet:x,ipc=10')
-  assert (loaded.method.expert_epochs, loaded.method.expert_batch, loaded.evaluation.epochs) == (60, 64, 1500)
+  assert (loaded.method.expert_epochs, loaded.method.expert_batch, loaded.evaluation.epochs) == (
+    60,
+    64,
+    1500,
+  )
   assert loaded.condensation.learning_rate == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize('spec', ['m3d', 'dm', 'dance', 'evaluate', 'continual'])
 def test_every_config_takes_a_subset_of_imagenet(spec):
   loaded = config.load(f'{spec}:imagenet:x,classes=idc10')
-  assert (loaded.data.name, loaded.data.classes, loaded.data.image_size) == ('imagenet:x', 'idc10', 128)
+  assert (loaded.data.name, loaded.data.classes, loaded.data.image_size) == (
+    'imagenet:x',
+    'idc10',
+    128,
+  )

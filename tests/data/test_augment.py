@@ -36,7 +36,10 @@ def test_siamese_treats_twins_alike_and_per_sample_does_not(strategy, compositio
   @jax.jit
   @functools.partial(jax.vmap, in_axes=(0, None))
   def both(key, images):
-    return [augment.diffaugment(key, images, strategy, composition=composition, siamese=mode) for mode in (True, False)]
+    return [
+      augment.diffaugment(key, images, strategy, composition=composition, siamese=mode)
+      for mode in (True, False)
+    ]
 
   siamese, each = both(KEYS[:20], twins)
   np.testing.assert_array_equal(siamese, np.broadcast_to(siamese[:, :1], siamese.shape))
@@ -46,13 +49,17 @@ def test_siamese_treats_twins_alike_and_per_sample_does_not(strategy, compositio
 
 @pytest.mark.parametrize('name', augment.OPERATIONS)
 def test_gradient_reaches_the_pixels_through_every_operation(name):
-  gradient = jax.jit(jax.grad(lambda x: (_diffaugment(KEYS[3], x, name) ** 2).sum()))(1 + _images() ** 2)
+  gradient = jax.jit(jax.grad(lambda x: (_diffaugment(KEYS[3], x, name) ** 2).sum()))(
+    1 + _images() ** 2
+  )
   assert np.isfinite(gradient).all() and (gradient != 0).any(axis=(1, 2, 3)).all()
 
 
 def test_idc_cuts_always_and_moves_one_way():
-  places = jnp.arange(1., 257).reshape(1, 16, 16, 1)
-  many = jax.jit(jax.vmap(lambda key: augment.diffaugment(key, places, 'crop_cutout')))(KEYS)[..., 0]
+  places = jnp.arange(1.0, 257).reshape(1, 16, 16, 1)
+  many = jax.jit(jax.vmap(lambda key: augment.diffaugment(key, places, 'crop_cutout')))(KEYS)[
+    ..., 0
+  ]
   for image in np.asarray(many)[:, 0]:
     rows, columns = np.nonzero(image)
     values = image[rows, columns].astype(int) - 1
@@ -64,8 +71,13 @@ def test_idc_cuts_always_and_moves_one_way():
 
 def test_crop_draws_every_shift_up_to_an_eighth_rounded():
   # 12 / 8 = 1.5 rounds up.
-  places = jnp.arange(1., 145).reshape(1, 12, 12, 1)
-  many = jax.jit(jax.vmap(lambda key: augment.diffaugment(key, places, 'crop')))(KEYS)[:, 0, 6, 6, 0].astype(int) - 1
+  places = jnp.arange(1.0, 145).reshape(1, 12, 12, 1)
+  many = (
+    jax.jit(jax.vmap(lambda key: augment.diffaugment(key, places, 'crop')))(KEYS)[
+      :, 0, 6, 6, 0
+    ].astype(int)
+    - 1
+  )
   shifts = set(zip((6 - many // 12).tolist(), (6 - many % 12).tolist()))
   assert shifts == {(down, right) for down in range(-2, 3) for right in range(-2, 3)}
 
@@ -74,11 +86,15 @@ def test_crop_draws_every_shift_up_to_an_eighth_rounded():
 def test_cutout_box_is_uniform_and_clipped(size):
   keys = jax.random.split(jax.random.key(1), 4000)
   ones = jnp.ones((1, size, size, 1))
-  gone = jax.jit(jax.vmap(lambda key: augment.diffaugment(key, ones, 'cutout')))(keys)[:, 0, :, :, 0] == 0
+  gone = (
+    jax.jit(jax.vmap(lambda key: augment.diffaugment(key, ones, 'cutout')))(keys)[:, 0, :, :, 0]
+    == 0
+  )
   rows, columns = gone.any(2), gone.any(1)
   np.testing.assert_array_equal(gone, rows[:, :, None] & columns[:, None, :])
   side = size // 2
-  # Centres 0 .. size for an even side (0 .. size - 1 for an odd one), each with the same probability.
+  # Centres 0 .. size for an even side (0 .. size - 1 for an odd one), each with the same
+  # probability.
   centres = np.arange(size + 1 - side % 2)
   first = centres[:, None] - side // 2
   boxes = (np.arange(size) >= first) & (np.arange(size) < first + side)
@@ -137,13 +153,17 @@ def test_choice_outside_of_vmap_computes_one_branch_and_draws_the_same():
 
   def outside(key, images):
     choice = augment.draw_choice(key, strategy, 'dm')
-    return jax.vmap(lambda x: augment.diffaugment(key, x, strategy, composition='dm', choice=choice))(images)
+    return jax.vmap(
+      lambda x: augment.diffaugment(key, x, strategy, composition='dm', choice=choice)
+    )(images)
 
   # A mapped choice would leave a select of both results and no conditional.
   assert 'cond[' in str(jax.make_jaxpr(outside)(KEYS[0], images))
   compiled = jax.jit(outside)
   for key in KEYS[:6]:
-    np.testing.assert_allclose(compiled(key, images)[0], _diffaugment(key, images[0], strategy, 'dm'), atol=1e-6)
+    np.testing.assert_allclose(
+      compiled(key, images)[0], _diffaugment(key, images[0], strategy, 'dm'), atol=1e-6
+    )
 
 
 def test_strategies_are_checked():
@@ -161,13 +181,17 @@ def test_normalise_by_hand_and_back():
   normalised = augment.normalise(images, mean, std)
   assert normalised.dtype == jnp.float32
   np.testing.assert_allclose(normalised.ravel(), [-2, -0.6, 8, -0.2], atol=1e-5)
-  np.testing.assert_allclose(augment.normalise(images / np.float32(255), mean, std), normalised, atol=1e-5)
+  np.testing.assert_allclose(
+    augment.normalise(images / np.float32(255), mean, std), normalised, atol=1e-5
+  )
   np.testing.assert_allclose(augment.denormalise(normalised, mean, std), images / 255, atol=1e-6)
 
 
 def test_crop_and_flip_moves_and_mirrors_each_image():
-  places = jnp.tile(jnp.arange(1., 65).reshape(1, 8, 8, 1), (300, 1, 1, 1))
-  out = np.asarray(jax.jit(augment.crop_and_flip, static_argnums=(2, 3))(KEYS[0], places, 2, True))[..., 0]
+  places = jnp.tile(jnp.arange(1.0, 65).reshape(1, 8, 8, 1), (300, 1, 1, 1))
+  out = np.asarray(jax.jit(augment.crop_and_flip, static_argnums=(2, 3))(KEYS[0], places, 2, True))[
+    ..., 0
+  ]
   seen = set()
   for image in out:
     rows, columns = np.nonzero(image)
@@ -184,20 +208,20 @@ def test_crop_and_flip_moves_and_mirrors_each_image():
 
 _cutmix = jax.jit(jax.vmap(augment.cutmix, in_axes=(0, None, None, None, None)))
 BATCH, SIZE = 6, 8
-CODED = jnp.arange(1., BATCH + 1).reshape(BATCH, 1, 1, 1) * jnp.ones((1, SIZE, SIZE, 2))
+CODED = jnp.arange(1.0, BATCH + 1).reshape(BATCH, 1, 1, 1) * jnp.ones((1, SIZE, SIZE, 2))
 
 
 def test_cutmix_with_probability_zero_is_plain():
   labels = jax.nn.softmax(_images((BATCH, 3, 1, 1)).reshape(BATCH, 3))
-  images, targets = _cutmix(KEYS[:50], CODED, labels, 0., jnp.ones(BATCH))
+  images, targets = _cutmix(KEYS[:50], CODED, labels, 0.0, jnp.ones(BATCH))
   np.testing.assert_array_equal(images, np.broadcast_to(CODED, images.shape))
   np.testing.assert_array_equal(targets, np.broadcast_to(labels, targets.shape))
 
 
 def test_cutmix_pastes_one_box_of_the_permuted_batch_and_mixes_labels_by_area():
-  weight = jnp.array([1., 1., 0., 2., 1., 0.])
+  weight = jnp.array([1.0, 1.0, 0.0, 2.0, 1.0, 0.0])
   valid = np.flatnonzero(weight)
-  images, targets = _cutmix(KEYS, CODED, jnp.eye(BATCH), 1., weight)
+  images, targets = _cutmix(KEYS, CODED, jnp.eye(BATCH), 1.0, weight)
   np.testing.assert_allclose(targets.sum(-1), 1, atol=1e-6)
   partners = []
   for batch, target in zip(np.asarray(images), np.asarray(targets)):

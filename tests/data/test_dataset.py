@@ -17,8 +17,14 @@ def _dataset(counts=(10, 20, 5), **fields):
 
 def test_fields_are_completed_and_converted():
   dataset = _dataset(mean=[0.5] * 3, std=[np.float32(0.25)] * 3)
-  assert dataset.labels.dtype == np.int32 and dataset.class_names == ('0', '1', '2') and dataset.num_classes == 3
-  assert dataset.mean == (0.5,) * 3 and dataset.std == (0.25,) * 3 and dataset.image_shape == (4, 4, 3)
+  assert (
+    dataset.labels.dtype == np.int32
+    and dataset.class_names == ('0', '1', '2')
+    and dataset.num_classes == 3
+  )
+  assert (
+    dataset.mean == (0.5,) * 3 and dataset.std == (0.25,) * 3 and dataset.image_shape == (4, 4, 3)
+  )
   assert len(dataset) == 35 and dataset.counts.tolist() == [10, 20, 5]
   assert dataset.describe() == 'arrays (train): 35 images of 4x4x3, 3 classes of 5 to 20 images'
 
@@ -39,10 +45,17 @@ def test_constant_channel_can_be_normalised():
 def test_conventions():
   images = np.random.RandomState(0).randint(0, 256, (2, 3, 3, 3)).astype(np.uint8)
   assert statistics.choose('cifar100', images, 'idc') == statistics.choose('cifar10', images, 'dm')
-  assert statistics.choose('cifar100', images, 'dm') == ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762))
+  assert statistics.choose('cifar100', images, 'dm') == (
+    (0.5071, 0.4866, 0.4409),
+    (0.2673, 0.2564, 0.2762),
+  )
   assert statistics.choose('cifar10:3.0.2', images)[1] == (0.2023, 0.1994, 0.2010)
   measured = statistics.measure(images)
-  assert statistics.choose('cifar10', images, 'measured') == statistics.choose('npz:cifar10', images, 'dm') == measured
+  assert (
+    statistics.choose('cifar10', images, 'measured')
+    == statistics.choose('npz:cifar10', images, 'dm')
+    == measured
+  )
   with pytest.raises(UserError, match="no normalisation 'icd'; did you mean 'idc'"):
     statistics.choose('cifar10', images, 'icd')
 
@@ -51,17 +64,23 @@ IMAGES = np.zeros((4, 4, 4, 3), np.uint8)
 LABELS = np.array([0, 1, 1, 0])
 
 
-@pytest.mark.parametrize('fields, message', [
+@pytest.mark.parametrize(
+  'fields, message',
+  [
     (dict(images=IMAGES.astype(np.float32)), 'images must be uint8 of shape .*; they are float32'),
     (dict(images=IMAGES[0]), 'of shape \\[4, 4, 3\\]'),
     (dict(images=IMAGES[:0], labels=LABELS[:0]), 'there are no images'),
     (dict(labels=LABELS[:3]), '4 images but 3 labels'),
     (dict(labels=LABELS / 2), 'labels must be integers .*; they are float64'),
     (dict(labels=LABELS - 1), 'labels must be 0 or more; the smallest is -1'),
-    (dict(labels=LABELS + 2, class_names=('a', 'b', 'c')), 'label 3 needs at least 4 class names; there are 3'),
+    (
+      dict(labels=LABELS + 2, class_names=('a', 'b', 'c')),
+      'label 3 needs at least 4 class names; there are 3',
+    ),
     (dict(mean=(0.5,), std=(0.2,)), 'mean and std need 3 values each'),
     (dict(mean=(0.5,) * 3, std=(0.2, 0.0, 0.2)), 'every std above 0'),
-])
+  ],
+)
 def test_contradictions_are_refused(fields, message):
   with pytest.raises(UserError, match=message):
     Dataset(**(dict(images=IMAGES, labels=LABELS) | fields))
@@ -94,11 +113,17 @@ def test_take_classes_refuses_classes_that_are_none(classes):
 
 @pytest.mark.parametrize('share', [0.1, 0.3, 0.99])
 def test_hold_out_is_stratified_disjoint_and_repeatable(share):
-  dataset = dataclasses.replace(_dataset(), images=np.arange(35, dtype=np.uint8).reshape(35, 1, 1, 1), mean=(), std=())
+  dataset = dataclasses.replace(
+    _dataset(), images=np.arange(35, dtype=np.uint8).reshape(35, 1, 1, 1), mean=(), std=()
+  )
   rest, validation = hold_out(dataset, share, seed=3)
   assert sorted([*rest.images.ravel(), *validation.images.ravel()]) == list(range(35))
   expected = [min(max(round(share * n), 1), n - 1) for n in (10, 20, 5)]
-  assert validation.counts.tolist() == expected and validation.split == 'validation' and rest.split == 'train'
+  assert (
+    validation.counts.tolist() == expected
+    and validation.split == 'validation'
+    and rest.split == 'train'
+  )
   assert rest.mean == validation.mean == dataset.mean
   again, other = hold_out(dataset, share, seed=3)[1], hold_out(dataset, share, seed=4)[1]
   np.testing.assert_array_equal(again.images, validation.images)

@@ -11,15 +11,21 @@ from jaxdistill.errors import UserError
 def write(folder, count, value, suffix='.JPEG'):
   folder.mkdir(parents=True, exist_ok=True)
   for number in range(count):
-    PIL.Image.new('RGB', (14, 10), (value, value, number)).save(folder / f'{folder.parent.name}_{number}{suffix}', quality=100)
+    PIL.Image.new('RGB', (14, 10), (value, value, number)).save(
+      folder / f'{folder.parent.name}_{number}{suffix}', quality=100
+    )
 
 
 def test_subsets_are_different_wordnet_ids():
   assert {name: len(subsets.names(name)) for name in subsets.SUBSETS} == {
-      **dict.fromkeys(['fruit', 'idc10', 'meow', 'nette', 'squawk', 'woof', 'yellow'], 10), 'idc100': 100}
+    **dict.fromkeys(['fruit', 'idc10', 'meow', 'nette', 'squawk', 'woof', 'yellow'], 10),
+    'idc100': 100,
+  }
   for name in subsets.SUBSETS:
     ids = subsets.names(name)
-    assert len(set(ids)) == len(ids) and all(each[0] == 'n' and len(each) == 9 and each[1:].isdecimal() for each in ids)
+    assert len(set(ids)) == len(ids) and all(
+      each[0] == 'n' and len(each) == 9 and each[1:].isdecimal() for each in ids
+    )
   assert subsets.names('idc10') == subsets.names('idc100')[:10]
 
 
@@ -34,7 +40,9 @@ def test_a_subset_of_imagenet_keeps_its_own_label_order(tmp_path):
   np.testing.assert_allclose(train.images[:, 0, 0, 0], 20 * train.labels, atol=2)
   np.testing.assert_allclose(test.images[:, 0, 0, 0], 20 * test.labels, atol=2)
   assert train.mean == (0.485, 0.456, 0.406)
-  assert load(f'imagenet:{tmp_path}')[0].num_classes == 11 and load(f'imagenet:{tmp_path}')[0].image_shape == (128, 128, 3)
+  assert load(f'imagenet:{tmp_path}')[0].num_classes == 11 and load(f'imagenet:{tmp_path}')[
+    0
+  ].image_shape == (128, 128, 3)
   two, _ = load(f'folder:{tmp_path}', classes=f'{ids[9]}, {ids[0]}', image_size=8)
   assert two.class_names == (ids[9], ids[0]) and two.counts.tolist() == [2, 2]
   with pytest.raises(UserError, match="no class folder 'n02096294'"):
@@ -56,7 +64,8 @@ def tiny(tmp_path):
   write(tmp_path / 'val' / 'images', 3, 200)
   write(tmp_path / 'test' / 'images', 1, 0)
   (tmp_path / 'val' / 'val_annotations.txt').write_text(
-      'val_1.JPEG\tn01\t0\t0\t9\t9\nval_0.JPEG\tn03\t0\t0\t9\t9\nval_2.JPEG\tn02\t0\t0\t9\t9\n')
+    'val_1.JPEG\tn01\t0\t0\t9\t9\nval_0.JPEG\tn03\t0\t0\t9\t9\nval_2.JPEG\tn02\t0\t0\t9\t9\n'
+  )
   return tmp_path
 
 
@@ -65,7 +74,8 @@ def test_tiny_imagenet_is_read_as_it_unpacks(tiny):
   assert train.class_names == ('n01', 'n02', 'n03') and train.counts.tolist() == [2, 2, 2]
   assert train.image_shape == test.image_shape == (64, 64, 3) and train.std == (0.229, 0.224, 0.225)
   np.testing.assert_allclose(train.images[:][:, 0, 0, 0], [40, 40, 80, 80, 0, 0], atol=2)
-  # The files of the validation set are numbered in the blue channel: 1, 2 and 0 are of the classes 0, 1 and 2.
+  # The files of the validation set are numbered in the blue channel: 1, 2 and 0 are of the classes
+  # 0, 1 and 2.
   np.testing.assert_allclose(test.images[:, 0, 0, 2], [1, 2, 0], atol=1)
   assert test.labels.tolist() == [0, 1, 2]
   part, held = load(f'tiny_imagenet:{tiny}', classes='n03,n01')
@@ -78,5 +88,7 @@ def test_tiny_imagenet_mistakes(tiny):
   with pytest.raises(UserError, match="names the class 'n09', which has no folder in train"):
     load(f'tiny_imagenet:{tiny}')
   annotations.unlink()
-  with pytest.raises(UserError, match='needs train/<WordNet id>/images and val/val_annotations.txt'):
+  with pytest.raises(
+    UserError, match='needs train/<WordNet id>/images and val/val_annotations.txt'
+  ):
     load(f'tiny_imagenet:{tiny}')

@@ -1,4 +1,5 @@
-"""Every DiffAug operation against loops in float64, and its gradient against the transpose of the operation."""
+"""Every DiffAug operation against loops in float64, and its gradient against the transpose of the
+operation."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,9 @@ def _images(shape=SHAPE, seed=0):
 
 def _loop(one_image):
   """Lifts a float64 function of (image, number of the image) to the batch."""
-  return lambda images: np.stack([one_image(image.astype(np.float64), n) for n, image in enumerate(images)])
+  return lambda images: np.stack(
+    [one_image(image.astype(np.float64), n) for n, image in enumerate(images)]
+  )
 
 
 def _translated(image, down, right):
@@ -33,12 +36,13 @@ def _cut(image, row, column):
   out = image.copy()
   sides = [int(size * 0.5 + 0.5) for size in image.shape[:2]]
   top, left = row - sides[0] // 2, column - sides[1] // 2
-  out[max(top, 0):max(top + sides[0], 0), max(left, 0):max(left + sides[1], 0)] = 0
+  out[max(top, 0) : max(top + sides[0], 0), max(left, 0) : max(left + sides[1], 0)] = 0
   return out
 
 
 def _sampled(image, matrix):
-  """PyTorch's affine_grid and grid_sample for square images: bilinear, zero padding, align_corners=False.
+  """PyTorch's affine_grid and grid_sample for square images: bilinear, zero padding,
+  align_corners=False.
 
   `matrix` acts on normalised (x, y); pixel i of n has its centre at (2 i + 1) / n - 1.
   """
@@ -50,7 +54,9 @@ def _sampled(image, matrix):
       source_column, source_row = ((x + 1) * size - 1) / 2, ((y + 1) * size - 1) / 2
       for r in range(size):
         for c in range(size):
-          out[row, column] += (max(0, 1 - abs(source_row - r)) * max(0, 1 - abs(source_column - c))) * image[r, c]
+          out[row, column] += (
+            max(0, 1 - abs(source_row - r)) * max(0, 1 - abs(source_column - c))
+          ) * image[r, c]
   return out
 
 
@@ -62,22 +68,40 @@ def _turned(image, angle):
 DOWN, RIGHT = np.array([0, 1, -3]), np.array([2, -1, 9])
 ROW, COLUMN = np.array([0, 4, 8]), np.array([8, 3, 1])
 TALL, WIDE = np.array([1 / 1.2, 1.0, 1.2]), np.array([1.1, 0.9, 1 / 1.2])
-ANGLE = np.deg2rad([-15., 3., 15.])
+ANGLE = np.deg2rad([-15.0, 3.0, 15.0])
 CASES = {
-    'flip': (lambda x: operations.flip(x, jnp.array([True, False, True])),
-             _loop(lambda image, n: image if n == 1 else image[:, ::-1])),
-    'brightness': (lambda x: operations.brightness(x, jnp.array(U)), _loop(lambda image, n: image + U[n] - 0.5)),
-    'saturation': (lambda x: operations.saturation(x, jnp.array(U)),
-                   _loop(lambda image, n: image * 2 * U[n] + image.mean(2, keepdims=True) * (1 - 2 * U[n]))),
-    'contrast': (lambda x: operations.contrast(x, jnp.array(U)),
-                 _loop(lambda image, n: (image - image.mean()) * (U[n] + 0.5) + image.mean())),
-    'translate': (lambda x: operations.translate(x, jnp.array(DOWN), jnp.array(RIGHT)),
-                  _loop(lambda image, n: _translated(image, DOWN[n], RIGHT[n]))),
-    'cutout': (lambda x: operations.cutout(x, jnp.array(ROW), jnp.array(COLUMN)),
-               _loop(lambda image, n: _cut(image, ROW[n], COLUMN[n]))),
-    'scale': (lambda x: operations.scale(x, jnp.array(TALL), jnp.array(WIDE)),
-              _loop(lambda image, n: _sampled(image, np.diag([WIDE[n], TALL[n]])))),
-    'rotate': (lambda x: operations.rotate(x, jnp.array(ANGLE)), _loop(lambda image, n: _turned(image, ANGLE[n]))),
+  'flip': (
+    lambda x: operations.flip(x, jnp.array([True, False, True])),
+    _loop(lambda image, n: image if n == 1 else image[:, ::-1]),
+  ),
+  'brightness': (
+    lambda x: operations.brightness(x, jnp.array(U)),
+    _loop(lambda image, n: image + U[n] - 0.5),
+  ),
+  'saturation': (
+    lambda x: operations.saturation(x, jnp.array(U)),
+    _loop(lambda image, n: image * 2 * U[n] + image.mean(2, keepdims=True) * (1 - 2 * U[n])),
+  ),
+  'contrast': (
+    lambda x: operations.contrast(x, jnp.array(U)),
+    _loop(lambda image, n: (image - image.mean()) * (U[n] + 0.5) + image.mean()),
+  ),
+  'translate': (
+    lambda x: operations.translate(x, jnp.array(DOWN), jnp.array(RIGHT)),
+    _loop(lambda image, n: _translated(image, DOWN[n], RIGHT[n])),
+  ),
+  'cutout': (
+    lambda x: operations.cutout(x, jnp.array(ROW), jnp.array(COLUMN)),
+    _loop(lambda image, n: _cut(image, ROW[n], COLUMN[n])),
+  ),
+  'scale': (
+    lambda x: operations.scale(x, jnp.array(TALL), jnp.array(WIDE)),
+    _loop(lambda image, n: _sampled(image, np.diag([WIDE[n], TALL[n]]))),
+  ),
+  'rotate': (
+    lambda x: operations.rotate(x, jnp.array(ANGLE)),
+    _loop(lambda image, n: _turned(image, ANGLE[n])),
+  ),
 }
 
 
@@ -116,7 +140,7 @@ def test_gradient_is_zero_only_where_the_pixel_is_lost(name):
 
 def test_cutout_gradient_is_exactly_zero_in_the_box():
   gradient = jax.grad(lambda x: (3 * operations.cutout(x, 4, 6)).sum())(jnp.ones((1, 8, 8, 1)))
-  expected = np.full((8, 8), 3.)
+  expected = np.full((8, 8), 3.0)
   expected[2:6, 4:8] = 0
   np.testing.assert_array_equal(gradient[0, :, :, 0], expected)
 
@@ -124,7 +148,9 @@ def test_cutout_gradient_is_exactly_zero_in_the_box():
 @pytest.mark.parametrize('shape', [(2, 8, 8, 1), (2, 8, 8, 3), (1, 6, 9, 4)])
 def test_color_is_its_three_parts_in_order(shape):
   images, u = jnp.asarray(_images(shape)), jnp.array([0.9, 0.2, 0.7])
-  parts = operations.contrast(operations.saturation(operations.brightness(images, u[0]), u[1]), u[2])
+  parts = operations.contrast(
+    operations.saturation(operations.brightness(images, u[0]), u[1]), u[2]
+  )
   np.testing.assert_allclose(operations.color(images, u), parts, atol=1e-6)
 
 
@@ -132,9 +158,13 @@ def test_scalar_serves_all_images():
   @jax.jit
   def both(images):
     pairs = []
-    for operation, scalars in [(operations.contrast, (0.3,)), (operations.translate, (1, -2)),
-                               (operations.cutout, (3, 5)), (operations.scale, (0.9, 1.1)),
-                               (operations.rotate, (0.2,))]:
+    for operation, scalars in [
+      (operations.contrast, (0.3,)),
+      (operations.translate, (1, -2)),
+      (operations.cutout, (3, 5)),
+      (operations.scale, (0.9, 1.1)),
+      (operations.rotate, (0.2,)),
+    ]:
       vectors = [jnp.full(len(images), scalar) for scalar in scalars]
       pairs.append((operation(images, *scalars), operation(images, *vectors)))
     return pairs
@@ -148,12 +178,17 @@ def test_other_than_square():
   turned = jax.jit(jax.vmap(operations.rotate, (None, 0)))(images, jnp.array([0, np.pi]))
   np.testing.assert_allclose(turned[0], images, atol=1e-6)
   np.testing.assert_allclose(turned[1], images[:, ::-1, ::-1], atol=1e-5)
-  np.testing.assert_array_equal(jax.jit(operations.translate)(images, 1, 2)[:, 1:, 2:], images[:, :-1, :-2])
-  np.testing.assert_array_equal(jax.jit(operations.cutout)(images, 0, 0)[0], _cut(np.asarray(images[0]), 0, 0))
+  np.testing.assert_array_equal(
+    jax.jit(operations.translate)(images, 1, 2)[:, 1:, 2:], images[:, :-1, :-2]
+  )
+  np.testing.assert_array_equal(
+    jax.jit(operations.cutout)(images, 0, 0)[0], _cut(np.asarray(images[0]), 0, 0)
+  )
 
 
 def test_warp_gradient_of_many_draws():
-  """The nine pixels that the transpose looks at are enough over the whole range of DiffAug, also off the square."""
+  """The nine pixels that the transpose looks at are enough over the whole range of DiffAug, also
+  off the square."""
   image = jnp.asarray(_images((1, 6, 7, 1)))
   basis = jnp.eye(42).reshape(42, 6, 7, 1)
 
@@ -165,7 +200,9 @@ def test_warp_gradient_of_many_draws():
     return jnp.abs(dense @ image.reshape(42) - gradient.reshape(42)).max()
 
   angle = np.linspace(-np.deg2rad(15), np.deg2rad(15), 31)
-  turns = np.stack([np.cos(angle), np.sin(angle), -np.sin(angle), np.cos(angle)], -1).reshape(-1, 2, 2)
+  turns = np.stack([np.cos(angle), np.sin(angle), -np.sin(angle), np.cos(angle)], -1).reshape(
+    -1, 2, 2
+  )
   factors = np.linspace(1 / 1.2, 1.2, 6)
   scales = np.array([np.diag([a, b]) for a in factors for b in factors])
   matrices = np.concatenate([turns, scales]).astype(np.float32)

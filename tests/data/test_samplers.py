@@ -19,7 +19,9 @@ def _first_300(key, size, epoch):
   return samplers.shuffled_index(key, jnp.arange(300), size, epoch)
 
 
-@pytest.mark.parametrize('size', [*range(1, 20), 31, 32, 33, 63, 64, 65, 99, 100, 127, 255, 256, 257, 299, 300])
+@pytest.mark.parametrize(
+  'size', [*range(1, 20), 31, 32, 33, 63, 64, 65, 99, 100, 127, 255, 256, 257, 299, 300]
+)
 def test_is_a_bijection_for_a_traced_size(size):
   for epoch in range(3):
     index = np.asarray(_first_300(KEY, size, epoch))[:size]
@@ -27,10 +29,13 @@ def test_is_a_bijection_for_a_traced_size(size):
 
 
 def test_is_a_bijection_for_a_large_size():
-  index = np.asarray(jax.jit(samplers.shuffled_index, static_argnums=2)(KEY, jnp.arange(70_001), 70_001))
+  index = np.asarray(
+    jax.jit(samplers.shuffled_index, static_argnums=2)(KEY, jnp.arange(70_001), 70_001)
+  )
   np.testing.assert_array_equal(np.sort(index), np.arange(70_001))
   assert index.dtype == np.int32
-  # No trace of the old order: neighbours are as far apart as two random entries, a third of the size on average.
+  # No trace of the old order: neighbours are as far apart as two random entries, a third of the
+  # size on average.
   assert abs(np.abs(np.diff(index)).mean() / 70_001 - 1 / 3) < 0.01
   assert abs(np.corrcoef(index, np.arange(70_001))[0, 1]) < 0.02
 
@@ -43,7 +48,9 @@ def test_positions_are_independent_of_what_else_is_asked():
 
 @pytest.mark.parametrize('size', [3, 4])
 def test_all_orders_of_few_images_occur_equally_often(size):
-  draw = jax.jit(jax.vmap(lambda epoch: samplers.shuffled_index(KEY, jnp.arange(size), size, epoch)))
+  draw = jax.jit(
+    jax.vmap(lambda epoch: samplers.shuffled_index(KEY, jnp.arange(size), size, epoch))
+  )
   orders = draw(jnp.arange(6000))
   _, counts = np.unique(np.asarray(orders), axis=0, return_counts=True)
   assert len(counts) == len(list(itertools.permutations(range(size))))
@@ -52,7 +59,9 @@ def test_all_orders_of_few_images_occur_equally_often(size):
 
 def test_every_image_is_as_likely_at_every_position():
   keys = jax.random.split(KEY, 5000)
-  index = np.asarray(jax.jit(jax.vmap(lambda key: samplers.shuffled_index(key, jnp.arange(10), 10)))(keys))
+  index = np.asarray(
+    jax.jit(jax.vmap(lambda key: samplers.shuffled_index(key, jnp.arange(10), 10)))(keys)
+  )
   counts = np.stack([np.bincount(column, minlength=10) for column in index.T])
   np.testing.assert_allclose(counts, 500, atol=5 * np.sqrt(500))
 
@@ -93,7 +102,7 @@ def test_class_passes_are_without_replacement():
   assert draws.shape == (6, 6, 4) and draws.dtype == np.int32
   assert (draws < np.maximum(COUNTS, 1).reshape(1, -1, 1)).all() and (draws >= 0).all()
   for start in (0, 3):
-    np.testing.assert_array_equal(np.sort(draws[start:start + 3, 0].ravel()), np.arange(12))
+    np.testing.assert_array_equal(np.sort(draws[start : start + 3, 0].ravel()), np.arange(12))
   assert (draws[:3, 0] != draws[3:, 0]).any()
   for step in range(6):
     # Five images: one batch a pass, the fifth image is dropped. Four: the batch is the whole class.
@@ -106,14 +115,16 @@ def test_small_class_wraps_around_evenly():
   counts = jnp.array([3, 3, 3, 2, 2, 2])
   draws = np.concatenate([_class_batch(KEY, step, counts) for step in range(3)], axis=1)
   for start in range(0, 12, 3):
-    assert sorted(draws[1, start:start + 3]) == [0, 1, 2]
+    assert sorted(draws[1, start : start + 3]) == [0, 1, 2]
 
 
 def test_class_draws_depend_on_key_step_and_class_alone():
   np.testing.assert_array_equal(_class_batch(KEY, 2), _class_batch(KEY, 2))
   assert (_class_batch(KEY, 2) != _class_batch(jax.random.key(12), 2)).any()
   order = jnp.array([4, 2, 0, 1, 5, 3])
-  np.testing.assert_array_equal(_class_batch(KEY, 2, COUNTS[order], order), _class_batch(KEY, 2)[order])
+  np.testing.assert_array_equal(
+    _class_batch(KEY, 2, COUNTS[order], order), _class_batch(KEY, 2)[order]
+  )
   alike = _class_batch(KEY, 0, jnp.full(6, 50))
   assert len(np.unique(alike, axis=0)) == 6
 

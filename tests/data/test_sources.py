@@ -27,6 +27,7 @@ def test_digits_are_divided_once_and_for_all():
 
 def test_digits_of_both_splits_are_all_digits():
   from sklearn.datasets import load_digits
+
   original = np.rint(load_digits().images * 255 / 16).astype(np.uint8)
   train, test = load('digits', image_size=8)
   ours = np.concatenate([train.images, test.images])[..., 0]
@@ -38,19 +39,26 @@ def test_digits_are_enlarged_bilinearly():
   small, large = load('digits', image_size=8)[0].images, load('digits', image_size=16)[0].images
   padded = np.pad(small[..., 0].astype(float), ((0, 0), (1, 1), (1, 1)), mode='edge')
   near, far = 0.75, 0.25
-  rows = np.stack([near * padded[:, 1:-1] + far * padded[:, :-2], near * padded[:, 1:-1] + far * padded[:, 2:]], 2)
+  rows = np.stack(
+    [near * padded[:, 1:-1] + far * padded[:, :-2], near * padded[:, 1:-1] + far * padded[:, 2:]], 2
+  )
   rows = rows.reshape(len(small), 16, 10)
-  expected = np.stack([near * rows[..., 1:-1] + far * rows[..., :-2], near * rows[..., 1:-1] + far * rows[..., 2:]], 3)
+  expected = np.stack(
+    [near * rows[..., 1:-1] + far * rows[..., :-2], near * rows[..., 1:-1] + far * rows[..., 2:]], 3
+  )
   # Pillow rounds after each of the two directions.
   np.testing.assert_allclose(large[..., 0], expected.reshape(-1, 16, 16), atol=1.01)
   assert load('digits', image_size=28)[1].image_shape == (28, 28, 1)
 
 
-@pytest.mark.parametrize('arguments, message', [
+@pytest.mark.parametrize(
+  'arguments, message',
+  [
     (dict(image_size=7), 'image_size must be at least 8, or 0 for the default; it is 7'),
     (dict(image_size=-1), 'image_size must be at least'),
     (dict(normalisation='imagenet'), "no normalisation 'imagenet'"),
-])
+  ],
+)
 def test_arguments_are_checked(arguments, message):
   with pytest.raises(UserError, match=message):
     load('digits', **arguments)
@@ -62,12 +70,22 @@ def _npz(tmp_path, **entries):
 
 
 def test_npz_with_both_splits(tmp_path):
-  name = _npz(tmp_path, train_images=IMAGES, train_labels=LABELS, test_images=IMAGES[4:7],
-              test_labels=LABELS[4:7, None], class_names=['cat', 'dog'], flip=False)
+  name = _npz(
+    tmp_path,
+    train_images=IMAGES,
+    train_labels=LABELS,
+    test_images=IMAGES[4:7],
+    test_labels=LABELS[4:7, None],
+    class_names=['cat', 'dog'],
+    flip=False,
+  )
   train, test = load(name)
   np.testing.assert_array_equal(train.images, IMAGES)
   np.testing.assert_array_equal(test.images, IMAGES[4:7])
-  assert test.labels.tolist() == [0, 1, 1] and train.class_names == test.class_names == ('cat', 'dog')
+  assert test.labels.tolist() == [0, 1, 1] and train.class_names == test.class_names == (
+    'cat',
+    'dog',
+  )
   assert not train.flip and test.split == 'test' and train.mean == test.mean
   np.testing.assert_allclose(train.mean, IMAGES.mean((0, 1, 2)) / 255)
 
@@ -84,7 +102,9 @@ def test_npz_without_a_test_split_is_divided_by_class(tmp_path):
 
 def test_npz_floats_are_rounded_and_grey_gets_a_channel(tmp_path):
   grey = np.linspace(0, 1, 10 * 36).reshape(10, 6, 6)
-  train, _ = load(_npz(tmp_path, train_images=grey, train_labels=LABELS, test_images=grey, test_labels=LABELS))
+  train, _ = load(
+    _npz(tmp_path, train_images=grey, train_labels=LABELS, test_images=grey, test_labels=LABELS)
+  )
   np.testing.assert_array_equal(train.images[..., 0], np.floor(grey * 255 + 0.5))
   integers, _ = load(_npz(tmp_path, images=IMAGES.astype(np.int64), labels=LABELS), image_size=12)
   assert integers.image_shape == (12, 12, 3)
@@ -95,25 +115,37 @@ NAN = (IMAGES / 255).astype(np.float32)
 NAN[3, 2, 1, 0] = np.nan
 
 
-@pytest.mark.parametrize('entries, message', [
+@pytest.mark.parametrize(
+  'entries, message',
+  [
     (dict(pictures=IMAGES), 'images and labels missing, the file holds pictures; it needs'),
     (dict(train_images=IMAGES), 'train_labels missing'),
     (dict(train_images=IMAGES, train_labels=LABELS, test_images=IMAGES), 'test_labels missing'),
     (dict(images=IMAGES, labels=LABELS[:7]), '10 images but labels 7 labels'),
     (dict(images=IMAGES, labels=LABELS.astype(float)), 'labels must be whole numbers'),
-    (dict(images=IMAGES, labels=np.eye(10, dtype=int)), 'labels must be whole numbers .* shape \\[10, 10\\]'),
+    (
+      dict(images=IMAGES, labels=np.eye(10, dtype=int)),
+      'labels must be whole numbers .* shape \\[10, 10\\]',
+    ),
     (dict(images=IMAGES, labels=LABELS - 1), 'labels must be 0 or more; the smallest is -1'),
     (dict(images=IMAGES, labels=LABELS * 2), "class '1' has no training image"),
     (dict(images=NAN, labels=LABELS), 'NaN or infinite pixels, the first in image 3'),
     (dict(images=IMAGES.astype(np.float32), labels=LABELS), 'floats must lie in \\[0, 1\\]'),
     (dict(images=IMAGES.astype(int) * 2, labels=LABELS), 'integers must lie in \\[0, 255\\]'),
-    (dict(images=IMAGES > 9, labels=LABELS), 'must be uint8 or floats in \\[0, 1\\]; they are bool'),
-    (dict(images=IMAGES[:, 0, 0], labels=LABELS), 'must have the shape .*; the shape is \\[10, 3\\]'),
+    (
+      dict(images=IMAGES > 9, labels=LABELS),
+      'must be uint8 or floats in \\[0, 1\\]; they are bool',
+    ),
+    (
+      dict(images=IMAGES[:, 0, 0], labels=LABELS),
+      'must have the shape .*; the shape is \\[10, 3\\]',
+    ),
     (dict(images=IMAGES.transpose(0, 3, 1, 2), labels=LABELS), 'channels must come last'),
     (dict(images=IMAGES, labels=np.arange(10)), 'every class has a single image'),
     (TRAIN | dict(test_images=IMAGES, test_labels=LABELS + 1), 'label 2 needs at least'),
     (TRAIN | dict(test_images=IMAGES[:, :5], test_labels=LABELS), 'give image_size'),
-])
+  ],
+)
 def test_npz_mistakes(tmp_path, entries, message):
   with pytest.raises(UserError, match=message):
     load(_npz(tmp_path, **entries))
@@ -142,7 +174,9 @@ def _folder(root, counts, size=(9, 6), mode='RGB', suffix='.png'):
     (root / name).mkdir(parents=True)
     for number in range(count):
       value = 40 * label + 10
-      PIL.Image.new(mode, size, value if mode == 'L' else (value, 0, 255)).save(root / name / f'{number}{suffix}')
+      PIL.Image.new(mode, size, value if mode == 'L' else (value, 0, 255)).save(
+        root / name / f'{number}{suffix}'
+      )
 
 
 def test_folder_of_classes(tmp_path):
@@ -186,7 +220,11 @@ def test_one_colour_image_makes_the_set_coloured(tmp_path):
   _folder(tmp_path, {'a': 2}, mode='L')
   _folder(tmp_path, {'b': 2})
   train, _ = load(f'folder:{tmp_path}')
-  assert train.images[0, 0, 0].tolist() == [10, 10, 10] and train.images[1, 0, 0].tolist() == [10, 0, 255]
+  assert train.images[0, 0, 0].tolist() == [10, 10, 10] and train.images[1, 0, 0].tolist() == [
+    10,
+    0,
+    255,
+  ]
 
 
 def test_folder_mistakes(tmp_path):
@@ -219,4 +257,6 @@ def test_folder_split_mistakes(tmp_path):
 
 
 def test_public_names():
-  assert data.load is load and data.Dataset.__name__ == 'Dataset' and callable(data.augment.diffaugment)
+  assert (
+    data.load is load and data.Dataset.__name__ == 'Dataset' and callable(data.augment.diffaugment)
+  )

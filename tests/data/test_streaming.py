@@ -1,4 +1,5 @@
-"""Images left on disk: the same numbers as loaded ones, batches in order and from any step, and what goes wrong."""
+"""Images left on disk: the same numbers as loaded ones, batches in order and from any step, and
+what goes wrong."""
 
 import sys
 
@@ -35,14 +36,29 @@ def test_streamed_set_is_the_loaded_one(pair):
   assert isinstance(streamed.images, streaming.Streamed) and isinstance(loaded.images, np.ndarray)
   np.testing.assert_array_equal(np.asarray(streamed.images), loaded.images)
   np.testing.assert_array_equal(streamed.labels, loaded.labels)
-  assert streamed.image_shape == (8, 8, 3) and len(streamed) == 77 and streamed.images.nbytes == loaded.images.nbytes
-  assert (streamed.mean, streamed.std, streamed.class_names) == (loaded.mean, loaded.std, loaded.class_names)
+  assert (
+    streamed.image_shape == (8, 8, 3)
+    and len(streamed) == 77
+    and streamed.images.nbytes == loaded.images.nbytes
+  )
+  assert (streamed.mean, streamed.std, streamed.class_names) == (
+    loaded.mean,
+    loaded.std,
+    loaded.class_names,
+  )
   assert streamed.describe() == loaded.describe() + ', streamed'
 
 
 def test_rows_are_read_as_numpy_gives_them(pair):
   loaded, streamed = pair
-  for index in (3, slice(2, 70, 3), [5, 5, 0], np.array([[1, 2], [76, 0]]), streamed.labels == 1, np.zeros(0, int)):
+  for index in (
+    3,
+    slice(2, 70, 3),
+    [5, 5, 0],
+    np.array([[1, 2], [76, 0]]),
+    streamed.labels == 1,
+    np.zeros(0, int),
+  ):
     np.testing.assert_array_equal(streamed.images[index], loaded.images[index])
 
 
@@ -51,17 +67,29 @@ def test_parts_stay_on_disk(pair):
   for ours, theirs in zip(hold_out(streamed, 0.2), hold_out(loaded, 0.2)):
     assert isinstance(ours.images, streaming.Streamed) and ours.split == theirs.split
     np.testing.assert_array_equal(ours.images[:], theirs.images)
-  (images, counts), (expected, expected_counts) = (samplers.class_major(each) for each in (streamed, loaded))
-  assert images.shape == expected.shape == (2, 40, 8, 8, 3) and counts.tolist() == expected_counts.tolist() == [40, 37]
+  (images, counts), (expected, expected_counts) = (
+    samplers.class_major(each) for each in (streamed, loaded)
+  )
+  assert images.shape == expected.shape == (
+    2,
+    40,
+    8,
+    8,
+    3,
+  ) and counts.tolist() == expected_counts.tolist() == [40, 37]
   np.testing.assert_array_equal(images[1, :37], expected[1, :37])
-  np.testing.assert_array_equal(images[[[0], [1]], [[39, 0], [36, 1]]], expected[[[0], [1]], [[39, 0], [36, 1]]])
+  np.testing.assert_array_equal(
+    images[[[0], [1]], [[39, 0], [36, 1]]], expected[[[0], [1]], [[39, 0], [36, 1]]]
+  )
 
 
 def test_only_sets_above_the_limit_are_streamed_and_the_test_set_never(folder):
   size = 77 * 8 * 8 * 3
   for above, on_disk in ((size, False), (size - 1, True), (None, False)):
     train, test = load(folder, image_size=8, stream_above=above)
-    assert isinstance(train.images, streaming.Streamed) == on_disk and isinstance(test.images, np.ndarray)
+    assert isinstance(train.images, streaming.Streamed) == on_disk and isinstance(
+      test.images, np.ndarray
+    )
 
 
 def test_arrays_of_the_host_can_be_streamed_too():
@@ -75,7 +103,9 @@ def test_a_set_without_a_test_split_is_divided_alike(tmp_path):
     (tmp_path / name).mkdir()
     for number in range(5):
       PIL.Image.new('L', (6, 6), 20 * number + ord(name)).save(tmp_path / name / f'{number}.png')
-  (train, test), (expected, held) = (load(f'folder:{tmp_path}', image_size=6, stream_above=above) for above in (0, None))
+  (train, test), (expected, held) = (
+    load(f'folder:{tmp_path}', image_size=6, stream_above=above) for above in (0, None)
+  )
   np.testing.assert_array_equal(train.images[:], expected.images)
   np.testing.assert_array_equal(test.images, held.images)
   assert train.image_shape == (6, 6, 1)
@@ -91,7 +121,9 @@ def draw(step):
 def test_batches_are_those_that_were_drawn(pair, shape):
   loaded, streamed = pair
   random = [np.random.default_rng(step).integers(0, 77, shape) for step in range(4)]
-  batches = list(streaming.batches(streamed.images, lambda step: (random[step], {'twice': 2 * random[step]}), 4))
+  batches = list(
+    streaming.batches(streamed.images, lambda step: (random[step], {'twice': 2 * random[step]}), 4)
+  )
   assert len(batches) == 4
   for batch, positions in zip(batches, random):
     np.testing.assert_array_equal(batch['images'], loaded.images[positions])
@@ -114,7 +146,9 @@ def test_an_image_that_breaks_later_is_named(tmp_path):
   for name in ('a', 'b'):
     (tmp_path / name).mkdir()
     for number in range(5):
-      PIL.Image.fromarray(np.full((6, 6, 3), number, np.uint8)).save(tmp_path / name / f'{number}.png')
+      PIL.Image.fromarray(np.full((6, 6, 3), number, np.uint8)).save(
+        tmp_path / name / f'{number}.png'
+      )
   streamed = load(f'folder:{tmp_path}', image_size=6, stream_above=0)[0].images
   for file in tmp_path.glob('b/*'):
     file.write_bytes(b'no image')
@@ -124,7 +158,10 @@ def test_an_image_that_breaks_later_is_named(tmp_path):
 
 def test_without_grain_the_way_out_is_told(folder, monkeypatch):
   monkeypatch.setitem(sys.modules, 'grain', None)
-  with pytest.raises(UserError, match=r'need the package grain: install jaxdistill\[stream\] .*--config.data.stream=off'):
+  with pytest.raises(
+    UserError,
+    match=r'need the package grain: install jaxdistill\[stream\] .*--config.data.stream=off',
+  ):
     load(folder, image_size=8, stream_above=0)
   load(folder, image_size=8)
 
@@ -143,4 +180,6 @@ def test_statistics_of_many_images_are_those_of_ten_thousand_evenly_spread(monke
   for each in (images, streaming.Streamed.of_array(images)):
     mean, std = statistics.measure(each)
     np.testing.assert_allclose((mean[0], std[0]), (4 / 255, np.std([0, 4, 8]) / 255))
-  assert Dataset(streaming.Streamed.of_array(images), np.arange(9)).mean == statistics.measure(images)[0]
+  assert (
+    Dataset(streaming.Streamed.of_array(images), np.arange(9)).mean == statistics.measure(images)[0]
+  )

@@ -24,10 +24,15 @@ def _write(root, name, splits, size=(8, 8), config=None, channels=3):
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=config)] if config else []
 
     def _info(self):
-      features = tfds.features.FeaturesDict({
+      features = tfds.features.FeaturesDict(
+        {
           'image': tfds.features.Image(shape=(*size, channels)),
-          'label': tfds.features.ClassLabel(names=['red', 'green', 'blue'])})
-      return tfds.core.DatasetInfo(builder=self, supervised_keys=('image', 'label'), features=features)
+          'label': tfds.features.ClassLabel(names=['red', 'green', 'blue']),
+        }
+      )
+      return tfds.core.DatasetInfo(
+        builder=self, supervised_keys=('image', 'label'), features=features
+      )
 
     def _split_generators(self, dl_manager):
       return {split: self._generate_examples(positions) for split, positions in splits.items()}
@@ -48,7 +53,9 @@ def root(tmp_path_factory):
   tfds.disable_progress_bar()
   folder = tmp_path_factory.mktemp('tensorflow_datasets')
   _write(folder, 'tiny', {'train': range(9), 'test': range(9, 12)})
-  _write(folder, 'mnist', {'train': range(9), 'validation': range(9, 12)}, size=(None, None), channels=1)
+  _write(
+    folder, 'mnist', {'train': range(9), 'validation': range(9, 12)}, size=(None, None), channels=1
+  )
   _write(folder, 'varied', {'train': range(3), 'test': range(3)}, config='plain')
   _write(folder, 'varied', {'train': range(3), 'test': range(3)}, config='other')
   _write(folder, 'lonely', {'train': range(3)})
@@ -83,12 +90,16 @@ def test_validation_split_stands_in_and_sizes_are_needed(root, monkeypatch):
   with pytest.raises(UserError, match='its images differ in size; set image_size'):
     load('mnist')
   train, test = load('mnist:1.2.0', image_size=8)
-  assert _by_content(test.images[..., 0], test.labels) == _by_content(IMAGES[9:, :, :, 0], LABELS[9:])
+  assert _by_content(test.images[..., 0], test.labels) == _by_content(
+    IMAGES[9:, :, :, 0], LABELS[9:]
+  )
   assert train.mean == (0.1307,) and not train.flip
 
 
 def test_variants_are_named(root):
-  with pytest.raises(UserError, match='holds the variants other, plain; name one, such as varied/other'):
+  with pytest.raises(
+    UserError, match='holds the variants other, plain; name one, such as varied/other'
+  ):
     load('varied', data_dir=str(root))
   assert len(load('varied/plain', data_dir=str(root))[0]) == 3
 
@@ -101,7 +112,9 @@ def test_set_without_a_test_split_is_refused(root):
 def test_set_that_is_not_on_disk_says_how_to_get_it(tmp_path):
   with pytest.raises(UserError) as caught:
     load('cifar10', data_dir=str(tmp_path))
-  assert str(tmp_path) in str(caught.value) and 'tfds build cifar10 --file_format=array_record' in str(caught.value)
+  assert str(tmp_path) in str(
+    caught.value
+  ) and 'tfds build cifar10 --file_format=array_record' in str(caught.value)
 
 
 def test_unknown_name_is_told_the_nearest(tmp_path):
@@ -118,5 +131,7 @@ def test_other_file_format_is_named(root, tmp_path):
     (folder / file.name).write_text(file.read_text())
   info = json.loads((folder / 'dataset_info.json').read_text())
   (folder / 'dataset_info.json').write_text(json.dumps(info | {'fileFormat': 'tfrecord'}))
-  with pytest.raises(UserError, match='is in tfrecord format, which needs TensorFlow to read; run `tfds build tiny'):
+  with pytest.raises(
+    UserError, match='is in tfrecord format, which needs TensorFlow to read; run `tfds build tiny'
+  ):
     load('tiny', data_dir=str(tmp_path))

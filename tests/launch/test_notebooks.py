@@ -1,4 +1,5 @@
-"""Every notebook in launch/colab: stripped in git, self-installing, with choices on top, and run from top to bottom."""
+"""Every notebook in launch/colab: stripped in git, self-installing, with choices on top, and run
+from top to bottom."""
 
 import importlib.util
 import pathlib
@@ -21,28 +22,39 @@ def read(path):
 
 
 def code_cells(notebook, tag=None):
-  return [cell for cell in notebook.cells if cell.cell_type == 'code' and (not tag or tag in cell.metadata.get('tags', ()))]
+  return [
+    cell
+    for cell in notebook.cells
+    if cell.cell_type == 'code' and (not tag or tag in cell.metadata.get('tags', ()))
+  ]
 
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda path: path.stem)
 class TestEveryNotebook:
-
   def test_is_stripped(self, path):
     notebook = read(path)
     nbformat.validate(notebook)
-    full = [cell.id for cell in code_cells(notebook) if cell.outputs or cell.execution_count is not None]
-    assert not full, f'Clear the outputs of {full}: jupyter nbconvert --clear-output --inplace {path.relative_to(ROOT)}'
+    full = [
+      cell.id for cell in code_cells(notebook) if cell.outputs or cell.execution_count is not None
+    ]
+    assert not full, (
+      f'Clear the outputs of {full}: jupyter nbconvert --clear-output --inplace '
+      f'{path.relative_to(ROOT)}'
+    )
     assert notebook.metadata.kernelspec.name == 'python3' and 'widgets' not in notebook.metadata
 
   def test_begins_with_the_installation_and_has_its_choices_in_one_cell(self, path):
     notebook = read(path)
-    assert notebook.cells[0].metadata.tags == ['install'] and 'pip install' in notebook.cells[0].source
+    assert (
+      notebook.cells[0].metadata.tags == ['install'] and 'pip install' in notebook.cells[0].source
+    )
     (choices,) = code_cells(notebook, 'parameters')
     assert 'quick = False' in choices.source and '#@param' in choices.source
 
   def test_installs_what_it_is_told_or_the_checkout_around_it(self, path, tmp_path, monkeypatch):
     assert install(path, monkeypatch, tmp_path, 'git+https://example.org/x.git') == [
-        'install --quiet "git+https://example.org/x.git"']
+      'install --quiet "git+https://example.org/x.git"'
+    ]
     assert install(path, monkeypatch, path.parent) == [f'install --quiet "{ROOT}"']
     with pytest.raises(SystemExit, match='Write in the field "source" where pip finds jaxdistill'):
       install(path, monkeypatch, tmp_path)
@@ -51,13 +63,20 @@ class TestEveryNotebook:
 
 
 def install(path, monkeypatch, folder, source='', absent=True):
-  """Runs the first cell in a folder, with jaxdistill absent or not; returns what it asked of pip."""
+  """Runs the first cell in a folder, with jaxdistill absent or not; returns what it asked of
+  pip."""
   monkeypatch.chdir(folder)
   asked = []
   if absent:
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-  code = TransformerManager().transform_cell(read(path).cells[0].source.replace("source = ''", f'source = {source!r}'))
-  values = {'get_ipython': lambda: types.SimpleNamespace(run_line_magic=lambda name, line: asked.append(expanded(line, values)))}
+  code = TransformerManager().transform_cell(
+    read(path).cells[0].source.replace("source = ''", f'source = {source!r}')
+  )
+  values = {
+    'get_ipython': lambda: types.SimpleNamespace(
+      run_line_magic=lambda name, line: asked.append(expanded(line, values))
+    )
+  }
   exec(code, values)
   return asked
 
@@ -68,7 +87,8 @@ def expanded(line, values):
 
 
 def run_quickly(path, folder, monkeypatch, **choices):
-  """Runs a whole notebook in a folder with `quick = True` and other choices; returns it with its outputs."""
+  """Runs a whole notebook in a folder with `quick = True` and other choices; returns it with its
+  outputs."""
   notebook = read(path)
   (cell,) = code_cells(notebook, 'parameters')
   for name, value in {'quick': True, **choices}.items():
@@ -78,22 +98,36 @@ def run_quickly(path, folder, monkeypatch, **choices):
   monkeypatch.setenv('PYTHONPATH', str(ROOT))
   for variable in ('IPYTHONDIR', 'JUPYTER_RUNTIME_DIR', 'JUPYTER_CONFIG_DIR'):
     monkeypatch.setenv(variable, str(folder / '.jupyter'))
-  nbclient.NotebookClient(notebook, timeout=120, kernel_name='python3', resources={'metadata': {'path': str(folder)}}).execute()
+  nbclient.NotebookClient(
+    notebook, timeout=120, kernel_name='python3', resources={'metadata': {'path': str(folder)}}
+  ).execute()
   return notebook
 
 
 def shown(notebook, kind):
   """Returns the outputs of one kind (image/png, text/markdown, text/html)."""
-  return [output.data[kind] for cell in code_cells(notebook) for output in cell.outputs if kind in output.get('data', {})]
+  return [
+    output.data[kind]
+    for cell in code_cells(notebook)
+    for output in cell.outputs
+    if kind in output.get('data', {})
+  ]
 
 
 def test_condense_your_own_images_runs_on_digits_without_a_network(tmp_path, monkeypatch):
   for variable in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'):
     monkeypatch.setenv(variable, 'http://127.0.0.1:9')
-  notebook = run_quickly(ROOT / 'launch' / 'colab' / 'condense_your_own_images.ipynb', tmp_path, monkeypatch)
+  notebook = run_quickly(
+    ROOT / 'launch' / 'colab' / 'condense_your_own_images.ipynb', tmp_path, monkeypatch
+  )
   assert len(shown(notebook, 'image/png')) == 2
   (table,) = shown(notebook, 'text/markdown')
-  assert [line.split('|')[1].strip() for line in table.splitlines()] == ['Trained on', ':---', 'condensed', 'random real images']
+  assert [line.split('|')[1].strip() for line in table.splitlines()] == [
+    'Trained on',
+    ':---',
+    'condensed',
+    'random real images',
+  ]
   (chart,) = shown(notebook, 'text/html')
   assert '<svg' in chart and 'Matching loss' in chart
   made = Condensed.load(tmp_path / 'condensed.npz')

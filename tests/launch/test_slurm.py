@@ -14,7 +14,8 @@ START = ['srun', '--kill-on-bad-exit=0', 'python', '-m', 'launch.run']
 
 @pytest.fixture
 def job(fakes, tmp_path):
-  """Returns a function that does what sbatch does: runs a copy of the script from a spool folder, with its variables."""
+  """Returns a function that does what sbatch does: runs a copy of the script from a spool folder,
+  with its variables."""
   checkout, spool = tmp_path / 'my checkout', tmp_path / 'spool'
   (checkout / 'launch').mkdir(parents=True)
   (checkout / 'launch' / 'run.py').write_text('')
@@ -28,6 +29,7 @@ def job(fakes, tmp_path):
     fakes.add('srun', srun)
     variables = {'SLURM_SUBMIT_DIR': str(checkout), 'SLURM_JOB_ID': '17'} | environment
     return fakes.run('bash', spool / 'slurm_script', *arguments, cwd=spool, **variables)
+
   return start
 
 
@@ -61,11 +63,14 @@ def test_another_environment_is_named_with_venv(job, tmp_path):
   assert job('--config=m3d', srun='echo "$ACTIVATED"', VENV=f'{tmp_path}/other').stdout == 'other\n'
 
 
-@pytest.mark.parametrize('variables, words', [
+@pytest.mark.parametrize(
+  'variables, words',
+  [
     ({'VENV': 'nowhere'}, 'there is no virtual environment in nowhere'),
     ({'SLURM_SUBMIT_DIR': '/'}, 'holds no launch/run.py'),
     ({'SLURM_SUBMIT_DIR': ''}, 'This script is for sbatch'),
-])
+  ],
+)
 def test_mistakes_start_nothing(job, fakes, variables, words):
   done = job('--config=m3d', **variables)
   assert done.returncode in (1, 2) and words in done.stderr and fakes.calls() == []
@@ -73,4 +78,10 @@ def test_mistakes_start_nothing(job, fakes, variables, words):
 
 def test_the_tasks_are_warned_in_time_and_the_log_is_continued():
   options = re.findall(r'^#SBATCH (--\S+)', SCRIPT.read_text(), re.MULTILINE)
-  assert {'--signal=TERM@120', '--requeue', '--open-mode=append', '--nodes=1', '--ntasks-per-node=1'} <= set(options)
+  assert {
+    '--signal=TERM@120',
+    '--requeue',
+    '--open-mode=append',
+    '--nodes=1',
+    '--ntasks-per-node=1',
+  } <= set(options)

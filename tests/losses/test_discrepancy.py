@@ -1,4 +1,5 @@
-"""mmd and mean_discrepancy against a double loop in float64, and the properties that condensation leans on."""
+"""mmd and mean_discrepancy against a double loop in float64, and the properties that condensation
+leans on."""
 
 import jax
 import jax.numpy as jnp
@@ -23,18 +24,24 @@ def reference(x, y, kernel, bandwidth=None):
   pairs = [((u - v) ** 2).sum() for u in z for v in z]
   if bandwidth is None:
     bandwidth = sum(pairs) / (len(z) ** 2 - len(z))
-  mean = lambda a, b: sum(kernel_value(kernel, u, v, bandwidth) for u in a for v in b) / (len(a) * len(b))
+  mean = lambda a, b: (
+    sum(kernel_value(kernel, u, v, bandwidth) for u in a for v in b) / (len(a) * len(b))
+  )
   return mean(x, x) - 2 * mean(x, y) + mean(y, y)
 
 
-def draw(n, m, d, shift=0.5, offset=0., seed=0):
+def draw(n, m, d, shift=0.5, offset=0.0, seed=0):
   rng = np.random.default_rng(seed)
-  return (jnp.asarray(rng.normal(size=(n, d)) + offset, jnp.float32),
-          jnp.asarray(rng.normal(size=(m, d)) + shift + offset, jnp.float32))
+  return (
+    jnp.asarray(rng.normal(size=(n, d)) + offset, jnp.float32),
+    jnp.asarray(rng.normal(size=(m, d)) + shift + offset, jnp.float32),
+  )
 
 
 distance = jax.jit(losses.mmd, static_argnames='kernel')
-loss_and_gradients = jax.jit(jax.value_and_grad(losses.mmd, argnums=(0, 1)), static_argnames='kernel')
+loss_and_gradients = jax.jit(
+  jax.value_and_grad(losses.mmd, argnums=(0, 1)), static_argnames='kernel'
+)
 
 
 @pytest.mark.parametrize('kernel', losses.KERNELS)
@@ -46,7 +53,7 @@ def test_equals_the_double_loop(kernel, n, m):
 
 @pytest.mark.parametrize('kernel', losses.KERNELS)
 def test_features_far_from_the_origin_keep_their_digits(kernel):
-  x, y = draw(5, 7, 6, offset=300.)
+  x, y = draw(5, 7, 6, offset=300.0)
   np.testing.assert_allclose(distance(x, y, kernel=kernel), reference(x, y, kernel), rtol=1e-4)
 
 
@@ -72,7 +79,9 @@ def test_masked_rows_do_not_exist(kernel):
   x = jnp.where(x_mask[:, None], x, jnp.nan)
   y = jnp.where(y_mask[:, None], y, 1e30)
   expected, (x_expected, y_expected) = loss_and_gradients(x[x_mask], y[y_mask], kernel=kernel)
-  value, (x_gradient, y_gradient) = loss_and_gradients(x, y, kernel=kernel, x_mask=x_mask, y_mask=y_mask)
+  value, (x_gradient, y_gradient) = loss_and_gradients(
+    x, y, kernel=kernel, x_mask=x_mask, y_mask=y_mask
+  )
   np.testing.assert_allclose(value, expected, rtol=1e-5)
   np.testing.assert_allclose(x_gradient[x_mask], x_expected, rtol=1e-4, atol=1e-6)
   np.testing.assert_allclose(y_gradient[y_mask], y_expected, rtol=1e-4, atol=1e-6)
@@ -84,15 +93,19 @@ def test_ragged_classes_under_vmap_equal_one_class_at_a_time():
   x_counts, y_counts = [5, 2, 1], [3, 6, 4]
   x_mask = jnp.arange(5)[None, :] < jnp.array(x_counts)[:, None]
   y_mask = jnp.arange(6)[None, :] < jnp.array(y_counts)[:, None]
-  together = jax.jit(jax.vmap(lambda x, y, u, v: distance(x, y, x_mask=u, y_mask=v)))(x, y, x_mask, y_mask)
-  expected = [reference(x[c, :x_counts[c]], y[c, :y_counts[c]], 'gaussian') for c in range(3)]
+  together = jax.jit(jax.vmap(lambda x, y, u, v: distance(x, y, x_mask=u, y_mask=v)))(
+    x, y, x_mask, y_mask
+  )
+  expected = [reference(x[c, : x_counts[c]], y[c, : y_counts[c]], 'gaussian') for c in range(3)]
   np.testing.assert_allclose(together, expected, rtol=2e-5)
 
 
 @pytest.mark.parametrize('kernel', losses.KERNELS)
 def test_a_side_without_points_costs_nothing(kernel):
   x, y = draw(3, 4, 2)
-  value, gradients = loss_and_gradients(x, y, kernel=kernel, x_mask=jnp.zeros(3, bool), y_mask=jnp.ones(4, bool))
+  value, gradients = loss_and_gradients(
+    x, y, kernel=kernel, x_mask=jnp.zeros(3, bool), y_mask=jnp.ones(4, bool)
+  )
   assert value == 0 and not any(g.any() for g in gradients)
 
 
@@ -108,22 +121,23 @@ def test_linear_kernel_is_the_distance_of_the_means():
 def test_a_set_is_at_distance_zero_from_itself_in_any_order(kernel):
   x, y = draw(8, 6, 5)
   value = distance(x, y, kernel=kernel)
-  scale = max(kernel_value(kernel, u, u, 1.) for u in np.asarray(x))
+  scale = max(kernel_value(kernel, u, u, 1.0) for u in np.asarray(x))
   assert abs(distance(x, x[::-1], kernel=kernel)) < 1e-6 * scale
   np.testing.assert_allclose(distance(x[::-1], jnp.roll(y, 2, 0), kernel=kernel), value, rtol=1e-5)
   np.testing.assert_allclose(distance(y, x, kernel=kernel), value, rtol=1e-5)
 
 
 def test_a_point_is_worth_five_to_itself():
-  # Two points so far apart, at a given bandwidth, that the cross terms vanish: L = k(u, u) + k(v, v).
-  value = distance(jnp.zeros((1, 2)), jnp.full((1, 2), 100.), bandwidth=1.)
+  # Two points so far apart, at a given bandwidth, that the cross terms vanish: L = k(u, u) + k(v,
+  # v).
+  value = distance(jnp.zeros((1, 2)), jnp.full((1, 2), 100.0), bandwidth=1.0)
   assert value == 10
 
 
 @pytest.mark.parametrize('kernel', losses.KERNELS)
 def test_never_negative(kernel):
   for seed in range(5):
-    x, y = draw(7, 9, 3, shift=0., seed=seed)
+    x, y = draw(7, 9, 3, shift=0.0, seed=seed)
     assert distance(x, y, kernel=kernel) > 0
 
 
@@ -141,7 +155,7 @@ def test_bandwidth_carries_no_gradient():
 def test_higher_moments_are_seen():
   # A fair coin against a normal, both standardised: the means agree, the distributions do not.
   rng = np.random.default_rng(0)
-  normal, coin = rng.normal(size=2000), rng.permutation(np.repeat([-1., 1.], 1000))
+  normal, coin = rng.normal(size=2000), rng.permutation(np.repeat([-1.0, 1.0], 1000))
   normal = (normal - normal.mean()) / normal.std()
   x, y = (jnp.asarray(s[:, None], jnp.float32) for s in (normal, coin))
   assert losses.mean_discrepancy(x, y) < 1e-12
@@ -169,7 +183,9 @@ def test_bfloat16_features_are_compared_in_float32():
   x, y = (s.astype(jnp.bfloat16) for s in draw(6, 6, 8))
   value = distance(x, y)
   assert value.dtype == jnp.float32
-  np.testing.assert_allclose(value, reference(x.astype(jnp.float32), y.astype(jnp.float32), 'gaussian'), rtol=2e-5)
+  np.testing.assert_allclose(
+    value, reference(x.astype(jnp.float32), y.astype(jnp.float32), 'gaussian'), rtol=2e-5
+  )
 
 
 def test_mistakes_are_told_in_a_sentence():

@@ -27,7 +27,10 @@ def _shapes(name, image_shape, num_classes=10, batch=2, **fields):
 
 
 def _random_variables(net, x):
-  """Weights from numpy: compiling one random draw a parameter would take longer than the rest of a test."""
+  """Weights from numpy: compiling one random draw a parameter would take longer than the rest of a
+  test."""
   rng = np.random.default_rng(0)
   shape = jax.eval_shape(net.init, jax.random.key(0), x)
-  return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape) * 0.3, jnp.float32), shape)
+  return jax.tree.map(
+    lambda leaf: jnp.asarray(rng.normal(size=leaf.shape) * 0.3, jnp.float32), shape
+  )

@@ -1,4 +1,5 @@
-"""The networks of the cross-architecture table: sizes counted anew or published, map sides, modes, refusals."""
+"""The networks of the cross-architecture table: sizes counted anew or published, map sides, modes,
+refusals."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ IMAGES = ((28, 28, 1), (32, 32, 3), (16, 16, 1))
 
 
 def conv(size, inputs, outputs, bias=True):
-  return size ** 2 * inputs * outputs + (outputs if bias else 0)
+  return size**2 * inputs * outputs + (outputs if bias else 0)
 
 
 def linear(inputs, outputs):
@@ -30,8 +31,13 @@ def alexnet(channels, classes):
 
 
 def lenet(channels, classes):
-  return (conv(5, channels, 6) + conv(5, 6, 16)
-          + linear(16 * 5 * 5, 120) + linear(120, 84) + linear(84, classes))
+  return (
+    conv(5, channels, 6)
+    + conv(5, 6, 16)
+    + linear(16 * 5 * 5, 120)
+    + linear(120, 84)
+    + linear(84, classes)
+  )
 
 
 def vgg(channels, classes, widths):
@@ -57,22 +63,37 @@ def densenet(image_channels, classes, growth, blocks):
 
 
 def vit(channels, classes, patches, patch, width, depth, hidden):
-  block = 2 * norm(width) + linear(width, 3 * width) + linear(width, width) + linear(width, hidden) + linear(hidden, width)
-  return conv(patch, channels, width) + patches * width + depth * block + norm(width) + linear(width, classes)
+  block = (
+    2 * norm(width)
+    + linear(width, 3 * width)
+    + linear(width, width)
+    + linear(width, hidden)
+    + linear(hidden, width)
+  )
+  return (
+    conv(patch, channels, width)
+    + patches * width
+    + depth * block
+    + norm(width)
+    + linear(width, classes)
+  )
 
 
 VGG11 = (64, 128, 256, 256, 512, 512, 512, 512)
 VGG16 = (64, 64, 128, 128, 256, 256, 256, *[512] * 6)
 
 
-@pytest.mark.parametrize('name, image_shape, expected, embedding', [
+@pytest.mark.parametrize(
+  'name, image_shape, expected, embedding',
+  [
     ('ConvNet-3', (32, 32, 3), 320_010, 2048),
     ('ConvNet-3-BN', (32, 32, 3), 320_010, 2048),
     # PyTorch's ResNet-18 with a 3x3 stem, as in the public CIFAR repositories.
     ('ResNet-18', (32, 32, 3), 11_173_962, 512),
     # Stem 928, stages 18,560 + 57,728 + 230,144 + 919,040, classifier 2,570, added up on paper.
     ('ResNet-10', (32, 32, 3), 1_228_970, 256),
-    # 9,217,728 weights and 2,752 biases of convolutions, 5,504 of normalisations, 5,130 of the classifier.
+    # 9,217,728 weights and 2,752 biases of convolutions, 5,504 of normalisations, 5,130 of the
+    # classifier.
     ('VGG-11', (32, 32, 3), 9_231_114, 512),
     ('VGG-11', (28, 28, 1), vgg(1, 10, VGG11), 512),
     ('VGG-11', (16, 16, 1), vgg(1, 10, VGG11), 512),
@@ -89,7 +110,8 @@ VGG16 = (64, 64, 128, 128, 256, 256, 256, *[512] * 6)
     ('ViT', (28, 28, 1), vit(1, 10, 49, 4, 192, 6, 768), 192),
     ('ViT', (16, 16, 1), vit(1, 10, 16, 4, 192, 6, 768), 192),
     ('ViT', (64, 64, 3), vit(3, 10, 64, 8, 192, 6, 768), 192),
-])
+  ],
+)
 def test_parameters_and_embedding_of_the_table(shapes, name, image_shape, expected, embedding):
   variables, logits, features = shapes(image_shape=image_shape, **architectures.find(name))
   assert models.count(variables) == expected
@@ -97,38 +119,67 @@ def test_parameters_and_embedding_of_the_table(shapes, name, image_shape, expect
   assert features['embedding'].shape == (2, embedding)
 
 
-@pytest.mark.parametrize('fields, image_shape, num_classes, expected', [
+@pytest.mark.parametrize(
+  'fields, image_shape, num_classes, expected',
+  [
     # torchvision's resnet18 and resnet34.
     ({'name': 'imagenet_resnet'}, (224, 224, 3), 1000, 11_689_512),
     ({'name': 'imagenet_resnet', 'depth': 34}, (224, 224, 3), 1000, 21_797_672),
     # Table 2 of the DenseNet paper: 0.8 million for depth 100 with growth 12.
-    ({'name': 'densenet', 'blocks': (16, 16, 16)}, (32, 32, 3), 10, densenet(3, 10, 12, (16, 16, 16))),
+    (
+      {'name': 'densenet', 'blocks': (16, 16, 16)},
+      (32, 32, 3),
+      10,
+      densenet(3, 10, 12, (16, 16, 16)),
+    ),
     ({'name': 'vgg', 'depth': 16, 'norm': 'batch'}, (32, 32, 3), 100, vgg(3, 100, VGG16)),
     ({'name': 'vgg', 'norm': 'none'}, (32, 32, 3), 10, 9_231_114 - 2 * sum(VGG11)),
-    ({'name': 'alexnet', 'norm': 'batch'}, (32, 32, 3), 10, alexnet(3, 10) + 2 * (128 + 192 + 256 + 192 + 192)),
+    (
+      {'name': 'alexnet', 'norm': 'batch'},
+      (32, 32, 3),
+      10,
+      alexnet(3, 10) + 2 * (128 + 192 + 256 + 192 + 192),
+    ),
     # Width 3, the half LeNet: 3, 8, 60 and 42 units.
-    ({'name': 'lenet', 'width': 3}, (32, 32, 1), 10,
-     conv(5, 1, 3) + conv(5, 3, 8) + linear(200, 60) + linear(60, 42) + linear(42, 10)),
-    ({'name': 'vit', 'width': 512, 'heads': 8, 'expansion': 1}, (32, 32, 3), 10, vit(3, 10, 64, 4, 512, 6, 512)),
-])
+    (
+      {'name': 'lenet', 'width': 3},
+      (32, 32, 1),
+      10,
+      conv(5, 1, 3) + conv(5, 3, 8) + linear(200, 60) + linear(60, 42) + linear(42, 10),
+    ),
+    (
+      {'name': 'vit', 'width': 512, 'heads': 8, 'expansion': 1},
+      (32, 32, 3),
+      10,
+      vit(3, 10, 64, 4, 512, 6, 512),
+    ),
+  ],
+)
 def test_parameters_of_variants(shapes, fields, image_shape, num_classes, expected):
   variables, _, _ = shapes(image_shape=image_shape, num_classes=num_classes, **fields)
   assert models.count(variables) == expected
 
 
-@pytest.mark.parametrize('name, expected', [
+@pytest.mark.parametrize(
+  'name, expected',
+  [
     ('ResNet-10', ([28, 14, 7, 4], [32, 16, 8, 4], [16, 8, 4, 2])),
     ('VGG-11', ([16, 8, 4, 2, 1], [16, 8, 4, 2, 1], [8, 4, 2, 2, 1])),
     ('AlexNet', ([16, 8, 4], [16, 8, 4], [8, 4, 2])),
     ('DenseNet', ([28, 14, 7, 3], [32, 16, 8, 4], [16, 8, 4, 2])),
     ('LeNet', ([14, 5], [14, 5], [6, 1])),
     ('ViT', ([7] * 6, [8] * 6, [4] * 6)),
-])
+  ],
+)
 def test_map_sides(shapes, name, expected):
   for image_shape, sides in zip(IMAGES, expected):
-    fewer = {'blocks': (1, 1, 1, 1)} if name == 'DenseNet' else {}  # the sides do not depend on them
+    fewer = (
+      {'blocks': (1, 1, 1, 1)} if name == 'DenseNet' else {}
+    )  # the sides do not depend on them
     features = shapes(image_shape=image_shape, **architectures.find(name) | fewer)[2]
-    maps = [features[f'block{i}'] for i in range(1, len(features)) if features[f'block{i}'].ndim == 4]
+    maps = [
+      features[f'block{i}'] for i in range(1, len(features)) if features[f'block{i}'].ndim == 4
+    ]
     assert [each.shape[1] for each in maps] == [each.shape[2] for each in maps] == sides
 
 
@@ -138,23 +189,42 @@ def test_stems_and_what_is_left_of_larger_images(shapes):
   assert [side('vgg', size, 'block5') for size in (2, 3, 8, 64)] == [1, 1, 1, 2]
 
 
-@pytest.mark.parametrize('fields, image_shape, message', [
+@pytest.mark.parametrize(
+  'fields, image_shape, message',
+  [
     ({'name': 'vgg'}, (1, 9, 3), 'at least 2x2 pixels; got 1x9'),
     ({'name': 'vgg', 'depth': 12}, (32, 32, 3), "no depth of the model 'vgg' called '12'"),
-    ({'name': 'alexnet'}, (7, 32, 3), 'three times and needs images of at least 8x8 pixels; got 7x32'),
+    (
+      {'name': 'alexnet'},
+      (7, 32, 3),
+      'three times and needs images of at least 8x8 pixels; got 7x32',
+    ),
     ({'name': 'alexnet', 'width': 5}, (32, 32, 3), 'an even number.*got 5'),
     ({'name': 'lenet'}, (15, 32, 3), 'at least 16x16 pixels; got 15x32'),
-    ({'name': 'imagenet_resnet', 'norm': 'instance'}, (8, 8, 1), 'more than 8 pixels a side.*got 8x8'),
+    (
+      {'name': 'imagenet_resnet', 'norm': 'instance'},
+      (8, 8, 1),
+      'more than 8 pixels a side.*got 8x8',
+    ),
     ({'name': 'densenet'}, (7, 9, 1), 'of 4 stages needs images of at least 8x8 pixels'),
     ({'name': 'densenet', 'norm': 'instance'}, (8, 8, 1), 'under instance norm 16'),
-    ({'name': 'densenet', 'blocks': 6}, (32, 32, 3), r'whole numbers such as \(6, 12, 24, 16\); got 6'),
+    (
+      {'name': 'densenet', 'blocks': 6},
+      (32, 32, 3),
+      r'whole numbers such as \(6, 12, 24, 16\); got 6',
+    ),
     ({'name': 'densenet', 'blocks': '666'}, (32, 32, 3), "whole numbers such as .*got '666'"),
     ({'name': 'densenet', 'blocks': ()}, (32, 32, 3), r'whole numbers such as .*got \(\)'),
-    ({'name': 'densenet', 'blocks': (6, 0)}, (32, 32, 3), 'blocks .* whole number from 1 up; got 0'),
+    (
+      {'name': 'densenet', 'blocks': (6, 0)},
+      (32, 32, 3),
+      'blocks .* whole number from 1 up; got 0',
+    ),
     ({'name': 'vit', 'width': 10}, (32, 32, 3), 'divisible by its number of heads; got 10 and 4'),
     ({'name': 'vit'}, (31, 31, 3), 'No patch from 4x4 up cuts images of 31x31'),
     ({'name': 'vit', 'patch': 5}, (32, 32, 3), '5x5 do not divide 32x32'),
-])
+  ],
+)
 def test_what_does_not_fit_is_told(fields, image_shape, message):
   with pytest.raises(errors.UserError, match=message):
     models.build(fields, 10, image_shape)
@@ -181,7 +251,9 @@ def test_matching_refuses_the_networks_that_couple_samples():
 
 
 def test_a_smoke_run_never_enlarges_a_network():
-  widths = {name: config.load(f'm3d:cifar10,model={name},quick').model.width for name in settings.MODELS}
+  widths = {
+    name: config.load(f'm3d:cifar10,model={name},quick').model.width for name in settings.MODELS
+  }
   assert widths.pop('lenet') == 6 and widths.pop('densenet') == 12
   assert set(widths.values()) == {16}
   assert config.load('m3d:cifar10,model=densenet,quick').model.blocks == (1, 1, 1, 1)
@@ -190,8 +262,13 @@ def test_a_smoke_run_never_enlarges_a_network():
   assert models.build(again.model, 10, (32, 32, 3)).blocks == (6, 12, 24, 16)
 
 
-@pytest.mark.parametrize('fields', [
-    {'name': 'densenet', 'width': 2, 'blocks': (1,)}, {'name': 'alexnet', 'width': 2, 'norm': 'batch'}])
+@pytest.mark.parametrize(
+  'fields',
+  [
+    {'name': 'densenet', 'width': 2, 'blocks': (1,)},
+    {'name': 'alexnet', 'width': 2, 'norm': 'batch'},
+  ],
+)
 def test_batch_norm_records_only_when_training(random_variables, fields):
   net = models.build(fields, 3, (8, 8, 1))
   x = jax.random.normal(jax.random.key(1), (8, 8, 8, 1)) * 3 + 1
@@ -199,15 +276,21 @@ def test_batch_norm_records_only_when_training(random_variables, fields):
   start = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), variables['batch_stats'])
   variables = {**variables, 'batch_stats': start}
   with convolution.using('direct'):
-    (trained, _), changed = jax.jit(lambda v: net.apply(v, x, train=True, mutable=['batch_stats']))(variables)
+    (trained, _), changed = jax.jit(lambda v: net.apply(v, x, train=True, mutable=['batch_stats']))(
+      variables
+    )
     evaluated, _ = jax.jit(net.apply)(variables, x)
-  moved = jax.tree.map(lambda new, old: float(jnp.abs(new - old).max()), changed['batch_stats'], start)
+  moved = jax.tree.map(
+    lambda new, old: float(jnp.abs(new - old).max()), changed['batch_stats'], start
+  )
   assert min(jax.tree.leaves(moved)) > 0
   assert np.abs(trained - evaluated).max() > 0.01
 
 
 def test_a_dense_layer_keeps_all_that_came_before(random_variables):
-  net = models.build({'name': 'densenet', 'width': 2, 'blocks': (1, 1), 'norm': 'none'}, 3, (4, 4, 1))
+  net = models.build(
+    {'name': 'densenet', 'width': 2, 'blocks': (1, 1), 'norm': 'none'}, 3, (4, 4, 1)
+  )
   x = jax.random.normal(jax.random.key(0), (2, 4, 4, 1))
   variables = random_variables(net, x)
   features = jax.jit(net.apply)(variables, x)[1]
@@ -218,7 +301,9 @@ def test_a_dense_layer_keeps_all_that_came_before(random_variables):
 
 
 def test_vit_equals_a_plain_numpy_network(random_variables):
-  net = models.build({'name': 'vit', 'width': 4, 'depth': 1, 'heads': 2, 'expansion': 2, 'patch': 2}, 3, (4, 6, 1))
+  net = models.build(
+    {'name': 'vit', 'width': 4, 'depth': 1, 'heads': 2, 'expansion': 2, 'patch': 2}, 3, (4, 6, 1)
+  )
   x = jax.random.normal(jax.random.key(1), (2, 4, 6, 1))
   variables = random_variables(net, x)
   logits, features = jax.jit(net.apply)(variables, x)
@@ -226,21 +311,33 @@ def test_vit_equals_a_plain_numpy_network(random_variables):
   apply = lambda layer, x: x @ layer['kernel'] + layer['bias']
 
   def layer_norm(layer, x):
-    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5) * layer['scale'] + layer['bias']
+    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5) * layer[
+      'scale'
+    ] + layer['bias']
 
-  pixels = np.asarray(x, np.float64).reshape(2, 2, 2, 3, 2).transpose(0, 1, 3, 2, 4).reshape(2, 6, 4)
-  tokens = pixels @ params['patches']['kernel'].reshape(4, 4) + params['patches']['bias'] + params['positions']
+  pixels = (
+    np.asarray(x, np.float64).reshape(2, 2, 2, 3, 2).transpose(0, 1, 3, 2, 4).reshape(2, 6, 4)
+  )
+  tokens = (
+    pixels @ params['patches']['kernel'].reshape(4, 4)
+    + params['patches']['bias']
+    + params['positions']
+  )
   block = params['block1']
   qkv = apply(block['qkv'], layer_norm(block['norm1'], tokens))
   heads = []
   for head in range(2):
-    query, key, value = (qkv[..., 4 * part + 2 * head:4 * part + 2 * head + 2] for part in range(3))
+    query, key, value = (
+      qkv[..., 4 * part + 2 * head : 4 * part + 2 * head + 2] for part in range(3)
+    )
     scores = np.exp(query @ key.transpose(0, 2, 1) / np.sqrt(2))
     heads.append(scores / scores.sum(-1, keepdims=True) @ value)
   tokens = tokens + apply(block['out'], np.concatenate(heads, -1))
   hidden = apply(block['expand'], layer_norm(block['norm2'], tokens))
   # GELU by the integral of the normal density.
-  normal = np.vectorize(lambda v: np.trapezoid(np.exp(-np.linspace(-12, v, 4001) ** 2 / 2), np.linspace(-12, v, 4001)))
+  normal = np.vectorize(
+    lambda v: np.trapezoid(np.exp(-(np.linspace(-12, v, 4001) ** 2) / 2), np.linspace(-12, v, 4001))
+  )
   tokens = tokens + apply(block['contract'], hidden * normal(hidden) / np.sqrt(2 * np.pi))
   np.testing.assert_allclose(features['block1'], tokens.reshape(2, 2, 3, 4), rtol=1e-3, atol=1e-4)
   expected = apply(params['classifier'], layer_norm(params['norm'], tokens).mean(1))

@@ -8,14 +8,20 @@ import pytest
 from jaxdistill.errors import UserError
 from jaxdistill.models import convolution
 
-CASES = [((2, 6, 5, 3), (3, 3, 3, 4), (1, 1), 'SAME'), ((1, 7, 7, 2), (3, 3, 2, 3), (2, 2), 1),
-         ((1, 6, 6, 1), (1, 1, 1, 2), (2, 2), 'VALID'), ((1, 5, 5, 1), (3, 3, 1, 2), (1, 1), ((3, 3), (3, 3))),
-         ((1, 8, 8, 17), (3, 3, 17, 2), (1, 1), 'SAME')]
+CASES = [
+  ((2, 6, 5, 3), (3, 3, 3, 4), (1, 1), 'SAME'),
+  ((1, 7, 7, 2), (3, 3, 2, 3), (2, 2), 1),
+  ((1, 6, 6, 1), (1, 1, 1, 2), (2, 2), 'VALID'),
+  ((1, 5, 5, 1), (3, 3, 1, 2), (1, 1), ((3, 3), (3, 3))),
+  ((1, 8, 8, 17), (3, 3, 17, 2), (1, 1), 'SAME'),
+]
 
 
 def arrays(x_shape, kernel_shape):
   rng = np.random.default_rng(0)
-  return rng.normal(size=x_shape).astype(np.float32), rng.normal(size=kernel_shape).astype(np.float32)
+  return rng.normal(size=x_shape).astype(np.float32), rng.normal(size=kernel_shape).astype(
+    np.float32
+  )
 
 
 def by_hand(x, kernel, strides, padding):
@@ -32,7 +38,7 @@ def by_hand(x, kernel, strides, padding):
   out = np.zeros((len(x), height, width, kernel.shape[-1]))
   for i in range(height):
     for j in range(width):
-      window = x[:, i * strides[0]:i * strides[0] + kh, j * strides[1]:j * strides[1] + kw]
+      window = x[:, i * strides[0] : i * strides[0] + kh, j * strides[1] : j * strides[1] + kw]
       out[:, i, j] = np.einsum('nabc,abcd->nd', window, kernel)
   return out
 
@@ -64,9 +70,11 @@ def test_every_form_has_the_same_gradients(case):
 @pytest.mark.parametrize('strides, padding', [((1, 1), 'SAME'), ((2, 2), 1), ((1, 1), 3)])
 def test_statistics_from_patches_are_those_of_the_output(strides, padding):
   x, kernel = arrays((2, 8, 8, 2), (3, 3, 2, 5))
-  bias = np.arange(5.)
+  bias = np.arange(5.0)
   y = by_hand(x, kernel, strides, ((1, 1), (1, 1)) if padding == 'SAME' else padding) + bias
-  mean, variance = convolution.output_statistics(jnp.asarray(x), jnp.asarray(kernel), jnp.asarray(bias), strides, padding)
+  mean, variance = convolution.output_statistics(
+    jnp.asarray(x), jnp.asarray(kernel), jnp.asarray(bias), strides, padding
+  )
   np.testing.assert_allclose(mean, y.mean((1, 2), keepdims=True), rtol=1e-4, atol=1e-5)
   np.testing.assert_allclose(variance, y.var((1, 2), keepdims=True), rtol=1e-4)
 
@@ -75,7 +83,11 @@ def test_a_large_mean_does_not_spoil_the_variance():
   x, kernel = arrays((1, 8, 8, 1), (3, 3, 1, 2))
   far = jnp.asarray(x + 1000)
   _, variance = convolution.output_statistics(far, jnp.asarray(kernel), None, (1, 1), 'VALID')
-  np.testing.assert_allclose(variance, by_hand(np.asarray(far), kernel, (1, 1), 'VALID').var((1, 2), keepdims=True), rtol=1e-3)
+  np.testing.assert_allclose(
+    variance,
+    by_hand(np.asarray(far), kernel, (1, 1), 'VALID').var((1, 2), keepdims=True),
+    rtol=1e-3,
+  )
 
 
 def test_layer_starts_like_pytorch_and_counts_its_parameters():
@@ -83,8 +95,11 @@ def test_layer_starts_like_pytorch_and_counts_its_parameters():
   params = layer.init(jax.random.key(0), jnp.zeros((1, 4, 4, 3)))['params']
   assert params['kernel'].shape == (3, 3, 3, 64) and params['bias'].shape == (64,)
   bound = 1 / np.sqrt(27)
-  assert abs(np.asarray(params['kernel'])).max() <= bound and abs(np.asarray(params['bias'])).max() <= bound
-  np.testing.assert_allclose(np.std(params['kernel']), 1 / np.sqrt(3 * 27), rtol=.05)
+  assert (
+    abs(np.asarray(params['kernel'])).max() <= bound
+    and abs(np.asarray(params['bias'])).max() <= bound
+  )
+  np.testing.assert_allclose(np.std(params['kernel']), 1 / np.sqrt(3 * 27), rtol=0.05)
 
 
 def test_layer_returns_statistics_only_where_they_are_cheap():

@@ -11,29 +11,32 @@ from jaxdistill.models.resnet import BasicBlock
 
 # The smallest of each kind, on images of 16x16.
 TINY = {
-    'alexnet': {'width': 4},
-    'convnet': {'width': 4, 'depth': 2},
-    'densenet': {'width': 2, 'blocks': (1, 1)},
-    'imagenet_resnet': {'width': 4, 'depth': 10},
-    'lenet': {'width': 3},
-    'mlp': {'width': 6, 'depth': 1},
-    'resnet': {'width': 4, 'depth': 8},
-    'resnet_ap': {'width': 4},
-    'vgg': {'width': 4},
-    'vit': {'width': 8, 'depth': 1},
+  'alexnet': {'width': 4},
+  'convnet': {'width': 4, 'depth': 2},
+  'densenet': {'width': 2, 'blocks': (1, 1)},
+  'imagenet_resnet': {'width': 4, 'depth': 10},
+  'lenet': {'width': 3},
+  'mlp': {'width': 6, 'depth': 1},
+  'resnet': {'width': 4, 'depth': 8},
+  'resnet_ap': {'width': 4},
+  'vgg': {'width': 4},
+  'vit': {'width': 8, 'depth': 1},
 }
 
 
 @pytest.mark.parametrize('name', models.REGISTRY)
 def test_battery(random_variables, name):
-  """Shapes, finite non-zero gradients of every parameter and of the images, float32 throughout, pure in its inputs."""
+  """Shapes, finite non-zero gradients of every parameter and of the images, float32 throughout,
+  pure in its inputs."""
   net = models.build({'name': name, **TINY[name]}, 3, (16, 16, 1))
   x = jax.random.normal(jax.random.key(1), (4, 16, 16, 1))
 
   variables = random_variables(net, x)
 
   def loss(params, x):
-    (logits, features), _ = net.apply({**variables, 'params': params}, x, train=True, mutable=['batch_stats'])
+    (logits, features), _ = net.apply(
+      {**variables, 'params': params}, x, train=True, mutable=['batch_stats']
+    )
     return jnp.square(logits).sum(), (logits, features)
 
   with convolution.using('direct'):
@@ -48,7 +51,8 @@ def test_battery(random_variables, name):
   np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
   for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
     assert np.isfinite(gradient).all(), path
-    # A bias in front of a normalisation that subtracts the mean has no effect, hence no gradient worth the name.
+    # A bias in front of a normalisation that subtracts the mean has no effect, hence no gradient
+    # worth the name.
     assert np.abs(gradient).max() > 1e-6 or ('bias' in str(path) and 'conv' in str(path)), path
 
 
@@ -64,7 +68,9 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32_outside(shapes, name):
 def test_what_the_config_may_say(name):
   known = models.defaults(name)
   assert {'width', 'dtype'} <= set(known)
-  with pytest.raises(errors.UserError, match=f"no field of the model '{name}' called 'widht'; did you mean 'width'"):
+  with pytest.raises(
+    errors.UserError, match=f"no field of the model '{name}' called 'widht'; did you mean 'width'"
+  ):
     models.build({'name': name, 'widht': 3}, 10, (16, 16, 1))
   for wrong in (-1, 2.5, 'wide', True):
     with pytest.raises(errors.UserError, match='width of the model .* is a whole number'):
@@ -73,7 +79,9 @@ def test_what_the_config_may_say(name):
     models.build({'name': name, 'dtype': 'float16'}, 10, (16, 16, 1))
   assert models.build({'name': name, 'dtype': jnp.bfloat16}, 10, (16, 16, 1)).dtype == 'bfloat16'
   for choice in {'norm', 'shortcut'} & set(known):
-    with pytest.raises(errors.UserError, match=f"no {choice} of the model '{name}' called 'instanc'"):
+    with pytest.raises(
+      errors.UserError, match=f"no {choice} of the model '{name}' called 'instanc'"
+    ):
       models.build({'name': name, choice: 'instanc'}, 10, (16, 16, 1))
 
 
@@ -84,20 +92,33 @@ def test_unknown_network():
     models.build({'width': 3}, 10, (32, 32, 3))
 
 
-@pytest.mark.parametrize('config, image_shape, message', [
-    ({'name': 'convnet', 'depth': 4}, (8, 8, 1), r'depth 4 needs images of at least 16x16 pixels; 8x8 allow .* of 3'),
+@pytest.mark.parametrize(
+  'config, image_shape, message',
+  [
+    (
+      {'name': 'convnet', 'depth': 4},
+      (8, 8, 1),
+      r'depth 4 needs images of at least 16x16 pixels; 8x8 allow .* of 3',
+    ),
     ({'name': 'resnet', 'depth': 18}, (32, 32, 3), r'6 k \+ 2 .* got 18'),
     ({'name': 'resnet', 'norm': 'instance'}, (4, 4, 3), r'more than 4 pixels'),
     ({'name': 'resnet_ap'}, (8, 8, 1), r'under instance norm 16'),
     ({'name': 'resnet_ap', 'norm': 'batch'}, (7, 9, 1), r'at least 8x8'),
-    ({'name': 'resnet_ap', 'depth': 20}, (32, 32, 3), r"no depth of the model 'resnet_ap' called '20'"),
-])
+    (
+      {'name': 'resnet_ap', 'depth': 20},
+      (32, 32, 3),
+      r"no depth of the model 'resnet_ap' called '20'",
+    ),
+  ],
+)
 def test_images_and_depths_that_do_not_fit(config, image_shape, message):
   with pytest.raises(errors.UserError, match=message):
     models.build(config, 10, image_shape)
 
 
-@pytest.mark.parametrize('config, image_shape, parameters, embedding', [
+@pytest.mark.parametrize(
+  'config, image_shape, parameters, embedding',
+  [
     # 3 x (3x3 convolution with bias + norm) + classifier: 3,840 + 147,840 + 147,840 + 20,490.
     ({'name': 'convnet'}, (32, 32, 3), 320_010, 2048),
     ({'name': 'convnet'}, (28, 28, 1), 317_706, 2048),
@@ -117,7 +138,8 @@ def test_images_and_depths_that_do_not_fit(config, image_shape, message):
     ({'name': 'resnet_ap'}, (128, 128, 3), 4_903_242, 512),
     ({'name': 'resnet_ap'}, (32, 32, 3), 1_228_970, 256),
     ({'name': 'resnet_ap', 'depth': 18}, (224, 224, 3), 11_181_642, 512),
-])
+  ],
+)
 def test_parameters_and_embedding(shapes, config, image_shape, parameters, embedding):
   variables, _, features = shapes(image_shape=image_shape, **config)
   assert models.count(variables) == parameters
@@ -142,17 +164,20 @@ def test_convnet_starts_as_pytorch_does():
   params = jax.jit(net.init)(jax.random.key(0), jnp.zeros((1, 4, 4, 3)))['params']
   for layer, fan_in in (('conv1', 27), ('classifier', 256)):
     for values in params[layer].values():
-      assert np.abs(values).max() <= fan_in ** -0.5
+      assert np.abs(values).max() <= fan_in**-0.5
     kernel = params[layer]['kernel']
-    # A uniform sample's standard deviation scatters by about 0.45 / sqrt(n) of its value: four times that.
-    assert kernel.std() == pytest.approx((3 * fan_in) ** -0.5, rel=1.8 * kernel.size ** -0.5)
+    # A uniform sample's standard deviation scatters by about 0.45 / sqrt(n) of its value: four
+    # times that.
+    assert kernel.std() == pytest.approx((3 * fan_in) ** -0.5, rel=1.8 * kernel.size**-0.5)
     assert params[layer]['bias'].std() > 0
   assert (params['norm1']['scale'] == 1).all() and (params['norm1']['bias'] == 0).all()
 
 
 def test_residual_networks_start_he_normal_over_the_fan_out():
   block = BasicBlock(64, 2, 'batch', 'A', jnp.float32)
-  params = jax.jit(block.init, static_argnums=2)(jax.random.key(0), jnp.zeros((1, 4, 4, 32)), False)['params']
+  params = jax.jit(block.init, static_argnums=2)(
+    jax.random.key(0), jnp.zeros((1, 4, 4, 32)), False
+  )['params']
   assert params['conv1']['kernel'].std() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.02)
   assert set(params['conv1']) == {'kernel'}
 
@@ -174,11 +199,13 @@ def test_convnet_equals_a_plain_numpy_network(random_variables):
     n, h, w, _ = maps.shape
     y = np.zeros((n, h, w, 3))
     for i, j in np.ndindex(h, w):
-      y[:, i, j] = np.einsum('nabc,abcd->nd', padded[:, i:i + 3, j:j + 3], params['conv' + block]['kernel'])
+      y[:, i, j] = np.einsum(
+        'nabc,abcd->nd', padded[:, i : i + 3, j : j + 3], params['conv' + block]['kernel']
+      )
     y += params['conv' + block]['bias']
     y = (y - y.mean((1, 2), keepdims=True)) / np.sqrt(y.var((1, 2), keepdims=True) + 1e-5)
     y = np.maximum(y * params['norm' + block]['scale'] + params['norm' + block]['bias'], 0)
-    y = y[:, :h // 2 * 2, :w // 2 * 2]   # the second block pools maps of 2x3
+    y = y[:, : h // 2 * 2, : w // 2 * 2]  # the second block pools maps of 2x3
     maps = y.reshape(n, h // 2, 2, w // 2, 2, 3).mean((2, 4))
     np.testing.assert_allclose(features['block' + block], maps, rtol=1e-3, atol=1e-4)
   expected = maps.reshape(2, -1) @ params['classifier']['kernel'] + params['classifier']['bias']
@@ -186,7 +213,8 @@ def test_convnet_equals_a_plain_numpy_network(random_variables):
 
 
 def test_convnet_is_the_same_in_every_form_of_convolution(random_variables):
-  # Width 40 over one channel: in patches the first norm takes its statistics from the patches, else from the maps.
+  # Width 40 over one channel: in patches the first norm takes its statistics from the patches, else
+  # from the maps.
   net = models.build({'name': 'convnet', 'width': 40, 'depth': 1}, 4, (6, 6, 1))
   x = jax.random.normal(jax.random.key(1), (2, 6, 6, 1)) + 2
   variables = random_variables(net, x)

@@ -17,7 +17,7 @@ def apply(name, x, train=False, scale=None, bias=None, mutable=False):
   return layer.apply(variables, x, train, mutable=mutable)
 
 
-def sample(shape=(3, 4, 5, 8), offset=0.):
+def sample(shape=(3, 4, 5, 8), offset=0.0):
   return jnp.asarray(np.random.default_rng(0).normal(size=shape) * 2 + offset, jnp.float32)
 
 
@@ -29,19 +29,21 @@ def standardised(x, axes):
 def test_instance_norm_is_per_image_and_channel_with_scale_and_bias():
   x, scale, bias = sample(), jnp.linspace(-1, 2, 8), jnp.linspace(3, 4, 8)
   expected = standardised(x, (1, 2)) * np.asarray(scale) + np.asarray(bias)
-  np.testing.assert_allclose(apply('instance', x, scale=scale, bias=bias), expected, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(
+    apply('instance', x, scale=scale, bias=bias), expected, rtol=1e-4, atol=1e-5
+  )
 
 
 @pytest.mark.parametrize('name, axes', [('instance', (1, 2)), ('batch', (0, 1, 2))])
 def test_a_large_mean_costs_no_more_digits_than_the_input_has(name, axes):
   # At 3,000 float32 resolves 2e-4, that is 1e-4 of the spread.
-  x = sample(offset=3000.)
+  x = sample(offset=3000.0)
   y = apply(name, x, train=True, mutable=['batch_stats'])[0]
   np.testing.assert_allclose(y, standardised(x, axes), atol=2e-3)
 
 
 def test_a_first_pixel_far_off_does_no_harm():
-  x = sample((2, 16, 16, 3)).at[:, 0, 0].set(1000.)
+  x = sample((2, 16, 16, 3)).at[:, 0, 0].set(1000.0)
   np.testing.assert_allclose(apply('instance', x), standardised(x, (1, 2)), rtol=1e-3, atol=1e-4)
 
 
@@ -63,11 +65,13 @@ def test_gradient_of_instance_norm():
 
 def test_second_derivatives_go_through_the_statistics():
   # Gradient matching differentiates a gradient: compare with central differences of the first one.
-  x, g, v = (sample((1, 2, 3, 1), offset=offset) for offset in (0., 1., 2.))
-  v = v * jnp.arange(6.).reshape(v.shape)
+  x, g, v = (sample((1, 2, 3, 1), offset=offset) for offset in (0.0, 1.0, 2.0))
+  v = v * jnp.arange(6.0).reshape(v.shape)
   first = jax.jit(jax.grad(lambda x: (apply('instance', x) ** 3 * g).sum()))
   _, product = jax.jvp(first, (x,), (v,))
-  numeric = (np.asarray(first(x + 1e-3 * v), np.float64) - np.asarray(first(x - 1e-3 * v), np.float64)) / 2e-3
+  numeric = (
+    np.asarray(first(x + 1e-3 * v), np.float64) - np.asarray(first(x - 1e-3 * v), np.float64)
+  ) / 2e-3
   np.testing.assert_allclose(product, numeric, rtol=0.02, atol=0.02 * np.abs(numeric).max())
 
 
@@ -80,19 +84,25 @@ def test_group_norm_takes_four_groups_of_neighbouring_channels():
 
 
 def test_batch_norm_in_training_and_in_evaluation():
-  x = sample(offset=1.)
+  x = sample(offset=1.0)
   y, changed = apply('batch', x, train=True, mutable=['batch_stats'])
   np.testing.assert_allclose(y, standardised(x, (0, 1, 2)), rtol=1e-4, atol=1e-5)
   flat = np.asarray(x, np.float64).reshape(-1, 8)
   np.testing.assert_allclose(changed['batch_stats']['mean'], 0.1 * flat.mean(0), rtol=1e-5)
-  np.testing.assert_allclose(changed['batch_stats']['var'], 0.9 + 0.1 * flat.var(0, ddof=1), rtol=1e-5)
+  np.testing.assert_allclose(
+    changed['batch_stats']['var'], 0.9 + 0.1 * flat.var(0, ddof=1), rtol=1e-5
+  )
   layer = normalisation.norm('batch')()
-  statistics = {'mean': jnp.full(8, 2.), 'var': jnp.full(8, 4.)}
+  statistics = {'mean': jnp.full(8, 2.0), 'var': jnp.full(8, 4.0)}
   variables = {'params': layer.init(jax.random.key(0), x)['params'], 'batch_stats': statistics}
-  np.testing.assert_allclose(layer.apply(variables, x), (np.asarray(x) - 2) / np.sqrt(4 + 1e-5), rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(
+    layer.apply(variables, x), (np.asarray(x) - 2) / np.sqrt(4 + 1e-5), rtol=1e-5, atol=1e-6
+  )
 
 
-@pytest.mark.parametrize('name, couples', [('instance', False), ('group', False), ('none', False), ('batch', True)])
+@pytest.mark.parametrize(
+  'name, couples', [('instance', False), ('group', False), ('none', False), ('batch', True)]
+)
 def test_which_layers_couple_samples(name, couples):
   x = sample()
   other = x.at[1:].add(sample()[1:] ** 2)
@@ -103,7 +113,9 @@ def test_which_layers_couple_samples(name, couples):
 @pytest.mark.parametrize('name', normalisation.NAMES)
 def test_bfloat16_maps_get_float32_statistics(name):
   # Half threes and half ones, 8,192 in all: a bfloat16 sum would stop counting at 512.
-  x = jnp.concatenate([jnp.full((1, 64, 64, 4), 3.), jnp.full((1, 64, 64, 4), 1.)], 2).astype(jnp.bfloat16)
+  x = jnp.concatenate([jnp.full((1, 64, 64, 4), 3.0), jnp.full((1, 64, 64, 4), 1.0)], 2).astype(
+    jnp.bfloat16
+  )
   y = apply(name, x, train=True, mutable=['batch_stats'])[0]
   assert y.dtype == jnp.bfloat16
   values = np.unique(np.asarray(y, np.float32))

@@ -15,14 +15,18 @@ def sample(shape=(2, 9, 6, 3)):
 
 
 def largest_by_hand(x, window, stride, padding):
-  """Every window's first largest number: (the number, its row and column in `x`), one window after another."""
+  """Every window's first largest number: (the number, its row and column in `x`), one window after
+  another."""
   stride = stride or window
   n, height, width, channels = x.shape
   sizes = [(side + 2 * padding - window) // stride + 1 for side in (height, width)]
   for b, i, j, c in np.ndindex(n, *sizes, channels):
     top, left = i * stride - padding, j * stride - padding
-    cells = [(x[b, k, m, c], k, m) for k in range(max(top, 0), min(top + window, height))
-             for m in range(max(left, 0), min(left + window, width))]
+    cells = [
+      (x[b, k, m, c], k, m)
+      for k in range(max(top, 0), min(top + window, height))
+      for m in range(max(left, 0), min(left + window, width))
+    ]
     yield (b, i, j, c), max(cells, key=lambda cell: cell[0])  # max returns the first of equals
 
 
@@ -32,7 +36,9 @@ def test_max_pool_and_its_gradient(window, stride, padding):
   x = np.random.default_rng(1).integers(-3, 0, (2, 7, 6, 2)).astype(np.float32)
   pool = lambda x: pooling.max_pool(x, window, stride, padding)
   weights = np.random.default_rng(2).normal(size=jax.eval_shape(pool, x).shape).astype(np.float32)
-  (_, y), pulled = jax.jit(jax.value_and_grad(lambda x: ((pool(x) * weights).sum(), pool(x)), has_aux=True))(x)
+  (_, y), pulled = jax.jit(
+    jax.value_and_grad(lambda x: ((pool(x) * weights).sum(), pool(x)), has_aux=True)
+  )(x)
   gradient = np.zeros_like(x)
   found = 0
   for (b, i, j, c), (value, k, m) in largest_by_hand(x, window, stride, padding):
@@ -63,10 +69,14 @@ def test_max_pool_keeps_the_dtype_and_differentiates_twice():
 def test_average_pool_floors_odd_sizes(window):
   x = sample()
   h, w = 9 // window, 6 // window
-  expected = np.asarray(x)[:, :h * window, :w * window].reshape(2, h, window, w, window, 3).mean((2, 4))
+  expected = (
+    np.asarray(x)[:, : h * window, : w * window].reshape(2, h, window, w, window, 3).mean((2, 4))
+  )
   np.testing.assert_allclose(pooling.average_pool(x, window), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_global_average():
   x = sample()
-  np.testing.assert_allclose(pooling.global_average(x), np.asarray(x).mean((1, 2)), rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(
+    pooling.global_average(x), np.asarray(x).mean((1, 2)), rtol=1e-5, atol=1e-6
+  )

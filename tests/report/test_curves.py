@@ -27,11 +27,17 @@ def texts(svg):
   return [element.text for element in parse(svg).iter('text')]
 
 
-@pytest.mark.parametrize('low, high, ticks', [
-  (0, 10, (0, 2, 4, 6, 8, 10)), (0.13, 0.91, (0.2, 0.4, 0.6, 0.8)), (-1, 1, (-1, -0.5, 0, 0.5, 1)),
-  (0, 4999, (0, 1000, 2000, 3000, 4000)),
-  (1e-7, 5e-7, (1e-7, 2e-7, 3e-7, 4e-7, 5e-7)), (0, 0.3, (0, 0.1, 0.2, 0.3)),
-])
+@pytest.mark.parametrize(
+  'low, high, ticks',
+  [
+    (0, 10, (0, 2, 4, 6, 8, 10)),
+    (0.13, 0.91, (0.2, 0.4, 0.6, 0.8)),
+    (-1, 1, (-1, -0.5, 0, 0.5, 1)),
+    (0, 4999, (0, 1000, 2000, 3000, 4000)),
+    (1e-7, 5e-7, (1e-7, 2e-7, 3e-7, 4e-7, 5e-7)),
+    (0, 0.3, (0, 0.1, 0.2, 0.3)),
+  ],
+)
 def test_ticks_are_round_and_inside(low, high, ticks):
   axis = axes.linear(low, high)
   assert axis.ticks == pytest.approx(ticks) and (axis.low, axis.high) == (low, high)
@@ -64,7 +70,8 @@ def test_logarithmic_ticks():
 
 
 def test_coordinates_by_hand():
-  # No titles, no legend: the box runs from y = 8 to 200 - 22, and x from 10 + 3 characters of '0.5' to 300 - 14.
+  # No titles, no legend: the box runs from y = 8 to 200 - 22, and x from 10 + 3 characters of '0.5'
+  # to 300 - 14.
   svg = curves.svg([('', [0, 5, 10], [0.0, 1.0, 0.5])], width=300, height=200)
   left = 10 + math.ceil(3 * 7.3)
   expected = [[left, 178], [(left + 286) / 2, 8], [286, 93]]
@@ -74,7 +81,9 @@ def test_coordinates_by_hand():
   np.testing.assert_allclose(circles, expected, atol=0.051)
 
 
-@pytest.mark.parametrize('options', [dict(), dict(log_y=True), dict(title='T', x_title='x', y_title='y')])
+@pytest.mark.parametrize(
+  'options', [dict(), dict(log_y=True), dict(title='T', x_title='x', y_title='y')]
+)
 def test_values_fall_on_the_grid_lines_of_their_ticks(options):
   values = [1.0, 10.0, 100.0, 1000.0] if options.get('log_y') else [0.0, 2.0, 4.0, 10.0]
   svg = curves.svg([('a', [0, 1, 2, 3], values)], **options)
@@ -94,9 +103,12 @@ def test_percent_writes_shares_in_percent_and_keeps_the_band_within():
   assert {'0 %', '20 %', '100 %'} <= set(texts(svg)) and '120 %' not in texts(svg)
   assert '99.0 % at 1' in svg
   low_and_high = points(next(parse(svg).iter('polygon')))[:, 1]
-  # The outline is the upper edge forth (30 %, 100 %), then the lower edge back (69 %, 10 %); the axis ends at 100 %.
+  # The outline is the upper edge forth (30 %, 100 %), then the lower edge back (69 %, 10 %); the
+  # axis ends at 100 %.
   per_percent = (low_and_high[0] - low_and_high[1]) / 70
-  np.testing.assert_allclose((low_and_high - low_and_high[1]) / per_percent, [70, 0, 31, 90], atol=0.1)
+  np.testing.assert_allclose(
+    (low_and_high - low_and_high[1]) / per_percent, [70, 0, 31, 90], atol=0.1
+  )
 
 
 def test_values_that_are_not_finite_are_skipped():
@@ -106,7 +118,9 @@ def test_values_that_are_not_finite_are_skipped():
 
 
 def test_log_skips_what_is_not_above_zero():
-  (line,) = polylines(curves.svg([('a', [0, 1, 2, 3], [1.0, 0.0, -1.0, 10.0], [5.0, 0, 0, 0])], log_y=True))
+  (line,) = polylines(
+    curves.svg([('a', [0, 1, 2, 3], [1.0, 0.0, -1.0, 10.0], [5.0, 0, 0, 0])], log_y=True)
+  )
   assert line.shape == (2, 2) and np.isfinite(line).all()
 
 
@@ -128,9 +142,13 @@ def test_downsampling_keeps_extremes_and_ends():
   keep = curves.downsample(values, 100)
   assert len(keep) <= 100 and (np.diff(keep) > 0).all()
   assert {0, 1234, 8888, 9999} <= set(keep.tolist())
-  for stretch in np.array_split(np.arange(10_000), 10):  # No stretch of a tenth loses its own extremes.
+  for stretch in np.array_split(
+    np.arange(10_000), 10
+  ):  # No stretch of a tenth loses its own extremes.
     shown = values[np.intersect1d(keep, stretch)]
-    assert shown.max() >= np.quantile(values[stretch], 0.98) and shown.min() <= np.quantile(values[stretch], 0.02)
+    assert shown.max() >= np.quantile(values[stretch], 0.98) and shown.min() <= np.quantile(
+      values[stretch], 0.02
+    )
   assert curves.downsample(values[:50], 100).tolist() == list(range(50))
 
 
@@ -140,12 +158,16 @@ def test_long_series_become_small_charts_with_their_peaks():
   svg = curves.svg([('a', np.arange(100_000), y)], max_points=200)
   (line,) = polylines(svg)
   assert len(line) <= 200 and len(svg) < 10_000
-  assert line[:, 1].min() == line[:, 1].max() - (280 - 22 - 8 - (18 + 4))  # The peak reaches the top of the box.
+  assert line[:, 1].min() == line[:, 1].max() - (
+    280 - 22 - 8 - (18 + 4)
+  )  # The peak reaches the top of the box.
 
 
 def test_a_palette_keeps_colours_over_charts_and_wraps_with_dashes():
   def strokes(svg):
-    return [(line.get('style'), line.get('stroke-dasharray')) for line in parse(svg).iter('polyline')]
+    return [
+      (line.get('style'), line.get('stroke-dasharray')) for line in parse(svg).iter('polyline')
+    ]
 
   many = strokes(curves.svg([(f's{i}', [0, 1], [i, i + 1]) for i in range(9)]))
   assert len(set(many)) == 9 and many[0][0] == many[7][0] and many[7][1]
@@ -159,18 +181,21 @@ def test_text_is_escaped():
   assert texts(svg).count(evil) == 4  # title, legend, both axes: read back as they were
 
 
-@pytest.mark.parametrize('series, options, message', [
-  ([], {}, 'at least one series'),
-  ([('a', [], [])], dict(title='Loss'), "'Loss'.*finite value"),
-  ([('a', [0, 1], [-1, 0])], dict(log_y=True), 'above zero'),
-  ([('a', [0, 1], [1])], {}, "'a' has x, y and band of different lengths: 2, 1"),
-  ([('a', [0, 1], [1, 2], [1])], {}, 'different lengths: 2, 2, 1'),
-  ([('a', [[0, 1]], [[1, 2]])], {}, 'one-dimensional'),
-  ([('a', [0, 1], ['x', 'y'])], {}, 'plain numbers'),
-  ([('a', [0, 1], [1, 2])], dict(log_y=True, percent=True), 'percent or logarithmic'),
-  ([('a', [0, 1], [1, 2])], dict(width=40), 'no room'),
-  ([('a', [0, 1], [1, 2])], dict(max_points=2), 'at least 4'),
-])
+@pytest.mark.parametrize(
+  'series, options, message',
+  [
+    ([], {}, 'at least one series'),
+    ([('a', [], [])], dict(title='Loss'), "'Loss'.*finite value"),
+    ([('a', [0, 1], [-1, 0])], dict(log_y=True), 'above zero'),
+    ([('a', [0, 1], [1])], {}, "'a' has x, y and band of different lengths: 2, 1"),
+    ([('a', [0, 1], [1, 2], [1])], {}, 'different lengths: 2, 2, 1'),
+    ([('a', [[0, 1]], [[1, 2]])], {}, 'one-dimensional'),
+    ([('a', [0, 1], ['x', 'y'])], {}, 'plain numbers'),
+    ([('a', [0, 1], [1, 2])], dict(log_y=True, percent=True), 'percent or logarithmic'),
+    ([('a', [0, 1], [1, 2])], dict(width=40), 'no room'),
+    ([('a', [0, 1], [1, 2])], dict(max_points=2), 'at least 4'),
+  ],
+)
 def test_mistakes_are_named(series, options, message):
   with pytest.raises(UserError, match=message):
     curves.svg(series, **options)

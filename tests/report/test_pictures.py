@@ -11,16 +11,20 @@ from jaxdistill.report import pictures
 
 
 def test_grid_places_each_image_by_hand():
-  # Three 1x2 images, two columns, scale 2, gap 1: rows 0-1 and 3-4, columns 0-3 and 5-8; the fourth cell stays empty.
+  # Three 1x2 images, two columns, scale 2, gap 1: rows 0-1 and 3-4, columns 0-3 and 5-8; the fourth
+  # cell stays empty.
   images = np.array([[[10, 20]], [[30, 40]], [[50, 60]]], np.uint8)[..., None]
   b = 7
-  expected = np.array([
-    [10, 10, 20, 20, b, 30, 30, 40, 40],
-    [10, 10, 20, 20, b, 30, 30, 40, 40],
-    [b, b, b, b, b, b, b, b, b],
-    [50, 50, 60, 60, b, b, b, b, b],
-    [50, 50, 60, 60, b, b, b, b, b],
-  ], np.uint8)
+  expected = np.array(
+    [
+      [10, 10, 20, 20, b, 30, 30, 40, 40],
+      [10, 10, 20, 20, b, 30, 30, 40, 40],
+      [b, b, b, b, b, b, b, b, b],
+      [50, 50, 60, 60, b, b, b, b, b],
+      [50, 50, 60, 60, b, b, b, b, b],
+    ],
+    np.uint8,
+  )
   picture = pictures.grid(images, 2, scale=2, gap=1, background=b)
   assert picture.dtype == np.uint8 and picture.flags.c_contiguous
   np.testing.assert_array_equal(picture, np.repeat(expected[..., None], 3, axis=-1))
@@ -31,7 +35,7 @@ def test_grid_without_gap_is_the_images_side_by_side():
   picture = pictures.grid(images, 3, scale=1, gap=0)
   for i, image in enumerate(images):
     r, c = divmod(i, 3)
-    np.testing.assert_array_equal(picture[4 * r:4 * r + 4, 5 * c:5 * c + 5], image)
+    np.testing.assert_array_equal(picture[4 * r : 4 * r + 4, 5 * c : 5 * c + 5], image)
 
 
 def test_float_images_are_clipped_and_rounded():
@@ -51,6 +55,7 @@ def test_columns_default_to_a_square_and_never_exceed_the_images():
 
 def test_accelerator_arrays_are_taken():
   import jax.numpy as jnp
+
   picture = pictures.grid(jnp.full([2, 2, 2, 3], 0.5, jnp.bfloat16), scale=1, gap=0)
   assert picture.shape == (2, 4, 3) and (picture == 128).all()
 
@@ -70,23 +75,32 @@ def test_png_of_a_grey_picture():
     np.testing.assert_array_equal(np.asarray(image), np.repeat(grey[..., None], 3, axis=-1))
 
 
-@pytest.mark.parametrize('images, message', [
-  (np.zeros([4, 8, 8]), r'shape \[n, h, w, c\]'),
-  (np.zeros([0, 8, 8, 3]), 'at least one image'),
-  (np.zeros([2, 8, 8, 4]), '1 or 3 channels'),
-  (np.zeros([2, 3, 8, 8]), '1 or 3 channels'),
-  (np.zeros([2, 8, 8, 3], np.int32), 'uint8, or float'),
-  (np.full([2, 8, 8, 3], np.nan), 'NaN'),
-])
+@pytest.mark.parametrize(
+  'images, message',
+  [
+    (np.zeros([4, 8, 8]), r'shape \[n, h, w, c\]'),
+    (np.zeros([0, 8, 8, 3]), 'at least one image'),
+    (np.zeros([2, 8, 8, 4]), '1 or 3 channels'),
+    (np.zeros([2, 3, 8, 8]), '1 or 3 channels'),
+    (np.zeros([2, 8, 8, 3], np.int32), 'uint8, or float'),
+    (np.full([2, 8, 8, 3], np.nan), 'NaN'),
+  ],
+)
 def test_grid_refuses_what_is_no_batch_of_images(images, message):
   with pytest.raises(UserError, match=message):
     pictures.grid(images)
 
 
-@pytest.mark.parametrize('options, message', [
-  (dict(columns=0), 'columns'), (dict(scale=1.5), 'scale'), (dict(scale=0), 'scale'), (dict(gap=-1), 'gap'),
-  (dict(background=256), 'background'),
-])
+@pytest.mark.parametrize(
+  'options, message',
+  [
+    (dict(columns=0), 'columns'),
+    (dict(scale=1.5), 'scale'),
+    (dict(scale=0), 'scale'),
+    (dict(gap=-1), 'gap'),
+    (dict(background=256), 'background'),
+  ],
+)
 def test_grid_refuses_layouts_without_sense(options, message):
   with pytest.raises(UserError, match=message):
     pictures.grid(np.zeros([2, 4, 4, 1]), **options)

@@ -1,4 +1,5 @@
-"""A work dir in a bucket: what is up there after a run, a kill, a second start and a fault; with the file systems of fsspec."""
+"""A work dir in a bucket: what is up there after a run, a kill, a second start and a fault; with
+the file systems of fsspec."""
 
 import json
 import os
@@ -16,7 +17,7 @@ from jaxdistill.training import bucket, loop
 from jaxdistill.training.run import Run
 
 
-def held(address, said=None, seconds=.05):
+def held(address, said=None, seconds=0.05):
   return bucket.Bucket(address, (said if said is not None else []).append, seconds)
 
 
@@ -24,7 +25,7 @@ def wait_until(condition):
   deadline = time.monotonic() + 60
   while not condition():
     assert time.monotonic() < deadline
-    time.sleep(.01)
+    time.sleep(0.01)
 
 
 @pytest.fixture(params=['file', 'memory'])
@@ -46,7 +47,11 @@ def test_what_changes_goes_up_and_comes_down_again(address):
   (first.folder / 'a' / 'new').write_text('2')
   first.close()
   assert not first.folder.exists()
-  found = sorted(name[len(root):] for name in files.find(root) if not name.endswith(('manifest.json', 'run.lock')))
+  found = sorted(
+    name[len(root) :]
+    for name in files.find(root)
+    if not name.endswith(('manifest.json', 'run.lock'))
+  )
   assert [name.lstrip('/') for name in found] == ['a/new'] and not files.exists(f'{root}/run.lock')
   second = held(address)
   assert [path.name for path in second.folder.rglob('*') if path.is_file()] == ['new']
@@ -71,10 +76,12 @@ def test_a_second_run_is_refused_and_a_dead_one_replaced(address):
   said = []
   # The holder is another run of this process; it renews its lock.
   with pytest.raises(UserError, match=rf'in use by process {os.getpid()} on'):
-    held(address, said, .3)
+    held(address, said, 0.3)
   assert 'was left locked by process' in said[0]
   holder.close()
-  files.pipe_file(f'{root}/run.lock', json.dumps({'pid': 1, 'host': 'gone', 'token': 'x', 'beat': 7}).encode())
+  files.pipe_file(
+    f'{root}/run.lock', json.dumps({'pid': 1, 'host': 'gone', 'token': 'x', 'beat': 7}).encode()
+  )
   taken = held(address, said)
   assert len(said) == 2 and 'on gone' in said[1]
   files.pipe_file(f'{root}/run.lock', json.dumps({'pid': 2, 'host': 'new', 'token': 'y'}).encode())
@@ -99,7 +106,7 @@ def test_a_bucket_that_fails_for_a_while_is_tried_again(address, monkeypatch):
   (first.folder / 'numbers').write_text('1')
   wait_until(lambda: said)
   assert 'cannot be written at the moment (the network is down)' in said[0]
-  time.sleep(.2)
+  time.sleep(0.2)
   assert len(said) == 1
   monkeypatch.setattr(files, 'pipe_file', whole)
   first.close()
@@ -129,9 +136,15 @@ def test_a_run_that_ends_leaves_the_lock_of_another_alone(address):
   first = held(address, seconds=60)  # so that the end is the first to look
   files.pipe_file(f'{root}/run.lock', json.dumps({'pid': 2, 'host': 'new', 'token': 'y'}).encode())
   (first.folder / 'late').write_text('1')
-  with pytest.raises(UserError, match='was taken over by process 2 on new .* The local copy stays in'):
+  with pytest.raises(
+    UserError, match='was taken over by process 2 on new .* The local copy stays in'
+  ):
     first.close()
-  assert files.exists(f'{root}/run.lock') and not files.exists(f'{root}/late') and (first.folder / 'late').exists()
+  assert (
+    files.exists(f'{root}/run.lock')
+    and not files.exists(f'{root}/late')
+    and (first.folder / 'late').exists()
+  )
 
 
 def test_a_bucket_that_is_gone_is_told(tmp_path):
@@ -139,16 +152,21 @@ def test_a_bucket_that_is_gone_is_told(tmp_path):
   first = held(f'file://{tmp_path}/up/run', said)
   (tmp_path / 'up').rename(tmp_path / 'elsewhere')
   wait_until(lambda: not first._thread.is_alive())
-  with pytest.raises(UserError, match='was deleted, alone or with the folder; .* The local copy stays in'):
+  with pytest.raises(
+    UserError, match='was deleted, alone or with the folder; .* The local copy stays in'
+  ):
     first.close()
   assert not (tmp_path / 'up').exists() and not said
 
 
-@pytest.mark.parametrize('place, message', [
+@pytest.mark.parametrize(
+  'place, message',
+  [
     ('nowhere://bucket/run', 'no address that can be written to'),
     ('memory://', 'names no folder in the bucket'),
     ('file:///proc/run', 'could not be opened'),
-])
+  ],
+)
 def test_addresses_that_cannot_be(place, message):
   with pytest.raises(UserError, match=message):
     held(place)
@@ -166,7 +184,9 @@ def test_a_run_keeps_to_its_address(tmp_path):
     run.log('train', 1, {'loss': 0.5})
     run.once('numbers/answer', lambda: 42)
     assert run.shared == run.workdir and run.place == place
-  assert json.loads((tmp_path / 'run' / 'results' / 'numbers' / 'answer.json').read_text()) == {'result': 42}
+  assert json.loads((tmp_path / 'run' / 'results' / 'numbers' / 'answer.json').read_text()) == {
+    'result': 42
+  }
   with pytest.raises(UserError, match=f'The work dir {place} belongs to another config: seed'):
     Run(place, {'seed': 2}, progress=False)
   with Run(place, {'seed': 1}, progress=False) as run:
@@ -184,13 +204,23 @@ def train(run, evaluate=None):
   def step(state, batch):
     return state.replace(step=state.step + 1, total=state.total + batch), {'loss': batch}
 
-  source = loop.ArraySource((), lambda data, key, step: jax.random.normal(jax.random.fold_in(key, step)))
-  return loop.fit(run, 'add', step, State(jnp.int32(0), jax.random.key(0), jnp.float32(0)), source, 20, evaluate=evaluate,
-                  evaluate_every=10)
+  source = loop.ArraySource(
+    (), lambda data, key, step: jax.random.normal(jax.random.fold_in(key, step))
+  )
+  return loop.fit(
+    run,
+    'add',
+    step,
+    State(jnp.int32(0), jax.random.key(0), jnp.float32(0)),
+    source,
+    20,
+    evaluate=evaluate,
+    evaluate_every=10,
+  )
 
 
 def test_a_machine_that_is_lost_goes_on_elsewhere_from_what_was_up(tmp_path, monkeypatch, capsys):
-  monkeypatch.setattr(bucket, 'SECONDS', .05)
+  monkeypatch.setattr(bucket, 'SECONDS', 0.05)
   manifest = tmp_path / 'run' / 'manifest.json'
   whole = train(Run(progress=False))
 
@@ -201,13 +231,16 @@ def test_a_machine_that_is_lost_goes_on_elsewhere_from_what_was_up(tmp_path, mon
     if int(state.step) < 20:
       return {'total': float(state.total)}
     wait_until(lambda: manifest.exists() and 'checkpoints/add/15/' in manifest.read_text())
-    run._bucket._over.set()  # a machine that is gone sends no more; its lock and its copy stay as they are
+    # A machine that is gone sends no more; its lock and its copy stay as they are.
+    run._bucket._over.set()
     raise Lost
 
   run = Run(f'file://{tmp_path}/run', progress=False, checkpoint_every=5, tensorboard=False)
   with pytest.raises(Lost):
     train(run, lose)
-  with Run(f'file://{tmp_path}/run', progress=False, checkpoint_every=5, tensorboard=False) as again:
+  with Run(
+    f'file://{tmp_path}/run', progress=False, checkpoint_every=5, tensorboard=False
+  ) as again:
     end = train(again, lambda state: {'total': float(state.total)})
     assert [line['step'] for line in again.history('add')] == [10, 20]
   assert end.total == whole.total

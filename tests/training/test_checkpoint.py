@@ -13,16 +13,25 @@ from jaxdistill.training import checkpoint, parallel
 
 
 def state(value):
-  return {'step': jnp.int32(value), 'key': jax.random.key(value), 'raw': jax.random.key_data(jax.random.key(value)),
-          'layers': [{'w': jnp.full((3, 2), value / 3)}, {'w': jnp.full(2, value, jnp.bfloat16)}],
-          'empty': jnp.zeros((0, 4)), 'flag': jnp.asarray(True), 'nothing': None}
+  return {
+    'step': jnp.int32(value),
+    'key': jax.random.key(value),
+    'raw': jax.random.key_data(jax.random.key(value)),
+    'layers': [{'w': jnp.full((3, 2), value / 3)}, {'w': jnp.full(2, value, jnp.bfloat16)}],
+    'empty': jnp.zeros((0, 4)),
+    'flag': jnp.asarray(True),
+    'nothing': None,
+  }
 
 
 def same(a, b):
-  unkey = lambda leaf: jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+  unkey = lambda leaf: (
+    jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+  )
   left, right = ([np.asarray(unkey(leaf)) for leaf in jax.tree.leaves(tree)] for tree in (a, b))
   return jax.tree.structure(a) == jax.tree.structure(b) and all(
-      x.dtype == y.dtype and np.array_equal(x, y) for x, y in zip(left, right, strict=True))
+    x.dtype == y.dtype and np.array_equal(x, y) for x, y in zip(left, right, strict=True)
+  )
 
 
 @pytest.fixture
@@ -39,7 +48,11 @@ def restore(directory, template=None):
   told = []
   checkpoints = checkpoint.Checkpoints(directory, say=told.append)
   try:
-    return checkpoints.restore(state(0) if template is None else template), told, checkpoints.steps()
+    return (
+      checkpoints.restore(state(0) if template is None else template),
+      told,
+      checkpoints.steps(),
+    )
   finally:
     checkpoints.close()
 
@@ -77,7 +90,11 @@ def test_a_save_is_over_when_the_arrays_may_change(tmp_path):
 
 
 def files(directory):
-  return sorted(path.relative_to(directory) for path in pathlib.Path(directory, '20').rglob('*') if path.is_file())
+  return sorted(
+    path.relative_to(directory)
+    for path in pathlib.Path(directory, '20').rglob('*')
+    if path.is_file()
+  )
 
 
 def damage(path, kind):
@@ -85,7 +102,7 @@ def damage(path, kind):
   if kind == 'missing':
     path.unlink()
   elif kind == 'half':
-    path.write_bytes(content[:len(content) // 2])
+    path.write_bytes(content[: len(content) // 2])
   elif content:
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
@@ -102,14 +119,22 @@ def test_whatever_file_is_damaged_the_state_is_a_true_one(saved, tmp_path, kind)
     assert same(found, state(meta['step'])) and meta['step'] == steps[-1]
     if meta['step'] == 10:
       passed_over += 1
-      assert len(told) == 1 and 'step 20' in told[0] and 'damaged (' in told[0] and 'step 10 is used' in told[0]
+      assert (
+        len(told) == 1
+        and 'step 20' in told[0]
+        and 'damaged (' in told[0]
+        and 'step 10 is used' in told[0]
+      )
       assert steps == [10]  # so that step 20 can be saved again
   assert passed_over >= 3  # the notes, and the files that hold the arrays
 
 
 def test_content_that_does_not_match_its_checksum_is_damaged(saved, monkeypatch):
-  monkeypatch.setattr(checkpoint, '_digest', lambda leaves, content: 'other' if content['meta']['step'] == 20 else
-                      content['sha256'])
+  monkeypatch.setattr(
+    checkpoint,
+    '_digest',
+    lambda leaves, content: 'other' if content['meta']['step'] == 20 else content['sha256'],
+  )
   (found, meta), told, _ = restore(saved)
   assert meta['step'] == 10 and 'does not match its checksum' in told[0]
 
@@ -117,7 +142,9 @@ def test_content_that_does_not_match_its_checksum_is_damaged(saved, monkeypatch)
 def test_when_all_are_damaged_nothing_is_deleted(saved):
   for step in ('10', '20'):
     shutil.rmtree(saved / step / 'state')
-  with pytest.raises(UserError, match='(?s)No checkpoint in .* can be read .*step 20.*step 10.*Delete that directory'):
+  with pytest.raises(
+    UserError, match='(?s)No checkpoint in .* can be read .*step 20.*step 10.*Delete that directory'
+  ):
     restore(saved)
   assert (saved / '10').exists() and (saved / '20').exists()
 
@@ -129,9 +156,11 @@ def test_a_save_that_did_not_finish_does_not_exist(saved):
 
 
 def test_another_state_is_refused_with_the_name_of_the_leaf(saved):
-  for template, text in [({**state(0), 'step': jnp.zeros(2)}, "'step' is int32.* there and float32"),
-                         ({**state(0), 'new': jnp.zeros(1)}, "'new' is missing there"),
-                         ({'step': jnp.int32(0)}, 'missing here')]:
+  for template, text in [
+    ({**state(0), 'step': jnp.zeros(2)}, "'step' is int32.* there and float32"),
+    ({**state(0), 'new': jnp.zeros(1)}, "'new' is missing there"),
+    ({'step': jnp.int32(0)}, 'missing here'),
+  ]:
     with pytest.raises(UserError, match=text):
       restore(saved, template)
 
@@ -172,10 +201,13 @@ def test_two_leaves_of_one_name_are_refused(tmp_path):
 def test_padding_of_the_devices_is_not_saved_and_comes_from_the_template(tmp_path):
   """Three real rows: written with four devices, read with one, and the other way round."""
   mesh = parallel.make_mesh()
-  rows = np.arange(1., 7., dtype=np.float32).reshape(3, 2)
+  rows = np.arange(1.0, 7.0, dtype=np.float32).reshape(3, 2)
 
   def spread(filler):
-    return {'x': parallel.shard(np.concatenate([rows, np.full((1, 2), filler, np.float32)]), mesh), 'n': jnp.int32(5)}
+    return {
+      'x': parallel.shard(np.concatenate([rows, np.full((1, 2), filler, np.float32)]), mesh),
+      'n': jnp.int32(5),
+    }
 
   alone = {'x': jnp.asarray(rows), 'n': jnp.int32(5)}
   checkpoints = checkpoint.Checkpoints(tmp_path / 'a')

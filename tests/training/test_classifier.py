@@ -1,4 +1,5 @@
-"""Training several networks at once: each as if it were alone, against numpy, on one and four devices."""
+"""Training several networks at once: each as if it were alone, against numpy, on one and four
+devices."""
 
 import dataclasses
 import functools
@@ -18,7 +19,16 @@ from jaxdistill.training import classifier, loop, parallel, scorer, together
 from jaxdistill.training.run import Run
 
 SHAPE, CLASSES = (4, 4, 1), 3
-PLAIN = classifier.Recipe('plain', batch=4, epochs=2, learning_rate=.1, drops=(.5,), drop=.1, momentum=.9, weight_decay=.01)
+PLAIN = classifier.Recipe(
+  'plain',
+  batch=4,
+  epochs=2,
+  learning_rate=0.1,
+  drops=(0.5,),
+  drop=0.1,
+  momentum=0.9,
+  weight_decay=0.01,
+)
 
 
 class Net(nn.Module):
@@ -33,12 +43,14 @@ class Net(nn.Module):
 @functools.cache
 def data():
   rng = np.random.default_rng(0)
-  return rng.integers(0, 256, (10, *SHAPE)).astype(np.uint8), rng.integers(0, CLASSES, 10).astype(np.int32)
+  return rng.integers(0, 256, (10, *SHAPE)).astype(np.uint8), rng.integers(0, CLASSES, 10).astype(
+    np.int32
+  )
 
 
 def problem(recipe=PLAIN, model=Net(), **kwargs):
   images, labels = data()
-  options = dict(num_classes=CLASSES, mean=(.5,), std=(.25,), networks=2, num_steps=6) | kwargs
+  options = dict(num_classes=CLASSES, mean=(0.5,), std=(0.25,), networks=2, num_steps=6) | kwargs
   return classifier.setup(model, images, labels, recipe, **options)
 
 
@@ -62,10 +74,13 @@ def trained(recipe=PLAIN, steps=4, **kwargs):
 def test_steps_are_those_of_sgd_written_out_in_numpy():
   start, end, metrics, batches = trained(steps=5)
   for network in range(2):
-    weights = {k: np.asarray(v[network], np.float64) for k, v in start.variables['params']['classifier'].items()}
+    weights = {
+      k: np.asarray(v[network], np.float64)
+      for k, v in start.variables['params']['classifier'].items()
+    }
     momentum = {k: np.zeros_like(v) for k, v in weights.items()}
     for step, batch in enumerate(batches):
-      x = (batch['images'][network].reshape(4, -1) / 255 - .5) / .25
+      x = (batch['images'][network].reshape(4, -1) / 255 - 0.5) / 0.25
       weight = batch['weight'][network].astype(np.float64)
       logits = x @ weights['kernel'] + weights['bias']
       p = np.exp(logits - logits.max(1, keepdims=True))
@@ -73,10 +88,12 @@ def test_steps_are_those_of_sgd_written_out_in_numpy():
       error = (p - np.eye(CLASSES)[batch['labels'][network]]) * weight[:, None] / weight.sum()
       gradient = {'kernel': x.T @ error, 'bias': error.sum(0)}
       for name in weights:
-        momentum[name] = .9 * momentum[name] + gradient[name] + .01 * weights[name]
-        weights[name] = weights[name] - (.1 if step < 3 else .01) * momentum[name]
+        momentum[name] = 0.9 * momentum[name] + gradient[name] + 0.01 * weights[name]
+        weights[name] = weights[name] - (0.1 if step < 3 else 0.01) * momentum[name]
     for name, expected in weights.items():
-      np.testing.assert_allclose(end.variables['params']['classifier'][name][network], expected, rtol=1e-4, atol=1e-6)
+      np.testing.assert_allclose(
+        end.variables['params']['classifier'][name][network], expected, rtol=1e-4, atol=1e-6
+      )
 
 
 def test_the_short_last_batch_of_an_epoch_counts_only_real_images():
@@ -85,17 +102,17 @@ def test_the_short_last_batch_of_an_epoch_counts_only_real_images():
 
 
 def test_clearing_the_momentum_forgets_earlier_gradients():
-  cleared = trained(dataclasses.replace(PLAIN, clear_momentum=True, weight_decay=0.), steps=4)
-  alone = trained(dataclasses.replace(PLAIN, weight_decay=0.), steps=3)
+  cleared = trained(dataclasses.replace(PLAIN, clear_momentum=True, weight_decay=0.0), steps=4)
+  alone = trained(dataclasses.replace(PLAIN, weight_decay=0.0), steps=3)
   _, after_three, *_ = alone
-  kept = trained(dataclasses.replace(PLAIN, weight_decay=0.), steps=4)
+  kept = trained(dataclasses.replace(PLAIN, weight_decay=0.0), steps=4)
   old = np.asarray(jax.tree.leaves(after_three.optimizer)[1])
   before = np.asarray(after_three.variables['params']['classifier']['kernel'])
   moved_cleared = np.asarray(cleared[1].variables['params']['classifier']['kernel']) - before
   moved_kept = np.asarray(kept[1].variables['params']['classifier']['kernel']) - before
   # The drop is at step 3: with the momentum kept the step is longer by .01 * .9 * momentum.
   assert old.shape == before.shape
-  np.testing.assert_allclose(moved_kept - moved_cleared, -.01 * .9 * old, atol=1e-6)
+  np.testing.assert_allclose(moved_kept - moved_cleared, -0.01 * 0.9 * old, atol=1e-6)
 
 
 def test_a_network_is_the_same_alone_and_in_company():
@@ -105,12 +122,16 @@ def test_a_network_is_the_same_alone_and_in_company():
 
 
 def test_a_learning_rate_of_its_own_makes_the_network_that_the_recipe_would_with_it():
-  own = trained(networks=2, learning_rates=(.02, .1))
-  slow = trained(dataclasses.replace(PLAIN, learning_rate=.02))
-  for found, alone, usual in zip(*(jax.tree.leaves(run[1].variables) for run in (own, slow, trained()))):
+  own = trained(networks=2, learning_rates=(0.02, 0.1))
+  slow = trained(dataclasses.replace(PLAIN, learning_rate=0.02))
+  for found, alone, usual in zip(
+    *(jax.tree.leaves(run[1].variables) for run in (own, slow, trained()))
+  ):
     np.testing.assert_allclose(found[0], alone[0], atol=1e-6)
     np.testing.assert_allclose(found[1], usual[1], atol=1e-6)
-  assert not np.allclose(jax.tree.leaves(own[1].variables)[1][0], jax.tree.leaves(trained()[1].variables)[1][0])
+  assert not np.allclose(
+    jax.tree.leaves(own[1].variables)[1][0], jax.tree.leaves(trained()[1].variables)[1][0]
+  )
 
 
 def test_networks_differ_in_weights_and_order():
@@ -120,7 +141,7 @@ def test_networks_differ_in_weights_and_order():
   assert not np.array_equal(batches[0]['images'][0], batches[0]['images'][1])
 
 
-AUGMENTED = dataclasses.replace(PLAIN, strategy='color_crop_flip', cutmix=.5)
+AUGMENTED = dataclasses.replace(PLAIN, strategy='color_crop_flip', cutmix=0.5)
 
 
 @pytest.mark.parametrize('way', together.WAYS)
@@ -131,7 +152,10 @@ def test_every_way_to_share_a_program_gives_the_same_networks(way):
 
 
 def test_networks_spread_over_four_devices_are_those_of_one():
-  alone, spread = trained(AUGMENTED, networks=3), trained(AUGMENTED, networks=3, mesh=parallel.make_mesh(4), spread='networks')
+  alone, spread = (
+    trained(AUGMENTED, networks=3),
+    trained(AUGMENTED, networks=3, mesh=parallel.make_mesh(4), spread='networks'),
+  )
   for a, b in zip(jax.tree.leaves(alone[1].variables), jax.tree.leaves(spread[1].variables)):
     assert len(b) == 4 and len(b.sharding.device_set) == 4
     np.testing.assert_allclose(a, np.asarray(b)[:3], atol=1e-5)
@@ -141,6 +165,7 @@ def test_networks_spread_over_four_devices_are_those_of_one():
 
 class Normed(nn.Module):
   """A linear classifier behind batch normalisation."""
+
   norm: str = 'batch'
 
   @nn.compact
@@ -151,12 +176,18 @@ class Normed(nn.Module):
 
 @pytest.mark.parametrize('model, batch', [(Net(), 6), (Normed(), 8)])
 def test_a_batch_spread_over_four_devices_trains_as_on_one(model, batch):
-  """6 images leave two of four devices a place to fill; 8 of 10 images make every second batch short."""
+  """6 images leave two of four devices a place to fill; 8 of 10 images make every second batch
+  short."""
   recipe = dataclasses.replace(AUGMENTED, batch=batch)
   (start, alone, metrics, _), (_, spread, spread_metrics, _) = (
-      trained(recipe, model=model, mesh=mesh, spread='batch') for mesh in (None, parallel.make_mesh(4)))
-  moved = max(np.abs(a - b).max() for a, b in zip(jax.tree.leaves(alone.variables), jax.tree.leaves(start.variables)))
-  assert moved > .01
+    trained(recipe, model=model, mesh=mesh, spread='batch')
+    for mesh in (None, parallel.make_mesh(4))
+  )
+  moved = max(
+    np.abs(a - b).max()
+    for a, b in zip(jax.tree.leaves(alone.variables), jax.tree.leaves(start.variables))
+  )
+  assert moved > 0.01
   for a, b in zip(jax.tree.leaves(alone.variables), jax.tree.leaves(spread.variables)):
     assert b.shape == a.shape and b.is_fully_replicated and len(b.sharding.device_set) == 4
     np.testing.assert_allclose(a, b, atol=2e-6)
@@ -168,20 +199,28 @@ def test_a_batch_spread_over_four_devices_trains_as_on_one(model, batch):
 @pytest.mark.parametrize('spread', classifier.SPREADS)
 def test_a_step_over_several_devices_sends_one_message(spread):
   made = problem(AUGMENTED, mesh=parallel.make_mesh(4), spread=spread)
-  step = jax.jit(lambda s, d: made.step(s, made.source.sample(d, jax.random.wrap_key_data(s.key), s.step)))
+  step = jax.jit(
+    lambda s, d: made.step(s, made.source.sample(d, jax.random.wrap_key_data(s.key), s.step))
+  )
   text = step.lower(made.state, made.source.data).compile().as_text()
-  found = re.findall(r'= (.*) (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(?:-start)?\(', text)
+  found = re.findall(
+    r'= (.*) (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(?:-start)?\(',
+    text,
+  )
   # Two metrics, and with the batch the gradient of two networks of 16 x 3 weights and 3 biases.
   numbers = {'networks': 2, 'batch': 2 + 2 * (16 * 3 + 3)}[spread]
   assert len(found) == 1 and found[0][1] == 'all-reduce' and f'f32[{numbers}]' in found[0][0], found
 
 
 def test_a_training_goes_on_with_another_number_of_devices(tmp_path):
-  """Three networks on one device, then padded to four on four, then the batch over four, then one device again."""
+  """Three networks on one device, then padded to four on four, then the batch over four, then one
+  device again."""
   changes = [(1, 'networks'), (4, 'networks'), (4, 'batch'), (1, 'networks')]
 
   def advance(run, devices, spread, steps):
-    made = problem(AUGMENTED, networks=3, num_steps=8, mesh=parallel.make_mesh(devices), spread=spread)
+    made = problem(
+      AUGMENTED, networks=3, num_steps=8, mesh=parallel.make_mesh(devices), spread=spread
+    )
     state = loop.fit(run, 'train', made.step, made.state, made.source, steps, rows=3)
     return jax.tree.map(lambda a: np.asarray(a)[:3], state.variables), run.curve('train')
 
@@ -192,7 +231,9 @@ def test_a_training_goes_on_with_another_number_of_devices(tmp_path):
       found, lines = advance(run, devices, spread, 2 * number + 2)
   for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found)):
     np.testing.assert_allclose(b, a, atol=1e-5)
-  assert [line['loss'] for line in lines] == pytest.approx([line['loss'] for line in curve], rel=1e-5)
+  assert [line['loss'] for line in lines] == pytest.approx(
+    [line['loss'] for line in curve], rel=1e-5
+  )
 
 
 def test_what_is_spread_is_chosen_by_the_number_of_networks():
@@ -202,27 +243,43 @@ def test_what_is_spread_is_chosen_by_the_number_of_networks():
   assert classifier.choose_spread('auto', 3, mesh, Normed(), 6) == 'networks'
   with pytest.raises(UserError, match='6 images cannot be shared evenly by 4'):
     problem(dataclasses.replace(PLAIN, batch=6), model=Normed(), mesh=mesh, spread='batch')
-  with pytest.raises(UserError, match="no way to use several devices 'batches'; did you mean 'batch'"):
+  with pytest.raises(
+    UserError, match="no way to use several devices 'batches'; did you mean 'batch'"
+  ):
     problem(spread='batches')
 
 
 def test_bfloat16_is_for_the_computation_alone():
-  """Parameters, momentum, loss and running statistics stay in float32, and the numbers stay close to those of float32."""
+  """Parameters, momentum, loss and running statistics stay in float32, and the numbers stay close
+  to those of float32."""
   ends = {}
   for dtype in ('float32', 'bfloat16'):
-    model = models.build({'name': 'convnet', 'width': 4, 'depth': 1, 'norm': 'batch', 'dtype': dtype}, CLASSES, SHAPE)
+    model = models.build(
+      {'name': 'convnet', 'width': 4, 'depth': 1, 'norm': 'batch', 'dtype': dtype}, CLASSES, SHAPE
+    )
     _, state, metrics, _ = trained(model=model, steps=3)
     for leaf in jax.tree.leaves((state.variables, state.optimizer, metrics)):
       assert leaf.dtype in (jnp.float32, jnp.int32)
     ends[dtype] = float(metrics[-1]['loss'])
-  assert ends['bfloat16'] != ends['float32'] and ends['bfloat16'] == pytest.approx(ends['float32'], rel=.02)
+  assert ends['bfloat16'] != ends['float32'] and ends['bfloat16'] == pytest.approx(
+    ends['float32'], rel=0.02
+  )
 
 
 def test_soft_labels_are_used_as_they_are():
   images, labels = data()
   hard = trained()
-  made = classifier.setup(Net(), images, np.eye(CLASSES, dtype=np.float32)[labels], PLAIN, num_classes=CLASSES, mean=(.5,),
-                          std=(.25,), networks=2, num_steps=6)
+  made = classifier.setup(
+    Net(),
+    images,
+    np.eye(CLASSES, dtype=np.float32)[labels],
+    PLAIN,
+    num_classes=CLASSES,
+    mean=(0.5,),
+    std=(0.25,),
+    networks=2,
+    num_steps=6,
+  )
   batch = made.source.sample(made.source.data, jax.random.wrap_key_data(made.state.key), 0)
   _, metrics = jax.jit(made.step)(made.state, batch)
   np.testing.assert_allclose(metrics['loss'], hard[2][0]['loss'], rtol=1e-6)
@@ -239,37 +296,58 @@ class Normalised(nn.Module):
 
 def test_batch_norm_trains_on_the_batch_and_is_scored_with_running_statistics():
   images, labels = data()
-  made = classifier.setup(Normalised(), images, labels, PLAIN, num_classes=CLASSES, mean=(.5,), std=(.25,), networks=2,
-                          num_steps=6)
+  made = classifier.setup(
+    Normalised(),
+    images,
+    labels,
+    PLAIN,
+    num_classes=CLASSES,
+    mean=(0.5,),
+    std=(0.25,),
+    networks=2,
+    num_steps=6,
+  )
   step = jax.jit(made.step)
   state, mean = made.state, np.zeros(2)
   for number in range(3):
     batch = made.source.sample(made.source.data, jax.random.wrap_key_data(state.key), number)
-    mean = .9 * mean + .1 * ((np.asarray(batch['images']) / 255. - .5) / .25).mean((1, 2, 3, 4))
+    mean = 0.9 * mean + 0.1 * ((np.asarray(batch['images']) / 255.0 - 0.5) / 0.25).mean(
+      (1, 2, 3, 4)
+    )
     state, _ = step(state, batch)
   np.testing.assert_allclose(state.variables['batch_stats']['norm']['mean'][:, 0], mean, rtol=1e-5)
-  scores = scorer.Scorer(Normalised(), images, labels, mean=(.5,), std=(.25,))(state.variables)
+  scores = scorer.Scorer(Normalised(), images, labels, mean=(0.5,), std=(0.25,))(state.variables)
   for network in range(2):
     weights = jax.tree.map(lambda a: np.asarray(a[network], np.float64), state.variables)  # noqa: B023
     norm, running = weights['params']['norm'], weights['batch_stats']['norm']
-    x = ((images / 255. - .5) / .25 - running['mean']) / np.sqrt(running['var'] + 1e-5) * norm['scale'] + norm['bias']
-    logits = x.reshape(10, -1) @ weights['params']['classifier']['kernel'] + weights['params']['classifier']['bias']
+    x = ((images / 255.0 - 0.5) / 0.25 - running['mean']) / np.sqrt(running['var'] + 1e-5) * norm[
+      'scale'
+    ] + norm['bias']
+    logits = (
+      x.reshape(10, -1) @ weights['params']['classifier']['kernel']
+      + weights['params']['classifier']['bias']
+    )
     assert scores[network] == pytest.approx((logits.argmax(1) == labels).mean())
 
 
 def test_scorer_counts_hits_also_in_a_short_last_batch():
   images, labels = data()
   variables = problem().state.variables
-  scores = scorer.Scorer(Net(), images, labels, mean=(.5,), std=(.25,), batch=4)(variables)
-  x = (images.reshape(10, -1) / 255. - .5) / .25
+  scores = scorer.Scorer(Net(), images, labels, mean=(0.5,), std=(0.25,), batch=4)(variables)
+  x = (images.reshape(10, -1) / 255.0 - 0.5) / 0.25
   for network, score in enumerate(scores):
     weights = jax.tree.map(lambda a: np.asarray(a[network]), variables['params']['classifier'])  # noqa: B023
-    assert score == pytest.approx(((x @ weights['kernel'] + weights['bias']).argmax(1) == labels).mean())
+    assert score == pytest.approx(
+      ((x @ weights['kernel'] + weights['bias']).argmax(1) == labels).mean()
+    )
 
 
 def test_sets_of_nearly_one_size_are_scored_by_one_program():
   images, labels = data()
-  scorers = [scorer.Scorer(Net(), np.repeat(images, k, 0), np.repeat(labels, k), mean=(.5,), std=(.25,)) for k in (3, 7)]
+  scorers = [
+    scorer.Scorer(Net(), np.repeat(images, k, 0), np.repeat(labels, k), mean=(0.5,), std=(0.25,))
+    for k in (3, 7)
+  ]
   before = scorers[0].hits._cache_size()
   variables = problem().state.variables
   few, many = (scorer(variables) for scorer in scorers)
@@ -281,13 +359,29 @@ def test_train_reports_last_best_and_selected():
   images, labels = data()
   split = Dataset(images, labels, class_names=('a', 'b', 'c'))
   with Run(progress=False) as run:
-    scores = classifier.train(run, 'phase', Net(), images, labels, PLAIN, num_classes=CLASSES, mean=(.5,), std=(.25,),
-                              test=split, validation=split, networks=2, num_steps=8, checks=4)
+    scores = classifier.train(
+      run,
+      'phase',
+      Net(),
+      images,
+      labels,
+      PLAIN,
+      num_classes=CLASSES,
+      mean=(0.5,),
+      std=(0.25,),
+      test=split,
+      validation=split,
+      networks=2,
+      num_steps=8,
+      checks=4,
+    )
     checked = np.array([record['test_accuracies'] for record in run.history('phase')])
   assert [record['step'] for record in run.history('phase')] == [2, 4, 6, 8]
   np.testing.assert_array_equal(scores.columns['last'], checked[-1])
   np.testing.assert_array_equal(scores.columns['best_test'], checked.max(0))
-  np.testing.assert_array_equal(scores.columns['selected'], checked.max(0))  # here the validation set is the test set
+  np.testing.assert_array_equal(
+    scores.columns['selected'], checked.max(0)
+  )  # here the validation set is the test set
   assert scores.steps == 8 and jax.tree.leaves(scores.variables)[0].shape[0] == 2
 
 
@@ -299,9 +393,20 @@ def test_a_simple_problem_is_learned():
   split = Dataset(np.clip(images, 0, 255).astype(np.uint8), labels)
   with Run(progress=False) as run:
     recipe = dataclasses.replace(PLAIN, epochs=10)
-    scores = classifier.train(run, 'phase', Net(), split.images, labels, recipe, num_classes=CLASSES, mean=(.4,),
-                              std=(.2,), test=split, networks=2)
-  assert scores.columns['last'].min() > .95
+    scores = classifier.train(
+      run,
+      'phase',
+      Net(),
+      split.images,
+      labels,
+      recipe,
+      num_classes=CLASSES,
+      mean=(0.4,),
+      std=(0.2,),
+      test=split,
+      networks=2,
+    )
+  assert scores.columns['last'].min() > 0.95
 
 
 def test_steps_of_a_recipe_count_the_short_batch():
@@ -309,12 +414,16 @@ def test_steps_of_a_recipe_count_the_short_batch():
 
 
 def test_unknown_way_is_refused():
-  with pytest.raises(UserError, match="no way to run several networks 'vmapp'; did you mean 'vmap'"):
+  with pytest.raises(
+    UserError, match="no way to run several networks 'vmapp'; did you mean 'vmap'"
+  ):
     problem(way='vmapp')
 
 
 def test_over_networks_maps_pytrees():
   function = lambda a, b: {'sum': a['x'] + b}
-  arguments = ({'x': jnp.arange(3.)}, jnp.arange(3.) * 10)
+  arguments = ({'x': jnp.arange(3.0)}, jnp.arange(3.0) * 10)
   for way in together.WAYS:
-    np.testing.assert_array_equal(together.over_networks(function, way)(*arguments)['sum'], [0, 11, 22])
+    np.testing.assert_array_equal(
+      together.over_networks(function, way)(*arguments)['sum'], [0, 11, 22]
+    )

@@ -7,14 +7,29 @@ import pytest
 from jaxdistill.training import cost, program
 
 
-@pytest.mark.parametrize('kind, dtype, peak', [
-    ('NVIDIA H100 80GB HBM3', 'bfloat16', 989e12), ('NVIDIA H100 PCIe', 'float32', 378e12),
-    ('NVIDIA H200', 'float32', 494e12), ('NVIDIA A100-SXM4-40GB', 'bfloat16', 312e12),
-    ('NVIDIA A10G', 'bfloat16', 70e12), ('NVIDIA L4', 'float32', 60e12), ('NVIDIA L4', 'int8', None),
-    ('NVIDIA L40S', 'float32', None), ('Tesla T4', 'bfloat16', None), ('Tesla T4', 'float32', 8.1e12),
-    ('Tesla V100-SXM2-16GB', 'float32', 15.7e12), ('NVIDIA GeForce RTX 4090', 'bfloat16', 165e12),
-    ('TPU v5 lite', 'bfloat16', 197e12), ('TPU v5p', 'bfloat16', 459e12), ('TPU v5', 'bfloat16', 459e12),
-    ('TPU v6 lite', 'bfloat16', 918e12), ('TPU v4', 'float32', 275e12), ('cpu', 'float32', None)])
+@pytest.mark.parametrize(
+  'kind, dtype, peak',
+  [
+    ('NVIDIA H100 80GB HBM3', 'bfloat16', 989e12),
+    ('NVIDIA H100 PCIe', 'float32', 378e12),
+    ('NVIDIA H200', 'float32', 494e12),
+    ('NVIDIA A100-SXM4-40GB', 'bfloat16', 312e12),
+    ('NVIDIA A10G', 'bfloat16', 70e12),
+    ('NVIDIA L4', 'float32', 60e12),
+    ('NVIDIA L4', 'int8', None),
+    ('NVIDIA L40S', 'float32', None),
+    ('Tesla T4', 'bfloat16', None),
+    ('Tesla T4', 'float32', 8.1e12),
+    ('Tesla V100-SXM2-16GB', 'float32', 15.7e12),
+    ('NVIDIA GeForce RTX 4090', 'bfloat16', 165e12),
+    ('TPU v5 lite', 'bfloat16', 197e12),
+    ('TPU v5p', 'bfloat16', 459e12),
+    ('TPU v5', 'bfloat16', 459e12),
+    ('TPU v6 lite', 'bfloat16', 918e12),
+    ('TPU v4', 'float32', 275e12),
+    ('cpu', 'float32', None),
+  ],
+)
 def test_peaks(kind, dtype, peak):
   assert cost.peak_flops(kind, dtype) == peak
 
@@ -30,15 +45,18 @@ def test_share_of_peak():
 
 def test_operations_of_ten_steps_are_those_of_the_one_step_program():
   """A scan is counted as one pass through its body: the trap that the one-step program avoids."""
-  state = program.settle({'step': jnp.int32(0), 'key': jax.random.key(0), 'w': jnp.ones((32, 32))},
-                         program.common_sharding(jnp.zeros(())))
+  state = program.settle(
+    {'step': jnp.int32(0), 'key': jax.random.key(0), 'w': jnp.ones((32, 32))},
+    program.common_sharding(jnp.zeros(())),
+  )
 
   class State(dict):
     step = property(lambda self: self['step'])
     key = property(lambda self: self['key'])
 
   jax.tree_util.register_pytree_node(
-      State, lambda s: (tuple(s.values()), tuple(s)), lambda names, leaves: State(zip(names, leaves)))
+    State, lambda s: (tuple(s.values()), tuple(s)), lambda names, leaves: State(zip(names, leaves))
+  )
   step = lambda s, batch: (State(s, step=s.step + 1, w=s['w'] @ s['w']), {'loss': 0.0})
   counted = {}
   for length in (1, 10):

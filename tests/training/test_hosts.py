@@ -1,4 +1,5 @@
-"""What several processes tell each other, played by one: the first goes first, the second reads what it has said."""
+"""What several processes tell each other, played by one: the first goes first, the second reads
+what it has said."""
 
 import json
 
@@ -24,7 +25,8 @@ class Store(dict):
 
 @pytest.fixture
 def as_process(monkeypatch):
-  """Returns a function that makes this process number n of a job of two, at the beginning of its program."""
+  """Returns a function that makes this process number n of a job of two, at the beginning of its
+  program."""
   store, sent, number = Store(), [], [0]
 
   def begin(which):
@@ -34,14 +36,19 @@ def as_process(monkeypatch):
 
   monkeypatch.setattr(hosts, 'client', lambda: store)
   monkeypatch.setattr(hosts, 'number', lambda: number[0])
-  monkeypatch.setattr(hosts, 'arrays', lambda tree: sent.append(tree) or tree if not number[0] else sent.pop(0))
+  monkeypatch.setattr(
+    hosts, 'arrays', lambda tree: sent.append(tree) or tree if not number[0] else sent.pop(0)
+  )
   return begin
 
 
 @pytest.fixture
 def runs(tmp_path):
   """Runs of the first process, which has the work dir, and of the second one."""
-  with Run(tmp_path / 'run', progress=False, tensorboard=False) as first, Run(progress=False) as second:
+  with (
+    Run(tmp_path / 'run', progress=False, tensorboard=False) as first,
+    Run(progress=False) as second,
+  ):
     yield first, second
 
 
@@ -56,7 +63,8 @@ def test_a_file_of_the_first_process_decides_for_all(as_process, runs):
     for number, run in enumerate(runs):
       as_process(number)
       values.append(kept(run, [round_number, number]))
-    # Computed by both in the first round, where the first one's value counts; read back in the second.
+    # Computed by both in the first round, where the first one's value counts; read back in the
+    # second.
     assert values == [[0, 0], [0, 0]]
 
 
@@ -71,15 +79,23 @@ def test_a_mistake_of_the_first_process_is_told_by_all(as_process):
     assert hosts.first('next', lambda: 1) == 1
 
 
-def test_the_kept_memory_of_continual_learning_reaches_a_process_without_work_dir(as_process, runs, monkeypatch):
+def test_the_kept_memory_of_continual_learning_reaches_a_process_without_work_dir(
+  as_process, runs, monkeypatch
+):
   config = configs.load('continual:digits,quick')
   part = continual.Part('order1-step1', (0, 1))
-  made = Condensed(np.random.default_rng(0).random((2, 4, 4, 1), np.float32), [0, 1], ('0', '1'), (0.,), (1.,))
+  made = Condensed(
+    np.random.default_rng(0).random((2, 4, 4, 1), np.float32), [0, 1], ('0', '1'), (0.0,), (1.0,)
+  )
   path = runs[0].workdir / 'memory' / 'order1-step1.npz'
   path.parent.mkdir()
   made.save(path)
-  runs[0].write_json('results/condense-order1-step1.json', {'result': {'seconds': 3.0, 'steps_per_second': 2.0}})
-  monkeypatch.setattr(continual.api, 'condense_config', lambda *arguments: pytest.fail('condensed once more'))
+  runs[0].write_json(
+    'results/condense-order1-step1.json', {'result': {'seconds': 3.0, 'steps_per_second': 2.0}}
+  )
+  monkeypatch.setattr(
+    continual.api, 'condense_config', lambda *arguments: pytest.fail('condensed once more')
+  )
   for number, run in enumerate(runs):
     as_process(number)
     found, took = continual.memory(config, part, None, run, None)

@@ -1,4 +1,5 @@
-"""Real signals to a real process: what was interrupted ends, bit for bit, where an uninterrupted run ends."""
+"""Real signals to a real process: what was interrupted ends, bit for bit, where an uninterrupted
+run ends."""
 
 import os
 import pathlib
@@ -21,7 +22,8 @@ STEPS = 160
 
 
 def train(workdir, tell=None):
-  """Trains a few numbers; `tell` slows the evaluations down to give signals the time to come in between."""
+  """Trains a few numbers; `tell` slows the evaluations down to give signals the time to come in
+  between."""
   import flax
 
   @flax.struct.dataclass
@@ -31,7 +33,11 @@ def train(workdir, tell=None):
     w: jax.Array
 
   def step(state, batch):
-    w = jnp.tanh(state.w + 0.1 * batch + 0.01 * jax.random.normal(jax.random.fold_in(state.key, state.step), (5,)))
+    w = jnp.tanh(
+      state.w
+      + 0.1 * batch
+      + 0.01 * jax.random.normal(jax.random.fold_in(state.key, state.step), (5,))
+    )
     return state.replace(step=state.step + 1, w=w), {'loss': jnp.sum(w)}
 
   def evaluate(state):
@@ -44,8 +50,17 @@ def train(workdir, tell=None):
   source = loop.ArraySource(data, draw)
   with Run(workdir, progress=False, tensorboard=False, handle_signals=True, log_every=7) as run:
     state = State(jnp.int32(0), jax.random.key(1), jnp.zeros(5))
-    state = loop.fit(run, 'train', step, state, source, STEPS, evaluate=evaluate, evaluate_every=10,
-                     checkpoint_every=20)
+    state = loop.fit(
+      run,
+      'train',
+      step,
+      state,
+      source,
+      STEPS,
+      evaluate=evaluate,
+      evaluate_every=10,
+      checkpoint_every=20,
+    )
     strip = lambda lines: [{**line, 'seconds': 0} for line in lines]
     return np.asarray(state.w), strip(run.history('train')), strip(run.curve('train'))
 
@@ -54,13 +69,19 @@ def child(workdir):
   def tell(step):
     print(step, flush=True)
     time.sleep(0.02)
+
   train(workdir, tell)
 
 
 def start(workdir, until):
   """Starts a training in another process and returns when it has come to the step `until`."""
-  process = subprocess.Popen([sys.executable, __file__, str(workdir)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                             text=True, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+  process = subprocess.Popen(
+    [sys.executable, __file__, str(workdir)],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+    env={**os.environ, 'PYTHONPATH': str(ROOT)},
+  )
   for line in process.stdout:
     if line.strip() == str(until):
       return process
@@ -141,7 +162,9 @@ def test_ctrl_c_in_memory_says_that_nothing_is_saved():
   def tell(step):
     os.kill(os.getpid(), signal.SIGINT)
 
-  with pytest.raises(interrupt.Interrupted, match='Ctrl-C after step 10 of 160; nothing is saved') as caught:
+  with pytest.raises(
+    interrupt.Interrupted, match='Ctrl-C after step 10 of 160; nothing is saved'
+  ) as caught:
     train(None, tell)
   assert caught.value.code == 75
 
@@ -168,11 +191,22 @@ def test_a_phase_within_an_evaluation_stops_both(tmp_path):
   def step(state, batch):
     return state.replace(step=state.step + 1), {'loss': 0.0}
 
-  start, source = State(jnp.int32(0), jax.random.key(0)), loop.ArraySource((), lambda data, key, step: None)
+  start, source = (
+    State(jnp.int32(0), jax.random.key(0)),
+    loop.ArraySource((), lambda data, key, step: None),
+  )
 
   def evaluate(state):
-    loop.fit(run, 'inner', step, start, source, 8, evaluate=lambda s: os.kill(os.getpid(), signal.SIGTERM) or {},
-             evaluate_every=4)
+    loop.fit(
+      run,
+      'inner',
+      step,
+      start,
+      source,
+      8,
+      evaluate=lambda s: os.kill(os.getpid(), signal.SIGTERM) or {},
+      evaluate_every=4,
+    )
     return {}
 
   with Run(tmp_path, progress=False, tensorboard=False, handle_signals=True) as run:

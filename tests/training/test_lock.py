@@ -13,8 +13,11 @@ from jaxdistill.errors import UserError
 from jaxdistill.training import lock
 from jaxdistill.training.run import Run
 
-HOLDER = ('import sys, time, pathlib; from jaxdistill.training.lock import Lock; held = Lock(pathlib.Path(sys.argv[1])); '
-          'print("held", flush=True); time.sleep(60)')
+HOLDER = (
+  'import sys, time, pathlib; from jaxdistill.training.lock import Lock; held = '
+  'Lock(pathlib.Path(sys.argv[1])); '
+  'print("held", flush=True); time.sleep(60)'
+)
 
 
 def quiet(workdir):
@@ -23,15 +26,23 @@ def quiet(workdir):
 
 def test_a_second_run_is_refused_with_the_holder_and_leaves_the_first_alone(tmp_path):
   with quiet(tmp_path):
-    with pytest.raises(UserError, match=f'in use by process {os.getpid()} on {socket.gethostname()}; .*another work dir'):
+    with pytest.raises(
+      UserError,
+      match=f'in use by process {os.getpid()} on {socket.gethostname()}; .*another work dir',
+    ):
       quiet(tmp_path)
-    assert json.loads((tmp_path / lock.NAME).read_text()) == {'pid': os.getpid(), 'host': socket.gethostname()}
+    assert json.loads((tmp_path / lock.NAME).read_text()) == {
+      'pid': os.getpid(),
+      'host': socket.gethostname(),
+    }
   assert not (tmp_path / lock.NAME).exists()
   quiet(tmp_path).close()
 
 
 def test_the_lock_of_a_killed_process_is_taken_over(tmp_path):
-  holder = subprocess.Popen([sys.executable, '-c', HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+  holder = subprocess.Popen(
+    [sys.executable, '-c', HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+  )
   assert holder.stdout.readline() == 'held\n'
   with pytest.raises(UserError, match=f'in use by process {holder.pid}'):
     quiet(tmp_path)
@@ -44,7 +55,9 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path):
 
 def test_the_lock_of_another_host_names_the_file_to_delete(tmp_path):
   (tmp_path / lock.NAME).write_text('{"pid": 7, "host": "elsewhere"}')
-  with pytest.raises(UserError, match=f'process 7 on the host elsewhere.*delete {tmp_path / lock.NAME}'):
+  with pytest.raises(
+    UserError, match=f'process 7 on the host elsewhere.*delete {tmp_path / lock.NAME}'
+  ):
     quiet(tmp_path)
   (tmp_path / lock.NAME).unlink()
   quiet(tmp_path).close()

@@ -25,11 +25,15 @@ def first_state(key=None):
 
 
 def descend(state, batch):
-  """One step of least squares with a little noise, so that random numbers take part in the state."""
+  """One step of least squares with a little noise, so that random numbers take part in the
+  state."""
   x, y = batch
   loss, gradient = jax.value_and_grad(lambda w: jnp.mean((x @ w - y) ** 2))(state.w)
   noise = 1e-3 * jax.random.normal(jax.random.fold_in(state.key, state.step), state.w.shape)
-  return state.replace(step=state.step + 1, w=state.w - 0.1 * (gradient + noise)), {'loss': loss, 'w': state.w}
+  return state.replace(step=state.step + 1, w=state.w - 0.1 * (gradient + noise)), {
+    'loss': loss,
+    'w': state.w,
+  }
 
 
 def draw(data, key, step):
@@ -43,7 +47,10 @@ def source():
 
 
 def count(state, batch):
-  return state.replace(step=state.step + 1, w=state.w + batch), {'loss': state.w.sum(), 'vector': state.w[:2]}
+  return state.replace(step=state.step + 1, w=state.w + batch), {
+    'loss': state.w.sum(),
+    'vector': state.w[:2],
+  }
 
 
 def ones(data, key, step):
@@ -70,6 +77,7 @@ def crash_at(step):
     if int(state.step) == step:
       raise Crash
     return scores(state)
+
   return evaluate
 
 
@@ -83,8 +91,9 @@ def test_lines_hold_the_means_over_their_intervals():
     lines = without_seconds(run.curve('count'))
   # w = step in every element: loss = 3 * step.
   assert lines == [
-      {'phase': 'count', 'step': 4, 'kind': 'train', 'loss': 4.5, 'vector': [1.5, 1.5]},
-      {'phase': 'count', 'step': 6, 'kind': 'train', 'loss': 13.5, 'vector': [4.5, 4.5]}]
+    {'phase': 'count', 'step': 4, 'kind': 'train', 'loss': 4.5, 'vector': [1.5, 1.5]},
+    {'phase': 'count', 'step': 6, 'kind': 'train', 'loss': 13.5, 'vector': [4.5, 4.5]},
+  ]
   assert int(end.step) == 6 and end.w.tolist() == [6, 6, 6]
 
 
@@ -98,7 +107,9 @@ def test_the_caller_keeps_the_state_even_where_two_leaves_are_one_array():
     pair: dict
 
   def step(state, batch):
-    return state.replace(step=state.step + 1, pair=jax.tree.map(lambda v: v + 1, state.pair)), {'loss': 0.0}
+    return state.replace(step=state.step + 1, pair=jax.tree.map(lambda v: v + 1, state.pair)), {
+      'loss': 0.0
+    }
 
   both = Both(0, jax.random.key(0), {'a': shared, 'b': shared})
   with quiet() as run:
@@ -121,7 +132,9 @@ def test_sampling_shares_no_random_numbers_with_the_steps():
   with quiet() as run:
     key_data = loop.ArraySource((), lambda data, key, step: jax.random.key_data(key))
     state = State(jnp.int32(0), jax.random.key(7), jnp.zeros(2, jnp.uint32))
-    end = loop.fit(run, 'key', lambda s, b: (s.replace(step=s.step + 1, w=b), {'loss': 0.0}), state, key_data, 3)
+    end = loop.fit(
+      run, 'key', lambda s, b: (s.replace(step=s.step + 1, w=b), {'loss': 0.0}), state, key_data, 3
+    )
   seen = [jax.random.key_data(jax.random.fold_in(state.key, step)).tolist() for step in range(3)]
   assert end.w.tolist() not in [*seen, jax.random.key_data(state.key).tolist()]
 
@@ -131,16 +144,30 @@ def test_evaluates_on_schedule_and_at_the_end():
     loop.fit(run, 'count', count, first_state(), COUNTS, 7, evaluate=scores, evaluate_every=3)
     history = run.history('count')
   assert [(line['step'], line['w0'], line['all']) for line in history] == [
-      (3, 3.0, [3.0] * 3), (6, 6.0, [6.0] * 3), (7, 7.0, [7.0] * 3)]
+    (3, 3.0, [3.0] * 3),
+    (6, 6.0, [6.0] * 3),
+    (7, 7.0, [7.0] * 3),
+  ]
 
 
 @pytest.mark.parametrize('per_call', [1, 4])
 def test_several_steps_a_call_change_neither_result_nor_lines(per_call):
   with quiet(log_every=3) as run:
-    end = loop.fit(run, 'fit', descend, first_state(), source(), 11, evaluate=scores, evaluate_every=5,
-                   steps_per_call=per_call)
+    end = loop.fit(
+      run,
+      'fit',
+      descend,
+      first_state(),
+      source(),
+      11,
+      evaluate=scores,
+      evaluate_every=5,
+      steps_per_call=per_call,
+    )
     lines, history = run.curve('fit'), run.history('fit')
-  assert [line['step'] for line in lines] == [3, 6, 9, 11] and [line['step'] for line in history] == [5, 10, 11]
+  assert [line['step'] for line in lines] == [3, 6, 9, 11] and [
+    line['step'] for line in history
+  ] == [5, 10, 11]
   w = np.zeros(3)
   x, y = (np.asarray(source().data[name], np.float64) for name in 'xy')
   key = jax.random.fold_in(jax.random.key(7), 0xFFFFFFFF)
@@ -192,9 +219,13 @@ def test_resume_equals_uninterrupted_bit_for_bit(tmp_path, per_call):
   for crash in (6, 18, 27):
     workdir = tmp_path / f'{crash}'
     with quiet(workdir, log_every=4) as run, pytest.raises(Crash):
-      loop.fit(run, 'fit', descend, first_state(), source(), 27, evaluate=crash_at(crash), **options)
+      loop.fit(
+        run, 'fit', descend, first_state(), source(), 27, evaluate=crash_at(crash), **options
+      )
     with quiet(workdir, log_every=4) as run:
-      resumed = loop.fit(run, 'fit', descend, first_state(), source(), 27, evaluate=scores, **options)
+      resumed = loop.fit(
+        run, 'fit', descend, first_state(), source(), 27, evaluate=scores, **options
+      )
       assert without_seconds(run.curve('fit')) == without_seconds(lines)
       assert without_seconds(run.history('fit')) == without_seconds(history)
     assert np.array_equal(resumed.w, whole.w) and int(resumed.step) == 27
@@ -224,9 +255,14 @@ def test_a_finished_phase_returns_at_once_with_its_history(tmp_path):
     raise AssertionError('computed again')
 
   with quiet(tmp_path) as run:
-    again = loop.fit(run, 'fit', never, first_state(), loop.ArraySource((), never), 4, evaluate=never)
+    again = loop.fit(
+      run, 'fit', never, first_state(), loop.ArraySource((), never), 4, evaluate=never
+    )
     assert run.history('fit') == history
-    assert run.timing('fit')['steps'] == 4 and run.timing('fit')['compile_seconds'] == timing['compile_seconds']
+    assert (
+      run.timing('fit')['steps'] == 4
+      and run.timing('fit')['compile_seconds'] == timing['compile_seconds']
+    )
   assert np.array_equal(again.w, end.w)
 
 
@@ -234,7 +270,11 @@ def test_a_phase_without_its_final_checkpoint_is_done_again_to_the_same_end(tmp_
   ends = []
   for _ in range(2):
     with quiet(tmp_path, checkpoint_every=3) as run:
-      ends.append(loop.fit(run, 'fit', descend, first_state(), source(), 5, evaluate=scores, keep_final=False).w)
+      ends.append(
+        loop.fit(
+          run, 'fit', descend, first_state(), source(), 5, evaluate=scores, keep_final=False
+        ).w
+      )
       assert run.checkpoints('fit').steps() == [3]
       assert [line['step'] for line in run.history('fit')] == [5]
   assert np.array_equal(*ends)
@@ -257,9 +297,16 @@ def test_a_loss_that_is_not_finite_stops_with_advice_and_without_a_checkpoint(tm
 
   with quiet(tmp_path) as run:
     with pytest.raises(UserError) as caught:
-      loop.fit(run, 'fit', blow_up, first_state(), COUNTS, 30, checkpoint_every=5, steps_per_call=per_call)
+      loop.fit(
+        run, 'fit', blow_up, first_state(), COUNTS, 30, checkpoint_every=5, steps_per_call=per_call
+      )
     assert run.checkpoints('fit').steps() == [5, 10]
-  for part in ('fit: the loss is not finite at step 13', '10, 11, nan', 'that of step 10', 'lower learning rate'):
+  for part in (
+    'fit: the loss is not finite at step 13',
+    '10, 11, nan',
+    'that of step 10',
+    'lower learning rate',
+  ):
     assert part in str(caught.value)
 
 
@@ -268,7 +315,9 @@ def test_a_state_that_is_not_finite_is_never_saved(tmp_path):
     return state.replace(step=state.step + 1, w=state.w / 0), {'loss': 1.0}
 
   with quiet(tmp_path) as run:
-    with pytest.raises(UserError, match=r'the state \(w\) is not finite after step 2.*No checkpoint'):
+    with pytest.raises(
+      UserError, match=r'the state \(w\) is not finite after step 2.*No checkpoint'
+    ):
       loop.fit(run, 'fit', spoil, first_state(), COUNTS, 2)
     assert run.checkpoints('fit').steps() == []
 
@@ -290,17 +339,29 @@ def test_nothing_compiles_after_the_first_steps():
 
 
 def make_step(rate):
-  return lambda state, batch: (state.replace(step=state.step + 1, w=state.w * rate + batch), {'loss': 0.0})
+  return lambda state, batch: (
+    state.replace(step=state.step + 1, w=state.w * rate + batch),
+    {'loss': 0.0},
+  )
 
 
 def test_equal_programs_of_several_factories_compile_once():
   place = program.common_sharding(jnp.zeros(()))
-  built = [program.build(make_step(rate), ones, program.settle(state, place), ()).compiled
-           for rate, state in ((2.0, first_state()), (2.0, first_state()), (3.0, first_state()),
-                               (2.0, first_state().replace(w=jnp.zeros(4))))]
+  built = [
+    program.build(make_step(rate), ones, program.settle(state, place), ()).compiled
+    for rate, state in (
+      (2.0, first_state()),
+      (2.0, first_state()),
+      (3.0, first_state()),
+      (2.0, first_state().replace(w=jnp.zeros(4))),
+    )
+  ]
   assert built[0] is built[1] and len({id(compiled) for compiled in built}) == 3
   spread = parallel.replicate(first_state(), parallel.make_mesh())
-  assert program.build(make_step(2.0), ones, program.settle(spread, spread.w.sharding), ()).compiled is not built[0]
+  assert (
+    program.build(make_step(2.0), ones, program.settle(spread, spread.w.sharding), ()).compiled
+    is not built[0]
+  )
 
 
 def test_programs_that_call_python_are_not_mistaken_for_each_other():
@@ -308,6 +369,7 @@ def test_programs_that_call_python_are_not_mistaken_for_each_other():
     def step(state, batch):
       jax.debug.callback(seen.append, state.step)
       return count(state, batch)
+
     return step
 
   seen = [], []
@@ -320,9 +382,14 @@ def test_programs_that_call_python_are_not_mistaken_for_each_other():
 
 def test_steps_that_break_the_rules_are_told_so():
   wrong = [
-      (lambda s, b: (s.replace(w=s.w), {'loss': 0.0}), ValueError, 'counted up by the step'),
-      (lambda s, b: (s.replace(w=s.w.sum()), {'loss': 0.0}), TypeError, r'\.w was float32\[3\] and became float32\[\]'),
-      (lambda s, b: ((s.step, s.key), {'loss': 0.0}), TypeError, 'same structure')]
+    (lambda s, b: (s.replace(w=s.w), {'loss': 0.0}), ValueError, 'counted up by the step'),
+    (
+      lambda s, b: (s.replace(w=s.w.sum()), {'loss': 0.0}),
+      TypeError,
+      r'\.w was float32\[3\] and became float32\[\]',
+    ),
+    (lambda s, b: ((s.step, s.key), {'loss': 0.0}), TypeError, 'same structure'),
+  ]
   for step, error, text in wrong:
     with quiet() as run, pytest.raises(error, match=text):
       loop.fit(run, 'fit', step, first_state(), COUNTS, 3)
@@ -360,7 +427,9 @@ def test_host_batches_continue_where_they_were(tmp_path):
     batches = loop.HostSource(make_iterator)
     with quiet(tmp_path, checkpoint_every=4) as run:
       with pytest.raises(Crash):
-        loop.fit(run, name, count, first_state(), batches, 10, evaluate=crash_at(6), evaluate_every=6)
+        loop.fit(
+          run, name, count, first_state(), batches, 10, evaluate=crash_at(6), evaluate_every=6
+        )
       end = loop.fit(run, name, count, first_state(), batches, 10)
     assert end.w.tolist() == [55.0] * 3
   assert [batches.set_to for batches in made] == [None, 4]
@@ -378,13 +447,17 @@ def test_host_batches_that_end_or_change_shape_are_told():
 def test_one_and_four_devices_agree():
   mesh = parallel.make_mesh()
   data = source().data
-  everywhere = loop.ArraySource(parallel.shard(data, mesh), lambda data, key, step: (data['x'], data['y']))
+  everywhere = loop.ArraySource(
+    parallel.shard(data, mesh), lambda data, key, step: (data['x'], data['y'])
+  )
   here = loop.ArraySource(data, everywhere.sample)
   ends = {}
   for name, batches in (('one', here), ('four', everywhere)):
     with quiet() as run:
       ends[name] = loop.fit(run, name, descend, first_state(), batches, 8, steps_per_call=4)
-  assert len(ends['four'].w.sharding.device_set) == 4 and len(ends['one'].w.sharding.device_set) == 1
+  assert (
+    len(ends['four'].w.sharding.device_set) == 4 and len(ends['one'].w.sharding.device_set) == 1
+  )
   np.testing.assert_allclose(ends['one'].w, ends['four'].w, rtol=1e-5)
 
 
@@ -424,22 +497,37 @@ def test_estimate_counts_all_devices():
     return state.replace(step=state.step + 1, w=batch @ state.w), {'loss': 0.0}
 
   state = State(jnp.int32(0), jax.random.key(0), jnp.eye(64))
-  counted = [loop.estimate(multiply, state, loop.ArraySource(data, lambda data, key, step: data), 1).flops_per_step
-             for data in (x, parallel.shard(x, mesh))]
-  assert counted[0] == pytest.approx(2 * 64**3, rel=0.02) and counted[1] == pytest.approx(counted[0], rel=0.02)
+  counted = [
+    loop.estimate(
+      multiply, state, loop.ArraySource(data, lambda data, key, step: data), 1
+    ).flops_per_step
+    for data in (x, parallel.shard(x, mesh))
+  ]
+  assert counted[0] == pytest.approx(2 * 64**3, rel=0.02) and counted[1] == pytest.approx(
+    counted[0], rel=0.02
+  )
 
 
 def test_times_of_a_phase_add_up_over_restarts(tmp_path):
   with quiet(tmp_path) as run, pytest.raises(Crash):
-    loop.fit(run, 'fit', descend, first_state(), source(), 8, evaluate=crash_at(6), evaluate_every=6,
-             checkpoint_every=2)
+    loop.fit(
+      run,
+      'fit',
+      descend,
+      first_state(),
+      source(),
+      8,
+      evaluate=crash_at(6),
+      evaluate_every=6,
+      checkpoint_every=2,
+    )
   with quiet(tmp_path) as run:
     before = run.seconds
-    time.sleep(.1)
+    time.sleep(0.1)
     loop.fit(run, 'fit', descend, first_state(), source(), 8, evaluate=scores)
     timing = run.timing('fit')
     first = run.first_step_seconds
-    assert first > timing['first_step_seconds'] + .1
+    assert first > timing['first_step_seconds'] + 0.1
     loop.fit(run, 'next', descend, first_state(), source(), 2)
     assert run.first_step_seconds == first
   assert before > 0 and timing['steps'] == 8 and timing['steps_per_second'] > 0

@@ -16,15 +16,29 @@ from jaxdistill.training import machine
 def test_the_environment_goes_into_json():
   found = json.loads(json.dumps(machine.environment()))
   assert found['device'] == {'kind': 'cpu', 'count': 4, 'platform': 'cpu'}
-  assert found['versions']['jaxdistill'] == jaxdistill.__version__ and found['versions']['jax'] == jax.__version__
-  assert set(found['versions']) == {'jaxdistill', 'python', 'jax', 'jaxlib', 'flax', 'optax', 'orbax', 'numpy'}
+  assert (
+    found['versions']['jaxdistill'] == jaxdistill.__version__
+    and found['versions']['jax'] == jax.__version__
+  )
+  assert set(found['versions']) == {
+    'jaxdistill',
+    'python',
+    'jax',
+    'jaxlib',
+    'flax',
+    'optax',
+    'orbax',
+    'numpy',
+  }
   assert found['date'].endswith('+00:00')
 
 
 def test_the_commit_is_that_of_the_source_and_of_no_other_repository(tmp_path):
   def git(*arguments):
     command = ['git', '-c', 'user.name=a', '-c', 'user.email=a@b', *arguments]
-    return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+      command, cwd=tmp_path, check=True, capture_output=True, text=True
+    ).stdout.strip()
 
   source, installed = tmp_path / 'source', tmp_path / 'venv'
   for directory in (source, installed):
@@ -49,8 +63,11 @@ def test_peak_memory_never_falls():
 
 @pytest.fixture
 def untouched_cache():
-  names = ('jax_compilation_cache_dir', 'jax_persistent_cache_min_entry_size_bytes',
-           'jax_persistent_cache_min_compile_time_secs')
+  names = (
+    'jax_compilation_cache_dir',
+    'jax_persistent_cache_min_entry_size_bytes',
+    'jax_persistent_cache_min_compile_time_secs',
+  )
   before = {name: getattr(jax.config, name) for name in names}
   yield
   for name, value in before.items():

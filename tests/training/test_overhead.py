@@ -5,7 +5,11 @@ from jaxdistill.training import overhead
 
 def test_overheads_are_medians_of_the_rounds_ratios_and_every_way_begins_a_round(monkeypatch):
   order = []
-  clocks = {'bare': [1.0, 2.0, 4.0], 'without checkpoints': [1.1, 2.0, 4.8], 'with checkpoints': [1.5, 3.0, 4.0]}
+  clocks = {
+    'bare': [1.0, 2.0, 4.0],
+    'without checkpoints': [1.1, 2.0, 4.8],
+    'with checkpoints': [1.5, 3.0, 4.0],
+  }
 
   def timed(way, state, source, steps):
     order.append(way)
@@ -16,15 +20,20 @@ def test_overheads_are_medians_of_the_rounds_ratios_and_every_way_begins_a_round
   monkeypatch.setattr(overhead, '_calibrated', lambda source, seconds: None)
   told = []
   found = overhead.measure(steps=4, rounds=3, tell=told.append)
-  assert order[::3] == list(overhead.WAYS) and all(set(order[i:i + 3]) == set(overhead.WAYS) for i in (0, 3, 6))
+  assert order[::3] == list(overhead.WAYS) and all(
+    set(order[i : i + 3]) == set(overhead.WAYS) for i in (0, 3, 6)
+  )
   assert found['step_seconds'] == 2.0 and found['bare']['cpu'] == [2.0, 4.0, 8.0]
-  assert abs(found['overhead']['without checkpoints']['wall'] - .1) < 1e-9
-  assert abs(found['overhead']['with checkpoints']['cpu'] - .5) < 1e-9
+  assert abs(found['overhead']['without checkpoints']['wall'] - 0.1) < 1e-9
+  assert abs(found['overhead']['with checkpoints']['cpu'] - 0.5) < 1e-9
   assert found['extra_seconds']['with checkpoints']['wall'] == 2.0 and found['steps'] == 4
-  assert told[0] == 'round 1: bare 1000.00 ms a step, without checkpoints 1100.00 ms a step, with checkpoints 1500.00 ms a step'
+  assert (
+    told[0] == 'round 1: bare 1000.00 ms a step, without checkpoints 1100.00 ms a step, with '
+    'checkpoints 1500.00 ms a step'
+  )
 
 
 def test_the_three_ways_do_the_same_steps(capsys):
-  found = overhead.measure(step_seconds=.001, steps=5, rounds=1)
+  found = overhead.measure(step_seconds=0.001, steps=5, rounds=1)
   assert all(len(found[way]['wall']) == 1 and found[way]['wall'][0] > 0 for way in overhead.WAYS)
   assert 'round 1: bare' in capsys.readouterr().out

@@ -1,4 +1,5 @@
-"""Four fake devices: what is spread, what is whole, and that per-device code computes what one device does."""
+"""Four fake devices: what is spread, what is whole, and that per-device code computes what one
+device does."""
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +27,12 @@ def test_the_mesh_has_the_devices_asked_for(mesh):
 def test_leading_axes_are_spread_and_copies_are_whole(mesh):
   tree = {'a': np.arange(8), 'key': jax.random.split(jax.random.key(0), 4)}
   spread = parallel.shard(tree, mesh)
-  assert [shard.data.tolist() for shard in spread['a'].addressable_shards] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+  assert [shard.data.tolist() for shard in spread['a'].addressable_shards] == [
+    [0, 1],
+    [2, 3],
+    [4, 5],
+    [6, 7],
+  ]
   assert len(spread['key'].sharding.device_set) == 4
   whole = parallel.replicate(tree, mesh)
   assert all(shard.data.shape == (8,) for shard in whole['a'].addressable_shards)
@@ -77,7 +83,10 @@ def test_random_numbers_do_not_depend_on_the_devices(mesh):
     return jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i)))(index)
 
   spread = parallel.per_device(noise, mesh, (P(), P('data')), P('data'))
-  assert spread(jax.random.key(0), np.arange(8)).tolist() == noise(jax.random.key(0), jnp.arange(8)).tolist()
+  assert (
+    spread(jax.random.key(0), np.arange(8)).tolist()
+    == noise(jax.random.key(0), jnp.arange(8)).tolist()
+  )
 
 
 def test_states_arise_where_they_belong(mesh):

@@ -43,7 +43,9 @@ def test_a_terminal_gets_a_bar_with_the_loss(monkeypatch):
   bar.update(1600, 0.125)  # too soon to draw
   bar.close()
   shown = terminal.getvalue()
-  assert 'condense' in shown and '1500/2000' in shown and 'loss 0.25' in shown and '1600/2000' in shown
+  assert (
+    'condense' in shown and '1500/2000' in shown and 'loss 0.25' in shown and '1600/2000' in shown
+  )
   assert said == []
 
 
@@ -66,10 +68,10 @@ def test_a_terminal_of_unknown_size_gets_a_bar_all_the_same(monkeypatch):
 
 
 def test_time_left_of_a_job_follows_the_pace_of_what_is_finished():
-  job = progress.Job({'a': 10., 'b': 20., 'c': 30.})
+  job = progress.Job({'a': 10.0, 'b': 20.0, 'c': 30.0})
   assert job.left == 60 and job.line() == '0 of 3 parts done, about 1 min 00 s left'
-  job.finish('b', 10.)
+  job.finish('b', 10.0)
   assert job.left == 20
-  job.finish('a', 20.)
-  job.finish('c', 1.)
+  job.finish('a', 20.0)
+  job.finish('c', 1.0)
   assert job.left == 0 and job.line() == '3 of 3 parts done'

@@ -14,7 +14,12 @@ from ml_collections import ConfigDict
 from jaxdistill.errors import UserError
 from jaxdistill.training.run import Run
 
-CONFIG = {'seed': 0, 'model': {'width': 8, 'name': 'convnet'}, 'run': {'devices': 0}, 'baselines': ('random', 'mix')}
+CONFIG = {
+  'seed': 0,
+  'model': {'width': 8, 'name': 'convnet'},
+  'run': {'devices': 0},
+  'baselines': ('random', 'mix'),
+}
 
 
 def quiet(workdir=None, config=None, **options):
@@ -22,7 +27,9 @@ def quiet(workdir=None, config=None, **options):
 
 
 def lines(workdir):
-  return [json.loads(line) for line in (pathlib.Path(workdir) / 'metrics.jsonl').read_text().splitlines()]
+  return [
+    json.loads(line) for line in (pathlib.Path(workdir) / 'metrics.jsonl').read_text().splitlines()
+  ]
 
 
 def test_metrics_are_in_the_file_at_once(tmp_path):
@@ -30,7 +37,14 @@ def test_metrics_are_in_the_file_at_once(tmp_path):
   run.log('train', 10, {'loss': np.float32(0.5), 'per_class': np.arange(2.0), 'odd': float('nan')})
   (line,) = lines(run.workdir)
   assert line.pop('seconds') >= 0
-  assert line == {'phase': 'train', 'step': 10, 'kind': 'train', 'loss': 0.5, 'per_class': [0.0, 1.0], 'odd': None}
+  assert line == {
+    'phase': 'train',
+    'step': 10,
+    'kind': 'train',
+    'loss': 0.5,
+    'per_class': [0.0, 1.0],
+    'odd': None,
+  }
   run.close()
 
 
@@ -74,7 +88,9 @@ def test_a_directory_of_another_config_is_refused_with_the_keys(tmp_path):
   quiet(tmp_path, ConfigDict(CONFIG)).close()
   quiet(tmp_path, ConfigDict(CONFIG)).close()  # the same: goes on
   other = {**CONFIG, 'seed': 1, 'model': {'width': 16, 'name': 'convnet'}}
-  with pytest.raises(UserError, match='(?s)model.width: 8 -> 16; seed: 0 -> 1.*[Uu]se another work dir'):
+  with pytest.raises(
+    UserError, match='(?s)model.width: 8 -> 16; seed: 0 -> 1.*[Uu]se another work dir'
+  ):
     quiet(tmp_path, other)
   assert json.loads((tmp_path / 'config.json').read_text())['seed'] == 0
 
@@ -127,17 +143,25 @@ def test_names_stay_inside_the_work_dir(tmp_path, name):
 def test_files_are_replaced_whole(tmp_path, monkeypatch):
   with quiet(tmp_path) as run:
     path = run.write_bytes('report.html', b'old')
-    monkeypatch.setattr(os, 'replace', lambda *names: (_ for _ in ()).throw(OSError(28, 'No space left on device')))
+    monkeypatch.setattr(
+      os, 'replace', lambda *names: (_ for _ in ()).throw(OSError(28, 'No space left on device'))
+    )
     with pytest.raises(UserError, match='No space left'):
       run.write_bytes('report.html', b'new')
-    assert path.read_bytes() == b'old' and sorted(os.listdir(tmp_path)) == ['config.json', 'report.html', 'run.lock']
+    assert path.read_bytes() == b'old' and sorted(os.listdir(tmp_path)) == [
+      'config.json',
+      'report.html',
+      'run.lock',
+    ]
 
 
 def test_in_memory_nothing_is_written(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   with quiet(config=CONFIG) as run:
     run.log('a', 1, {'loss': 1.0}, kind='evaluate')
-    assert run.workdir is None and run.checkpoints('a') is None and run.write_json('a.json', {}) is None
+    assert (
+      run.workdir is None and run.checkpoints('a') is None and run.write_json('a.json', {}) is None
+    )
     assert run.history('a')[0]['loss'] == 1.0
     run.discard('a')
   assert os.listdir(tmp_path) == []
@@ -164,7 +188,9 @@ def test_events_go_to_tensorboard_if_it_is_there(tmp_path, monkeypatch):
   assert not (tmp_path / 'without' / 'tensorboard').exists()
 
 
-@pytest.mark.parametrize('wrong', [{'keep': 0}, {'log_every': 0}, {'checkpoint_every': -1}, {'checkpoint_seconds': 0}])
+@pytest.mark.parametrize(
+  'wrong', [{'keep': 0}, {'log_every': 0}, {'checkpoint_every': -1}, {'checkpoint_seconds': 0}]
+)
 def test_senseless_settings_are_refused(wrong):
   with pytest.raises(UserError):
     quiet(**wrong)
@@ -186,7 +212,10 @@ def test_a_disk_full_of_events_is_told_in_a_sentence(tmp_path, monkeypatch):
   monkeypatch.setattr(record_writer, 'open_file', lambda path: open('/dev/full', 'wb'))
   with quiet(tmp_path, tensorboard=True) as run:
     for step in range(2):
-      with pytest.raises(UserError, match='tensorboard could not be written .No space left on device.; free some space'):
+      with pytest.raises(
+        UserError,
+        match='tensorboard could not be written .No space left on device.; free some space',
+      ):
         run.log('train', step, {'loss': 1.0})
   assert [line['step'] for line in lines(tmp_path)] == [0, 1]
 
@@ -194,19 +223,23 @@ def test_a_disk_full_of_events_is_told_in_a_sentence(tmp_path, monkeypatch):
 def test_a_full_disk_is_told_in_a_sentence(tmp_path):
   with quiet(tmp_path) as run:
     (tmp_path / 'metrics.jsonl').symlink_to('/dev/full')
-    with pytest.raises(UserError, match='metrics.jsonl could not be written .No space left on device.; free some space'):
+    with pytest.raises(
+      UserError,
+      match='metrics.jsonl could not be written .No space left on device.; free some space',
+    ):
       run.log('a', 1, {'loss': 1.0})
 
 
 def test_time_never_runs_backwards(tmp_path, monkeypatch):
-  """Neither with the clock on the wall, nor where a checkpoint is older than the lines of another phase."""
+  """Neither with the clock on the wall, nor where a checkpoint is older than the lines of another
+  phase."""
   with quiet(tmp_path) as run:
-    run.set_seconds(100.)
+    run.set_seconds(100.0)
     run.log('a', 1, {'loss': 1.0})
-  monkeypatch.setattr(time, 'time', lambda: 0.)
+  monkeypatch.setattr(time, 'time', lambda: 0.0)
   with quiet(tmp_path) as run:
     run.log('a', 2, {'loss': 1.0})
-    run.set_seconds(50.)
+    run.set_seconds(50.0)
     run.log('b', 1, {'loss': 1.0})
   seconds = [line['seconds'] for line in lines(tmp_path)]
   assert seconds == sorted(seconds) and 100 <= seconds[0] and seconds[-1] < 110
@@ -217,10 +250,13 @@ def test_what_several_runs_share_is_computed_once(tmp_path, capsys):
 
   def compute():
     computed.append(1)
-    return {'w': np.arange(3.)}
+    return {'w': np.arange(3.0)}
 
   path = tmp_path / 'shared' / 'pool.msgpack'
-  coding = serialization.to_bytes, lambda content: serialization.from_bytes({'w': np.zeros(3)}, content)
+  coding = (
+    serialization.to_bytes,
+    lambda content: serialization.from_bytes({'w': np.zeros(3)}, content),
+  )
   for name in ('one', 'two'):
     with quiet(tmp_path / name) as run:
       assert run.kept(path, compute, *coding)['w'].tolist() == [0, 1, 2]

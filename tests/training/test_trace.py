@@ -19,21 +19,35 @@ def line(name, *events):
 
 
 def test_an_operation_counts_without_those_inside_it():
-  thread = line('thread', event('while.1', 0, 100, hlo_op='while.1'), event('dot.3', 10, 30, hlo_op='dot.3'),
-                event('dot.4', 50, 25, hlo_op='dot.4'), event('Execute', 0, 500), event('end: dot.4', 75, 5, hlo_op='dot.4'),
-                event('tanh.clone', 100, 7, hlo_op='tanh.clone'))
+  thread = line(
+    'thread',
+    event('while.1', 0, 100, hlo_op='while.1'),
+    event('dot.3', 10, 30, hlo_op='dot.3'),
+    event('dot.4', 50, 25, hlo_op='dot.4'),
+    event('Execute', 0, 500),
+    event('end: dot.4', 75, 5, hlo_op='dot.4'),
+    event('tanh.clone', 100, 7, hlo_op='tanh.clone'),
+  )
   found = trace.operations([SimpleNamespace(lines=[thread])])
-  assert [(o.name, o.count, round(o.seconds * 1e9)) for o in found] == [('dot', 2, 55), ('while', 1, 45), ('tanh', 1, 7)]
+  assert [(o.name, o.count, round(o.seconds * 1e9)) for o in found] == [
+    ('dot', 2, 55),
+    ('while', 1, 45),
+    ('tanh', 1, 7),
+  ]
 
 
 def test_a_plane_that_lists_operations_by_name_counts_once():
-  lines = [line('XLA Ops', event('%fusion.2 = f32[3] fusion(...)', 0, 10)), line('Steps', event('1', 0, 50, hlo_op='x'))]
+  lines = [
+    line('XLA Ops', event('%fusion.2 = f32[3] fusion(...)', 0, 10)),
+    line('Steps', event('1', 0, 50, hlo_op='x')),
+  ]
   assert trace.operations([SimpleNamespace(lines=lines)]) == [trace.Operation('fusion', 1, 1e-8)]
 
 
 @pytest.mark.parametrize('steps', [5, 20])
 def test_a_run_with_a_profile_leaves_trace_and_table(tmp_path, steps, capsys):
   """A phase shorter than the trace ends it early."""
+
   def step(state, batch):
     w = jnp.tanh(state['w'] @ state['w'])
     return State(w=w, step=state['step'] + 1, key=state['key']), {'loss': w.sum()}
@@ -41,13 +55,19 @@ def test_a_run_with_a_profile_leaves_trace_and_table(tmp_path, steps, capsys):
   class State(dict):
     __getattr__ = dict.__getitem__
 
-  jax.tree_util.register_pytree_node(State, lambda s: (tuple(s[k] for k in sorted(s)), tuple(sorted(s))),
-                                     lambda keys, values: State(zip(keys, values)))
+  jax.tree_util.register_pytree_node(
+    State,
+    lambda s: (tuple(s[k] for k in sorted(s)), tuple(sorted(s))),
+    lambda keys, values: State(zip(keys, values)),
+  )
   state = State(w=jnp.ones((50, 50)) / 50, step=jnp.int32(0), key=jax.random.key(0))
   with Run(tmp_path, progress=False, tensorboard=False, profile=True) as run:
     loop.fit(run, 'train', step, state, loop.ArraySource((), lambda data, key, step: None), steps)
   text = (tmp_path / 'profile' / 'train.txt').read_text()
-  assert text.startswith(f'train: where the time goes. {min(steps - 3, 5)} calls took') and 'tanh' in text
+  assert (
+    text.startswith(f'train: where the time goes. {min(steps - 3, 5)} calls took')
+    and 'tanh' in text
+  )
   assert text in capsys.readouterr().out
   assert run.profiles() == {'train': text}
   assert list((tmp_path / 'profile' / 'train').rglob('*.xplane.pb'))

@@ -12,7 +12,21 @@ import importlib
 
 __version__ = '0.1.0'
 
-_SUBMODULES = ('condensation', 'config', 'data', 'errors', 'losses', 'models', 'report', 'training')
+_SUBMODULES = (
+  'benchmarks',
+  'commands',
+  'condensation',
+  'config',
+  'data',
+  'errors',
+  'experiment',
+  'files',
+  'losses',
+  'models',
+  'report',
+  'synthesis',
+  'training',
+)
 __all__ = [*_SUBMODULES, '__version__']
 
 

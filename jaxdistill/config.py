@@ -126,11 +126,10 @@ def parse_argument(arg: str, presets: Iterable[str] = (), **defaults: Any) -> Co
   field `data`.
 
   A bare word is the data set: one of `presets` (a preset that ends with a colon takes a path:
-    `npz:mine.npz`), the
-  first preset when there is none. All else is `name=value` with the names, types and fall-back
-  values of `defaults`; a yes-or-no argument may stand alone (`quick`), and a tuple as default lists
-  the only values allowed, the first being the fall-back. The manner of giving arguments follows
-  big_vision's configs.
+  `npz:mine.npz`), the first preset when there is none. All else is `name=value` with the names,
+  types and fall-back values of `defaults`; a yes-or-no argument may stand alone (`quick`), and a
+  tuple as default lists the only values allowed, the first being the fall-back. The manner of
+  giving arguments follows big_vision's configs.
 
   Raises `UserError` for an unknown name or value, with the nearest valid one.
 

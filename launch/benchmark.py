@@ -3,7 +3,7 @@
 
 import sys
 
-from jaxdistill.condensation import benchmark
+from jaxdistill.commands import benchmark
 
 if __name__ == '__main__':
   sys.exit(benchmark.main())

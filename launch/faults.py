@@ -3,7 +3,7 @@
 
 import sys
 
-from jaxdistill import faults
+from jaxdistill.commands import faults
 
 if __name__ == '__main__':
   sys.exit(faults.main())

@@ -3,7 +3,7 @@ LAUNCHER FLAGS` (`--help`)."""
 
 import sys
 
-from jaxdistill import local_cluster
+from jaxdistill.commands import local_cluster
 
 if __name__ == '__main__':
   sys.exit(local_cluster.main())

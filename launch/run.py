@@ -3,7 +3,7 @@
 
 import sys
 
-from jaxdistill import launcher
+from jaxdistill.commands import run as launcher
 
 if __name__ == '__main__':
   sys.exit(launcher.main())

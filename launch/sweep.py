@@ -3,7 +3,7 @@
 
 import sys
 
-from jaxdistill import sweep
+from jaxdistill.commands import sweep
 
 if __name__ == '__main__':
   sys.exit(sweep.main())

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import jaxdistill
-from jaxdistill import commandline, config, launcher
+from jaxdistill import config
+from jaxdistill.commands import flags as command_flags
+from jaxdistill.commands import run as launcher
 from jaxdistill.condensation import methods
 from jaxdistill.errors import UserError
 
@@ -24,7 +26,7 @@ def test_the_table_of_configs_is_current():
 
 
 def test_every_launcher_flag_that_readme_names_exists():
-  values, _ = commandline.parse([], launcher._flags())
+  values, _ = command_flags.parse([], launcher._flags())
   shown = set(re.findall(r'jaxdistill [^`\n]*?--(\w+)', README))
   assert shown and all(name in values or name == 'config' for name in shown)
 

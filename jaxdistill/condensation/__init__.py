@@ -13,15 +13,19 @@ import importlib
 
 # Loaded on first use: a condensed set is read without the training floor.
 _PUBLIC = {
-  'Condensed': 'condensed',
-  'condense': 'api',
-  'cross_architecture': 'evaluation',
-  'evaluate': 'evaluation',
+  'Condensed': 'jaxdistill.synthesis.condensed',
+  'condense': 'jaxdistill.condensation.api',
+  'cross_architecture': 'jaxdistill.condensation.evaluation',
+  'evaluate': 'jaxdistill.condensation.evaluation',
 }
+# Modules of the floor below that a method of one's own is written with.
+_MODULES = {'engine': 'jaxdistill.synthesis.engine'}
 __all__ = ['Condensed', 'condense', 'cross_architecture', 'evaluate']
 
 
 def __getattr__(name):
   if name in _PUBLIC:
-    return getattr(importlib.import_module(f'{__name__}.{_PUBLIC[name]}'), name)
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+  if name in _MODULES:
+    return importlib.import_module(_MODULES[name])
   raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -11,9 +11,10 @@ from ml_collections import ConfigDict
 
 from jaxdistill import config as configs
 from jaxdistill import errors, models
-from jaxdistill.condensation import decode, engine, methods, settings
-from jaxdistill.condensation.condensed import Condensed
+from jaxdistill.condensation import methods, settings
 from jaxdistill.data import Dataset, augment, samplers
+from jaxdistill.synthesis import decode, engine
+from jaxdistill.synthesis.condensed import Condensed
 from jaxdistill.training import loop, parallel
 from jaxdistill.training.run import Run, environment
 

@@ -14,9 +14,9 @@ import jax
 import numpy as np
 
 from jaxdistill import errors
-from jaxdistill.condensation import decode, selection
-from jaxdistill.condensation.condensed import Condensed
-from jaxdistill.data import Dataset
+from jaxdistill.data import Dataset, selection
+from jaxdistill.synthesis import decode
+from jaxdistill.synthesis.condensed import Condensed
 from jaxdistill.training.run import environment
 
 # Name -> label of the row, in the order of a table.
@@ -54,7 +54,7 @@ def make(
       full size.
     seed: of the draw.
     features: float [n, d] of all images, which herding, kcenter and kmeans compare
-      (`embedding.embed`).
+      (`training.features.embed`).
     recipe: name of the evaluation recipe that goes with the set.
 
   Returns:

@@ -15,9 +15,9 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxdistill import errors, losses
-from jaxdistill.condensation import engine, experts
 from jaxdistill.data import Dataset
-from jaxdistill.training import classifier
+from jaxdistill.synthesis import engine
+from jaxdistill.training import classifier, pretrained
 from jaxdistill.training.run import Run
 
 ENCODERS = ('middle', 'random')
@@ -53,14 +53,13 @@ def plugs(
     calibrate: whether L_inter follows; False is an ablation.
 
   Returns:
-    Plugs. They expect the `experts.Pool` of `prepare`.
+    Plugs. They expect the `pretrained.Pool` of `prepare`.
 
   Raises:
     UserError: for an unknown kind of encoders or an empty pool.
 
   Source: the paper and its public code. There the random encoder of the ablation is never redrawn;
-    here it is, which makes it DM
-  (our choice).
+  here it is, which makes it DM (our choice).
   """
   del expert_epochs, expert_batch, expert_steps
   if encoders not in ENCODERS:
@@ -95,11 +94,11 @@ def interpolate(start: Any, end: Any, share: jax.Array | float) -> Any:
 
 def prepare(
   config: ConfigDict, train: Dataset, run: Run, mesh: Mesh | None, model: nn.Module
-) -> experts.Pool:
+) -> pretrained.Pool:
   """Phase 1: trains the experts that a config asks for, or finds those of an earlier run beside its
   work dir."""
-  return experts.train(
-    run, model, train, **_options(config), mesh=mesh, directory=experts.directory(config, run)
+  return pretrained.train(
+    run, model, train, **_options(config), mesh=mesh, directory=pretrained.directory(config, run)
   )
 
 
@@ -107,19 +106,19 @@ def preparation(
   config: ConfigDict, train: Dataset, mesh: Mesh | None, model: nn.Module
 ) -> classifier.Problem:
   """Returns the training of the experts, for estimates."""
-  return experts.setup(model, train, **_options(config), mesh=mesh)
+  return pretrained.setup(model, train, **_options(config), mesh=mesh)
 
 
 def is_prepared(config: ConfigDict, train: Dataset, run: Run, model: nn.Module) -> bool:
   """Whether the experts are there already."""
-  return experts.are_kept(experts.directory(config, run), model, train, **_options(config))
+  return pretrained.are_kept(pretrained.directory(config, run), model, train, **_options(config))
 
 
 def untrained(
   config: ConfigDict, image_shape: tuple[int, int, int], model: nn.Module
-) -> experts.Pool:
+) -> pretrained.Pool:
   """Returns a pool of the right form, for estimates."""
-  return experts.untrained(model, image_shape, config.method.experts)
+  return pretrained.untrained(model, image_shape, config.method.experts)
 
 
 def _options(config):

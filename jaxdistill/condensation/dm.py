@@ -8,7 +8,7 @@ mean embeddings of its synthetic and its real images.
 import flax.linen as nn
 
 from jaxdistill import losses
-from jaxdistill.condensation import engine
+from jaxdistill.synthesis import engine
 
 
 def plugs(model: nn.Module, image_shape: tuple[int, int, int]) -> engine.Plugs:

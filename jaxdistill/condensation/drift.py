@@ -15,11 +15,12 @@ import jax
 import numpy as np
 
 from jaxdistill import errors
-from jaxdistill.condensation import embedding, evaluation, experts
-from jaxdistill.condensation.condensed import Condensed
+from jaxdistill.condensation import evaluation
 from jaxdistill.data import Dataset
 from jaxdistill.report import curves
-from jaxdistill.training import loop
+from jaxdistill.synthesis.condensed import Condensed
+from jaxdistill.training import loop, pretrained
+from jaxdistill.training.features import embedder
 from jaxdistill.training.run import Run
 
 _BATCH = 500
@@ -86,9 +87,8 @@ def along_training(
     UserError: for no sets, sets that do not fit `train` or lack a class, or numbers below 1.
 
   Source: Fig. 3a of DANCE (Zhang et al., IJCAI 2024) shows such curves; whether its distance is
-    squared is not stated, and the
-  spread to compare with is our choice: over a short training the features of all images grow or
-    shrink several-fold together.
+  squared is not stated, and the spread to compare with is our choice: over a short training the
+  features of all images grow or shrink several-fold together.
 
   >>> import jaxdistill
   >>> train, _ = jaxdistill.data.load('digits', image_size=8)
@@ -101,14 +101,14 @@ def along_training(
   """
   _check(sets, train, networks=networks, epochs=epochs, checks=checks, per_class=per_class)
   network = evaluation.network(model, train)
-  problem = experts.setup(network, train, number=networks, epochs=epochs, steps=steps, seed=seed)
+  problem = pretrained.setup(network, train, number=networks, epochs=epochs, steps=steps, seed=seed)
   real = train.take(
     np.concatenate([train.of_class(label)[:per_class] for label in range(train.num_classes)])
   )
   decoded = {
     name: dataclasses.replace(one, labels=one.hard_labels).decode() for name, one in sets.items()
   }
-  embed = jax.jit(embedding.embedder(network, train.mean, train.std))
+  embed = jax.jit(embedder(network, train.mean, train.std))
 
   def features(variables, images):
     return np.concatenate(

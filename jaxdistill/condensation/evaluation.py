@@ -10,9 +10,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxdistill import errors, models
-from jaxdistill.condensation.condensed import Condensed
 from jaxdistill.data import Dataset
 from jaxdistill.models import architectures
+from jaxdistill.synthesis.condensed import Condensed
 from jaxdistill.training import classifier
 from jaxdistill.training.run import Run
 
@@ -137,10 +137,9 @@ def evaluate(
       test images, or a search without images to choose by.
 
   Source: recipes of the papers' public codes (see `RECIPES`). As in DD-Ranking's, every run
-    searches anew: each of the `seeds`
-  networks is trained with every learning rate and takes the best of them. Our choices: the last
-  value as headline, 'selected', and the search on held-out images; on the test set the result is
-  optimistic.
+  searches anew: each of the `seeds` networks is trained with every learning rate and takes the best
+  of them. Our choices: the last value as headline, 'selected', and the search on held-out images;
+  on the test set the result is optimistic.
 
   >>> import jaxdistill
   >>> train, test = jaxdistill.data.load('digits', image_size=8)

@@ -11,7 +11,7 @@ import functools
 import flax.linen as nn
 
 from jaxdistill import errors, losses
-from jaxdistill.condensation import engine
+from jaxdistill.synthesis import engine
 
 
 def plugs(

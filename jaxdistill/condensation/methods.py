@@ -11,8 +11,8 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxdistill import errors
-from jaxdistill.condensation import engine
 from jaxdistill.data import Dataset
+from jaxdistill.synthesis import engine
 from jaxdistill.training import classifier
 from jaxdistill.training.run import Run
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxdistill.condensation.condensed import Condensed
 from jaxdistill.data import Dataset
 from jaxdistill.report import numbers, pictures
 from jaxdistill.report.page import Page
+from jaxdistill.synthesis.condensed import Condensed
 from jaxdistill.training.run import Run
 
 _ROWS_SHOWN = 20  # classes of a large set that the pictures show

@@ -13,9 +13,9 @@ from ml_collections import ConfigDict
 
 from jaxdistill import models
 from jaxdistill.condensation import api, baselines, evaluation, shared
-from jaxdistill.condensation.condensed import Condensed
 from jaxdistill.data import Dataset
 from jaxdistill.report import numbers, tables
+from jaxdistill.synthesis.condensed import Condensed
 from jaxdistill.training import classifier, loop, scorer
 from jaxdistill.training.run import Run, peak_memory_bytes
 

@@ -8,22 +8,19 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxdistill import data, losses, models
-from jaxdistill.condensation import (
-  baselines,
-  decode,
-  embedding,
-  engine,
-  evaluation,
-  methods,
-  selection,
-)
-from jaxdistill.data import Dataset, augment, statistics
+from jaxdistill.condensation import baselines, embedding, evaluation, methods
+from jaxdistill.data import Dataset, augment, selection, statistics
 from jaxdistill.errors import UserError, unknown
+from jaxdistill.synthesis import decode, engine
 from jaxdistill.training import machine, parallel
 
 # Task of a config -> the module of this package with its flow: check(config), run(config, run),
 # dry_run(config).
-TASKS = {'condense': 'run', 'continual': 'continual', 'evaluate': 'scoreboard'}
+TASKS = {
+  'condense': 'tasks.condense',
+  'continual': 'tasks.continual',
+  'evaluate': 'tasks.evaluate',
+}
 PRESETS = (
   'digits',
   'mnist',

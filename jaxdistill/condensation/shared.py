@@ -10,9 +10,9 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxdistill.condensation.condensed import Condensed
+from jaxdistill import files
 from jaxdistill.data import Dataset
-from jaxdistill.training import records
+from jaxdistill.synthesis.condensed import Condensed
 from jaxdistill.training.run import Run
 
 
@@ -41,7 +41,7 @@ def once(
   return run.kept(
     path,
     lambda: {'key': key, **compute()},
-    lambda scores: json.dumps(records.jsonable(scores), indent=2).encode(),
+    lambda scores: json.dumps(files.jsonable(scores), indent=2).encode(),
     json.loads,
   )
 
@@ -62,7 +62,7 @@ def identity(
   scoring = [
     array for each in (test, validation) if each is not None for array in (each.images, each.labels)
   ]
-  return records.content_hash(
+  return files.content_hash(
     [pictures, labels, *scoring],
     {
       'mean': images.mean,

@@ -4,9 +4,8 @@ handed to it.
 All take float images [n, h, w, c]. A random number is a scalar for the whole call, or a vector [n]
 with one an image. Shapes are static and nothing branches on values. Gradients flow into the pixels
 only, and in reverse mode only: the transposes of the colour operations, of `translate` and of
-  `warp` are written by hand. They gather where
-differentiation would scatter, which is some ten times as fast on a CPU, and adds in a fixed order
-on a GPU, so that runs repeat bit by bit.
+`warp` are written by hand. They gather where differentiation would scatter, which is some ten times
+as fast on a CPU, and adds in a fixed order on a GPU, so that runs repeat bit by bit.
 
 The definitions are those of DSA (Zhao & Bilen, ICML 2021) and of IDC (Kim et al., ICML 2022).
 """

@@ -2,9 +2,8 @@
 nothing to store.
 
 A permutation here is a function, not an array: `shuffled_index` gives its value at a few positions
-  without sorting or
-keeping the rest. A sampler therefore has no state that a checkpoint would have to hold, and it
-costs the batch only.
+without sorting or keeping the rest. A sampler therefore has no state that a checkpoint would have
+to hold, and it costs the batch only.
 """
 
 import jax
@@ -31,10 +30,9 @@ def shuffled_index(
   Positions are taken modulo `size`. Work and memory are those of `positions`, whatever the size.
 
   A Feistel network: position = (l, r) with l < a, r < b and a b just above `size`, and alternately
-    l += hash(r) mod a
-  and r += hash(l) mod b. Each round can be undone, so that together they permute range(a b); values
-  that fall outside range(size) go through again until they are inside (cycle walking; Black &
-  Rogaway, CT-RSA 2002). Good for shuffling, not for secrets.
+  l += hash(r) mod a and r += hash(l) mod b. Each round can be undone, so that together they permute
+  range(a b); values that fall outside range(size) go through again until they are inside (cycle
+  walking; Black & Rogaway, CT-RSA 2002). Good for shuffling, not for secrets.
 
   >>> sorted(shuffled_index(jax.random.key(0), jnp.arange(5), 5).tolist())
   [0, 1, 2, 3, 4]

@@ -37,8 +37,8 @@ def load(
   the stored size (16 for digits, 32 for folders, 128 for ImageNet, 64 for Tiny-ImageNet).
   `normalisation` chooses the statistics (see `statistics.choose`). A set without a test split is
   divided by class, 4 : 1, by `seed`; that of digits never changes. `classes` takes some of the
-    class folders only, in its own order: a name of `subsets.SUBSETS`, or the folders' names
-  with commas between. Training images of more than `stream_above` bytes are not loaded but
+  class folders only, in its own order: a name of `subsets.SUBSETS`, or the folders' names with
+  commas between. Training images of more than `stream_above` bytes are not loaded but
   `streaming.Streamed`, read from disk for each batch; None loads all. Test images are always
   loaded.
 

@@ -2,8 +2,8 @@
 of the device.
 
 A set that is too large to be loaded keeps the face of one that is: an array's shape, and its rows
-  by number. So nothing above
-this module asks which of the two it has, but for the two places where a loop gets its batches.
+by number. So nothing above this module asks which of the two it has, but for the two places where a
+loop gets its batches.
 """
 
 import concurrent.futures

@@ -13,8 +13,7 @@ def cross_entropy(
   """Weighted mean over examples of -sum_c p_c log softmax(logits)_c, in float32.
 
   p is the label distribution: one-hot for integer labels, the given one for soft labels; with
-    smoothing s it becomes
-  (1 - s) p + s / k.
+  smoothing s it becomes (1 - s) p + s / k.
 
   Args:
     logits: [n, k].

@@ -35,8 +35,8 @@ class AlexNet(nn.Module):
     'embedding' [n, d]).
 
   Source: Krizhevsky et al., NeurIPS 2012, in the form of the public code of Zhao et al., ICLR 2021
-    (Dataset
-  Condensation), without normalisation; that of Zhao & Bilen, WACV 2023 (DM) adds batch norm.
+  (Dataset Condensation), without normalisation; that of Zhao & Bilen, WACV 2023 (DM) adds batch
+  norm.
 
   >>> import jax, jax.numpy as jnp
   >>> net = AlexNet(num_classes=10, width=4)

@@ -26,8 +26,7 @@ def find(name: str) -> dict[str, Any]:
   `models.build`.
 
   Normalisation is that of the codes the networks come from: batch norm in ResNet and DenseNet
-    (IDC), instance norm in
-  ConvNet and VGG, none in AlexNet, MLP and LeNet (Dataset Condensation).
+  (IDC), instance norm in ConvNet and VGG, none in AlexNet, MLP and LeNet (Dataset Condensation).
 
   Raises:
     UserError: there is no such architecture.

@@ -34,9 +34,8 @@ class ConvNet(nn.Module):
     'embedding' [n, d]).
 
   Source: Gidaris & Komodakis, CVPR 2018, in the form of Zhao et al., ICLR 2021 (Dataset
-    Condensation) and its public
-  code. The flattening runs over height, width, channel, so that an imported PyTorch classifier
-  would have to be permuted.
+  Condensation) and its public code. The flattening runs over height, width, channel, so that an
+  imported PyTorch classifier would have to be permuted.
 
   >>> import jax, jax.numpy as jnp
   >>> net = ConvNet(num_classes=10, width=4)

@@ -38,9 +38,8 @@ class DenseNet(nn.Module):
     the last of them normalised; 'embedding' [n, d]).
 
   Source: Huang et al., CVPR 2017 (DenseNet-BC). Growth 12 in stages of 6, 12, 24 and 16 layers is
-    the DenseNet of Kim et
-  al., ICML 2022 (IDC), which they call DenseNet-121; blocks=(16, 16, 16) is the paper's own of 100
-  layers for CIFAR.
+  the DenseNet of Kim et al., ICML 2022 (IDC), which they call DenseNet-121; blocks=(16, 16, 16) is
+  the paper's own of 100 layers for CIFAR.
 
   >>> import jax, jax.numpy as jnp
   >>> net = DenseNet(num_classes=10, width=4, blocks=(1, 2))

@@ -19,12 +19,11 @@ class ImageNetResNet(nn.Module):
   """Stem, four stages of basic blocks, global average, linear classifier.
 
   The stem follows the longer side of the image: up to 64 pixels a 3x3 convolution, up to 128 the
-    same and a 3x3 max pool
-  by 2, above that a 7x7 convolution by 2 and the max pool. Stages have width * (1, 2, 4, 8)
-  channels; the first block of the second, third and fourth strides by 2 (sides round up), with a
-  1x1 convolution and normalisation in the shortcut. With ten classes and 32x32x3, ResNet-18 has
-  11,173,962 parameters and ResNet-10 of width 32 has 1,228,970. Convolutions start He-normal over
-  the fan-out and have no bias unless there is no normalisation.
+  same and a 3x3 max pool by 2, above that a 7x7 convolution by 2 and the max pool. Stages have
+  width * (1, 2, 4, 8) channels; the first block of the second, third and fourth strides by 2 (sides
+  round up), with a 1x1 convolution and normalisation in the shortcut. With ten classes and 32x32x3,
+  ResNet-18 has 11,173,962 parameters and ResNet-10 of width 32 has 1,228,970. Convolutions start
+  He-normal over the fan-out and have no bias unless there is no normalisation.
 
   Attributes:
     num_classes: outputs.
@@ -38,9 +37,8 @@ class ImageNetResNet(nn.Module):
     'embedding' [n, 8 width]).
 
   Source: He et al., CVPR 2016, table 1; ResNet-10 (width 32 for CIFAR), the stems and the
-    initialisation as in the
-  public code of Kim et al., ICML 2022 (IDC). The public code of Dataset Condensation starts its
-  ResNet-18 by PyTorch's defaults.
+  initialisation as in the public code of Kim et al., ICML 2022 (IDC). The public code of Dataset
+  Condensation starts its ResNet-18 by PyTorch's defaults.
 
   >>> import jax, jax.numpy as jnp
   >>> net = ImageNetResNet(num_classes=10, width=4, depth=10)

@@ -69,8 +69,7 @@ def behind(conv: nn.Module, layer: nn.Module, x: jax.Array, train: bool) -> jax.
   `convolution.Conv`.
 
   A convolution over few channels can tell the statistics of its maps for less than it takes to read
-    them: instance norm
-  takes them from there.
+  them: instance norm takes them from there.
   """
   if not isinstance(layer, InstanceNorm):
     return layer(conv(x), train)
@@ -173,10 +172,9 @@ def _moments(x, axes):
   """Mean and biased variance in float32, axes kept.
 
   Taken about the first pixel: a mean of squares about 0 loses all digits where the mean is large
-    against the spread,
-  and deviations from the mean cost a second pass over the maps, in the gradient too. About any
-  point of the map one pass keeps the digits, and a constant map gets exactly 0. Neither moment
-  depends on that point, so no gradient goes through it.
+  against the spread, and deviations from the mean cost a second pass over the maps, in the gradient
+  too. About any point of the map one pass keeps the digits, and a constant map gets exactly 0.
+  Neither moment depends on that point, so no gradient goes through it.
   """
   wide = x.astype(jnp.float32)
   first = tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(x.ndim))

@@ -11,8 +11,7 @@ def average_pool(x: jax.Array, window: int = 2) -> jax.Array:
   dropped.
 
   Written as the mean of window**2 strided slices: XLA fuses these with the layers around them, and
-    both directions are
-  faster on a CPU than a window reduction. The sum is taken in float32.
+  both directions are faster on a CPU than a window reduction. The sum is taken in float32.
 
   Args:
     x: [n, h, w, c].

@@ -18,10 +18,10 @@ class ResNetAP(nn.Module):
   average, linear classifier.
 
   The stem follows the longer side of the image: above 128 pixels a 7x7 convolution and a pool by 4,
-    from 65 to 128
-  pixels a 3x3 convolution and a pool by 2, below that a 3x3 convolution alone. Stages have width *
-  (1, 2, 4, 8) channels; the second, third and fourth halve the maps (rounded down). Convolutions
-  start He-normal over the fan-out and have no bias unless there is no normalisation.
+  from 65 to 128 pixels a 3x3 convolution and a pool by 2, below that a 3x3 convolution alone.
+  Stages have width * (1, 2, 4, 8) channels; the second, third and fourth halve the maps (rounded
+  down). Convolutions start He-normal over the fan-out and have no bias unless there is no
+  normalisation.
 
   Attributes:
     num_classes: outputs.

@@ -23,9 +23,9 @@ class VGG(nn.Module):
   Stages have width * (1, 2, 4, 8, 8) channels. Images of 32x32 shrink to 16, 8, 4, 2 and 1 pixel;
   28x28x1 gets three pixels of padding in the first convolution and does the same. A pool that would
   leave less than two pixels to another stage is left out, because instance norm turns a single
-    pixel into zero: 16x16 shrinks to 8, 4, 2, 2 and 1. What is
-  left of larger images is averaged. With ten classes and 32x32x3, VGG-11 has 9,231,114 parameters
-  and a 512-d embedding. PyTorch's default initialisation, no dropout.
+  pixel into zero: 16x16 shrinks to 8, 4, 2, 2 and 1. What is left of larger images is averaged.
+  With ten classes and 32x32x3, VGG-11 has 9,231,114 parameters and a 512-d embedding. PyTorch's
+  default initialisation, no dropout.
 
   Attributes:
     num_classes: outputs.
@@ -39,9 +39,8 @@ class VGG(nn.Module):
     'embedding' [n, 8 width]).
 
   Source: Simonyan & Zisserman, ICLR 2015, in the form of the public code of Zhao et al., ICLR 2021
-    (Dataset
-  Condensation), which takes 28 and 32 pixels only. Other sizes, that is the pools left out and the
-  average, are our own choice.
+  (Dataset Condensation), which takes 28 and 32 pixels only. Other sizes, that is the pools left out
+  and the average, are our own choice.
 
   >>> import jax, jax.numpy as jnp
   >>> net = VGG(num_classes=10, width=4)

@@ -42,9 +42,8 @@ class ViT(nn.Module):
     as maps [n, h / patch, w / patch, width], 'embedding' [n, width]).
 
   Source: Dosovitskiy et al., ICLR 2021. The size, the mean and the patches are our own choice for
-    16 to 64 pixels; the
-  ViT of DC-Bench (Cui et al., NeurIPS 2022) is about width 512, heads 8 and expansion 1 with a
-  class token and dropout.
+  16 to 64 pixels; the ViT of DC-Bench (Cui et al., NeurIPS 2022) is about width 512, heads 8 and
+  expansion 1 with a class token and dropout.
 
   >>> import jax, jax.numpy as jnp
   >>> net = ViT(num_classes=10, width=8, depth=1)

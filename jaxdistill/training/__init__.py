@@ -5,12 +5,13 @@
   parallel     the mesh of all devices, sharding, per-device code
   optim        schedules of the learning rate and the optimisers of the papers
   classifier   supervised training of several networks at once
+  pretrained   networks trained once and found again by what made them
+  features     what a network sees in images
   scorer       their accuracy on a fixed set
   together     how several networks share a program
   hosts, job   several processes: what they tell each other, how they join and leave
   bucket       a work dir in a bucket
-  overhead     what the loop costs
-  phase, program, sources, checkpoint, records, progress, interrupt, lock, trace, cost, machine
+  phase, program, batches, checkpoint, records, progress, interrupt, lock, trace, cost, machine
   the pieces of the loop
 
 The modules load on first use.
@@ -19,10 +20,12 @@ The modules load on first use.
 import importlib
 
 _MODULES = (
+  'batches',
   'bucket',
   'checkpoint',
   'classifier',
   'cost',
+  'features',
   'hosts',
   'interrupt',
   'job',
@@ -30,15 +33,14 @@ _MODULES = (
   'loop',
   'machine',
   'optim',
-  'overhead',
   'parallel',
   'phase',
+  'pretrained',
   'program',
   'progress',
   'records',
   'run',
   'scorer',
-  'sources',
   'together',
   'trace',
 )

@@ -5,8 +5,7 @@ it: every leaf under its name, a SHA-256 over all leaves and the notes beside th
   to the checkpoint before a damaged one.
 
 Of several processes the first one writes and reads, and the others get what it read: a checkpoint
-  holds whole arrays and
-knows neither of devices nor of processes.
+holds whole arrays and knows neither of devices nor of processes.
 """
 
 import contextlib

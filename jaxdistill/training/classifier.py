@@ -23,7 +23,7 @@ from jaxdistill import errors
 from jaxdistill.data import Dataset, augment, samplers, streaming
 from jaxdistill.losses import classification
 from jaxdistill.models import normalisation
-from jaxdistill.training import loop, optim, parallel, scorer, sources, together
+from jaxdistill.training import batches, loop, optim, parallel, scorer, together
 
 SPREADS = ('networks', 'batch')
 
@@ -458,7 +458,7 @@ def _source(functions, state, images, labels, num_steps, mesh, spread):
   by_network = parallel.shard if spread == 'networks' else parallel.replicate
   if isinstance(images, streaming.Streamed):
     data = {'images': images, 'labels': np.asarray(labels), **numbers}
-    return sources.streamed(data, functions.draw, state.key, num_steps, mesh, spread == 'networks')
+    return batches.streamed(data, functions.draw, state.key, num_steps, mesh, spread == 'networks')
   data = {'images': images, 'labels': labels}
   data = (
     jax.tree.map(jnp.asarray, data | numbers)

@@ -176,9 +176,8 @@ class Settling:
   the same call.
 
   Any process may have got a signal, and clocks differ: the first process decides, about four times
-    a second, and tells the
-  others how many calls later it decides again; in between nothing is exchanged. A single process
-  does what it wants at once.
+  a second, and tells the others how many calls later it decides again; in between nothing is
+  exchanged. A single process does what it wants at once.
 
   >>> Settling().settle(0, 'SIGTERM', False)
   ('SIGTERM', False)

@@ -9,12 +9,12 @@ import jax
 
 from jaxdistill.errors import UserError
 from jaxdistill.training import cost, hosts, program
+from jaxdistill.training.batches import ArraySource, HostSource
 from jaxdistill.training.cost import Estimate
 from jaxdistill.training.interrupt import Interrupted
 from jaxdistill.training.machine import peak_memory_bytes
 from jaxdistill.training.phase import Phase
 from jaxdistill.training.run import Run
-from jaxdistill.training.sources import ArraySource, HostSource
 
 _TIMED = 3  # steps of an estimate
 

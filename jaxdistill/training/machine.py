@@ -124,8 +124,7 @@ def enable_compilation_cache(directory: str | os.PathLike | None = None) -> path
 
   The default directory is jaxdistill/xla under $XDG_CACHE_HOME (or ~/.cache). Whoever can write
   there can run code as you: it is made for you alone (mode 0700). Returns the directory, or None
-    where the default one cannot be had, which
-  costs only the time to compile.
+  where the default one cannot be had, which costs only the time to compile.
 
   Raises:
     UserError: the `directory` that was asked for cannot be made private and writable.

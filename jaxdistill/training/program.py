@@ -56,9 +56,8 @@ def build(
   them.
 
   A program that was compiled lately is not compiled again, even where its step comes from another
-    factory: the same
-  text of a program on the same devices is the same program (an estimate and its run; two sets of
-  equal size).
+  factory: the same text of a program on the same devices is the same program (an estimate and its
+  run; two sets of equal size).
 
   Raises:
     TypeError: the step changes the structure, a shape or a type of the state.

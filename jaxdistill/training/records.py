@@ -2,76 +2,20 @@
 
 import contextlib
 import errno
-import hashlib
 import json
 import math
 import os
 import pathlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from jaxdistill.data import streaming
+from jaxdistill import files
 
 RESERVED = ('phase', 'step', 'kind', 'seconds')
 _FLUSH_SECONDS = 30.0  # between two writes of TensorBoard events
-
-
-def jsonable(value: Any) -> Any:
-  """Returns the value as JSON knows it: arrays become lists, tuples lists, non-finite numbers null.
-
-  >>> jsonable({'a': np.float32(0.5), 'b': (1, float('nan')), 'c': np.arange(2)})
-  {'a': 0.5, 'b': [1, None], 'c': [0, 1]}
-  """
-  if isinstance(value, Mapping):
-    return {str(key): jsonable(item) for key, item in value.items()}
-  if isinstance(value, (list, tuple)):
-    return [jsonable(item) for item in value]
-  if hasattr(value, 'dtype'):
-    return jsonable(np.asarray(value).tolist())
-  if isinstance(value, float):
-    return value if math.isfinite(value) else None
-  if value is None or isinstance(value, (bool, int, str)):
-    return value
-  if isinstance(value, os.PathLike):
-    return os.fspath(value)
-  raise TypeError(f'{type(value).__name__} has no form in JSON')
-
-
-def content_hash(arrays: Iterable[Any], description: Mapping[str, Any]) -> str:
-  """Returns a name for what was made from arrays and settings: equal for equal ones, else different
-  (64 bits of SHA-256).
-
-  >>> content_hash([np.arange(2)], {'seed': 0}) == content_hash([np.arange(2)], {'seed': 1})
-  False
-  """
-  content = hashlib.sha256()
-  for array in arrays:
-    # Images on disk are named by where they come from; to read them all would take long.
-    array = np.ascontiguousarray(
-      array.fingerprint if isinstance(array, streaming.Streamed) else array
-    )
-    content.update(f'{array.dtype}{array.shape}'.encode())
-    content.update(array)
-  content.update(json.dumps(jsonable(description), sort_keys=True).encode())
-  return content.hexdigest()[:16]
-
-
-def write_atomic(path: pathlib.Path, content: bytes) -> None:
-  """Writes a file that is, whatever happens, either the old one or the new one: a temporary name,
-  then a rename."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-  try:
-    with open(temporary, 'wb') as file:
-      file.write(content)
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(temporary, path)
-  finally:
-    temporary.unlink(missing_ok=True)
 
 
 class Records:
@@ -144,7 +88,7 @@ class Records:
   def _rewrite(self):
     if self.path is not None:
       self.close()
-      write_atomic(self.path, b''.join(map(_encode, self.lines)))
+      files.write_atomic(self.path, b''.join(map(_encode, self.lines)))
 
   def close(self) -> None:
     if self._file is not None:

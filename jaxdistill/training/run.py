@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from jaxdistill import files
 from jaxdistill.errors import UserError
 from jaxdistill.training import bucket, hosts, interrupt, progress, records
 from jaxdistill.training.checkpoint import Checkpoints
@@ -96,7 +97,7 @@ class Run:
     self.place = workdir if bucket.is_address(workdir) else directory  # for people
     self._directory = directory  # in a bucket that of the local copy, once it is open
     self.workdir = directory if hosts.is_first() else None
-    self.config = records.jsonable(
+    self.config = files.jsonable(
       config.to_dict() if hasattr(config, 'to_dict') else dict(config or {})
     )
     self.keep, self.log_every, self.steps_per_call = keep, log_every, steps_per_call
@@ -185,7 +186,7 @@ class Run:
 
   def log(self, phase: str, step: int, metrics: Mapping[str, Any], kind: str = 'train') -> None:
     """Writes one line of metrics (floats or short lists) of a phase."""
-    values = records.jsonable(metrics)
+    values = files.jsonable(metrics)
     taken = [name for name in values if name in records.RESERVED]
     if taken:
       raise ValueError(
@@ -223,9 +224,8 @@ class Run:
     """Returns the times of a phase over all restarts, in seconds, or {} before it has run.
 
     Keys: steps, seconds (all), compile_seconds, evaluate_seconds, save_seconds, first_step_seconds
-      (start of the phase
-    to the end of its first call, in the process that last computed some), steps_per_second (of
-    training alone).
+    (start of the phase to the end of its first call, in the process that last computed some),
+    steps_per_second (of training alone).
     """
     return dict(self._timings.get(phase, {}))
 
@@ -254,7 +254,7 @@ class Run:
       path = self.workdir and self.workdir / 'results' / f'{name}.json'
       value = hosts.first(f'result {name}', lambda: _read_json(path, self.say))
       if value is None:
-        computed = records.jsonable(fn())
+        computed = files.jsonable(fn())
         # Through JSON even when it is fresh, so that a restart sees exactly the same value.
         value = hosts.first(
           f'new result {name}', lambda: {'result': json.loads(json.dumps(computed))}
@@ -312,7 +312,7 @@ class Run:
 
   def write_json(self, name: str, value: Any) -> pathlib.Path | None:
     """Writes a file of the work dir atomically; returns its path, or None in memory."""
-    return self.write_bytes(name, (json.dumps(records.jsonable(value), indent=2) + '\n').encode())
+    return self.write_bytes(name, (json.dumps(files.jsonable(value), indent=2) + '\n').encode())
 
   def write_bytes(self, name: str, content: bytes) -> pathlib.Path | None:
     """Writes a file of the work dir atomically; returns its path, or None in memory."""
@@ -324,7 +324,7 @@ class Run:
     try:
       if self._is_gone():
         raise FileNotFoundError
-      records.write_atomic(path, content)
+      files.write_atomic(path, content)
     except OSError as error:
       raise self._unwritten(path, error) from error
     return path

@@ -8,19 +8,13 @@ import pytest
 
 from jaxdistill import config as configs
 from jaxdistill import data, models
-from jaxdistill.condensation import (
-  baselines,
-  decode,
-  embedding,
-  experts,
-  run,
-  scoring,
-  selection,
-  settings,
-)
-from jaxdistill.data import augment
+from jaxdistill.condensation import baselines, embedding, scoring, settings
+from jaxdistill.condensation.tasks import condense as condense_task
+from jaxdistill.data import augment, selection
 from jaxdistill.errors import UserError
-from jaxdistill.training import parallel
+from jaxdistill.synthesis import decode
+from jaxdistill.training import parallel, pretrained
+from jaxdistill.training.features import embed
 from jaxdistill.training.run import Run
 
 SMALL = {
@@ -95,11 +89,11 @@ def test_embedding_equals_one_call_on_all_images(digits):
   variables = model.init(jax.random.key(0), np.zeros((1, 8, 8, 1), np.float32))
   few = digits.take(range(7))
   _, whole = model.apply(variables, augment.normalise(few.images, few.mean, few.std), train=False)
-  found = embedding.embed(model, variables, few, batch=3)
+  found = embed(model, variables, few, batch=3)
   assert found.dtype == np.float32
   np.testing.assert_allclose(found, whole['embedding'], rtol=1e-5, atol=1e-6)
   # Of two batches of four on four devices the second is filled up.
-  spread = embedding.embed(model, variables, few, batch=3, mesh=parallel.make_mesh(4))
+  spread = embed(model, variables, few, batch=3, mesh=parallel.make_mesh(4))
   np.testing.assert_allclose(spread, found, rtol=1e-5, atol=1e-6)
 
 
@@ -116,7 +110,7 @@ def test_a_run_keeps_what_its_baselines_picked_and_looks_only_once(tmp_path, cap
 
   def start():
     with Run(tmp_path / 'run', config, progress=False) as work:
-      return run.run(config, work)['rows'], capsys.readouterr().out
+      return condense_task.run(config, work)['rows'], capsys.readouterr().out
 
   def is_ready():
     with Run(tmp_path / 'other', config, progress=False) as other:
@@ -137,11 +131,11 @@ def test_a_run_keeps_what_its_baselines_picked_and_looks_only_once(tmp_path, cap
   train, _, _ = settings.datasets(config)
   model = models.build(config.model, 10, (8, 8, 1))
   with Run(progress=False) as memory:
-    trained = experts.train(
+    trained = pretrained.train(
       memory, model, train, number=1, epochs=10, steps=3, directory=tmp_path / 'experts'
     )
     assert not memory.timing('experts')  # found where the run left it
-  features = embedding.embed(model, jax.tree.map(lambda a: a[0], trained.final), train)
+  features = embed(model, jax.tree.map(lambda a: a[0], trained.final), train)
   kept = json.loads((tmp_path / 'run' / 'results' / 'selection' / 'herding_mix.json').read_text())[
     'result'
   ]
@@ -182,7 +176,7 @@ def seen(config, pool=()):
 def test_experts_of_the_method_are_used_where_there_are_some(digits):
   config = small('dance', **{'evaluation.baselines': 'herding', 'method.experts': '2'})
   model = models.build(config.model, 10, (8, 8, 1))
-  pool = experts.Pool(
+  pool = pretrained.Pool(
     *(
       jax.vmap(lambda key: model.init(key, np.zeros((1, 8, 8, 1), np.float32)))(
         jax.random.split(jax.random.key(number), 2)
@@ -194,7 +188,7 @@ def test_experts_of_the_method_are_used_where_there_are_some(digits):
   train, _, _ = settings.datasets(config)
   assert not trained
   np.testing.assert_array_equal(
-    features, embedding.embed(model, jax.tree.map(lambda a: a[0], pool.final), train)
+    features, embed(model, jax.tree.map(lambda a: a[0], pool.final), train)
   )
 
 
@@ -223,7 +217,7 @@ def test_without_cells_a_mix_is_a_row_of_its_own_only_where_the_full_size_is_not
     config.evaluation.baselines = wanted
     return [
       row[0]
-      for row in run.contestants(
+      for row in condense_task.contestants(
         config,
         digits,
         blank,

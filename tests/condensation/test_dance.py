@@ -9,10 +9,11 @@ import pytest
 
 from jaxdistill import config as configs
 from jaxdistill import data, losses, models
-from jaxdistill.condensation import api, dance, dm, drift, engine, experts
+from jaxdistill.condensation import api, dance, dm, drift
 from jaxdistill.data import samplers
 from jaxdistill.errors import UserError
-from jaxdistill.training import loop
+from jaxdistill.synthesis import engine
+from jaxdistill.training import loop, pretrained
 from jaxdistill.training.run import Run
 
 SHAPE = (8, 8, 1)
@@ -31,7 +32,7 @@ def model():
 @functools.cache
 def pool():
   with Run(progress=False) as run:
-    return experts.train(run, model(), digits()[0], number=2, steps=400)
+    return pretrained.train(run, model(), digits()[0], number=2, steps=400)
 
 
 @functools.cache
@@ -242,14 +243,14 @@ def test_experts_are_found_again_by_what_made_them(tmp_path):
 
   def make(**changes):
     with Run(progress=False) as run:
-      made = experts.train(
+      made = pretrained.train(
         run, small, train, **(dict(number=2, steps=3, directory=tmp_path) | changes)
       )
       return made, run.timing('experts')
 
   first, timing = make()
-  assert experts.are_kept(tmp_path, small, train, number=2, steps=3)
-  assert not experts.are_kept(tmp_path, small, train, number=2, steps=4)
+  assert pretrained.are_kept(tmp_path, small, train, number=2, steps=3)
+  assert not pretrained.are_kept(tmp_path, small, train, number=2, steps=4)
   again, nothing = make()
   assert timing['steps'] == 3 and not nothing
   for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(again)):

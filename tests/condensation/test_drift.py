@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from jaxdistill import data, models
-from jaxdistill.condensation import Condensed, drift, experts
+from jaxdistill.condensation import Condensed, drift
 from jaxdistill.errors import UserError
+from jaxdistill.training import pretrained
 from jaxdistill.training.run import Run
 
 MODEL = {'name': 'mlp', 'width': 8}
@@ -67,7 +68,7 @@ def test_distances_are_those_of_a_plain_reference():
   found = drift.along_training(
     {'first': one}, train, 2, steps=1, checks=1, per_class=5, seed=7, model=MODEL
   )
-  layers = experts.setup(
+  layers = pretrained.setup(
     models.build(MODEL, 10, (8, 8, 1)), train, number=2, steps=1, seed=7
   ).state.variables['params']
   first_five = np.concatenate([train.of_class(label)[:5] for label in range(10)])

@@ -7,8 +7,8 @@ import pytest
 
 from jaxdistill import data
 from jaxdistill.condensation import evaluation
-from jaxdistill.condensation.condensed import Condensed
 from jaxdistill.errors import UserError
+from jaxdistill.synthesis.condensed import Condensed
 from jaxdistill.training.run import Run
 
 SMALL = {'name': 'mlp', 'width': 8}

@@ -9,9 +9,10 @@ import pytest
 
 from jaxdistill import config as configs
 from jaxdistill import data, losses, models
-from jaxdistill.condensation import decode, engine, methods
+from jaxdistill.condensation import methods
 from jaxdistill.data import augment, samplers
 from jaxdistill.errors import UserError
+from jaxdistill.synthesis import decode, engine
 
 SHAPE = (16, 16, 1)
 

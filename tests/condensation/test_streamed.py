@@ -11,10 +11,12 @@ import pytest
 
 from jaxdistill import config as configs
 from jaxdistill import data, losses, models
-from jaxdistill.condensation import api, engine, experts, run, settings
+from jaxdistill.condensation import api, settings
+from jaxdistill.condensation.tasks import condense as condense_task
 from jaxdistill.data import samplers, streaming, subsets
 from jaxdistill.errors import UserError
-from jaxdistill.training import classifier, loop, machine, parallel
+from jaxdistill.synthesis import engine
+from jaxdistill.training import classifier, loop, machine, parallel, pretrained
 from jaxdistill.training.run import Run
 
 CLASSES = 10
@@ -157,7 +159,7 @@ def test_experts_of_streamed_images_are_found_again(folder):
   streamed, loaded = (settings.datasets(config(folder, stream))[0] for stream in ('on', 'off'))
   model = models.build('mlp', CLASSES, (8, 8, 1))
   names = [
-    experts.identity(model, each, number=2)
+    pretrained.identity(model, each, number=2)
     for each in (streamed, streamed, loaded, streamed.take(range(90)))
   ]
   assert names[0] == names[1] and len(set(names)) == 3
@@ -197,7 +199,7 @@ def test_a_run_on_a_subset_of_imagenet_streams_through_every_phase(tmp_path):
     configs.override(chosen, key, value)
   settings.check(chosen)
   with Run(tmp_path / 'run', chosen, progress=False) as work:
-    result = run.run(chosen, work)
+    result = condense_task.run(chosen, work)
   assert [row['name'] for row in result['rows']] == ['m3d', 'whole']
   assert result['rows'][1]['training_images'] == 40
   assert 'n02096294' in (tmp_path / 'run' / 'report.html').read_text()

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from jaxdistill import config, errors, models
-from jaxdistill.condensation import engine, settings
+from jaxdistill.condensation import settings
 from jaxdistill.models import architectures, convolution
+from jaxdistill.synthesis import engine
 
 IMAGES = ((28, 28, 1), (32, 32, 3), (16, 16, 1))
 

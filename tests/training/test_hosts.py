@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from jaxdistill import config as configs
-from jaxdistill.condensation import Condensed, continual
+from jaxdistill.condensation import Condensed
+from jaxdistill.condensation.tasks import continual
 from jaxdistill.errors import UserError
 from jaxdistill.training import hosts
 from jaxdistill.training.run import Run

@@ -1,0 +1,1 @@
+"""What a person types: run, sweep, benchmark, faults, local_cluster."""

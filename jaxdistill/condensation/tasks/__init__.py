@@ -1,0 +1,1 @@
+"""The flows of this family, one file a task."""

@@ -1,0 +1,469 @@
+"""Class-incremental learning from condensed memories: what a condensed set is worth where the real
+images are gone.
+
+The classes arrive in steps. Of every step only a condensed set of its classes is kept; fresh
+networks are then trained from scratch on all that is kept and scored on the test images of all
+classes seen so far. A memory, and a learner that begins anew each time, are GDumb (Prabhu et al.,
+ECCV 2020); condensed memories in it are the application of DM (Zhao and Bilen, WACV 2023).
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxdistill import models
+from jaxdistill.condensation import (
+  api,
+  baselines,
+  embedding,
+  evaluation,
+  methods,
+  scoring,
+  settings,
+)
+from jaxdistill.condensation.tasks import continual_page
+from jaxdistill.data import Dataset
+from jaxdistill.errors import UserError
+from jaxdistill.report import numbers, pictures
+from jaxdistill.synthesis.condensed import Condensed, join
+from jaxdistill.training import loop, parallel, progress
+from jaxdistill.training.run import Run, environment, peak_memory_bytes
+
+
+class Part(NamedTuple):
+  """Classes that are condensed together, once: the name of the step that needs them first, and the
+  classes, ascending."""
+
+  name: str
+  classes: tuple[int, ...]
+
+
+class Plan(NamedTuple):
+  """What a run does. orders[o][s]: the classes that arrive in step s of order o; parts: what has to
+  be condensed for them."""
+
+  orders: tuple[tuple[tuple[int, ...], ...], ...]
+  parts: tuple[Part, ...]
+
+  @property
+  def way(self) -> int:
+    """Classes a step."""
+    return len(self.orders[0][0])
+
+  def seen(self, order: int, step: int) -> list[int]:
+    """Returns the classes that have arrived when a step is over, oldest first."""
+    return [label for classes in self.orders[order][: step + 1] for label in classes]
+
+  def places(self, order: int, step: int) -> list[tuple[Part, int]]:
+    """Returns where the memories of `seen` lie: the part and the class's position in it, for
+    each."""
+    return [
+      place for classes in self.orders[order][: step + 1] for place in _places(classes, self.parts)
+    ]
+
+
+def class_orders(num_classes: int, orders: int) -> list[np.ndarray]:
+  """Returns the orders in which the classes arrive: numpy's permutations of the seeds 0, 1, ...
+
+  Args:
+    num_classes: of the data set.
+    orders: how many.
+
+  Returns:
+    Permutations of range(num_classes).
+
+  Source: five orders with the seeds 0 to 4, as in DM's public code. `RandomState` is frozen, so
+    they never change.
+
+  >>> class_orders(5, 2)[1].tolist()
+  [2, 1, 4, 0, 3]
+  """
+  return [np.random.RandomState(seed).permutation(num_classes) for seed in range(orders)]
+
+
+def plan(num_classes: int, steps: int, orders: int, shared: bool) -> Plan:
+  """Divides the classes of every order into steps and finds what has to be condensed.
+
+  Args:
+    num_classes: of the data set, a multiple of `steps`.
+    steps: of every order.
+    orders: of the classes.
+    shared: whether a class is condensed the same whatever the others of its step are (its random
+      draws follow its number). Then the memories of the first order serve all orders; if not, every
+      set of classes that makes a step is condensed once.
+
+  Returns:
+    Plan.
+
+  >>> made = plan(4, steps=2, orders=2, shared=True)
+  >>> made.orders
+  (((2, 3), (1, 0)), ((3, 2), (0, 1)))
+  >>> [part.classes for part in made.parts]
+  [(2, 3), (0, 1)]
+  """
+  divided = tuple(
+    tuple(tuple(map(int, step)) for step in np.split(order, steps))
+    for order in class_orders(num_classes, orders)
+  )
+  parts: dict[tuple[int, ...], Part] = {}
+  for number, order in enumerate(divided[:1] if shared else divided):
+    for step, classes in enumerate(order):
+      parts.setdefault(tuple(sorted(classes)), Part(_name(number, step), tuple(sorted(classes))))
+  return Plan(divided, tuple(parts.values()))
+
+
+def _name(order: int, step: int) -> str:
+  return f'order{order + 1}-step{step + 1}'
+
+
+def _places(classes: Sequence[int], parts: Sequence[Part]) -> list[tuple[Part, int]]:
+  own = [part for part in parts if part.classes == tuple(sorted(classes))] or parts
+  return [
+    next((part, part.classes.index(label)) for part in own if label in part.classes)
+    for label in classes
+  ]
+
+
+def check(config: ConfigDict) -> None:
+  """Raises `UserError` for what would fail later: all that condensing needs, and classes that make
+  no equal steps."""
+  settings.check(config)
+  train, _, test = settings.datasets(config)
+  steps, classes = config.continual.steps, train.num_classes
+  if classes % steps:
+    right = [str(number) for number in range(1, classes + 1) if classes % number == 0]
+    raise UserError(
+      f'continual.steps is {steps}, but the {classes} classes of {train.name} do not divide '
+      f'into {steps} equal '
+      f'steps; use {", ".join(right[:-1])} or {right[-1]}.'
+    )
+  if config.evaluation.baselines:
+    raise UserError(
+      'evaluation.baselines must be empty for continual learning; run it once more with '
+      'another method to compare.'
+    )
+  if not test.counts.min():
+    raise UserError(
+      f'{test.name}: class {test.class_names[test.counts.argmin()]!r} has no test image, '
+      'so there is nothing to score it on when it arrives.'
+    )
+
+
+def run(config: ConfigDict, run: Run) -> dict[str, Any]:
+  """Runs the orders of a config in a work dir, or continues them; returns what result.json
+  holds."""
+  train, validation, test = settings.datasets(config)
+  mesh = parallel.make_mesh(config.run.devices)
+  run.say(train.describe())
+  run.say(test.describe())
+  todo = _plan(config, train)
+  estimates = scoring.estimate_once(run, lambda: estimate(config, train, test, mesh, todo))
+
+  job = progress.Job(_expected(estimates, todo))
+  scores, memories, times = [], {}, []
+  for number, order in enumerate(todo.orders):
+    scores.append([])
+    for step in range(len(order)):
+      name, seen = _name(number, step), todo.seen(number, step)
+      for part in (part for part in todo.parts if part.name == name):
+        memories[part], taken = memory(config, part, train, run, mesh)
+        times.append(taken)
+        job.finish(f'condense-{name}', taken['seconds'])
+      images = join((memories[part], label) for part, label in todo.places(number, step))
+      row = scoring.row(
+        config,
+        run,
+        mesh,
+        name,
+        f'{len(seen)} classes',
+        images,
+        test.take_classes(seen),
+        validation and validation.take_classes(seen),
+        seed=_seed(config, number, step),
+      )
+      scores[-1].append(row)
+      job.finish(f'evaluate-{name}', row['seconds'])
+      run.say(
+        f'order {number + 1} of {len(todo.orders)}, {len(seen)} classes seen: '
+        f'{_told(row["last"])}; {job.line()}'
+      )
+  kept = join((memories[part], label) for part, label in todo.places(0, len(todo.orders[0]) - 1))
+  return write(config, run, todo, estimates, scores, times, kept)
+
+
+def write(
+  config: ConfigDict,
+  run: Run,
+  todo: Plan,
+  estimates: dict[str, Any],
+  scores: list[list[dict]],
+  times: list[dict],
+  kept: Condensed,
+) -> dict[str, Any]:
+  """Writes the numbers, the page and the picture of the memory that the first order has kept;
+  returns the numbers."""
+  result = summary(config, run, todo, estimates, scores, times)
+  run.write_bytes('memory.png', pictures.png_bytes(kept.picture()))
+  run.write_json('result.json', result)
+  run.write_bytes('report.html', continual_page.html(result, run, kept, todo.way).encode())
+  return result
+
+
+def _told(accuracy: dict[str, Any]) -> str:
+  mean, spread, _ = numbers.accuracy_parts(accuracy)
+  return f'{mean} {spread} %' if spread else f'{mean} %'
+
+
+def dry_run(config: ConfigDict) -> str:
+  """Returns the parameter table and the estimate of time and memory of a config, without starting
+  anything."""
+  train, _, test = settings.datasets(config)
+  mesh, todo = parallel.make_mesh(config.run.devices), _plan(config, train)
+  model = api.build_model(config, train.num_classes, train.image_shape)
+  variables = jax.eval_shape(
+    model.init, jax.random.key(0), np.zeros((1, *train.image_shape), np.float32)
+  )
+  return '\n\n'.join(
+    [
+      f'{train.describe()}\n{test.describe()}',
+      models.parameter_table(variables),
+      scoring.estimate_text(estimate(config, train, test, mesh, todo)),
+    ]
+  )
+
+
+def selected(config: ConfigDict) -> str:
+  """Returns the baseline whose real images are the memory, '' where the memory is condensed.
+
+  With a factor above 1 the images are shrunk into the cells of as many canvases as a condensed
+  memory has.
+  """
+  name = config.continual.memory
+  return '' if name == 'condensed' else f'{name}_mix' if config.condensation.factor > 1 else name
+
+
+def memory(
+  config: ConfigDict, part: Part, train: Dataset, run: Run, mesh
+) -> tuple[Condensed, dict]:
+  """Condenses the classes of a part (or selects from them), or reads what an earlier start has
+  kept.
+
+  The method sees the images of these classes alone, under a network with as many outputs.
+
+  Returns:
+    The set and what it took: dict(seconds, steps_per_second).
+  """
+  path = run.workdir and run.workdir / 'memory' / f'{part.name}.npz'
+  phase = f'condense-{part.name}'
+
+  def measured():
+    seconds = sum(run.timing(each).get('seconds', 0.0) for each in ('experts', phase))
+    return {'seconds': seconds, 'steps_per_second': run.timing(phase).get('steps_per_second', 0.0)}
+
+  def compute():
+    real = train.take_classes(part.classes)
+    model = api.build_model(config, real.num_classes, real.image_shape)
+    run.set_timing('experts', {})  # what they took for the part before
+    if name := selected(config):
+      features = (
+        embedding.of_config(config, real, run, mesh, model)
+        if baselines.needs_features(name)
+        else None
+      )
+      made = _select(config, name, real, features)
+    else:
+      problem = api.setup(
+        config,
+        real,
+        mesh,
+        methods.prepare(config, real, run, mesh, model),
+        part.classes,
+        int(train.counts.max()),
+      )
+      made, _ = api.condense_config(config, real, run, mesh, problem, phase)
+    run.once(
+      phase, measured
+    )  # before the set is kept: a start that finds the set no longer knows the times
+    return made
+
+  made = run.kept(
+    path, compute, Condensed.to_bytes, lambda content: Condensed.from_bytes(content, str(path))
+  )
+  taken = run.once(phase, measured)
+  run.discard(phase)
+  return made, taken
+
+
+def estimate(config: ConfigDict, train: Dataset, test: Dataset, mesh, todo: Plan) -> dict[str, Any]:
+  """Measures a few steps of every phase and extrapolates to the whole job; nothing of it enters the
+  run."""
+  part, orders = todo.parts[0], len(todo.orders)
+  real = train.take_classes(part.classes)
+  model = api.build_model(config, real.num_classes, real.image_shape)
+  estimates, name = {}, selected(config)
+  first = (
+    embedding.preparation(config, real, mesh, model, [name])
+    if name
+    else methods.preparation(config, real, mesh, model)
+  )
+  if first:
+    estimates['experts'] = _times(len(todo.parts), scoring.measure(config, first))
+  if name:
+    blank = _select(config, name, real, np.zeros((len(real), 1), np.float32))
+  else:
+    pool = methods.untrained(config, real.image_shape, model)
+    problem = api.setup(config, real, mesh, pool, part.classes, int(train.counts.max()))
+    estimates['condense'] = _times(len(todo.parts), scoring.measure(config, problem))
+    blank = api.as_condensed(config, real, problem.canvases)
+  for step in range(len(todo.orders[0])):
+    shown = test.take_classes(todo.seen(0, step))
+    images = join((blank, position % todo.way) for position in range(shown.num_classes))
+    images = dataclasses.replace(images, class_names=shown.class_names)
+    estimates[f'evaluate-{shown.num_classes}-classes'] = _times(
+      orders, scoring.estimate(config, images, shown, mesh)
+    )
+  return estimates
+
+
+def _select(config: ConfigDict, name: str, real: Dataset, features: np.ndarray | None) -> Condensed:
+  section = config.condensation
+  return baselines.make(
+    name,
+    real,
+    ipc=section.ipc,
+    factor=section.factor,
+    seed=config.seed,
+    features=features,
+    recipe=config.evaluation.recipe,
+  )
+
+
+def _times(number: int, once: loop.Estimate) -> dict[str, Any]:
+  """Returns the estimate of a phase that the job goes through so many times, with one program."""
+  total = once.compile_seconds + number * once.num_steps * once.seconds_per_step
+  return {**dataclasses.asdict(once), 'times': number, 'total_seconds': total}
+
+
+def _expected(estimates: dict[str, Any], todo: Plan) -> dict[str, float]:
+  """Returns the seconds that each part of the job is expected to take."""
+
+  def seconds(*names):
+    return sum(
+      each['num_steps'] * each['seconds_per_step'] for each in map(estimates.get, names) if each
+    )
+
+  condensing = {f'condense-{part.name}': seconds('experts', 'condense') for part in todo.parts}
+  return condensing | {
+    f'evaluate-{_name(order, step)}': seconds(f'evaluate-{(step + 1) * todo.way}-classes')
+    for order, steps in enumerate(todo.orders)
+    for step in range(len(steps))
+  }
+
+
+def _plan(config: ConfigDict, train: Dataset) -> Plan:
+  section = config.continual
+  alone = not selected(config) and not methods.prepares(config.method.name)
+  return plan(train.num_classes, section.steps, section.orders, shared=alone)
+
+
+def _seed(config: ConfigDict, order: int, step: int) -> int:
+  """Returns the seed of the networks of one order and step: other networks each time, the same ones
+  for every method."""
+  return int(np.random.SeedSequence([config.seed, order, step]).generate_state(1)[0])
+
+
+def table(way: int, scores: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+  """Returns the rows of the table from those of every order and step, scores[o][s].
+
+  A row a step: mean and standard deviation over all networks of all orders. The last row: the
+  average over the steps, its mean and standard deviation over the orders (in each of them over its
+  networks).
+  """
+  columns = [
+    name for name, value in scores[0][0].items() if isinstance(value, Mapping) and 'values' in value
+  ]
+  rows = []
+  for step, same in enumerate(zip(*scores, strict=True)):
+    seen = (step + 1) * way
+    same_for_all = {
+      name: same[0][name] for name in ('images_per_class', 'training_images', 'steps')
+    }
+    values = {
+      name: evaluation.spread(np.concatenate([row[name]['values'] for row in same]))
+      for name in columns
+    }
+    rows.append(
+      {
+        'name': f'step{step + 1}',
+        'label': f'{seen} classes',
+        'classes': seen,
+        **same_for_all,
+        **values,
+        'seconds': sum(row['seconds'] for row in same),
+      }
+    )
+  average = {
+    name: evaluation.spread([np.mean([row[name]['mean'] for row in order]) for order in scores])
+    for name in columns
+  }
+  return [
+    *rows,
+    {
+      'name': 'average',
+      'label': 'Average over steps',
+      **average,
+      'seconds': sum(row['seconds'] for row in rows),
+    },
+  ]
+
+
+def summary(
+  config: ConfigDict,
+  run: Run,
+  todo: Plan,
+  estimates: dict[str, Any],
+  scores: list[list[dict]],
+  times: list[dict],
+) -> dict[str, Any]:
+  """Returns the content of result.json."""
+  section, peak, rows = config.continual, peak_memory_bytes(), table(todo.way, scores)
+  name, work = selected(config), estimates.get('condense', {})
+  label = baselines.LABELS[name] if name else methods.LABELS[config.method.name]
+  orders = [
+    {'classes': steps, 'last': [row['last']['mean'] for row in scored]}
+    for steps, scored in zip(todo.orders, scores)
+  ]
+  return {
+    'title': f'{label} as the memory of continual learning on {config.data.name}: '
+    f'{section.steps} steps, {config.condensation.ipc} image(s) a class',
+    'family': config.family,
+    'task': config.task,
+    'method': name or config.method.name,
+    'label': label,
+    'dataset': config.data.name,
+    'ipc': config.condensation.ipc,
+    'factor': config.condensation.factor,
+    'seed': config.seed,
+    'final': rows[-2]['last'],
+    'average': rows[-1]['last'],
+    'rows': rows,
+    'orders': orders,
+    'condensed': [part.name for part in todo.parts],
+    'seconds': {
+      'condense': sum(taken['seconds'] for taken in times),
+      'evaluate': rows[-1]['seconds'],
+      'total': run.seconds,
+      'first_step': scoring.first_step(run),
+    },
+    'steps_per_second': float(np.mean([taken['steps_per_second'] for taken in times])),
+    'flops_per_step': work.get('flops_per_step'),
+    'peak_share': work.get('peak_share'),
+    'peak_memory_bytes': peak.bytes,
+    'peak_memory_of': peak.of,
+    **environment(),
+    'config': config.to_dict(),
+  }

@@ -1,0 +1,433 @@
+"""The condensation engine: one iteration of distribution matching, and the points where methods
+plug in.
+
+  decode the canvases -> augment real and synthetic images alike -> features under a frozen network
+  -> discrepancy of each class -> a step on the canvases  [-> calibration -> a second step]
+
+A method fills `Plugs`: where networks come from, what the discrepancy is, and whether a calibration
+follows; nothing else differs between the methods. Classes are independent throughout, so they are
+what is spread over devices and what is taken in portions where memory or cache ask for it.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, PartitionSpec
+
+from jaxdistill import errors
+from jaxdistill.data import augment, samplers, streaming
+from jaxdistill.synthesis import decode, portions
+from jaxdistill.training import batches, parallel
+
+# Folded into a key in place of a step or class number, which never get so high (the loop's sampling
+# takes the number above).
+_NETWORKS = 2**32 - 2
+
+UPDATES = ('per_class', 'joint')
+SPACES = ('unit', 'normalised')
+
+
+class Networks(NamedTuple):
+  """The frozen networks of one iteration: `matching` gives the features, `expert` the logits of a
+  calibration."""
+
+  matching: Any
+  expert: Any = None
+
+
+class Plugs(NamedTuple):
+  """What makes a method.
+
+  draw: (pool, key, step) -> Networks. `pool` is whatever pytree of networks the method prepared, ()
+    for none; `key` is one and the same throughout a run, so that a draw depends on the step alone
+    and nothing has to be kept.
+  discrepancy: (synthetic features [n, d], real features [m, d]) -> scalar, for one class.
+  calibration: None, or (logits [n, classes] of the expert for the synthetic images of one class,
+    label) -> scalar, whose gradient makes a second step on the canvases, after that of the
+    discrepancy and with the same optimiser.
+  """
+
+  draw: Callable[[Any, jax.Array, jax.Array], Networks]
+  discrepancy: Callable[[jax.Array, jax.Array], jax.Array]
+  calibration: Callable[[jax.Array, jax.Array], jax.Array] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """The engine's own numbers, the same for every method.
+
+  Attributes:
+    ipc: canvases a class.
+    factor: cells along a canvas' side.
+    batch_real: real images a class and iteration.
+    batch_syn_max: at most so many decoded images a class and iteration, a random subset beyond
+      that.
+    learning_rate, momentum: of the canvases' SGD, as the released code of the method names them.
+    update: 'per_class': the released code takes one momentum step per class on the tensor of all
+      classes. Between two steps of one class its momentum runs out (to 2^-(classes-1) at momentum
+      1/2), so every class makes plain SGD steps of length learning_rate / (1 - momentum), which is
+      how they are computed here, all classes at once. 'joint': one momentum step for the sum of all
+      classes' losses.
+    space: 'unit': canvases live in [0, 1] and are clamped once an iteration; 'normalised': canvases
+      are normalised images and never clamped.
+    strategy, composition: the siamese augmentation, see `data.augment.diffaugment`.
+    classes_at_once: classes that one call of the network takes; 0: chosen for the backend.
+  """
+
+  ipc: int
+  factor: int = 1
+  batch_real: int = 128
+  batch_syn_max: int = 200
+  learning_rate: float = 1.0
+  momentum: float = 0.5
+  update: str = 'per_class'
+  space: str = 'unit'
+  strategy: str = 'color_crop_cutout'
+  composition: str = 'idc'
+  classes_at_once: int = 0
+
+
+@flax.struct.dataclass
+class State:
+  """All that affects the future of a condensation.
+
+  images: float32 [classes, ipc, h, w, c] canvases (classes padded to a multiple of the devices).
+  optimizer: of the canvases. key: raw key data. step: int32.
+  """
+
+  images: jax.Array
+  optimizer: Any
+  key: jax.Array
+  step: jax.Array
+
+
+class Functions(NamedTuple):
+  """The pure functions of a condensation: init(key, canvases) -> State, sample(data, key, step) ->
+  batch, step(State, batch).
+
+  draw: `sample` as code for one device, by which the host draws the batches of streamed images.
+  """
+
+  init: Callable
+  sample: Callable
+  step: Callable
+  draw: Callable
+
+
+def make(
+  plugs: Plugs,
+  settings: Settings,
+  model: nn.Module,
+  *,
+  num_classes: int,
+  mean,
+  std,
+  mesh: Mesh | None = None,
+) -> Functions:
+  """Builds a condensation as pure functions.
+
+  With S_c the canvases of class c, A one random augmentation for real and synthetic images of a
+  class, f the network's embedding: every iteration makes a gradient step on sum_c
+  discrepancy(f(A(decode S_c)), f(A(X_c))) with respect to S.
+
+  Args:
+    plugs: the method.
+    settings: the engine's numbers.
+    model: a network of `models.build` that returns (logits, features with 'embedding').
+    num_classes: real classes; padding classes beyond them are computed and ignored.
+    mean, std: per channel, of images in [0, 1].
+    mesh: devices over which the classes are spread; None: the default device.
+
+  Returns:
+    Functions. `step` reports 'loss' (mean over classes), 'class_loss' [classes] and, if the method
+    calibrates, 'calibration_loss' (mean over classes).
+
+  Raises:
+    UserError: for an unknown update or space, or a network that couples the samples of a batch.
+  """
+  _check(settings, model)
+  spread = mesh is not None and mesh.size > 1
+  optimizer = _optimizer(settings)
+  fill = 0.5 if settings.space == 'unit' else (0.5 - jnp.asarray(mean)) / jnp.asarray(std)
+
+  def init(key, canvases):
+    if settings.space == 'normalised':
+      canvases = augment.normalise(canvases, mean, std)
+    return State(canvases, optimizer.init(canvases), key, jnp.int32(0))
+
+  def sample(
+    data: Mapping[str, jax.Array], key: jax.Array, step: jax.Array
+  ) -> dict[str, jax.Array]:
+    positions = samplers.class_batch(
+      key, step, data['counts'], settings.batch_real, data['numbers']
+    )
+    images = jax.vmap(lambda x, i: x[i])(data['images'], positions)
+    return {'images': images, **{name: data[name] for name in ('classes', 'numbers', 'pool')}}
+
+  def network(variables, images):
+    """[classes, n, h, w, c] -> logits [classes, n, k], embeddings [classes, n, d]; exact, as the
+    network couples no samples."""
+    logits, features = model.apply(variables, images.reshape(-1, *images.shape[2:]))
+    return tuple(x.reshape(*images.shape[:2], -1) for x in (logits, features['embedding']))
+
+  def decoded(key, canvases):
+    cells = decode.decode(canvases, settings.factor, fill)
+    if len(cells) > settings.batch_syn_max:
+      cells = cells[samplers.shuffled_index(key, jnp.arange(settings.batch_syn_max), len(cells))]
+    return cells if settings.space == 'normalised' else augment.normalise(cells, mean, std)
+
+  def augmented(keys, images, choice):
+    return jax.vmap(
+      lambda key, x: augment.diffaugment(
+        key, x, settings.strategy, composition=settings.composition, siamese=True, choice=choice
+      )
+    )(keys, images)
+
+  def matching(canvases, real, keys, networks, choice):
+    """Discrepancy of each class of a portion: [classes]."""
+    synthetic = jax.vmap(decoded)(keys[:, 0], canvases)
+    both = jnp.concatenate([augment.normalise(real, mean, std), synthetic], axis=1)
+    both = augmented(keys[:, 1], both, choice)
+    _, target = network(networks.matching, both[:, : settings.batch_real])
+    _, features = network(networks.matching, both[:, settings.batch_real :])
+    return jax.vmap(plugs.discrepancy)(features, jax.lax.stop_gradient(target))
+
+  def calibrating(canvases, labels, keys, networks, choice):
+    """Calibration loss of each class of a portion: [classes]."""
+    synthetic = augmented(keys[:, 1], jax.vmap(decoded)(keys[:, 0], canvases), choice)
+    logits, _ = network(networks.expert, synthetic)
+    return jax.vmap(plugs.calibration)(logits, labels)
+
+  def descend(state, images, losses_of, *per_class):
+    """One step on the sum over classes of losses_of(canvases, *per_class); returns state, images
+    and the losses."""
+
+    def portion(images, *rest):
+      def total(images):
+        losses = losses_of(images, *rest)
+        return losses.sum(), losses
+
+      (_, losses), gradient = jax.value_and_grad(total, has_aux=True)(images)
+      return losses, gradient
+
+    height, width = images.shape[2:4]
+    synthetic = min(settings.ipc * settings.factor**2, settings.batch_syn_max)
+    pixels = (settings.batch_real + synthetic) * height * width
+    losses, gradient = portions.by_portions(portion, settings.classes_at_once, pixels)(
+      images, *per_class
+    )
+    updates, optimizer_state = optimizer.update(gradient, state.optimizer)
+    return state.replace(optimizer=optimizer_state), optax.apply_updates(images, updates), losses
+
+  def step(state: State, batch: Mapping[str, jax.Array]) -> tuple[State, dict[str, jax.Array]]:
+    run_key, classes = jax.random.wrap_key_data(state.key), batch['classes']
+    networks = plugs.draw(batch['pool'], jax.random.fold_in(run_key, _NETWORKS), state.step)
+    images = jnp.clip(state.images, 0, 1) if settings.space == 'unit' else state.images
+
+    def draws(number):
+      """Keys [classes, 2] for decoding and augmenting, and the operation that all classes share."""
+      key = jax.random.fold_in(jax.random.fold_in(run_key, state.step), number)
+      choice = augment.draw_choice(
+        jax.random.fold_in(key, _NETWORKS), settings.strategy, settings.composition
+      )
+      return jax.vmap(lambda c: jax.random.split(jax.random.fold_in(key, c)))(
+        batch['numbers']
+      ), choice
+
+    keys, choice = draws(0)
+    state, images, losses = descend(
+      state,
+      images,
+      lambda s, real, keys: matching(s, real, keys, networks, choice),
+      batch['images'],
+      keys,
+    )
+    measured = {'class_loss': losses}
+    if plugs.calibration:
+      keys, choice = draws(1)
+      state, images, losses = descend(
+        state,
+        images,
+        lambda s, label, keys: calibrating(s, label, keys, networks, choice),
+        classes,
+        keys,
+      )
+      measured['calibration_loss'] = losses
+    measured = of_all_classes(measured, classes)
+    metrics = {name: by_class.mean() for name, by_class in measured.items()}
+    metrics = metrics | {'loss': metrics['class_loss'], 'class_loss': measured['class_loss']}
+    return state.replace(images=images, step=state.step + 1), metrics
+
+  def of_all_classes(losses, classes):
+    """From the losses of a device's classes those of all [num_classes]: one message; those of
+    padding classes fall out."""
+    placed = jax.tree.map(
+      lambda loss: jnp.zeros(num_classes).at[classes].set(loss, mode='drop'), losses
+    )
+    return parallel.sum_over(placed, mesh.axis_names[0]) if spread else placed
+
+  return _spread(init, sample, step, mesh) if spread else Functions(init, sample, step, draw=sample)
+
+
+def fresh_networks(model: nn.Module, image_shape: tuple[int, int, int], every: int) -> Callable:
+  """Returns the `draw` of random networks, each kept for `every` iterations (M3D's iterations per
+  random model; DM: 1).
+
+  A kept network is made again from its number rather than stored: that takes milliseconds and
+    leaves nothing to save.
+
+  >>> from jaxdistill import models
+  >>> draw = fresh_networks(models.build('mlp', 2, (4, 4, 1)), (4, 4, 1), every=5)
+  >>> first, last, next_one = (draw((), jax.random.key(0), step).matching for step in (0, 4, 5))
+  >>> same = lambda a, b: bool(jnp.array_equal(jax.tree.leaves(a)[-1], jax.tree.leaves(b)[-1]))
+  >>> same(first, last), same(first, next_one)
+  (True, False)
+  """
+
+  def draw(pool, key, step):
+    del pool
+    return Networks(
+      model.init(jax.random.fold_in(key, step // every), jnp.zeros((1, *image_shape)))
+    )
+
+  return draw
+
+
+def real_data(
+  images: jax.Array,
+  counts: jax.Array,
+  mesh: Mesh | None = None,
+  pool: Any = (),
+  numbers: Sequence[int] | None = None,
+) -> dict[str, Any]:
+  """Places the real images, class by class, and the method's networks where the step wants them.
+
+  Args:
+    images: uint8 [classes, n_max, h, w, c], see `data.samplers.class_major`.
+    counts: int32 [classes], valid images of each class.
+    mesh: devices over which the classes are spread.
+    pool: networks that the method's `draw` chooses from; every device gets them all.
+    numbers: of each class, on which its random draws depend; None: 0, 1, ... A class that keeps its
+      number among other classes, or fewer, is condensed as before (as long as the networks are the
+      same).
+
+  Returns:
+    dict(images, counts, classes, numbers, pool) with the classes padded to a multiple of the
+    devices by repeating the first ones; `classes` are the labels.
+  """
+  data = _padded(images, counts, mesh, numbers)
+  if mesh is None or mesh.size == 1:
+    return jax.tree.map(jnp.asarray, data | {'pool': pool})
+  return parallel.shard(data, mesh) | {'pool': parallel.replicate(pool, mesh)}
+
+
+def source(
+  functions: Functions,
+  state: State,
+  num_steps: int,
+  images: np.ndarray | streaming.Streamed,
+  counts: np.ndarray,
+  mesh: Mesh | None = None,
+  pool: Any = (),
+  numbers: Sequence[int] | None = None,
+) -> batches.ArraySource | batches.HostSource:
+  """Returns the batches of real images: from `real_data`, or read from disk where they are
+  streamed; arguments as there.
+
+  Streamed images go to the devices batch by batch, each device getting those of its classes, which
+  its process alone has read; the networks of the pool stay.
+  """
+  if not isinstance(images, streaming.Streamed):
+    return batches.ArraySource(real_data(images, counts, mesh, pool, numbers), functions.sample)
+  spread = mesh is not None and mesh.size > 1
+  pool = parallel.replicate(pool, mesh) if spread else jax.tree.map(jnp.asarray, pool)
+
+  drawn = batches.streamed(
+    _padded(images, counts, mesh, numbers) | {'pool': ()},
+    functions.draw,
+    state.key,
+    num_steps,
+    mesh,
+  )
+  place = drawn.place or functools.partial(jax.tree.map, jnp.asarray)
+  return dataclasses.replace(drawn, place=lambda batch: place(batch) | {'pool': pool})
+
+
+def _padded(images, counts, mesh, numbers):
+  """The real images with their classes padded to a multiple of the devices, without networks."""
+  size = 1 if mesh is None else mesh.size
+  padded = -(-len(images) // size) * size
+  chosen = np.arange(padded) % len(images)
+  if padded > len(images):
+    images = streaming.select(images, chosen)
+  return {
+    'images': images,
+    'counts': np.asarray(counts)[chosen],
+    'classes': np.arange(padded, dtype=np.int32),
+    'numbers': np.asarray(range(len(images)) if numbers is None else numbers, np.int32)[chosen],
+  }
+
+
+def start(
+  functions: Functions, key: jax.Array, canvases: np.ndarray, mesh: Mesh | None = None
+) -> State:
+  """Makes the first state from canvases [classes, ipc, h, w, c], on the devices where each class
+  lives."""
+  if mesh is None or mesh.size == 1:
+    return jax.jit(functions.init)(key, canvases)
+  source = np.arange(-(-len(canvases) // mesh.size) * mesh.size) % len(canvases)
+  return parallel.make_sharded(
+    functions.init, _state_spec(mesh.axis_names[0]), mesh, key, jnp.asarray(canvases)[source]
+  )
+
+
+def check_network(model: nn.Module) -> None:
+  """Raises UserError for a network that couples the samples of a batch.
+
+  >>> from jaxdistill import models
+  >>> check_network(models.build('convnet', 10, (16, 16, 1)))
+  """
+  if getattr(model, 'norm', None) == 'batch':
+    raise errors.UserError(
+      'Matching needs a network that treats every sample alone, since all classes share one call: '
+      "use model.norm='instance', 'group' or 'none' in place of 'batch'."
+    )
+
+
+def _check(settings: Settings, model: nn.Module) -> None:
+  if settings.update not in UPDATES:
+    raise errors.unknown('update of the canvases', settings.update, UPDATES)
+  if settings.space not in SPACES:
+    raise errors.unknown('space of the canvases', settings.space, SPACES)
+  check_network(model)
+
+
+def _optimizer(settings: Settings) -> optax.GradientTransformation:
+  if settings.update == 'per_class':
+    return optax.sgd(settings.learning_rate / (1 - settings.momentum))
+  return optax.sgd(settings.learning_rate, momentum=settings.momentum or None)
+
+
+def _state_spec(axis: str) -> State:
+  share, whole = PartitionSpec(axis), PartitionSpec()
+  return State(share, share, whole, whole)
+
+
+def _spread(init, sample, step, mesh) -> Functions:
+  """Runs each device's share of the classes on it; only the reported losses cross devices."""
+  axis, whole, share = mesh.axis_names[0], PartitionSpec(), PartitionSpec(mesh.axis_names[0])
+  batch_spec = {'images': share, 'classes': share, 'numbers': share, 'pool': whole}
+  return Functions(
+    init,
+    parallel.per_device(sample, mesh, (batch_spec | {'counts': share}, whole, whole), batch_spec),
+    parallel.per_device(step, mesh, (_state_spec(axis), batch_spec), (_state_spec(axis), whole)),
+    draw=sample,
+  )

@@ -1,0 +1,238 @@
+"""A condensed set for other programs: a folder of PNG files, or a folder that TensorFlow Datasets
+reads."""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import pathlib
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from jaxdistill.data import Dataset
+from jaxdistill.data.stored import MODES
+from jaxdistill.errors import UserError
+from jaxdistill.synthesis.condensed import Condensed, to_uint8
+
+MANIFEST = 'manifest.json'
+_VERSION = '1.0.0'
+
+
+def to_png(
+  condensed: Condensed, folder: str | os.PathLike, *, decoded: bool = True
+) -> pathlib.Path:
+  """Writes a PNG file an image, a folder a class, and manifest.json.
+
+  The manifest holds the description of the set (class names, mean, std, recipe, augmentation,
+  versions, ...) and for every file its label (a number, or the list of a soft label) and SHA-256.
+  Its `factor` is what is left to decode: 1 for decoded images. `data.load('folder:...')` reads such
+  a folder. PNG has 8 bits a channel: values are rounded, and those outside [0, 1] clipped.
+
+  Args:
+    condensed: the set.
+    folder: to be made; it must not exist yet.
+    decoded: whether to write the training images; False: the canvases as they are stored.
+
+  Returns:
+    The folder, which is there completely or not at all.
+
+  Raises:
+    UserError: when the folder exists or cannot be written, or the images have neither 1, 3 nor 4
+      channels.
+
+  >>> made = Condensed(np.full((2, 8, 8, 1), 0.5), [0, 1], ('ant', 'bee'), (0.5,), (0.25,),
+  ...   factor=2)
+  >>> sorted(path.name for path in to_png(made, 'pictures').iterdir())
+  ['0-ant', '1-bee', 'manifest.json']
+  """
+  _check_channels(condensed)
+  images, labels = condensed.decode() if decoded else (condensed.images, condensed.labels)
+  hard = labels if labels.ndim == 1 else labels.argmax(1)
+  names, digits = _folder_names(condensed.class_names), len(str(len(images) - 1))
+  with _whole_or_nothing(folder) as root:
+    files = []
+    for number, (image, label) in enumerate(zip(to_uint8(images), hard)):
+      path, content = f'{names[label]}/{number:0{digits}}.png', _png(image).getvalue()
+      (root / names[label]).mkdir(exist_ok=True)
+      (root / path).write_bytes(content)
+      files.append(
+        {
+          'file': path,
+          'label': labels[number].tolist(),
+          'sha256': hashlib.sha256(content).hexdigest(),
+        }
+      )
+    (root / MANIFEST).write_text(
+      json.dumps(_manifest(condensed, decoded) | {'images': files}, indent=1) + '\n'
+    )
+  return pathlib.Path(folder).expanduser()
+
+
+def to_tfds(
+  condensed: Condensed,
+  folder: str | os.PathLike,
+  *,
+  name: str = 'condensed',
+  test: Dataset | None = None,
+) -> pathlib.Path:
+  """Writes the decoded images as a prepared set of TensorFlow Datasets, in array_record form;
+  TensorFlow is not needed.
+
+  Read it with `tfds.data_source(NAME, data_dir=FOLDER)`, with `tfds.builder_from_directory`, or, if
+  it has test images, with `data.load(NAME, data_dir=FOLDER)`. Features: image (PNG, 8 bits), label,
+  and soft_label where the set has soft ones. The description of the set lies beside the images as
+  manifest.json.
+
+  Args:
+    condensed: the set, which becomes the split 'train'.
+    folder: the data_dir; other sets may lie there already.
+    name: of the set there, in lower case.
+    test: real images for the split 'test'.
+
+  Returns:
+    The folder of the set, FOLDER/NAME/1.0.0, which is there completely or not at all.
+
+  Raises:
+    UserError: when a set of this name exists there, the folder cannot be written, the name is none,
+      or the test images do not go with the set.
+  """
+  _check_channels(condensed)
+  if not re.fullmatch(r'[a-z][a-z0-9_]*', name):
+    raise UserError(
+      f'{name!r} cannot name a set of TensorFlow Datasets: use lower case letters, digits and "_".'
+    )
+  names = condensed.class_names
+  if len(set(names)) < len(names) or any(
+    each.split('\n') != [each.strip() or '-'] for each in names
+  ):
+    raise UserError(
+      'TensorFlow Datasets takes class names that differ, each one line of text without '
+      'blanks around it; '
+      f'rename some of {list(names[:10])}.'
+    )
+  if test is not None and (test.image_shape, test.num_classes) != (
+    condensed.images.shape[1:],
+    condensed.num_classes,
+  ):
+    raise UserError(
+      f'The test images {test.image_shape} of {test.num_classes} classes do not go with the '
+      'condensed set, '
+      f'{condensed.images.shape[1:]} of {condensed.num_classes}.'
+    )
+  images, labels = condensed.decode()
+  splits = {'train': (to_uint8(images), labels)} | (
+    {} if test is None else {'test': (test.images, test.labels)}
+  )
+  with _whole_or_nothing(pathlib.Path(folder) / name) as root:
+    # In a place of its own: TFDS wants the folder above to be free of other things.
+    with tempfile.TemporaryDirectory(dir=root) as place:
+      _write_tfds(name, splits, condensed, place)
+      shutil.move(pathlib.Path(place) / name / _VERSION, root / _VERSION)
+    (root / _VERSION / MANIFEST).write_text(
+      json.dumps(_manifest(condensed, decoded=True), indent=1) + '\n'
+    )
+  return pathlib.Path(folder).expanduser() / name / _VERSION
+
+
+def _write_tfds(
+  name: str, splits: dict[str, tuple[np.ndarray, np.ndarray]], condensed: Condensed, place: str
+) -> None:
+  import tensorflow_datasets as tfds
+
+  soft = condensed.labels.ndim == 2
+  identity = np.eye(condensed.num_classes, dtype=np.float32)
+
+  class Set(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    VERSION = tfds.core.Version(_VERSION)
+    # As for a class of a notebook: the search for its file, for the checksums of downloads, needs a
+    # package that TFDS does not bring, and nothing is downloaded here.
+    code_path = None
+
+    def _info(self):
+      features = {
+        'image': tfds.features.Image(shape=condensed.images.shape[1:]),
+        'label': tfds.features.ClassLabel(names=list(condensed.class_names)),
+      }
+      if soft:
+        features['soft_label'] = tfds.features.Tensor(
+          shape=(condensed.num_classes,), dtype=np.float32
+        )
+      return tfds.core.DatasetInfo(
+        builder=self,
+        features=tfds.features.FeaturesDict(features),
+        supervised_keys=('image', 'label'),
+        description=f'A condensed set, made by {condensed.method or "hand"} from '
+        f'{condensed.dataset or "arrays"}.',
+      )
+
+    def _split_generators(self, dl_manager):
+      return {split: self._generate_examples(*arrays) for split, arrays in splits.items()}
+
+    def _generate_examples(self, images, labels):
+      for number, (image, label) in enumerate(zip(images, labels)):
+        hard = int(label if labels.ndim == 1 else label.argmax())
+        # As PNG bytes, because TFDS encodes arrays with TensorFlow.
+        example = {'image': _png(image), 'label': hard}
+        yield (
+          number,
+          example | ({'soft_label': label if labels.ndim == 2 else identity[hard]} if soft else {}),
+        )
+
+  Set.name = name
+  Set(data_dir=place, file_format='array_record').download_and_prepare()
+
+
+def _manifest(condensed: Condensed, decoded: bool) -> dict[str, Any]:
+  return condensed.description() | {'factor': 1 if decoded else condensed.factor}
+
+
+def _png(image: np.ndarray) -> io.BytesIO:
+  from PIL import Image
+
+  content = io.BytesIO()
+  Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).save(content, 'PNG')
+  content.seek(0)
+  return content
+
+
+def _check_channels(condensed: Condensed) -> None:
+  channels = condensed.images.shape[-1]
+  if channels not in MODES:
+    raise UserError(
+      f'Pictures have 1, 3 or 4 channels; this set has {channels}: use its .npz file.'
+    )
+
+
+def _folder_names(class_names: tuple[str, ...]) -> list[str]:
+  """Names that sort as the classes and that every file system takes; the manifest has the real
+  ones."""
+  digits = len(str(len(class_names) - 1))
+  return [
+    name if name == str(label) else f'{label:0{digits}}-' + re.sub(r'[^\w.-]+', '_', name)[:80]
+    for label, name in enumerate(class_names)
+  ]
+
+
+@contextlib.contextmanager
+def _whole_or_nothing(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
+  """Gives a new folder beside `folder`, which becomes it at the end, or vanishes."""
+  folder = pathlib.Path(folder).expanduser()
+  if folder.exists():
+    raise UserError(f'{folder} exists already; export to a folder that does not.')
+  temporary = folder.with_name(f'.{folder.name}.{os.getpid()}')
+  try:
+    temporary.mkdir(parents=True)
+    yield temporary
+    temporary.rename(folder)
+  except OSError as error:
+    raise UserError(
+      f'The condensed set cannot be exported to {folder}: {error.strerror or error}.'
+    ) from error
+  finally:
+    shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,176 @@
+"""Condensed sets for other programs: PNG folders with a manifest, and sets of TensorFlow
+Datasets."""
+
+import hashlib
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+import tensorflow_datasets as tfds
+
+from jaxdistill import data
+from jaxdistill.condensation import Condensed
+from jaxdistill.data import Dataset, files
+from jaxdistill.errors import UserError
+from jaxdistill.synthesis import export
+
+SOFT = np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.3, 0.3, 0.4]], np.float32)
+
+
+def example(**changes):
+  images = np.random.default_rng(0).random((3, 8, 8, 3))
+  return Condensed(
+    **(
+      dict(
+        images=images,
+        labels=[0, 1, 2],
+        class_names=('a/b', 'blue', 'c'),
+        mean=(0.5, 0.4, 0.3),
+        std=(0.2, 0.2, 0.2),
+        factor=2,
+        flip=False,
+        dataset='toy',
+        method='m3d',
+        config={'seed': 3},
+      )
+      | changes
+    )
+  )
+
+
+def by_content(images, labels):
+  return sorted(zip(map(bytes, images), map(int, labels)))
+
+
+def test_png_files_hold_the_training_images_and_the_manifest_all_else(tmp_path):
+  made = example()
+  root = made.to_png(tmp_path / 'out')
+  expected = made.as_dataset()
+  manifest = json.loads((root / 'manifest.json').read_text())
+  assert (
+    manifest['factor'] == 1
+    and manifest['class_names'] == ['a/b', 'blue', 'c']
+    and manifest['mean'] == [0.5, 0.4, 0.3]
+  )
+  assert (
+    manifest['config'] == {'seed': 3} and manifest['recipe'] == 'idc' and manifest['flip'] is False
+  )
+  assert len(manifest['images']) == 12
+  for number, entry in enumerate(manifest['images']):
+    content = (root / entry['file']).read_bytes()
+    assert (
+      entry['sha256'] == hashlib.sha256(content).hexdigest()
+      and entry['label'] == expected.labels[number]
+    )
+    np.testing.assert_array_equal(
+      np.asarray(PIL.Image.open(root / entry['file'])), expected.images[number]
+    )
+  assert sorted(path.name for path in root.iterdir() if path.is_dir()) == ['0-a_b', '1-blue', '2-c']
+  stored = files.read_folder(str(root), 8)
+  np.testing.assert_array_equal(stored.train[0], expected.images)
+  np.testing.assert_array_equal(stored.train[1], expected.labels)
+
+
+def test_canvases_and_soft_labels_can_be_exported_as_they_are(tmp_path):
+  made = example(
+    images=np.random.default_rng(1).random((3, 8, 8, 1)), mean=(0.5,), std=(0.2,), labels=SOFT
+  )
+  root = made.to_png(tmp_path / 'out', decoded=False)
+  manifest = json.loads((root / 'manifest.json').read_text())
+  assert manifest['factor'] == 2 and len(manifest['images']) == 3
+  np.testing.assert_allclose([entry['label'] for entry in manifest['images']], SOFT)
+  picture = np.asarray(PIL.Image.open(root / manifest['images'][1]['file']))
+  np.testing.assert_array_equal(picture, np.rint(made.images[1, :, :, 0] * 255))
+
+
+def test_digits_get_folders_of_their_own_name():
+  assert export._folder_names(tuple('0123456789')) == list('0123456789')
+  assert export._folder_names(('..', *map(str, range(1, 11))))[0] == '00-..'
+
+
+@pytest.fixture(scope='module')
+def prepared(tmp_path_factory):
+  tfds.disable_progress_bar()
+  made = example(labels=SOFT)
+  test = Dataset(
+    np.arange(5 * 192).reshape(5, 8, 8, 3).astype(np.uint8),
+    np.array([0, 1, 2, 1, 0]),
+    made.class_names,
+  )
+  root = tmp_path_factory.mktemp('sets')
+  return made, test, root, made.to_tfds(root, name='small', test=test)
+
+
+def test_tfds_reads_the_folder_without_tensorflow(prepared):
+  made, _, root, folder = prepared
+  assert folder == root / 'small' / '1.0.0'
+  builder = tfds.builder_from_directory(folder)
+  assert builder.info.features['label'].names == list(made.class_names)
+  images, soft = made.decode()
+  found = list(builder.as_data_source(split='train'))
+  expected = made.as_dataset()
+  assert by_content((e['image'] for e in found), (e['label'] for e in found)) == by_content(
+    expected.images, expected.labels
+  )
+  number = {bytes(image): n for n, image in enumerate(expected.images)}
+  for each in found:
+    np.testing.assert_array_equal(each['soft_label'], soft[number[bytes(each['image'])]])
+  assert len(tfds.data_source('small', split='test', data_dir=root)) == 5
+  assert json.loads((folder / 'manifest.json').read_text())['std'] == [0.2, 0.2, 0.2]
+  assert [path.name for path in root.iterdir()] == ['small']
+
+
+def test_our_own_reader_takes_it_by_name(prepared):
+  made, test, root, _ = prepared
+  train, read = data.load('small', data_dir=str(root))
+  expected = made.as_dataset()
+  assert by_content(train.images, train.labels) == by_content(expected.images, expected.labels)
+  assert by_content(read.images, read.labels) == by_content(test.images, test.labels)
+  assert train.class_names == made.class_names
+
+
+def test_nothing_is_overwritten_and_nothing_half_is_left(tmp_path, prepared, monkeypatch):
+  made, _, root, _ = prepared
+  with pytest.raises(UserError, match='exists already'):
+    made.to_tfds(root, name='small')
+  with pytest.raises(UserError, match='exists already'):
+    made.to_png(root)
+  real, calls = export._png, []
+
+  def failing(image):
+    calls.append(1)
+    if len(calls) > 4:
+      raise OSError(28, 'No space left on device')
+    return real(image)
+
+  monkeypatch.setattr(export, '_png', failing)
+  for write in (made.to_png, made.to_tfds):
+    calls.clear()
+    with pytest.raises(UserError, match='No space left'):
+      write(tmp_path / 'out')
+    assert list(tmp_path.rglob('*')) in ([], [tmp_path / 'out'])
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(UserError, match='cannot be exported'):
+    made.to_png(tmp_path / 'file' / 'out')
+
+
+@pytest.mark.parametrize(
+  'options, message',
+  [
+    (dict(name='My set'), "'My set' cannot name a set"),
+    (
+      dict(test=Dataset(np.zeros((3, 4, 4, 3), np.uint8), np.arange(3))),
+      'do not go with the condensed set',
+    ),
+  ],
+)
+def test_wrong_names_and_test_images_are_refused(tmp_path, options, message):
+  with pytest.raises(UserError, match=message):
+    example().to_tfds(tmp_path, **options)
+  for names in (('a', 'a', 'b'), ('a', ' b', 'c'), ('', 'b', 'c'), ('a', 'b\nc', 'd')):
+    with pytest.raises(UserError, match='takes class names that differ'):
+      example(class_names=names).to_tfds(tmp_path)
+  two = example(images=np.zeros((3, 8, 8, 2)), mean=(0, 0), std=(1, 1))
+  with pytest.raises(UserError, match='Pictures have 1, 3 or 4 channels; this set has 2'):
+    two.to_png(tmp_path / 'out')

@@ -226,15 +226,18 @@ def cutmix(
   labels: jax.Array,
   probability: ArrayLike,
   weight: jax.Array | None = None,
+  *,
+  alpha: float = 1.0,
 ) -> tuple[jax.Array, jax.Array]:
   """With `probability`, pastes one box of other images of the batch into all, and mixes the labels
   by area.
 
-  l ~ Beta(1, 1); the box reaches floor(h sqrt(1-l)) // 2 pixels to either side of a uniform row,
-  likewise for columns, and is clipped at the border; in all images [n, h, w, c] the same box is
-  pasted from a permuted batch. With r the share of an image that stays, the labels [n, k] become r
-  y + (1 - r) y_permuted, so that cross-entropy with them is r CE(y) + (1 - r) CE(y_permuted).
-  Images with `weight` 0 (the padding of a short batch) neither give nor receive.
+  l ~ Beta(alpha, alpha), by default uniform; the box reaches floor(h sqrt(1-l)) // 2 pixels to
+  either side of a uniform row, likewise for columns, and is clipped at the border; in all images
+  [n, h, w, c] the same box is pasted from a permuted batch. With r the share of an image that
+  stays, the labels [n, k] become r y + (1 - r) y_permuted, so that cross-entropy with them is
+  r CE(y) + (1 - r) CE(y_permuted). Images with `weight` 0 (the padding of a short batch) neither
+  give nor receive.
 
   Source: CutMix (Yun et al., ICCV 2019), as the public condensation codes use it: one draw for the
     whole batch.
@@ -246,18 +249,19 @@ def cutmix(
   """
   coin, ratio, centre, order = jax.random.split(key, 4)
   height, width = images.shape[1:3]
-  side = jnp.sqrt(1 - jax.random.uniform(ratio)) * (jax.random.uniform(coin) < probability)
+  share = jax.random.uniform(ratio) if alpha == 1 else jax.random.beta(ratio, alpha, alpha)
+  side = jnp.sqrt(1 - share) * (jax.random.uniform(coin) < probability)
   row, column = (
     jax.random.randint(key, (), 0, size)
     for key, size in zip(jax.random.split(centre), (height, width))
   )
   rows, columns = _box(height, side, row), _box(width, side, column)
-  permutation = _permutation(order, len(images), weight)
+  partner = permutation(order, len(images), weight)
   inside = rows.reshape(1, -1, 1, 1) & columns.reshape(1, 1, -1, 1)
   kept = 1 - rows.sum() * columns.sum() / (height * width)
   return (
-    jnp.where(inside, images[permutation], images),
-    kept * labels + (1 - kept) * labels[permutation],
+    jnp.where(inside, images[partner], images),
+    kept * labels + (1 - kept) * labels[partner],
   )
 
 
@@ -268,8 +272,13 @@ def _box(size, share, centre):
   return (position >= centre - half) & (position < centre + half)
 
 
-def _permutation(key, size, weight):
-  """A uniform permutation of the positions with weight; the others stay where they are."""
+def permutation(key: jax.Array, size: int, weight: jax.Array | None = None) -> jax.Array:
+  """Returns a uniform permutation of the positions with `weight`, int [size]; the others stay where
+  they are.
+
+  >>> permutation(jax.random.key(0), 4, jnp.array([0, 1, 0, 0])).tolist()
+  [0, 1, 2, 3]
+  """
   valid = jnp.ones(size, bool) if weight is None else weight > 0
   position = jnp.arange(size)
   # Sorted by these ranks come first the valid positions in random order, then the rest in their old

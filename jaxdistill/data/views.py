@@ -1,0 +1,324 @@
+"""Views: what a training step makes of the images that it drew: augmented, normalised, mixed, under
+one name or several.
+
+`make` builds them from operations (`TRANSFORMS`, by name) and a mixing (`mixing.MIXINGS`);
+`diffaug` is the usual view of the condensation literature. Both give pure functions with static
+shapes, which `vmap` spreads over networks.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxdistill.data import augment, crops
+from jaxdistill.data.mixing import Mixing
+from jaxdistill.data.transform import Transform
+from jaxdistill.errors import UserError
+
+_RESERVED = ('labels', 'weight')
+
+
+class Views(NamedTuple):
+  """How a batch is prepared.
+
+  draw: key -> choices, a pytree. Called once a step, outside of `vmap`: it decides for all networks
+    which branches run.
+  prepare: (key, batch, choices) -> dict, for one network with a key of its own. `batch` has
+    'images' (uint8, or float in [0, 1]) [n, h, w, c], 'labels' (int [n], or soft [n, classes]) and
+    'weight' float [n]. The result has every view as normalised float32 images, 'labels' as float
+    [n, classes], and every other entry of the batch as it was.
+  """
+
+  draw: Callable
+  prepare: Callable
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalise(Transform):
+  """Subtracts a mean and divides by a standard deviation per channel; left out, those that the
+  views are made with.
+
+  >>> Normalise((0.5,), (0.25,))(None, jnp.ones((1, 1, 1, 1))).item()
+  2.0
+  """
+
+  acts_on: ClassVar[str] = 'unit'
+  mean: tuple[float, ...] = ()
+  std: tuple[float, ...] = ()
+
+  def __post_init__(self):
+    if len(self.mean) != len(self.std):
+      raise UserError(
+        f'Normalise needs a mean and a std for each channel; they are {self.mean} and {self.std}.'
+      )
+
+  def __call__(self, key: jax.Array | None, images: jax.Array, choice: Any = ()) -> jax.Array:
+    return augment.normalise(images, self.mean, self.std)
+
+
+@dataclasses.dataclass(frozen=True)
+class DiffAug(Transform):
+  """Differentiable augmentation of normalised images, see `augment.diffaugment`.
+
+  Attributes:
+    strategy: names of `augment.OPERATIONS` joined by '_'.
+    composition: 'idc' or 'dm'.
+    siamese: whether all images of the batch share one draw.
+
+  >>> DiffAug('color_flip').unmirrored().strategy
+  'color'
+  """
+
+  acts_on: ClassVar[str] = 'normalised'
+  strategy: str
+  composition: str = 'idc'
+  siamese: bool = False
+
+  def __post_init__(self):
+    augment.branches(self.strategy, self.composition)
+
+  def draw(self, key: jax.Array) -> jax.Array:
+    return augment.draw_choice(key, self.strategy, self.composition)
+
+  def unmirrored(self) -> 'DiffAug':
+    names = (name for name in augment.parse(self.strategy) if name != 'flip')
+    return dataclasses.replace(self, strategy='_'.join(names))
+
+  def __call__(self, key: jax.Array, images: jax.Array, choice: Any = None) -> jax.Array:
+    return augment.diffaugment(
+      key,
+      images,
+      self.strategy,
+      composition=self.composition,
+      siamese=self.siamese,
+      choice=choice,
+    )
+
+
+TRANSFORMS = dict(
+  centre_crop=crops.CentreCrop,
+  crop=crops.Crop,
+  cutout=crops.Cutout,
+  diffaug=DiffAug,
+  flip=crops.Flip,
+  normalise=Normalise,
+  resize=crops.Resize,
+  resized_crop=crops.ResizedCrop,
+)
+
+
+def make(
+  common: Sequence[Transform] = (),
+  named: Mapping[str, Sequence[Transform]] | None = None,
+  mixing: Mixing | None = None,
+  *,
+  mean: Sequence[float],
+  std: Sequence[float],
+  num_classes: int,
+  flip: bool = True,
+) -> Views:
+  """Builds views from operations.
+
+  All views of an image share `common` and its draws; then each goes on with operations and draws of
+  its own: {'first': augmentation, 'second': augmentation} are two independent views for contrastive
+  learning, and the same crop at two resolutions is a common crop with {'images': (), 'small':
+  (Resize(16),)}. The mixing comes last; it draws the same for all views, so that they keep one
+  label.
+
+  `Normalise()` stands where it is listed: operations before it see images in [0, 1]. Not listed, it
+  comes before the first `DiffAug`, and without one at the end.
+
+  Args:
+    common: operations for all views.
+    named: operations of each view by its name; None: one view, 'images', without further ones.
+    mixing: of the images and labels of a batch.
+    mean, std: per channel, of images in [0, 1].
+    num_classes: of the labels.
+    flip: whether a mirrored image keeps its class (`Dataset.flip`); if not, every `Flip` goes, and
+      the flip of every `DiffAug`.
+
+  Raises:
+    UserError: where an operation stands on the wrong side of `Normalise`, or a view has the name of
+      another entry of the batch.
+
+  >>> views = make((crops.Crop(1), crops.Flip()), mean=(0.5,), std=(0.5,), num_classes=3)
+  >>> batch = {'images': jnp.ones((2, 8, 8, 1)), 'labels': jnp.array([0, 2]), 'weight': jnp.ones(2)}
+  >>> prepared = views.prepare(jax.random.key(0), batch, views.draw(jax.random.key(1)))
+  >>> prepared['images'].shape, prepared['labels'].shape
+  ((2, 8, 8, 1), (2, 3))
+  """
+  named = {'images': ()} if named is None else dict(named)
+  for name in named:
+    if name in _RESERVED:
+      raise UserError(f'A view cannot be called {name!r}, which the batch itself has; rename it.')
+  normalise = Normalise(tuple(mean), tuple(std))
+  shared = _Chain(common, normalise, flip=flip)
+  chains = {
+    name: _Chain(transforms, normalise, flip=flip, normalised=shared.normalised, last=True)
+    for name, transforms in named.items()
+  }
+
+  def draw(key: jax.Array) -> dict[str, Any]:
+    key_common, key_mixing, *keys = _streams(key, len(chains))
+    return {
+      'common': shared.draw(key_common),
+      'named': {name: chain.draw(key) for key, (name, chain) in zip(keys, chains.items())},
+      'mixing': mixing.draw(key_mixing) if mixing else (),
+    }
+
+  def prepare(key: jax.Array, batch: Mapping[str, jax.Array], choices: Any) -> dict[str, jax.Array]:
+    key_common, key_mixing, *keys = _streams(key, len(chains))
+    images = shared(key_common, _unit(batch['images']), choices['common'])
+    prepared = {
+      name: chain(key, images, choices['named'][name])
+      for key, (name, chain) in zip(keys, chains.items())
+    }
+    labels = soft_labels(batch['labels'], num_classes)
+    if mixing:
+      _check_sizes(mixing, prepared)
+      mixed = {
+        name: mixing(key_mixing, view, labels, batch['weight'], choices['mixing'])
+        for name, view in prepared.items()
+      }
+      prepared = {name: view for name, (view, _) in mixed.items()}
+      labels = next(iter(mixed.values()))[1]
+    return _with_rest(batch, prepared, labels)
+
+  return Views(draw, prepare)
+
+
+def diffaug(
+  strategy: str,
+  composition: str = 'idc',
+  cutmix: float = 0.0,
+  *,
+  mean: Sequence[float],
+  std: Sequence[float],
+  num_classes: int,
+  flip: bool = True,
+) -> Views:
+  """Builds the view 'images': normalised, augmented by DiffAug with a draw for each image, mixed by
+  CutMix.
+
+  Args:
+    strategy, composition: see `augment.diffaugment`.
+    cutmix: probability of CutMix for a batch.
+    mean, std, num_classes, flip: see `make`.
+
+  The two keys of a network are `jax.random.split` of its key, so that the draws are those of the
+  functions of `augment` with these keys.
+
+  >>> views = diffaug('color_crop', 'dm', mean=(0.5,), std=(0.5,), num_classes=3)
+  >>> views.draw(jax.random.key(0)) == augment.draw_choice(jax.random.key(0), 'color_crop', 'dm')
+  Array(True, dtype=bool)
+  """
+  transform = DiffAug(strategy, composition)
+  transform = transform if flip else transform.unmirrored()
+
+  def prepare(key: jax.Array, batch: Mapping[str, jax.Array], choices: Any) -> dict[str, jax.Array]:
+    key_augment, key_cutmix = jax.random.split(key)
+    images = transform(key_augment, augment.normalise(batch['images'], mean, std), choices)
+    labels = soft_labels(batch['labels'], num_classes)
+    if cutmix:
+      images, labels = augment.cutmix(key_cutmix, images, labels, cutmix, batch['weight'])
+    return _with_rest(batch, {'images': images}, labels)
+
+  return Views(transform.draw, prepare)
+
+
+def soft_labels(labels: jax.Array, num_classes: int) -> jax.Array:
+  """Returns float labels [n, classes]: one-hot for integer labels [n], soft labels as they are.
+
+  >>> soft_labels(jnp.array([1, 0]), 2).tolist()
+  [[0.0, 1.0], [1.0, 0.0]]
+  """
+  return labels.astype(jnp.float32) if labels.ndim == 2 else jax.nn.one_hot(labels, num_classes)
+
+
+class _Chain:
+  """Operations one after the other, each with a stream of random numbers by its place in the
+  list."""
+
+  def __init__(self, transforms, normalise, *, flip, normalised=False, last=False):
+    self._enters_unit = not normalised
+    steps = _with_normalise(tuple(transforms), normalise, normalised, last)
+    self.normalised = normalised or any(isinstance(step, Normalise) for _, step in steps)
+    kept = steps if flip else [(place, step.unmirrored()) for place, step in steps]
+    self._steps = [(place, step) for place, step in kept if step is not None]
+
+  def draw(self, key):
+    return tuple(step.draw(jax.random.fold_in(key, place)) for place, step in self._steps)
+
+  def __call__(self, key, images, choices):
+    unit = self._enters_unit
+    for (place, step), choice in zip(self._steps, choices):
+      images = step(jax.random.fold_in(key, place), images, choice)
+      unit = unit and not isinstance(step, Normalise)
+      images = images.clip(0, 1) if unit and step.overshoots else images
+    return images
+
+
+def _with_normalise(transforms, normalise, normalised, last):
+  """Returns (place, operation) with `normalise` where it belongs; having no draws, it takes no
+  place."""
+  _check_order(transforms, normalised)
+  steps, place = [], 0
+  for transform in transforms:
+    if isinstance(transform, Normalise):
+      steps.append((place, transform if transform.mean else normalise))
+      normalised = True
+      continue
+    steps.append((place, transform))
+    place += 1
+  if normalised:
+    return steps
+  end = [len(steps)] if last else []
+  where = [n for n, (_, transform) in enumerate(steps) if transform.acts_on == 'normalised'] + end
+  return [*steps[: where[0]], (place, normalise), *steps[where[0] :]] if where else steps
+
+
+def _check_order(transforms, normalised):
+  for transform in transforms:
+    if not isinstance(transform, Transform):
+      known = ', '.join(sorted(kind.__name__ for kind in TRANSFORMS.values()))
+      raise UserError(f'{transform!r} is no operation of a view; give instances of: {known}.')
+  listed = any(isinstance(transform, Normalise) for transform in transforms)
+  for transform in transforms:
+    name = type(transform).__name__
+    if isinstance(transform, Normalise) and normalised:
+      raise UserError('A view normalises its images once; list Normalise() once.')
+    if transform.acts_on == 'unit' and normalised:
+      raise UserError(f'{name} acts on images in [0, 1]; list it before Normalise() and DiffAug.')
+    if transform.acts_on == 'normalised' and listed and not normalised:
+      raise UserError(f'{name} acts on normalised images; list it after Normalise().')
+    normalised = normalised or isinstance(transform, Normalise) or transform.acts_on == 'normalised'
+
+
+def _streams(key, views):
+  """A stream for what is common, one for the mixing and one for each view."""
+  return [jax.random.fold_in(key, number) for number in range(2 + views)]
+
+
+def _unit(images):
+  images = jnp.asarray(images)
+  return images.astype(jnp.float32) / (255 if images.dtype == jnp.uint8 else 1)
+
+
+def _check_sizes(mixing, prepared):
+  sizes = {view.shape[1:3] for view in prepared.values()}
+  if mixing.by_area and len(sizes) > 1:
+    raise UserError(
+      f'CutMix mixes labels by area, so all views must have one size; they have {sorted(sizes)}; '
+      'resize them back or use Mixup.'
+    )
+
+
+def _with_rest(batch, prepared, labels):
+  rest = {name: value for name, value in batch.items() if name not in ('images', 'labels')}
+  both = sorted(rest.keys() & prepared.keys())
+  if both:
+    raise UserError(f'The view {both[0]!r} has the name of an entry of the batch; rename the view.')
+  return {**rest, **prepared, 'labels': labels}

@@ -3,7 +3,11 @@
   loop         fit, the only loop; estimate, what a job will cost before it starts
   run          Run, a work directory: config, metrics, checkpoints, results
   parallel     the mesh of all devices, sharding, per-device code
-  optim        schedules of the learning rate and the optimisers of the papers
+  schedules    learning rates over the steps
+  optim        the optimisers of the papers
+  groups       parameters with a learning rate and a decay of their own
+  parts        which parts of a network are trained and which are frozen
+  averages     the exponential average of the weights
   classifier   supervised training of several networks at once
   pretrained   networks trained once and found again by what made them
   features     what a network sees in images
@@ -20,12 +24,14 @@ The modules load on first use.
 import importlib
 
 _MODULES = (
+  'averages',
   'batches',
   'bucket',
   'checkpoint',
   'classifier',
   'cost',
   'features',
+  'groups',
   'hosts',
   'interrupt',
   'job',
@@ -34,12 +40,14 @@ _MODULES = (
   'machine',
   'optim',
   'parallel',
+  'parts',
   'phase',
   'pretrained',
   'program',
   'progress',
   'records',
   'run',
+  'schedules',
   'scorer',
   'together',
   'trace',

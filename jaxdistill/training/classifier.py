@@ -23,7 +23,7 @@ from jaxdistill import errors
 from jaxdistill.data import Dataset, augment, samplers, streaming
 from jaxdistill.losses import classification
 from jaxdistill.models import normalisation
-from jaxdistill.training import batches, loop, optim, parallel, scorer, together
+from jaxdistill.training import batches, loop, optim, parallel, schedules, scorer, together
 
 SPREADS = ('networks', 'batch')
 
@@ -503,7 +503,7 @@ def soft_labels(labels: jax.Array, num_classes: int) -> jax.Array:
 
 
 def _optimizer(recipe: Recipe, num_steps: int) -> optax.GradientTransformation:
-  schedule = optim.multistep(
+  schedule = schedules.multistep(
     recipe.learning_rate, [round(d * num_steps) for d in recipe.drops], recipe.drop
   )
   return optim.sgd(schedule, momentum=recipe.momentum, weight_decay=recipe.weight_decay)

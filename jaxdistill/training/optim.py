@@ -1,95 +1,85 @@
-"""Learning-rate schedules and optimisers of the papers, on optax. Everything counts in steps; step
-0 is the first."""
+"""Optimisers of the papers, on optax.
 
+In all of them the learning rate is the last factor of an update, so that an update can be scaled
+afterwards as if it had had another rate (networks that are trained side by side, each at its own).
+`Optimizer` is one as a value of plain fields: a section of a config, part of what a trained network
+is found by. `groups` gives some parameters a learning rate or a decay of their own.
+"""
+
+import dataclasses
+import inspect
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdistill.errors import UserError
+from jaxdistill.errors import UserError, unknown
+from jaxdistill.training import schedules
+from jaxdistill.training.groups import Group, by_group
 
 
-def in_steps(epochs: float, examples: int, batch: int, drop_last: bool = False) -> int:
-  """Returns the number of steps of so many epochs; the last short batch of an epoch is a step too,
-  unless dropped.
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+  """An optimiser as a value, independent of the learning rate.
 
-  >>> in_steps(2, examples=10, batch=4), in_steps(2, examples=10, batch=4, drop_last=True)
-  (6, 4)
+  A field that the optimiser does not read must be left at its default: nothing that is set is
+  ignored.
+
+  >>> optimizer = Optimizer('sgd', momentum=0.5).build(schedules.constant(1.0))
+  >>> state = optimizer.init(jnp.zeros(()))
+  >>> for _ in range(2):
+  ...   update, state = optimizer.update(jnp.ones(()), state)
+  >>> float(update)
+  -1.5
+  >>> Optimizer('adam', nesterov=True)
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: The optimiser 'adam' does not use nesterov; leave it at False.
+
+  Attributes:
+    name: 'sgd', 'adam', 'adamw' or 'lars', the functions of this module.
+    momentum: of 'sgd' and 'lars'.
+    dampening, nesterov: of 'sgd'.
+    beta1, beta2, epsilon: of 'adam' and 'adamw'.
+    weight_decay: of all; what it means differs, see the functions.
+    trust, excluded: of 'lars'.
   """
-  if epochs < 0 or examples < 1 or batch < 1 or drop_last and batch > examples:
-    raise UserError(
-      f'Epochs of {examples} examples in batches of {batch} cannot be counted; '
-      'epochs must be at least 0 and a batch between 1 and the number of examples.'
-    )
-  return round(epochs * (examples // batch if drop_last else math.ceil(examples / batch)))
 
+  name: str = 'sgd'
+  momentum: float = 0.9
+  dampening: float = 0.0
+  nesterov: bool = False
+  beta1: float = 0.9
+  beta2: float = 0.999
+  epsilon: float = 1e-8
+  weight_decay: float = 0.0
+  trust: float = 0.001
+  excluded: tuple[str, ...] = ('bias', 'scale')
 
-def multistep(learning_rate: float, boundaries: Sequence[int], factor: float) -> optax.Schedule:
-  """Returns learning_rate · factor^k, where k is the number of boundaries that are <= step.
+  def __post_init__(self):
+    if self.name not in _OPTIMIZERS:
+      raise unknown('optimiser', self.name, _OPTIMIZERS)
+    schedules.check_unused('optimiser', self, self._fields())
+    self.build(1.0)  # the functions below check the values
 
-  The same as torch.optim.lr_scheduler.MultiStepLR, in steps.
+  def build(
+    self, learning_rate: optax.ScalarOrSchedule, groups: Sequence[Group] = ()
+  ) -> optax.GradientTransformation:
+    """Returns the optimiser with this learning rate and these groups of parameters.
 
-  >>> schedule = multistep(1.0, [2, 4], 0.5)
-  >>> [float(schedule(step)) for step in range(6)]
-  [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
-  """
-  _positive('learning_rate', learning_rate)
-  _positive('factor', factor)
-  boundaries = [int(boundary) for boundary in boundaries]
-  if boundaries != sorted(boundaries) or any(boundary < 0 for boundary in boundaries):
-    raise UserError(
-      f'The steps at which the learning rate changes must rise from 0 on, not {boundaries}.'
-    )
-  values = [learning_rate * factor**k for k in range(len(boundaries) + 1)]
+    >>> optimizer = Optimizer('adamw', weight_decay=0.1).build(0.01)
+    >>> updates, _ = optimizer.update(jnp.ones(2), optimizer.init(jnp.ones(2)), jnp.ones(2))
+    >>> [round(float(update), 4) for update in updates]
+    [-0.011, -0.011]
+    """
+    fields = {name: getattr(self, name) for name in self._fields()}
+    return _OPTIMIZERS[self.name](learning_rate, groups=groups, **fields)
 
-  def schedule(count):
-    passed = jnp.sum(jnp.asarray(count) >= jnp.asarray(boundaries, jnp.int32)) if boundaries else 0
-    return jnp.asarray(values, jnp.float32)[passed]
-
-  return schedule
-
-
-def cosine(learning_rate: float, num_steps: int, final: float = 0.0) -> optax.Schedule:
-  """Returns final + (learning_rate - final) · (1 + cos(π · step / num_steps)) / 2, and `final` from
-  num_steps on.
-
-  Loshchilov and Hutter, ICLR 2017, without restarts.
-
-  >>> [round(float(cosine(1.0, 4)(step)), 3) for step in (0, 2, 4, 9)]
-  [1.0, 0.5, 0.0, 0.0]
-  """
-  _positive('learning_rate', learning_rate)
-  if num_steps < 1 or not 0 <= final <= learning_rate:
-    raise UserError(
-      'A cosine schedule needs at least one step and 0 <= final <= learning_rate, '
-      f'not {num_steps} steps and {final}.'
-    )
-
-  def schedule(count):
-    done = jnp.minimum(jnp.asarray(count, jnp.float32) / num_steps, 1.0)
-    return final + (learning_rate - final) * 0.5 * (1 + jnp.cos(jnp.pi * done))
-
-  return schedule
-
-
-def warmup(schedule: optax.Schedule | float, num_steps: int) -> optax.Schedule:
-  """Returns schedule(step) · min(1, (step + 1) / num_steps): the steps of `schedule` go on counting
-  from the start.
-
-  That the first step is not zero, and that the end does not move, is our own choice.
-
-  >>> [float(warmup(1.0, 4)(step)) for step in (0, 1, 3, 8)]
-  [0.25, 0.5, 1.0, 1.0]
-  """
-  if num_steps < 0:
-    raise UserError(f'A warm-up needs a number of steps that is not negative, not {num_steps}.')
-  rate = schedule if callable(schedule) else lambda count: schedule
-  return lambda count: (
-    rate(count) * jnp.minimum(1.0, (jnp.asarray(count, jnp.float32) + 1) / max(num_steps, 1))
-  )
+  def _fields(self):
+    read = inspect.signature(_OPTIMIZERS[self.name]).parameters
+    return [field.name for field in dataclasses.fields(self) if field.name in read]
 
 
 def sgd(
@@ -97,49 +87,256 @@ def sgd(
   momentum: float = 0.0,
   weight_decay: float = 0.0,
   nesterov: bool = False,
+  dampening: float = 0.0,
+  groups: Sequence[Group] = (),
 ) -> optax.GradientTransformation:
   """Stochastic gradient descent with the momentum and the coupled weight decay of torch.optim.SGD.
 
-      g ← gradient + weight_decay · p        v ← momentum · v + g        p ← p - learning_rate · v
+      g ← gradient + weight_decay · p
+      v ← momentum · v + (1 - dampening) · g, the first time v ← g
+      p ← p - learning_rate · v
 
   (Nesterov: p ← p - learning_rate · (g + momentum · v).) All parameters decay, biases and scales
   too, as in the papers' code.
 
   Raises:
-    UserError: a value out of range.
+    UserError: a value out of range; as in torch dampening goes with momentum, but not with
+      Nesterov.
+
+  >>> optimizer = sgd(0.5, momentum=0.9, dampening=0.5)
+  >>> state = optimizer.init(jnp.zeros(()))
+  >>> for _ in range(2):
+  ...   update, state = optimizer.update(jnp.ones(()), state)
+  >>> round(float(update), 3)
+  -0.7
   """
-  if not callable(learning_rate):
-    _positive('learning_rate', learning_rate)
-  if not 0 <= momentum < 1:
-    raise UserError(f'momentum must be at least 0 and below 1, not {momentum}.')
-  if not (weight_decay >= 0 and math.isfinite(weight_decay)):
-    raise UserError(
-      f'weight_decay must be a finite number that is not negative, not {weight_decay}.'
-    )
+  _check_share('momentum', momentum)
+  _check_share('dampening', dampening)
   if nesterov and not momentum:
     raise UserError('Nesterov needs a momentum above 0.')
-  steps = [optax.add_decayed_weights(weight_decay)] if weight_decay else []
-  steps += [optax.trace(momentum, nesterov)] if momentum else []
-  return optax.chain(*steps, optax.scale_by_learning_rate(learning_rate))
+  if dampening and (nesterov or not momentum):
+    raise UserError('Dampening needs a momentum above 0 and no Nesterov.')
+  steps = _decay(weight_decay, groups)
+  if dampening:
+    steps += [_dampened_trace(momentum, dampening)]
+  elif momentum:
+    steps += [optax.trace(momentum, nesterov)]
+  return _chain(steps, groups, learning_rate)
+
+
+def adam(
+  learning_rate: optax.ScalarOrSchedule,
+  beta1: float = 0.9,
+  beta2: float = 0.999,
+  epsilon: float = 1e-8,
+  weight_decay: float = 0.0,
+  groups: Sequence[Group] = (),
+) -> optax.GradientTransformation:
+  """Adam with the coupled weight decay of torch.optim.Adam.
+
+      g ← gradient + weight_decay · p
+      m ← beta1 · m + (1 - beta1) · g         s ← beta2 · s + (1 - beta2) · g²
+      p ← p - learning_rate · m / (1 - beta1^t) / (√(s / (1 - beta2^t)) + epsilon),   t = 1, 2, ...
+
+  Source: Kingma and Ba, ICLR 2015.
+
+  Raises:
+    UserError: a value out of range.
+
+  >>> optimizer = adam(0.1)
+  >>> update, _ = optimizer.update(jnp.array(-7.0), optimizer.init(jnp.zeros(())))
+  >>> round(float(update), 4)
+  0.1
+  """
+  steps = [*_decay(weight_decay, groups), _adam_step(beta1, beta2, epsilon)]
+  return _chain(steps, groups, learning_rate)
+
+
+def adamw(
+  learning_rate: optax.ScalarOrSchedule,
+  beta1: float = 0.9,
+  beta2: float = 0.999,
+  epsilon: float = 1e-8,
+  weight_decay: float = 0.01,
+  groups: Sequence[Group] = (),
+) -> optax.GradientTransformation:
+  """Adam with decoupled weight decay, as torch.optim.AdamW: p ← p - learning_rate · (a +
+  weight_decay · p), where a is the step of `adam` without decay.
+
+  All parameters decay.
+
+  Source: Loshchilov and Hutter, ICLR 2019.
+
+  Raises:
+    UserError: a value out of range.
+
+  >>> optimizer = adamw(0.1, weight_decay=0.5)
+  >>> update, _ = optimizer.update(jnp.array(-7.0), optimizer.init(jnp.ones(())), jnp.ones(()))
+  >>> round(float(update), 4)
+  0.05
+  """
+  steps = [_adam_step(beta1, beta2, epsilon), *_decay(weight_decay, groups)]
+  return _chain(steps, groups, learning_rate)
+
+
+def lars(
+  learning_rate: optax.ScalarOrSchedule,
+  momentum: float = 0.9,
+  weight_decay: float = 0.0,
+  trust: float = 0.001,
+  excluded: Sequence[str] = ('bias', 'scale'),
+  groups: Sequence[Group] = (),
+) -> optax.GradientTransformation:
+  """Momentum with a rate for every layer (LARS), in proportion to the size of its weights.
+
+      λ = trust · ‖w‖ / (‖gradient‖ + weight_decay · ‖w‖)      for every array w of weights
+      v ← momentum · v + λ · (gradient + weight_decay · w)
+      w ← w - learning_rate · v
+
+  Networks that are stacked along a leading axis need `jax.vmap`, else they share their norms.
+
+  Args:
+    excluded: last names of parameters that keep λ = 1 and do not decay: biases, and the scales of
+      normalisation layers. The paper says nothing of them; codes of contrastive learning do this.
+
+  Source: You, Gitman and Ginsburg, arXiv 1708.03888. There the learning rate stands before the
+  momentum takes λ · (...) up, here behind it, as in torch.optim.SGD; they differ where the rate
+  changes. λ = 1 where ‖w‖ or ‖gradient‖ is 0, the excluded names: our own choices.
+
+  Raises:
+    UserError: a value out of range.
+
+  >>> optimizer = lars(1.0, momentum=0.0, trust=0.1)
+  >>> params = {'kernel': jnp.array([3.0, 4.0]), 'bias': jnp.array([3.0, 4.0])}
+  >>> gradient = {'kernel': jnp.array([0.0, 2.0]), 'bias': jnp.array([0.0, 2.0])}
+  >>> updates, _ = optimizer.update(gradient, optimizer.init(params), params)
+  >>> {name: [round(float(u), 3) for u in update] for name, update in updates.items()}
+  {'bias': [-0.0, -2.0], 'kernel': [-0.0, -0.5]}
+  """
+  _check_share('momentum', momentum)
+  _check_decay(weight_decay)
+  _check_positive('trust', trust)
+  if isinstance(excluded, str):
+    raise UserError(f'excluded is a tuple of names: ({excluded!r},) in place of {excluded!r}.')
+  steps = [_trust_step(weight_decay, trust, tuple(excluded), groups)]
+  steps += [optax.trace(momentum)] if momentum else []
+  return _chain(steps, groups, learning_rate)
+
+
+_OPTIMIZERS = {'sgd': sgd, 'adam': adam, 'adamw': adamw, 'lars': lars}
+
+
+class DampenedState(NamedTuple):
+  """The momentum of `sgd` with dampening.
+
+  trace: v, of the form of the parameters. started: whether v has taken up a gradient yet.
+  """
+
+  trace: Any
+  started: jax.Array
+
+
+# What an optimiser remembers of earlier gradients; all of it is zero at the start.
+_MEMORIES = (optax.TraceState, DampenedState, optax.ScaleByAdamState)
 
 
 def clear_momentum(state: Any, when: jax.Array) -> Any:
   """Returns the optimiser's state with every momentum set to zero where `when` (a boolean scalar)
   holds.
 
-  For released codes that make a new optimiser at each drop of the learning rate.
+  For released codes that make a new optimiser at each drop of the learning rate: the moments of
+  Adam and its count for their correction start again too.
+
+  >>> optimizer = sgd(1.0, momentum=0.5)
+  >>> _, state = optimizer.update(jnp.ones(()), optimizer.init(jnp.zeros(())))
+  >>> float(optimizer.update(jnp.ones(()), clear_momentum(state, True))[0])
+  -1.0
   """
 
+  def is_memory(node):
+    return isinstance(node, _MEMORIES)
+
   def clear(node):
-    if not isinstance(node, optax.TraceState):
+    if not is_memory(node):
       return node
-    return node._replace(
-      trace=jax.tree.map(lambda leaf: jnp.where(when, jnp.zeros_like(leaf), leaf), node.trace)
-    )
+    return jax.tree.map(lambda leaf: jnp.where(when, jnp.zeros_like(leaf), leaf), node)
 
-  return jax.tree.map(clear, state, is_leaf=lambda node: isinstance(node, optax.TraceState))
+  return jax.tree.map(clear, state, is_leaf=is_memory)
 
 
-def _positive(name, value):
+def _chain(steps, groups, learning_rate):
+  """Puts the factors of the groups and, last of all, the learning rate behind `steps`."""
+  if not callable(learning_rate):
+    _check_positive('learning_rate', learning_rate)
+  if groups:
+    steps = [*steps, by_group(lambda update, _, group, path: update * group.learning_rate, groups)]
+  return optax.chain(*steps, optax.scale_by_learning_rate(learning_rate))
+
+
+def _decay(weight_decay, groups):
+  """The steps that add weight_decay · parameter to the update; none where nothing decays."""
+  _check_decay(weight_decay)
+  if not any(group.weight_decay is not None for group in groups):
+    return [optax.add_decayed_weights(weight_decay)] if weight_decay else []
+
+  def add(update, parameter, group, path):
+    return update + group.decay(weight_decay) * parameter
+
+  return [by_group(add, groups)]
+
+
+def _dampened_trace(momentum, dampening):
+  def init(params):
+    return DampenedState(jax.tree.map(jnp.zeros_like, params), jnp.zeros((), bool))
+
+  def update(updates, state, params=None):
+    def move(g, v):
+      return jnp.where(state.started, momentum * v + (1 - dampening) * g, g)
+
+    trace = jax.tree.map(move, updates, state.trace)
+    return trace, DampenedState(trace, jnp.ones_like(state.started))
+
+  return optax.GradientTransformation(init, update)
+
+
+def _adam_step(beta1, beta2, epsilon):
+  _check_share('beta1', beta1)
+  _check_share('beta2', beta2)
+  _check_positive('epsilon', epsilon)
+  return optax.scale_by_adam(beta1, beta2, epsilon)
+
+
+def _trust_step(weight_decay, trust, excluded, groups):
+  """gradient ← λ · (gradient + weight_decay · w) of `lars`."""
+
+  def adapt(gradient, weights, group, path):
+    if path.rpartition('/')[2] in excluded:
+      return gradient
+    decay = group.decay(weight_decay)
+    size, slope = _norm(weights), _norm(gradient)
+    usable = (size > 0) & (slope > 0)
+    # The divisor is 1 where the ratio is not taken: no division by zero.
+    ratio = trust * size / jnp.where(usable, slope + decay * size, 1.0)
+    rate = jnp.where(usable, ratio, 1.0).astype(gradient.dtype)
+    return rate * (gradient + decay * weights)
+
+  return by_group(adapt, groups)
+
+
+def _norm(array):
+  return jnp.sqrt(jnp.sum(jnp.square(array.astype(jnp.float32))))
+
+
+def _check_positive(name, value):
   if not (value > 0 and math.isfinite(value)):
     raise UserError(f'{name} must be a finite number above 0, not {value}.')
+
+
+def _check_share(name, value):
+  if not 0 <= value < 1:
+    raise UserError(f'{name} must be at least 0 and below 1, not {value}.')
+
+
+def _check_decay(value):
+  if not (value >= 0 and math.isfinite(value)):
+    raise UserError(f'weight_decay must be a finite number that is not negative, not {value}.')

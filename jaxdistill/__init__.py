@@ -22,6 +22,7 @@ _SUBMODULES = (
   'experiment',
   'files',
   'losses',
+  'metrics',
   'models',
   'report',
   'synthesis',

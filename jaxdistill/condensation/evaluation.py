@@ -9,7 +9,7 @@ import flax.linen as nn
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxdistill import errors, models
+from jaxdistill import errors, metrics, models
 from jaxdistill.data import Dataset
 from jaxdistill.models import architectures
 from jaxdistill.synthesis.condensed import Condensed
@@ -193,7 +193,9 @@ def evaluate(
     'std': checked['test'].std(1).tolist(),
   }
   return {
-    **{column: spread(values) for column, values in classifier.columns(**checked).items()},
+    **{
+      column: metrics.mean_std(values) for column, values in classifier.columns(**checked).items()
+    },
     **found,
     'curve': curve,
     'training_images': len(job.arguments['images']),
@@ -415,23 +417,6 @@ def check_fit(
       f'{name} numbers the classes in another order than the {against} set: class {label} is '
       f'{ours[label]!r} there and {theirs[label]!r} here.'
     )
-
-
-def spread(values: np.ndarray) -> dict[str, Any]:
-  """Returns dict(mean, std, n, values) of a list of numbers; std is that of the sample (n - 1), 0
-  for a single number.
-
-  >>> spread(np.array([0.5, 0.7]))['mean']
-  0.6
-  """
-  values = np.asarray(values, np.float64)
-  std = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-  return {
-    'mean': round(float(values.mean()), 6),
-    'std': round(std, 6),
-    'n': len(values),
-    'values': values.tolist(),
-  }
 
 
 def _shape(shape) -> str:

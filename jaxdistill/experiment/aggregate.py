@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from jaxdistill import config as configs
-from jaxdistill.condensation import evaluation, published
+from jaxdistill import metrics
+from jaxdistill.condensation import published
 
 # The accuracies of a row in result.json.
 ACCURACIES = ('last', 'selected', 'best_test')
@@ -200,7 +201,7 @@ def pooled(group: Group, column: str) -> dict[str, Any] | None:
     by_seed.setdefault(seed, []).extend(row[column]['values'])
   means = [statistics.fmean(values) for values in by_seed.values()]
   return {
-    **evaluation.spread(list(itertools.chain(*by_seed.values()))),
+    **metrics.mean_std(list(itertools.chain(*by_seed.values()))),
     'seeds': len(means),
     'between_seeds': statistics.stdev(means) if len(means) > 1 else None,
   }

@@ -1,4 +1,4 @@
-"""Cross-entropy and accuracy, for integer and for soft labels."""
+"""Cross-entropy for integer and for soft labels, and the mean by which padding counts nowhere."""
 
 import jax
 import jax.numpy as jnp
@@ -33,27 +33,30 @@ def cross_entropy(
   classes = logits.shape[-1]
   target = _one_hot(labels, classes)
   target = (1 - label_smoothing) * target + label_smoothing / classes
-  return _mean(-(target * log_p).sum(-1), weight)
+  return weighted_mean(-(target * log_p).sum(-1), weight)
 
 
-def accuracy(logits: jax.Array, labels: jax.Array, weight: jax.Array | None = None) -> jax.Array:
-  """Weighted share of examples whose largest logit is that of the label; of the most probable one,
-  if labels are soft.
+def weighted_mean(values: jax.Array, weight: jax.Array | None = None) -> jax.Array:
+  """sum_i w_i v_i / sum_i w_i, in which a value of weight 0 counts nowhere, whatever it holds.
 
   Args:
-    logits: [n, k].
-    labels: int [n], or probabilities [n, k].
-    weight: [n] or None.
+    values: float [n].
+    weight: [n]; None: all weigh the same. When all weights are 0 so is the mean.
 
   Returns:
-    A float32 scalar in [0, 1].
+    A scalar.
 
   >>> import jax.numpy as jnp
-  >>> float(accuracy(jnp.array([[2., 1.], [0., 3.]]), jnp.array([0, 0])))
-  0.5
+  >>> float(weighted_mean(jnp.array([1., 4., jnp.nan]), jnp.array([2, 1, 0])))
+  2.0
   """
-  target = labels if labels.ndim == 1 else labels.argmax(-1)
-  return _mean((logits.argmax(-1) == target).astype(jnp.float32), weight)
+  if weight is None:
+    return values.mean()
+  weight = weight.astype(jnp.float32)
+  total = weight.sum()
+  # Padding may hold anything, so it must not reach the sum even as 0 * nan.
+  values = jnp.where(weight > 0, values, 0.0)
+  return (weight * values).sum() / jnp.where(total > 0, total, 1.0)
 
 
 def _one_hot(labels, classes):
@@ -62,13 +65,3 @@ def _one_hot(labels, classes):
     if labels.ndim == 1
     else labels.astype(jnp.float32)
   )
-
-
-def _mean(values, weight):
-  if weight is None:
-    return values.mean()
-  weight = weight.astype(jnp.float32)
-  total = weight.sum()
-  # Padding may hold anything, so it must not reach the sum even as 0 * nan.
-  values = jnp.where(weight > 0, values, 0.0)
-  return (weight * values).sum() / jnp.where(total > 0, total, 1.0)

@@ -19,7 +19,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxdistill import errors
+from jaxdistill import errors, metrics
 from jaxdistill.data import Dataset, augment, samplers, streaming
 from jaxdistill.losses import classification
 from jaxdistill.models import normalisation
@@ -228,7 +228,7 @@ def make(
       loss = classification.cross_entropy(
         logits, labels, weight=weight, label_smoothing=recipe.label_smoothing
       )
-      return share * loss, (moved, share * classification.accuracy(logits, labels, weight))
+      return share * loss, (moved, share * metrics.accuracy(logits, labels, weight))
 
     (loss, (moved, accuracy)), gradient = jax.value_and_grad(loss_of, has_aux=True)(
       variables['params']

@@ -65,16 +65,6 @@ def test_unknown_recipe_names_the_nearest():
     evaluation.find_recipe('icd')
 
 
-def test_spread_is_mean_and_sample_standard_deviation():
-  assert evaluation.spread([0.5, 0.7, 0.6]) == {
-    'mean': 0.6,
-    'std': 0.1,
-    'n': 3,
-    'values': [0.5, 0.7, 0.6],
-  }
-  assert evaluation.spread([0.5])['std'] == 0
-
-
 def test_a_condensed_set_is_decoded_and_scored(digits):
   train, test = digits
   rng = np.random.default_rng(0)

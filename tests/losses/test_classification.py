@@ -1,4 +1,4 @@
-"""Cross-entropy and accuracy against hand-computed numbers."""
+"""Cross-entropy against hand-computed numbers."""
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,6 @@ def test_padding_of_weight_zero_counts_nowhere():
   assert value == pytest.approx(float(losses.cross_entropy(LOGITS, jnp.array([0, 1]))), rel=1e-6)
   assert np.isfinite(gradient[:2]).all()
   assert losses.cross_entropy(LOGITS, jnp.array([0, 1]), jnp.zeros(2)) == 0
-  assert losses.accuracy(LOGITS, jnp.array([0, 1]), jnp.array([0.0, 2.0])) == 0
 
 
 def test_gradient_is_softmax_minus_labels():
@@ -56,8 +55,3 @@ def test_gradient_is_softmax_minus_labels():
 
 def test_large_logits_do_not_overflow():
   assert losses.cross_entropy(jnp.array([[1e4, -1e4]]), jnp.array([1])) == pytest.approx(2e4)
-
-
-def test_accuracy_of_integer_and_soft_labels():
-  assert losses.accuracy(LOGITS, jnp.array([0, 1])) == 0.5
-  assert losses.accuracy(LOGITS, jnp.array([[0.6, 0.4, 0.0], [0.1, 0.2, 0.7]])) == 1

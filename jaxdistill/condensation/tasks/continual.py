@@ -15,12 +15,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxdistill import models
+from jaxdistill import metrics, models
 from jaxdistill.condensation import (
   api,
   baselines,
   embedding,
-  evaluation,
   methods,
   scoring,
   settings,
@@ -393,7 +392,7 @@ def table(way: int, scores: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[
       name: same[0][name] for name in ('images_per_class', 'training_images', 'steps')
     }
     values = {
-      name: evaluation.spread(np.concatenate([row[name]['values'] for row in same]))
+      name: metrics.mean_std(np.concatenate([row[name]['values'] for row in same]))
       for name in columns
     }
     rows.append(
@@ -407,7 +406,7 @@ def table(way: int, scores: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[
       }
     )
   average = {
-    name: evaluation.spread([np.mean([row[name]['mean'] for row in order]) for order in scores])
+    name: metrics.mean_std([np.mean([row[name]['mean'] for row in order]) for order in scores])
     for name in columns
   }
   return [

@@ -168,7 +168,7 @@ def test_networks_are_scored_on_the_classes_seen_and_no_others(own):
 def test_table_takes_the_mean_over_orders_and_networks():
   def row(*values):
     return {
-      'last': continual.evaluation.spread(np.array(values)),
+      'last': continual.metrics.mean_std(np.array(values)),
       'images_per_class': 1.0,
       'training_images': 2,
       'steps': 3,

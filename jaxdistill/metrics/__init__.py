@@ -1,0 +1,58 @@
+"""What is measured: pure functions of arrays and numbers that change nothing and keep nothing.
+
+This floor stands above the losses and below everything that trains or reports. `accuracies` takes
+jax arrays and works inside compiled steps; all other files are for reports, on the host, in numpy's
+float64. What one value of a paper means (ties, empty bins, the number that divides) stands in the
+function's docstring, and every function is tested against an independent reference.
+
+`accuracy`, `accuracy_by_class`: of logits. `expected_calibration_error` and its like: what the
+probabilities are worth. `confusion_matrix`: which classes are taken for which. `mean_std`,
+`paired_difference`, `t_interval`, `bootstrap_interval`: several runs, or clustered examples, as one
+number with its uncertainty. `roc_auc` and its like: scores of two kinds of examples.
+`cohen_kappa` and its like: do several raters, or several networks, say the same?
+"""
+
+from jaxdistill.metrics.accuracies import accuracy, accuracy_by_class
+from jaxdistill.metrics.agreement import (
+  cohen_kappa,
+  fleiss_kappa,
+  krippendorff_alpha,
+  percent_agreement,
+)
+from jaxdistill.metrics.calibration import (
+  BINNINGS,
+  brier_score,
+  calibration_bins,
+  expected_calibration_error,
+  maximum_calibration_error,
+  negative_log_likelihood,
+)
+from jaxdistill.metrics.confusion import balanced_accuracy, confusion_matrix, row_normalised
+from jaxdistill.metrics.ranking import average_precision, equal_error_rate, roc_auc, roc_curve
+from jaxdistill.metrics.summary import bootstrap_interval, mean_std, paired_difference, t_interval
+
+__all__ = [
+  'BINNINGS',
+  'accuracy',
+  'accuracy_by_class',
+  'average_precision',
+  'balanced_accuracy',
+  'bootstrap_interval',
+  'brier_score',
+  'calibration_bins',
+  'cohen_kappa',
+  'confusion_matrix',
+  'equal_error_rate',
+  'expected_calibration_error',
+  'fleiss_kappa',
+  'krippendorff_alpha',
+  'maximum_calibration_error',
+  'mean_std',
+  'negative_log_likelihood',
+  'paired_difference',
+  'percent_agreement',
+  'roc_auc',
+  'roc_curve',
+  'row_normalised',
+  't_interval',
+]

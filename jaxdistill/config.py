@@ -13,6 +13,7 @@ import math
 import pathlib
 import re
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -21,6 +22,8 @@ from jaxdistill.errors import UserError, unknown
 
 _PACKAGE = pathlib.Path(__file__).resolve().parent
 _HEADER_KEYS = ('Command', 'Run time', 'Expected')
+# Columns for the values of a printed config; a longer value pushes its help aside.
+_VALUES = 40
 
 
 class Entry(NamedTuple):
@@ -96,16 +99,21 @@ def split(spec: str) -> tuple[str, str]:
   return path, arg
 
 
-def load(spec: str) -> ConfigDict:
+def load(spec: str, arguments: Mapping[str, Any] | None = None) -> ConfigDict:
   """Loads `PATH[:ARG]`: runs the file's `get_config(ARG)`, or `get_config()` when there is no
   argument.
+
+  `arguments` are values by name in place of the text ARG; `get_config` hands on to
+  `parse_argument` whichever it is given.
 
   Raises `UserError` for a config that does not exist, is no config, or refuses the argument.
 
   >>> load('m3d:digits,ipc=2').condensation.ipc
   2
+  >>> load('m3d', dict(data='digits', ipc=2)) == load('m3d:digits,ipc=2')
+  True
   """
-  path, arg = split(spec)
+  path, arg = split(spec) if arguments is None else (spec, arguments)
   file = find(path)
   module_spec = importlib.util.spec_from_file_location(f'_jaxdistill_config_{file.stem}', file)
   module = importlib.util.module_from_spec(module_spec)
@@ -121,7 +129,9 @@ def load(spec: str) -> ConfigDict:
   return config
 
 
-def parse_argument(arg: str, presets: Iterable[str] = (), **defaults: Any) -> ConfigDict:
+def parse_argument(
+  arg: str | Mapping[str, Any], presets: Iterable[str] = (), **defaults: Any
+) -> ConfigDict:
   """Reads the text after a config's file name, `'cifar10,ipc=10,quick'`, into a ConfigDict with the
   field `data`.
 
@@ -130,6 +140,9 @@ def parse_argument(arg: str, presets: Iterable[str] = (), **defaults: Any) -> Co
   types and fall-back values of `defaults`; a yes-or-no argument may stand alone (`quick`), and a
   tuple as default lists the only values allowed, the first being the fall-back. The manner of
   giving arguments follows big_vision's configs.
+
+  From Python the same comes as values by name, `{'data': 'cifar10', 'ipc': 10}`; there `data` may
+  be any name, or '' for images that are in memory.
 
   Raises `UserError` for an unknown name or value, with the nearest valid one.
 
@@ -140,52 +153,64 @@ def parse_argument(arg: str, presets: Iterable[str] = (), **defaults: Any) -> Co
   jaxdistill.errors.UserError: There is no data set or argument 'quik'; did you mean 'quick'? ...
   """
   presets = tuple(presets)
+  given = arg if isinstance(arg, Mapping) else _split_argument(arg, presets, defaults)
   values = {
     name: default[0] if isinstance(default, tuple) else default
     for name, default in defaults.items()
   }
-  data, seen = None, set()
+  if presets:
+    values['data'] = presets[0]
+  for name, value in given.items():
+    if name not in values:
+      raise unknown('argument', name, values)
+    if name not in defaults:
+      values[name] = str(value)
+    elif isinstance(defaults[name], tuple):
+      values[name] = _choice(name, value, defaults[name])
+    else:
+      values[name] = _typed(name, value, defaults[name])
+  return ConfigDict(values)
+
+
+def _split_argument(
+  arg: str, presets: tuple[str, ...], defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Returns the texts of an argument by name, the bare word as `data`; a flag alone is True."""
+  given = {}
   for item in filter(None, (part.strip() for part in arg.split(','))):
     name, equals, text = item.partition('=')
     if _is_preset(item, presets):
-      if data is not None:
-        raise UserError(f'The argument names two data sets, {data!r} and {item!r}; give one.')
-      data = item
+      if 'data' in given:
+        raise UserError(
+          f'The argument names two data sets, {given["data"]!r} and {item!r}; give one.'
+        )
+      given['data'] = item
       continue
     if item.endswith(':') and item in presets:
       raise UserError(f'{item!r} needs a path behind it: {item}PATH.')
     bare_flag = not equals and isinstance(defaults.get(name), bool)
     if name not in defaults or not (equals or bare_flag):
-      valid = [
-        *presets,
-        *(each if isinstance(default, bool) else f'{each}=' for each, default in defaults.items()),
+      words = [
+        word if isinstance(default, bool) else f'{word}=' for word, default in defaults.items()
       ]
-      raise unknown('data set or argument', name + equals, valid)
-    if name in seen:
+      raise unknown('data set or argument', name + equals, [*presets, *words])
+    if name in given:
       raise UserError(f'The argument {name!r} is given twice.')
-    seen.add(name)
-    if bare_flag:
-      values[name] = True
-    else:
-      values[name] = (_choice if isinstance(defaults[name], tuple) else _typed)(
-        name, text, defaults[name]
-      )
-  if presets:
-    values['data'] = data or presets[0]
-  return ConfigDict(values)
+    given[name] = True if bare_flag else text
+  return given
 
 
 def _is_preset(item: str, presets: tuple[str, ...]) -> bool:
-  prefixes = tuple(each for each in presets if each.endswith(':'))
+  prefixes = tuple(preset for preset in presets if preset.endswith(':'))
   return item.startswith(prefixes) if item not in presets else item not in prefixes
 
 
-def override(config: ConfigDict, key: str, value: str) -> None:
-  """Sets the field `key` (`'condensation.ipc'`) to the text `value`, read as the type that the
+def override(config: ConfigDict, key: str, value: Any) -> None:
+  """Sets the field `key` (`'condensation.ipc'`) to `value`, a text being read as the type that the
   field has, in place.
 
-  A field that holds a tuple takes comma-separated values. Raises `UserError` for a field that does
-  not exist (with the nearest one) and for a text that is no value of the field's type.
+  The text of a field that holds a tuple is comma-separated. Raises `UserError` for a field that
+  does not exist (with the nearest one) and for a text or value that is none of the field's type.
 
   >>> config = ConfigDict(dict(seed=0, model=dict(width=128)))
   >>> override(config, 'model.width', '16')
@@ -214,44 +239,47 @@ def override(config: ConfigDict, key: str, value: str) -> None:
   config[field] = _typed(key, value, fields[key])
 
 
-def _typed(name: str, text: str, default: Any) -> Any:
-  """Reads `text` as a value of the type of `default`; a bool before an int, which it also is in
-  Python."""
+def _typed(name: str, value: Any, default: Any) -> Any:
+  """Returns `value`, or what the text spells, in the type of `default`; a bool before an int, which
+  it also is in Python."""
   if isinstance(default, bool):
     words = {'true': True, 'yes': True, '1': True, 'false': False, 'no': False, '0': False}
-    if text.lower() not in words:
-      raise UserError(f'{name} needs true or false, not {text!r}.')
-    return words[text.lower()]
+    if str(value).lower() not in words:
+      raise UserError(f'{name} needs true or false, not {value!r}.')
+    return words[str(value).lower()]
   if isinstance(default, int):
-    number = _number(text)
+    number = _number(value)
     if number is None or number != int(number):
-      raise UserError(f'{name} needs a whole number, not {text!r}.')
+      raise UserError(f'{name} needs a whole number, not {value!r}.')
     return int(number)
   if isinstance(default, float):
-    number = _number(text)
+    number = _number(value)
     if number is None:
-      raise UserError(f'{name} needs a finite number, not {text!r}.')
+      raise UserError(f'{name} needs a finite number, not {value!r}.')
     return number
   if isinstance(default, tuple | list):
-    items = (item.strip().strip('\'"') for item in text.strip().strip('()[]').split(','))
+    items = value
+    if isinstance(value, str):
+      items = [item.strip().strip('\'"') for item in value.strip().strip('()[]').split(',')]
     return type(default)(
-      _typed(name, item, default[0] if default else '') for item in items if item
+      _typed(name, item, default[0] if default else '') for item in items if item != ''
     )
-  return text
+  return str(value)
 
 
-def _choice(name: str, text: str, choices: tuple) -> Any:
+def _choice(name: str, value: Any, choices: tuple) -> Any:
   for choice in choices:
-    if str(choice) == text:
+    if str(choice) == str(value):
       return choice
-  raise unknown(f'value of {name}', text, choices)
+  raise unknown(f'value of {name}', value, choices)
 
 
-def _number(text: str) -> float | None:
-  """Returns the finite number that `text` spells ('1e4' and '10_000' too), else None."""
+def _number(value: Any) -> float | None:
+  """Returns the finite number that a value is or a text spells ('1e4' and '10_000' too), else
+  None."""
   try:
-    number = float(text)
-  except ValueError:
+    number = float('' if isinstance(value, bool) else value)
+  except (TypeError, ValueError):
     return None
   return number if math.isfinite(number) else None
 
@@ -272,16 +300,21 @@ def flat(config: ConfigDict | Mapping, prefix: str = '') -> dict[str, Any]:
   return fields
 
 
-def to_text(config: ConfigDict) -> str:
-  """Returns one `key = value` line a field, aligned, sorted by key.
+def to_text(config: ConfigDict, help: Mapping[str, str] = MappingProxyType({})) -> str:
+  """Returns one `key = value` line a field, aligned, sorted by key; the line of `help` on a key
+  follows its value.
 
-  >>> print(to_text(ConfigDict(dict(seed=0, data=dict(name='digits')))))
+  >>> print(to_text(ConfigDict(dict(seed=0, data=dict(name='digits'))), {'seed': 'of all'}))
   data.name = 'digits'
-  seed      = 0
+  seed      = 0         of all
   """
   fields = flat(config)
   width = max(map(len, fields), default=0)
-  return '\n'.join(f'{key:<{width}} = {fields[key]!r}' for key in sorted(fields))
+  column = min(max((len(repr(value)) for value in fields.values()), default=0), _VALUES)
+  lines = (
+    f'{key:<{width}} = {fields[key]!r:<{column}}  {help.get(key, "")}' for key in sorted(fields)
+  )
+  return '\n'.join(line.rstrip() for line in lines)
 
 
 def to_json(config: ConfigDict) -> str:

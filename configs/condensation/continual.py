@@ -10,56 +10,81 @@ The setting of the papers is `continual.py:cifar100,steps=5,ipc=20,method=dm`, a
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
 imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH or imagenet:PATH) and, behind commas:
-  steps=10        steps in which the classes arrive (5); must divide the number of classes
-  method=m3d      what condenses the classes of each step: dm, m3d or dance, with the numbers of its
-  own config (dm); or random,
-                  herding, kcenter or kmeans: real images are selected, for comparison
-  ipc=50          stored images a class (20)
-  factor=2        cells along the side of a stored image (the method's own)
-  orders=2        orders of the classes: numpy's permutations of the seeds 0, 1, ... (5)
-  networks=5      fresh networks after every step of every order (3)
-  recipe=idc      how they are trained (dm)
-  classes=idc100  the class folders to take, a subset of ImageNet's (as for m3d.py)
-  model=resnet_ap the network that condenses and learns (convnet)
-  quick           a smoke run: every phase, no meaningful number
+  ipc=50           stored images a class (20)
+  factor=2         cells along the side of a stored image (the method's own)
+  classes=woof     the class folders to take, a subset of ImageNet's: nette, woof, meow, squawk,
+                   fruit, yellow, idc10, idc100
+  quick            a smoke run: every phase, no meaningful number
+  model=resnet_ap  the network that condenses and learns (convnet)
+  steps=10         steps in which the classes arrive; must divide the number of classes (5)
+  method=m3d       what condenses the classes of each step: dm, m3d or dance, with the numbers of
+                   its own config; or random, herding, kcenter or kmeans: real images are selected,
+                   for comparison (dm)
+  orders=2         orders of the classes: numpy's permutations of the seeds 0, 1, ... (5)
+  networks=5       fresh networks after every step of every order (3)
+  recipe=idc       how they are trained (dm)
 Any other TFDS set of images and labels: a preset of like size, then --config.data.name=NAME.
 """
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from jaxdistill import config
 from jaxdistill.condensation import settings
+from jaxdistill.experiment import schema
 
 
-def get_config(arg: str = '') -> ConfigDict:
-  args = config.parse_argument(
-    arg,
-    settings.PRESETS,
-    steps=5,
-    method=('dm', 'm3d', 'dance', *settings.MEMORIES[1:]),
-    ipc=20,
-    factor=0,
-    orders=5,
-    networks=3,
-    recipe=('dm', 'idc'),
-    classes='',
-    model=settings.MODELS,
-    quick=False,
+@dataclasses.dataclass(frozen=True)
+class Arguments(settings.CondensingArguments):
+  """Behind the file name."""
+
+  ipc: int = schema.field(20, example=50, help='stored images a class')
+  factor: int = schema.field(
+    0, example=2, help="cells along the side of a stored image (the method's own)"
   )
+  model: str = schema.field(
+    settings.MODELS[0],
+    choices=settings.MODELS,
+    example='resnet_ap',
+    help='the network that condenses and learns',
+  )
+  steps: int = schema.field(
+    5,
+    example=10,
+    help='steps in which the classes arrive; must divide the number of classes',
+  )
+  method: str = schema.field(
+    'dm',
+    choices=('dm', 'm3d', 'dance', *settings.MEMORIES[1:]),
+    example='m3d',
+    help='what condenses the classes of each step: dm, m3d or dance, with the numbers of its own '
+    'config; or random, herding, kcenter or kmeans: real images are selected, for comparison',
+  )
+  orders: int = schema.field(
+    5, example=2, help="orders of the classes: numpy's permutations of the seeds 0, 1, ..."
+  )
+  networks: int = schema.field(3, example=5, help='fresh networks after every step of every order')
+  recipe: str = schema.field(
+    'dm', choices=('dm', 'idc'), example='idc', help='how they are trained'
+  )
+
+
+def get_config(arg: str | Mapping[str, Any] = '') -> ConfigDict:
+  args = schema.arguments(Arguments, arg)
   # The method's own config gives all that concerns condensing; selected images take DM's network
   # and statistics.
   selected = args.method in settings.MEMORIES
   method = 'dm' if selected else args.method
-  arguments = [
-    args.data,
-    f'ipc={args.ipc}',
-    f'model={args.model}',
-    *([f'factor={args.factor}'] if args.factor else []),
-    *([f'classes={args.classes}'] if args.classes else []),
-    *(['quick'] if args.quick else []),
-  ]
+  arguments = dict(
+    data=args.data, ipc=args.ipc, classes=args.classes, model=args.model, quick=args.quick
+  )
+  if args.factor:
+    arguments['factor'] = args.factor
   return settings.continual(
-    config.load(f'condensation/{method}:{",".join(arguments)}'),
+    config.load(f'condensation/{method}', arguments),
     steps=args.steps,
     memory=args.method if selected else settings.MEMORIES[0],
     orders=min(args.orders, 2) if args.quick else args.orders,

@@ -10,34 +10,51 @@ checkpoints).
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
 imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH or imagenet:PATH) and, behind commas:
-  ipc=10          stored images a class; the learning rate follows it
-  factor=2        cells along the side of a stored image (2; digits 1)
-  experts=5       networks trained on the real set before condensing; kept for other runs beside the
-  work dir expert_epochs=3 their passes over the real set (60; digits 10, ImageNet's subsets 80)
-  classes=woof    the class folders to take, a subset of ImageNet's (nette, woof, meow, squawk,
-  fruit, yellow, idc10, idc100) model=resnet_ap the network that condenses and evaluates (convnet)
-  quick           a smoke run: every phase, no meaningful number
+  ipc=10           stored images a class; the learning rate follows it (1)
+  factor=2         cells along the side of a stored image (2; digits 1)
+  classes=woof     the class folders to take, a subset of ImageNet's: nette, woof, meow, squawk,
+                   fruit, yellow, idc10, idc100
+  quick            a smoke run: every phase, no meaningful number
+  model=resnet_ap  the network that condenses and evaluates (convnet)
+  experts=5        networks trained on the real set before condensing, kept for other runs beside
+                   the work dir (5; digits 3)
+  expert_epochs=3  their passes over the real set (60; digits 10, ImageNet's subsets 80)
 Any other TFDS set of images and labels: a preset of like size, then --config.data.name=NAME.
 """
 
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
 from ml_collections import ConfigDict
 
-from jaxdistill import config
 from jaxdistill.condensation import settings
+from jaxdistill.experiment import schema
 
 
-def get_config(arg: str = '') -> ConfigDict:
-  args = config.parse_argument(
-    arg,
-    settings.PRESETS,
-    ipc=1,
-    factor=0,
-    experts=0,
-    expert_epochs=0,
-    classes='',
-    model=settings.MODELS,
-    quick=False,
+@dataclasses.dataclass(frozen=True)
+class Arguments(settings.CondensingArguments):
+  """Behind the file name."""
+
+  ipc: int = schema.field(1, example=10, help='stored images a class; the learning rate follows it')
+  factor: int = schema.field(
+    0, example=2, help='cells along the side of a stored image (2; digits 1)'
   )
+  experts: int = schema.field(
+    0,
+    example=5,
+    help='networks trained on the real set before condensing, kept for other runs beside the work '
+    'dir (5; digits 3)',
+  )
+  expert_epochs: int = schema.field(
+    0,
+    example=3,
+    help="their passes over the real set (60; digits 10, ImageNet's subsets 80)",
+  )
+
+
+def get_config(arg: str | Mapping[str, Any] = '') -> ConfigDict:
+  args = schema.arguments(Arguments, arg)
   digits, imagenet = args.data == 'digits', settings.kind_of(args.data) in settings.IMAGENET
   factor = args.factor or (1 if digits else 2)
   result = settings.defaults(

@@ -9,24 +9,38 @@ The paper's setting is `dm.py:cifar10,ipc=10` (48.9 +- 0.6 % there, ConvNet-3, l
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
 imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH or imagenet:PATH) and, behind commas:
-  ipc=10          stored images a class
-  factor=2        cells along the side of a stored image (1; 2 gives DM with multi-formation, init
-  'mix') classes=woof    the class folders to take, a subset of ImageNet's (nette, woof, meow,
-  squawk, fruit, yellow, idc10, idc100) model=resnet_ap the network that condenses and evaluates
-  (convnet) quick           a smoke run: every phase, no meaningful number
+  ipc=10           stored images a class (1)
+  factor=2         cells along the side of a stored image; 2 gives DM with multi-formation (1)
+  classes=woof     the class folders to take, a subset of ImageNet's: nette, woof, meow, squawk,
+                   fruit, yellow, idc10, idc100
+  quick            a smoke run: every phase, no meaningful number
+  model=resnet_ap  the network that condenses and evaluates (convnet)
 Any other TFDS set of images and labels: a preset of like size, then --config.data.name=NAME.
 """
 
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
 from ml_collections import ConfigDict
 
-from jaxdistill import config
 from jaxdistill.condensation import settings
+from jaxdistill.experiment import schema
 
 
-def get_config(arg: str = '') -> ConfigDict:
-  args = config.parse_argument(
-    arg, settings.PRESETS, ipc=1, factor=1, classes='', model=settings.MODELS, quick=False
+@dataclasses.dataclass(frozen=True)
+class Arguments(settings.CondensingArguments):
+  """Behind the file name."""
+
+  factor: int = schema.field(
+    1,
+    example=2,
+    help='cells along the side of a stored image; 2 gives DM with multi-formation',
   )
+
+
+def get_config(arg: str | Mapping[str, Any] = '') -> ConfigDict:
+  args = schema.arguments(Arguments, arg)
   digits = args.data == 'digits'
   return settings.defaults(
     args.data,

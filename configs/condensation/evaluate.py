@@ -11,38 +11,69 @@ The command scores the baselines alone; a set is named behind the data set that 
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
 imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH or imagenet:PATH) and, behind commas:
-  set=PATH           a condensed set, ours or any .npz with images and labels; several are joined by
-  + recipe=dm          the protocol (idc): idc (IDC, M3D, DANCE), dm (DC, DSA, DM), ddranking
-  (searched learning rate, LRS) models=A+B         networks: ConvNet-3, ConvNet-3-BN, ResNet-10,
-  ResNet-18, VGG-11, AlexNet, DenseNet, MLP, LeNet, ViT;
-                     the others are a test of transfer from the first (the first set's own network,
-                     or ConvNet-3)
-  ipc=10, factor=2   of the baselines (those of the first set, or 1)
-  classes=woof       the class folders to take, a subset of ImageNet's (as for m3d.py)
-  epochs=1500        passes over a set (the recipe's 1000; DANCE evaluates with 1500)
-  quick              a smoke run: every phase, no meaningful number
+  ipc=10        stored images a class of the baselines (those of the first set, or 1)
+  factor=2      cells along the side of their images (those of the first set, or 1)
+  classes=woof  the class folders to take, a subset of ImageNet's: nette, woof, meow, squawk, fruit,
+                yellow, idc10, idc100
+  quick         a smoke run: every phase, no meaningful number
+  set=PATH      a condensed set, ours or any .npz with images and labels; several are joined by +
+  recipe=dm     the protocol: idc (IDC, M3D, DANCE), dm (DC, DSA, DM), ddranking (searched learning
+                rate, LRS) (idc)
+  models=A+B    networks, the others being a test of transfer from the first (the first set's own
+                network, or ConvNet-3): ConvNet-3, ConvNet-3-BN, ResNet-10, ResNet-18, VGG-11,
+                AlexNet, DenseNet, MLP, LeNet, ViT
+  epochs=1500   passes over a set (the recipe's 1000; DANCE evaluates with 1500)
 Any other TFDS set of images and labels: a preset of like size, then --config.data.name=NAME.
 """
 
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
 from ml_collections import ConfigDict
 
-from jaxdistill import config
 from jaxdistill.condensation import evaluation, settings
+from jaxdistill.experiment import schema
+from jaxdistill.models import architectures
 
 
-def get_config(arg: str = '') -> ConfigDict:
-  args = config.parse_argument(
-    arg,
-    settings.PRESETS,
-    set='',
-    recipe=tuple(evaluation.RECIPES),
-    models='',
-    ipc=0,
-    factor=0,
-    epochs=0,
-    classes='',
-    quick=False,
+@dataclasses.dataclass(frozen=True)
+class Arguments(settings.Arguments):
+  """Behind the file name."""
+
+  ipc: int = schema.field(
+    0, example=10, help='stored images a class of the baselines (those of the first set, or 1)'
   )
+  factor: int = schema.field(
+    0, example=2, help='cells along the side of their images (those of the first set, or 1)'
+  )
+  set: str = schema.field(
+    '',
+    example='PATH',
+    help='a condensed set, ours or any .npz with images and labels; several are joined by +',
+  )
+  recipe: str = schema.field(
+    'idc',
+    choices=tuple(evaluation.RECIPES),
+    example='dm',
+    help='the protocol: idc (IDC, M3D, DANCE), dm (DC, DSA, DM), ddranking (searched learning '
+    'rate, LRS)',
+  )
+  models: str = schema.field(
+    '',
+    example='A+B',
+    help="networks, the others being a test of transfer from the first (the first set's own "
+    'network, or ConvNet-3): ' + ', '.join(architectures.ARCHITECTURES),
+  )
+  epochs: int = schema.field(
+    0,
+    example=1500,
+    help="passes over a set (the recipe's 1000; DANCE evaluates with 1500)",
+  )
+
+
+def get_config(arg: str | Mapping[str, Any] = '') -> ConfigDict:
+  args = schema.arguments(Arguments, arg)
   result = settings.scoreboard(
     args.data,
     sets=[path for path in args.set.split('+') if path],

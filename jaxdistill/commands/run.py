@@ -25,7 +25,8 @@ from jaxdistill.errors import UserError, unknown
 from jaxdistill.training import bucket, interrupt
 
 # A family is a sub-package with settings.py, whose TASKS maps the field `task` of a config to the
-# name of the module with the flow of that task: check(config), run(config, run), dry_run(config).
+# name of the module with the flow of that task: check(config), run(config, run), dry_run(config),
+# and whose explain(config) tells by dotted key what the fields of a config mean.
 FAMILIES = ('condensation',)
 USER_ERROR = 2
 
@@ -137,7 +138,7 @@ def _start(values: flags.FlagValues, config: ConfigDict) -> None:
   prepare_jax(values)
   flow.check(config)
   if values.dry_run:
-    tell(f'{configs.to_text(config)}\n')
+    tell(f'{configs.to_text(config, _settings(config).explain(config))}\n')
     tell(flow.dry_run(config))
     return
   workdir = values.workdir or default_workdir(values.config, config)
@@ -335,13 +336,17 @@ def _set_name(path: str) -> str:
 
 def find_flow(config: ConfigDict) -> ModuleType:
   """Returns the module with the flow of the config's family and task."""
-  family, task = config.get('family', ''), config.get('task', '')
+  tasks, task = _settings(config).TASKS, config.get('task', '')
+  if task not in tasks:
+    raise unknown(f'task of the family {config.family}', task, tasks)
+  return importlib.import_module(f'jaxdistill.{config.family}.{tasks[task]}')
+
+
+def _settings(config: ConfigDict) -> ModuleType:
+  family = config.get('family', '')
   if family not in FAMILIES:
     raise unknown('family', family, FAMILIES)
-  tasks = importlib.import_module(f'jaxdistill.{family}.settings').TASKS
-  if task not in tasks:
-    raise unknown(f'task of the family {family}', task, tasks)
-  return importlib.import_module(f'jaxdistill.{family}.{tasks[task]}')
+  return importlib.import_module(f'jaxdistill.{family}.settings')
 
 
 def quiet() -> None:

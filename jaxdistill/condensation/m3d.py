@@ -7,6 +7,7 @@ which matches all moments where DM matches the mean.
 """
 
 import functools
+from typing import Literal
 
 import flax.linen as nn
 
@@ -18,7 +19,7 @@ def plugs(
   model: nn.Module,
   image_shape: tuple[int, int, int],
   *,
-  kernel: str = 'gaussian',
+  kernel: Literal['gaussian', 'linear', 'polynomial'] = 'gaussian',
   iterations_per_network: int = 5,
 ) -> engine.Plugs:
   """Fills the engine's plug points for M3D.

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import types
+import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -62,22 +63,40 @@ def plugs(
   Traceback (most recent call last):
   jaxdistill.errors.UserError: There is no field of method m3d 'kernels'; did you mean 'kernel'? ...
   """
+  check(method)
   fields = dict(method)
-  factory = find(fields.pop('name'))
-  valid = [
-    name
-    for name, parameter in inspect.signature(factory).parameters.items()
+  return find(fields.pop('name'))(model, image_shape, **fields)
+
+
+def check(method: Mapping[str, object]) -> None:
+  """Raises `UserError` for a method or a field that does not exist, or for a value that is none of
+  those that the method's signature lists (typing.Literal).
+
+  >>> check({'name': 'm3d', 'kernel': 'gausian'})
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: There is no kernel 'gausian'; did you mean 'gaussian'? Valid: ...
+  """
+  fields = dict(method)
+  name = fields.pop('name')
+  valid = {
+    parameter.name: _choices(parameter.annotation)
+    for parameter in inspect.signature(find(name)).parameters.values()
     if parameter.kind == parameter.KEYWORD_ONLY
-  ]
-  for field in fields:
+  }
+  for field, value in fields.items():
     if not valid:
       raise errors.UserError(
-        f'There is no field of method {method["name"]} {field!r}, it has none of its own; '
-        f'start from its config, --config={method["name"]}.'
+        f'There is no field of method {name} {field!r}, it has none of its own; '
+        f'start from its config, --config={name}.'
       )
     if field not in valid:
-      raise errors.unknown(f'field of method {method["name"]}', field, valid)
-  return factory(model, image_shape, **fields)
+      raise errors.unknown(f'field of method {name}', field, valid)
+    if valid[field] and value not in valid[field]:
+      raise errors.unknown(field, value, valid[field])
+
+
+def _choices(annotation: Any) -> tuple[Any, ...]:
+  return typing.get_args(annotation) if typing.get_origin(annotation) is typing.Literal else ()
 
 
 def find(name: str):

@@ -1,16 +1,18 @@
-"""What the configs of this family share: the schema, what differs between data sets, the checks
+"""What the configs of this family share: their sections, what differs between data sets, the checks
 before any work."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxdistill import data, losses, models
+from jaxdistill import data, models
 from jaxdistill.condensation import baselines, embedding, evaluation, methods
-from jaxdistill.data import Dataset, augment, selection, statistics
-from jaxdistill.errors import UserError, unknown
+from jaxdistill.data import Dataset, augment, selection, statistics, subsets
+from jaxdistill.errors import UserError
+from jaxdistill.experiment import schema
 from jaxdistill.synthesis import decode, engine
 from jaxdistill.training import machine, parallel
 
@@ -62,84 +64,225 @@ _STREAM_SHARE = 0.3
 _NO_FLIP = ('digits', 'mnist', 'svhn_cropped')
 # Recipe -> whose mean and deviation go with it. DD-Ranking augments as DM does.
 _NORMALISATION = {'idc': 'idc', 'dm': 'dm', 'ddranking': 'dm'}
-_RUN = dict(devices=0, steps_per_call=0, rows='', checkpoint_every=500, keep=2, log_every=10)
-
-_CONDENSATION = (
-  'ipc',
-  'factor',
-  'init',
-  'iterations',
-  'batch_real',
-  'batch_syn_max',
-  'learning_rate',
-  'momentum',
-  'update',
-  'space',
-  'composition',
-)
 # Task -> section -> what a smoke run changes beyond the evaluation and the run.
 _SHRUNK = {
   'condense': {'condensation': dict(iterations=4, batch_real=8), 'selection': dict(steps=4)},
   'evaluate': {'evaluation': dict(width=16), 'selection': dict(steps=4)},
 }
-# Task -> a config with all of its fields. `method` and `model` check their own.
-_TEMPLATES = {
-  'condense': lambda: defaults(
-    'digits', method=dict(name=''), augmentation='', recipe='idc', **dict.fromkeys(_CONDENSATION, 0)
-  ),
-  'continual': lambda: continual(
-    _TEMPLATES['condense'](), steps=1, orders=1, networks=1, recipe='dm'
-  ),
-  'evaluate': lambda: scoreboard('digits'),
-}
-_CHOICES = {
-  'dtype': models.DTYPES,
-  'data.normalisation': statistics.CONVENTIONS,
-  'data.stream': STREAM,
-  'condensation.init': decode.INITS,
-  'condensation.update': engine.UPDATES,
-  'condensation.space': engine.SPACES,
-  'condensation.composition': augment.COMPOSITIONS,
-  'evaluation.recipe': tuple(evaluation.RECIPES),
-  'evaluation.search_on': evaluation.SEARCH_ON,
-  'selection.network': embedding.NETWORKS,
-  'continual.memory': MEMORIES,
-}
-_BASELINES = ('random', 'mix', 'whole')
-# Dotted key -> the smallest value that makes sense.
-_AT_LEAST = {
-  'seed': 0,
-  'data.image_size': 0,
-  'data.validation_share': 0,
-  'condensation.ipc': 1,
-  'condensation.factor': 1,
-  'condensation.iterations': 0,
-  'condensation.batch_real': 1,
-  'condensation.batch_syn_max': 1,
-  'condensation.learning_rate': 0,
-  'condensation.momentum': 0,
-  'evaluation.networks': 1,
-  'evaluation.epochs': 0,
-  'evaluation.whole_epochs': 0,
-  'evaluation.steps': 0,
-  'evaluation.every': 0,
-  'evaluation.width': 0,
-  'baseline.ipc': 0,
-  'baseline.factor': 0,
-  'selection.epochs': 0,
-  'selection.steps': 0,
-  'continual.steps': 1,
-  'continual.orders': 1,
-  'run.devices': 0,
-  'run.steps_per_call': 0,
-  'run.classes_at_once': 0,
-  'run.checkpoint_every': 1,
-  'run.keep': 1,
-  'run.log_every': 1,
-}
 # JAX would take a larger seed modulo this number, and two seeds would give one result.
 _SEEDS = 2**32
-_BELOW_ONE = ('data.validation_share', 'condensation.momentum')
+_BASELINES = ('random', 'mix', 'whole')
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+  """Which images a run takes, and how."""
+
+  name: str = schema.field('digits', help='the data set, as data.load takes it')
+  dir: str = schema.field('', help="where it lies; '': the usual place")
+  image_size: int = schema.field(0, at_least=0, help='side of the images; 0: as stored')
+  classes: str = schema.field('', help="the class folders to take; '': all")
+  normalisation: str = schema.field(
+    'idc', choices=statistics.CONVENTIONS, help='whose mean and deviation normalise the images'
+  )
+  stream: str = schema.field(
+    'auto', choices=STREAM, help='read training images from disk batch by batch'
+  )
+  validation_share: float = schema.field(
+    0.1, at_least=0, below=1, help='of the training images, held out to choose by'
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """How a run goes about it; nothing here changes a result."""
+
+  devices: int = schema.field(0, at_least=0, help='at most so many; 0: all')
+  steps_per_call: int = schema.field(
+    0, at_least=0, help='steps in one call of the compiled program; 0: by the backend'
+  )
+  rows: str = schema.field('', help="folder of scores that several runs share; '': none")
+  experts: str = schema.field(
+    '', help="folder of trained networks that several runs share; '': beside the work dir"
+  )
+  checkpoint_every: int = schema.field(500, at_least=1, help='steps between two checkpoints')
+  keep: int = schema.field(2, at_least=1, help='checkpoints that are kept')
+  log_every: int = schema.field(10, at_least=1, help='steps between two lines of metrics')
+
+
+@dataclasses.dataclass(frozen=True)
+class CondensingRun(Run):
+  """A run that condenses, too."""
+
+  classes_at_once: int = schema.field(
+    0, at_least=0, help='classes that one call of the network takes; 0: by the backend'
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Condensation:
+  """What the engine does, the same fields for every method."""
+
+  ipc: int = schema.field(at_least=1, help='stored images a class')
+  factor: int = schema.field(at_least=1, help='cells along the side of a stored image')
+  init: str = schema.field(choices=decode.INITS, help='what the images start from')
+  iterations: int = schema.field(at_least=0, help='steps on the stored images')
+  batch_real: int = schema.field(at_least=1, help='real images a class and iteration')
+  batch_syn_max: int = schema.field(
+    at_least=1, help='at most so many decoded images a class and iteration'
+  )
+  learning_rate: float = schema.field(at_least=0, help='of the stored images')
+  momentum: float = schema.field(at_least=0, below=1, help='of the stored images')
+  # `update` is a method of ConfigDict, so that the field is read as config['update'] only.
+  order: str = schema.field(
+    key='update', choices=engine.UPDATES, help='one momentum step a class, or one for all classes'
+  )
+  space: str = schema.field(
+    choices=engine.SPACES, help='learn pixels in [0, 1], or normalised ones without bounds'
+  )
+  augmentation: str = schema.field(
+    choices=augment.OPERATIONS,
+    separator='_',
+    kind='augmentation',
+    help="operations on real and stored images alike, joined by '_'",
+  )
+  composition: str = schema.field(
+    choices=augment.COMPOSITIONS, help='whose way to compose the operations'
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+  """How a set is scored: fresh networks trained on it under a named recipe."""
+
+  recipe: str = schema.field('idc', choices=tuple(evaluation.RECIPES), help='the protocol')
+  networks: int = schema.field(5, at_least=1, help='fresh networks a set')
+  epochs: int = schema.field(0, at_least=0, help="passes over a set; 0: the recipe's")
+  whole_epochs: int = schema.field(200, at_least=0, help='passes over the whole training set')
+  steps: int = schema.field(0, at_least=0, help='training steps; 0: from the epochs')
+  every: int = schema.field(0, at_least=0, help='steps between two checks; 0: six checks')
+  search_on: str = schema.field(
+    'validation',
+    choices=evaluation.SEARCH_ON,
+    help='images by which a searched learning rate is chosen',
+  )
+  baselines: tuple[str, ...] = schema.field(
+    _BASELINES, choices=tuple(baselines.LABELS), kind='baseline', help='sets to compare with'
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationOnSeveral(Evaluation):
+  """How sets are scored side by side, on one network or several."""
+
+  architectures: tuple[str, ...] = schema.field(
+    (), help='networks, see models.architectures; none: that of the first set'
+  )
+  width: int = schema.field(
+    0, at_least=0, help="of every network that has one; 0: the networks' own"
+  )
+  robustness: bool = schema.field(
+    False, help="train without augmentation as well, for DD-Ranking's ARS"
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+  """The network whose features the baselines herding, kcenter and kmeans compare."""
+
+  network: str = schema.field(
+    'trained', choices=embedding.NETWORKS, help='whose features select real images'
+  )
+  epochs: int = schema.field(60, at_least=0, help='passes of its training')
+  steps: int = schema.field(0, at_least=0, help='steps of its training; 0: from the epochs')
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseline:
+  """The size of the baselines where sets are scored side by side."""
+
+  ipc: int = schema.field(0, at_least=0, help="images a class; 0: the first set's")
+  factor: int = schema.field(0, at_least=0, help="cells along a side; 0: the first set's")
+
+
+@dataclasses.dataclass(frozen=True)
+class Arrival:
+  """How the classes arrive in continual learning, and what is kept of them."""
+
+  steps: int = schema.field(at_least=1, help='steps in which the classes arrive')
+  orders: int = schema.field(at_least=1, help='orders of the classes')
+  memory: str = schema.field(MEMORIES[0], choices=MEMORIES, help='what is kept of each class')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+  """What the configs of all tasks have."""
+
+  family: str = schema.field('condensation', help='family of methods')
+  task: str = schema.field(help='what is done')
+  seed: int = schema.field(0, at_least=0, below=_SEEDS, help='of everything random')
+  dtype: str = schema.field('float32', choices=models.DTYPES, help="of the networks' computation")
+  data: Data
+  evaluation: Evaluation
+  selection: Selection
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CondenseConfig(Config):
+  """Condensing and scoring; `models.build` checks the fields of `model`, the method its own."""
+
+  model: Mapping[str, Any]
+  method: Mapping[str, Any]
+  condensation: Condensation
+  run: CondensingRun
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ContinualConfig(CondenseConfig):
+  """Class-incremental learning with what is condensed."""
+
+  continual: Arrival
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(Config):
+  """Scoring of sets that are there."""
+
+  sets: tuple[str, ...] = schema.field((), help='paths of condensed sets')
+  baseline: Baseline
+  evaluation: EvaluationOnSeveral
+  run: Run
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+  """What stands behind the file name of every config of this family."""
+
+  data: str = schema.field(PRESETS[0], choices=PRESETS, help='the data set')
+  ipc: int = schema.field(1, example=10, help='stored images a class')
+  factor: int = schema.field(1, example=2, help='cells along the side of a stored image')
+  classes: str = schema.field(
+    '',
+    example='woof',
+    help="the class folders to take, a subset of ImageNet's: " + ', '.join(subsets.SUBSETS),
+  )
+  quick: bool = schema.field(False, help='a smoke run: every phase, no meaningful number')
+
+
+@dataclasses.dataclass(frozen=True)
+class CondensingArguments(Arguments):
+  """Those of the configs that condense."""
+
+  model: str = schema.field(
+    MODELS[0],
+    choices=MODELS,
+    example='resnet_ap',
+    help='the network that condenses and evaluates',
+  )
+
+
+# Task -> the fields of its config.
+CONFIGS = {'condense': CondenseConfig, 'continual': ContinualConfig, 'evaluate': EvaluateConfig}
 
 
 def defaults(
@@ -184,10 +327,8 @@ def defaults(
       task='condense',
       model=dict(network, name=model),
       method=dict(method),
-      # Read the field 'update' as condensation['update']: with a dot it is the method of
-      # ConfigDict.
       condensation=dict(condensation, augmentation=augmentation),
-      run=dict(_RUN, classes_at_once=0, experts=''),
+      run=schema.section(CondensingRun()),
     )
   )
   return shrink(config) if quick else config
@@ -220,46 +361,34 @@ def scoreboard(
       _shared(preset, recipe, classes),
       task='evaluate',
       sets=tuple(sets),
-      baseline=dict(ipc=ipc, factor=factor),
-      run=dict(_RUN, experts=''),
+      baseline=schema.section(Baseline(ipc, factor)),
+      run=schema.section(Run()),
     )
   )
-  # width: of every network that has one, 0 for its own. robustness: train without augmentation as
-  # well, for DD-Ranking's ARS.
-  config.evaluation.update(architectures=tuple(networks), width=0, robustness=False)
+  scoring = EvaluationOnSeveral(**config.evaluation, architectures=tuple(networks))
+  config.evaluation = schema.section(scoring)
   return shrink(config) if quick else config
 
 
 def _shared(preset: str, recipe: str, classes: str = '') -> dict[str, Any]:
   """Returns what the configs of every task have."""
   kind = kind_of(preset)
+  held_out = kind not in _PUBLISHED or recipe in evaluation.SEARCHED
+  source = Data(
+    name=_VARIANTS.get(preset, preset),
+    image_size=_SIZES.get(kind, 0),
+    classes=classes,
+    normalisation=_NORMALISATION[recipe],
+    validation_share=0.1 if held_out else 0.0,
+  )
+  digits = preset == 'digits'
   return dict(
     family='condensation',
     seed=0,
-    data=dict(
-      name=_VARIANTS.get(preset, preset),
-      dir='',
-      image_size=_SIZES.get(kind, 0),
-      classes=classes,
-      normalisation=_NORMALISATION[recipe],
-      stream='auto',
-      validation_share=0.0 if kind in _PUBLISHED and recipe not in evaluation.SEARCHED else 0.1,
-    ),
+    data=schema.section(source),
     dtype='float32',
-    evaluation=dict(
-      recipe=recipe,
-      networks=5,
-      epochs=0,
-      whole_epochs=200,
-      steps=200 if preset == 'digits' else 0,
-      every=0,
-      # Held-out images or the test set, by which a recipe that searches the learning rate chooses
-      # it.
-      search_on='validation',
-      baselines=_BASELINES,
-    ),
-    # The network whose features the baselines 'herding', 'kcenter' and 'kmeans' compare.
-    selection=dict(network='trained', epochs=10 if preset == 'digits' else 60, steps=0),
+    evaluation=schema.section(Evaluation(recipe, steps=200 if digits else 0)),
+    selection=schema.section(Selection(epochs=10 if digits else 60)),
   )
 
 
@@ -287,7 +416,7 @@ def continual(
   """
   config = ConfigDict(config.to_dict())
   config.task = 'continual'
-  config.continual = dict(steps=steps, orders=orders, memory=memory)
+  config.continual = schema.section(Arrival(steps, orders, memory))
   config.evaluation.update(recipe=recipe, networks=networks, epochs=0, baselines=())
   return config
 
@@ -391,44 +520,22 @@ def check(config: ConfigDict) -> None:
   check_parts(config, train)
 
 
+def explain(config: ConfigDict) -> dict[str, str]:
+  """Returns what each field of a config means, by its dotted key."""
+  return schema.explain(CONFIGS[config.task])
+
+
 def check_fields(config: ConfigDict) -> None:
   """Raises `UserError` for a field that is missing or that the config's task does not read."""
-  template = _TEMPLATES[config.task]()
-  for section, expected in [('', template), *((name, template[name]) for name in template)]:
-    if section in ('method', 'model') or not isinstance(expected, ConfigDict):
-      continue
-    present = config[section] if section else config
-    prefix = f'{section}.' if section else ''
-    for name in present:
-      if name not in expected:
-        raise unknown('config key', f'{prefix}{name}', [f'{prefix}{each}' for each in expected])
-    missing = [f'{prefix}{name}' for name in expected if name not in present]
-    if missing:
-      raise UserError(f'The config lacks {", ".join(missing)}.')
+  schema.check_fields(CONFIGS[config.task], config)
 
 
 def check_values(config: ConfigDict) -> None:
-  """Raises `UserError` for a field whose value is out of range or no valid name; of the fields that
-  the config's task has."""
-  for key, valid in _CHOICES.items():
-    if _has(config, key):
-      _check_name(key, _field(config, key), valid)
+  """Raises `UserError` for a field whose value is of the wrong type, out of range or no valid name;
+  of the fields that the config's task has."""
+  schema.check_values(CONFIGS[config.task], config)
   if 'method' in config:
-    methods.find(config.method.name)
-    if 'kernel' in config.method:
-      _check_name('kernel', config.method.kernel, losses.KERNELS)
-    for operation in filter(None, config.condensation.augmentation.split('_')):
-      _check_name('augmentation', operation, augment.OPERATIONS)
-  for baseline in config.evaluation.baselines:
-    _check_name('baseline', baseline, baselines.LABELS)
-  for key, smallest in _AT_LEAST.items():
-    if _has(config, key) and _field(config, key) < smallest:
-      raise UserError(f'{key} is {_field(config, key)}; it must be at least {smallest}.')
-  if config.seed >= _SEEDS:
-    raise UserError(f'seed is {config.seed}; it must be below {_SEEDS}.')
-  for key in _BELOW_ONE:
-    if _has(config, key) and _field(config, key) >= 1:
-      raise UserError(f'{key} is {_field(config, key)}; it must be below 1.')
+    methods.check(config.method)
   _check_recipe(config)
 
 
@@ -483,17 +590,3 @@ def check_sizes(config: ConfigDict, train: Dataset) -> None:
       f'{needs} is more than class {name!r} of {train.name} has ({smallest} for '
       f'training{left}); use {instead}.'
     )
-
-
-def _has(config: ConfigDict, key: str) -> bool:
-  section, _, name = key.rpartition('.')
-  return name in (config.get(section, {}) if section else config)
-
-
-def _field(config: ConfigDict, key: str) -> Any:
-  return functools.reduce(lambda section, name: section[name], key.split('.'), config)
-
-
-def _check_name(kind: str, name: str, valid: Sequence[str]) -> None:
-  if name not in valid:
-    raise unknown(kind, name, valid)

@@ -64,6 +64,7 @@ def family(tmp_path, monkeypatch):
     return dict(rows=run.once('count', lambda: calls.append('work') or ROWS))
 
   settings.TASKS = {'count': 'run'}
+  settings.explain = lambda config: {'condensation.rate': 'how fast it counts'}
   run.check, run.run = check, start
   run.dry_run = lambda config: calls.append('dry_run') or 'estimate: one second'
   monkeypatch.setattr(config, 'root', lambda: shelf)
@@ -192,6 +193,8 @@ def test_dry_run_prints_settings_and_estimate_and_starts_nothing(family, tmp_pat
   out = capsys.readouterr().out
   assert family.calls == ['check', 'dry_run']
   assert 'condensation.rate    = 0.25' in out and out.rstrip().endswith('estimate: one second')
+  (line,) = [line for line in out.splitlines() if line.startswith('condensation.rate ')]
+  assert line.endswith('  how fast it counts')
   assert not (tmp_path / 'runs').exists()
 
 

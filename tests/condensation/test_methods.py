@@ -1,6 +1,8 @@
 """What M3D and DM put into the engine, and a battery over every registered method."""
 
 import functools
+import inspect
+import typing
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ import pytest
 
 from jaxdistill import config as configs
 from jaxdistill import data, losses, models
-from jaxdistill.condensation import methods
+from jaxdistill.condensation import m3d, methods
 from jaxdistill.data import augment, samplers
 from jaxdistill.errors import UserError
 from jaxdistill.synthesis import decode, engine
@@ -118,6 +120,17 @@ class TestEveryMethod:
     assert methods.LABELS[name]
     with pytest.raises(UserError, match=f'no field of method {name}'):
       methods.plugs({'name': name, 'no_such_field': 1}, model(), SHAPE)
+
+
+def test_values_are_checked_by_the_signature_alone():
+  methods.check({'name': 'm3d', 'kernel': 'polynomial', 'iterations_per_network': 1})
+  with pytest.raises(UserError, match="no kernel 'poly'; did you mean 'polynomial'"):
+    methods.check({'name': 'm3d', 'kernel': 'poly'})
+
+
+def test_the_kernels_of_m3d_are_those_of_the_loss():
+  kernel = inspect.signature(m3d.plugs).parameters['kernel']
+  assert typing.get_args(kernel.annotation) == losses.KERNELS
 
 
 def test_unknown_method_names_the_nearest():

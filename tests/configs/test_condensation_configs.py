@@ -1,10 +1,14 @@
 """The shipped configs: the sheet's numbers in every preset, headers that say what a newcomer
 needs."""
 
+import importlib.util
+import pathlib
+
 import pytest
 
 from jaxdistill import config, models
 from jaxdistill.condensation import settings
+from jaxdistill.experiment import schema
 
 NAMES = [name for name in config.names() if name.startswith('condensation/')]
 DATA = [f'{preset}x.npz' if preset.endswith(':') else preset for preset in settings.PRESETS]
@@ -17,6 +21,36 @@ def test_header_states_description_command_run_time_and_number(name):
   assert len(entry.description) <= 120
   assert entry.command.startswith(f'python -m launch.run --config=configs/{name}.py')
   config.load(entry.command.partition('--config=')[2].split()[0])
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_header_lists_the_arguments_that_the_config_takes(name):
+  path = config.find(name)
+  spec = importlib.util.spec_from_file_location(path.stem, path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  listed = schema.argument_list(module.Arguments)
+  assert f'\n\n{listed}\n' in module.__doc__, (
+    f'The header of {path} lists other arguments; put these there:\n{listed}'
+  )
+
+
+@pytest.mark.parametrize(
+  'spec', ['m3d:digits', 'dance:cifar10', 'continual:cifar100', 'evaluate:digits']
+)
+def test_a_config_holds_what_it_held_when_work_dirs_were_made_with_it(spec):
+  """A work dir goes on only under an equal config."""
+  stored = pathlib.Path(__file__).parent / 'stored' / f'{spec.replace(":", "-")}.json'
+  assert config.to_json(config.load(f'condensation/{spec}')) == stored.read_text().rstrip()
+
+
+@pytest.mark.parametrize('task', settings.CONFIGS)
+def test_every_field_is_explained(task):
+  loaded = next(shipped for shipped in map(config.load, NAMES) if shipped.task == task)
+  explained = settings.explain(loaded)
+  assert {
+    key for key in config.flat(loaded) if key.split('.')[0] not in ('model', 'method')
+  } == set(explained)
 
 
 @pytest.mark.parametrize('name', NAMES)

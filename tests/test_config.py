@@ -154,6 +154,49 @@ def test_parse_argument_refuses(arg, words):
     parse(arg)
 
 
+def test_load_passes_values_in_place_of_the_text(shelf):
+  loaded = config.load('alone', dict(data='npz:a, b.npz', ipc=7))
+  assert (loaded.ipc, loaded.data.name) == (7, 'npz:a, b.npz')
+  assert config.load('alone', {}).ipc == 1
+
+
+@pytest.mark.parametrize(
+  'values, words',
+  [
+    (dict(icp=3), "no argument 'icp'; did you mean 'ipc'"),
+    (dict(ipc=1.5), 'ipc needs a whole number, not 1.5'),
+    (dict(ipc=None), 'ipc needs a whole number, not None'),
+    (dict(rate=float('inf')), 'rate needs a finite number, not inf'),
+    (dict(quick=2), 'quick needs true or false, not 2'),
+    (dict(kernel='gausian'), "no value of kernel 'gausian'; did you mean 'gaussian'"),
+  ],
+)
+def test_values_by_name_are_refused_as_texts_are(values, words):
+  with pytest.raises(UserError, match=words):
+    parse(values)
+
+
+def test_values_by_name_take_the_types_of_the_defaults():
+  values = parse(dict(data='', ipc=10.0, rate=2, kernel='linear', quick=True, note=3))
+  assert values == dict(data='', ipc=10, rate=2.0, kernel='linear', quick=True, note='3')
+  assert [type(values[name]) for name in ('ipc', 'rate')] == [int, float]
+
+
+@pytest.mark.parametrize(
+  'key, value, stored',
+  [
+    ('seed', 3, 3),
+    ('ratio', 2, 2.0),
+    ('flag', True, True),
+    ('sizes', [3, 4], (3, 4)),
+    ('sizes', (), ()),
+  ],
+)
+def test_override_takes_values_too(small, key, value, stored):
+  config.override(small, key, value)
+  assert small[key] == stored and type(small[key]) is type(stored)
+
+
 @pytest.mark.parametrize(
   'key, text, value',
   [

@@ -72,27 +72,24 @@ def condense(
       'condense needs the training images as a Dataset, the first of the two that '
       'data.load(name) returns.'
     )
-  known = train.name in settings.PRESETS
-  arguments = [
-    train.name if known else 'npz:arrays',
-    f'ipc={ipc}',
-    *([f'factor={factor}'] if factor else []),
-    *(['quick'] if quick else []),
-  ]
   if not method.endswith('.py'):
     methods.find(method)
     method = f'condensation/{method}'
-  config = configs.load(f'{method}:{",".join(arguments)}')
+  # A set that is no preset by its name is one in memory, of which nothing is known beforehand.
+  arguments = dict(data=train.name if train.name in settings.PRESETS else '', ipc=ipc)
+  if factor:
+    arguments['factor'] = factor
+  if quick:
+    arguments['quick'] = True
+  config = configs.load(method, arguments)
   # Only condensing: nothing is held out of the images that are given, and no baseline is trained.
   config.data.update(name=train.name, validation_share=0.0)
   config.evaluation.baselines = ()
-  changes = {
-    'seed': seed,
-    **({'condensation.iterations': iterations} if iterations else {}),
-    **(overrides or {}),
-  }
+  changes = {'seed': seed, **(overrides or {})}
+  if iterations:
+    changes = {'condensation.iterations': iterations} | changes
   for key, value in changes.items():
-    configs.override(config, key, str(value))
+    configs.override(config, key, value)
   settings.check_fields(config)
   settings.check_values(config)
   settings.check_parts(config, train)

@@ -6,11 +6,15 @@ from typing import Any
 import numpy as np
 
 from jaxdistill.data import Dataset
-from jaxdistill.report import numbers, pictures
-from jaxdistill.report.page import Page
+from jaxdistill.experiment import page
+from jaxdistill.experiment.results import Result, Row
+from jaxdistill.report import pictures
 from jaxdistill.synthesis.condensed import Condensed
 from jaxdistill.training.run import Run
 
+# What the phases of a run are called in the table of its cost.
+CONDENSING = {'condense': 'Condensing', 'evaluate': 'Evaluating'}
+ITERATION = 'iteration'
 _ROWS_SHOWN = 20  # classes of a large set that the pictures show
 _COLUMNS_SHOWN = 10
 _COLUMN_TITLES = {'last': 'last', 'selected': 'selected on validation', 'best_test': 'best on test'}
@@ -26,34 +30,28 @@ _SCORES_NOTE = (
 )
 
 
-def html(
-  result: dict[str, Any], run: Run, before: Condensed, after: Condensed, train: Dataset
-) -> str:
-  """Returns the page as one HTML text; `result` is what result.json holds."""
-  rows = result['rows']
-  page = Page(result['title'], f'{result["date"]} · seed {result["seed"]} · {train.describe()}')
-  page.headline(headline(rows))
-  page.table(
+def html(result: Result, run: Run, before: Condensed, after: Condensed, train: Dataset) -> str:
+  """Returns the page of a condensation as one HTML text."""
+  rows = [row.to_json() for row in result.rows]
+  report = page.begin(result, train.describe())
+  report.headline(headline(result.rows))
+  report.table(
     'Test accuracy of fresh networks',
     rows,
     columns(rows),
-    note=note(result, result['config']['model']),
+    note=note(result, result.config['model']),
   )
-  page.curves('Training', _charts(rows, run))
-  page.pictures('Images', _pictures(before, after, train))
-  page.facts(facts(result), title='Cost and origin')
-  add_profiles(page, run)
-  page.config(result['config'])
-  return page.html()
+  report.curves('Training', _charts(result.rows, run))
+  report.pictures('Images', _pictures(before, after, train))
+  return page.end(report, result, run, page.facts(result, CONDENSING, ITERATION))
 
 
-def add_profiles(page: Page, run: Run) -> None:
-  """Adds where the time of each phase went, if the run was traced."""
-  for phase, text in run.profiles().items():
-    page.folded(f'Where the time goes: {phase}', text)
+def headline(rows: Sequence[Row]) -> list[tuple]:
+  """Returns the large figures of the first rows."""
+  return page.headline(rows, lambda row: f'{row["images_per_class"]:g} image(s) a class')
 
 
-def columns(rows: list[dict]) -> list[tuple]:
+def columns(rows: Sequence[Mapping[str, Any]]) -> list[tuple]:
   """Returns the table's columns; 'selected' only where validation images chose a check."""
   chosen = (
     [('selected', _COLUMN_TITLES['selected'], 'accuracy', 'max')]
@@ -72,9 +70,9 @@ def columns(rows: list[dict]) -> list[tuple]:
   ]
 
 
-def note(result: dict[str, Any], model: Mapping[str, Any]) -> str:
+def note(result: Result, model: Mapping[str, Any]) -> str:
   """Returns the remark below the table: what its columns mean."""
-  section = result['config']['evaluation']
+  section = result.config['evaluation']
   network = ', '.join(f'{name} {value}' for name, value in model.items() if name != 'name')
   text = (
     f'Accuracy in percent, mean ± standard deviation over {section["networks"]} networks '
@@ -85,7 +83,7 @@ def note(result: dict[str, Any], model: Mapping[str, Any]) -> str:
     'best check on the test set, as '
     'some papers report it, and is optimistic.'
   )
-  if any('learning_rates' in row for row in result['rows']):
+  if any('learning_rates' in row.extras for row in result.rows):
     by = (
       'held-out images'
       if section['search_on'] == 'validation'
@@ -98,7 +96,7 @@ def note(result: dict[str, Any], model: Mapping[str, Any]) -> str:
   return text
 
 
-def _charts(rows, run: Run) -> list[dict]:
+def _charts(rows: Sequence[Row], run: Run) -> list[dict]:
   records = run.curve('condense')
   charts = []
   if records:
@@ -110,21 +108,7 @@ def _charts(rows, run: Run) -> list[dict]:
         series=[('loss', [r['step'] for r in records], [r['loss'] for r in records])],
       )
     )
-  return [*charts, accuracy_chart(rows)]
-
-
-def accuracy_chart(rows: list[dict]) -> dict:
-  """Returns the chart of the checks during the training of each row: the mean over its networks and
-  their spread."""
-  return dict(
-    title='Test accuracy while evaluating',
-    x_title='step',
-    percent=True,
-    series=[
-      (row['label'], row['curve']['steps'], row['curve']['mean'], row['curve']['std'])
-      for row in rows
-    ],
-  )
+  return [*charts, page.accuracy_chart(rows)]
 
 
 def _pictures(before: Condensed, after: Condensed, train: Dataset) -> list[tuple]:
@@ -146,70 +130,44 @@ def _real(train: Dataset) -> tuple:
 
 
 def scoreboard(
-  result: dict[str, Any], run: Run, sets: Sequence[tuple[str, Condensed]], train: Dataset
+  result: Result, run: Run, sets: Sequence[tuple[str, Condensed]], train: Dataset
 ) -> str:
-  """Returns the page of an evaluation as one HTML text; `result` is what result.json holds, `sets`
-  are (label, set)."""
-  rows, first = result['rows'], result['network']
-  page = Page(result['title'], f'{result["date"]} · seed {result["seed"]} · {train.describe()}')
-  page.headline(headline(rows))
-  page.table(
+  """Returns the page of an evaluation as one HTML text; `sets` are (label, set)."""
+  rows, extras = [row.to_json() for row in result.rows], result.extras
+  first = extras['network']
+  report = page.begin(result, train.describe())
+  report.headline(headline(result.rows))
+  report.table(
     f'Test accuracy of fresh networks, {first}',
     rows,
     columns(rows),
-    note=note(result, result['networks'][first]),
+    note=note(result, extras['networks'][first]),
   )
-  if result.get('across'):
-    page.table('Across architectures', *across(result['across']), note=_ACROSS_NOTE)
-  if result.get('scores'):
-    page.table('DD-Ranking', *scores(result['scores']), note=_SCORES_NOTE)
-  page.curves('Training', [accuracy_chart(rows)])
-  page.pictures(
+  if extras.get('across'):
+    report.table('Across architectures', *across(extras['across']), note=_ACROSS_NOTE)
+  if extras.get('scores'):
+    report.table('DD-Ranking', *scores(extras['scores']), note=_SCORES_NOTE)
+  report.curves('Training', [page.accuracy_chart(result.rows)])
+  report.pictures(
     'Images', [*(_picture(label, condensed) for label, condensed in sets), _real(train)]
   )
-  seconds = result['seconds']
-  page.facts(
-    {
-      'Evaluating': numbers.seconds(seconds['evaluate']),
-      'In all': numbers.seconds(seconds['total']),
-      'First step after': numbers.seconds(seconds['first_step']),
-      **_origin(result),
-      **{
-        each['label']: f'{each["path"]}, SHA-256 {each["sha256"][:16]}' for each in result['sets']
-      },
-    },
-    title='Cost and origin',
-  )
-  add_profiles(page, run)
-  page.config(result['config'])
-  return page.html()
+  files = {
+    entry['label']: f'{entry["path"]}, SHA-256 {entry["sha256"][:16]}' for entry in extras['sets']
+  }
+  return page.end(report, result, run, page.facts(result, {'evaluate': 'Evaluating'}) | files)
 
 
-def headline(rows: list[dict]) -> list[tuple]:
-  """Returns the large figures of the first rows."""
-  return [
-    (
-      row['label'],
-      f'{numbers.accuracy_parts(row["last"])[0]} %',
-      f'{numbers.accuracy_parts(row["last"])[1]}, {row["images_per_class"]:g} image(s) a class',
-    )
-    for row in rows[:4]
-  ]
-
-
-def across(found: Sequence[dict[str, Any]], column: str = 'last') -> tuple[list[dict], list[tuple]]:
+def across(
+  compared: Sequence[Mapping[str, Any]], column: str = 'last'
+) -> tuple[list[dict], list[tuple]]:
   """Returns rows and columns of the table of networks: a row a set, a column a network, and the
   average of the transfer."""
-  names = list(found[0]['networks'])
-  rows = [
-    {
-      'label': each['label'],
-      'reference': each['reference'],
-      'average': each['average'][column],
-      **{name: each['networks'][name][column] for name in names},
-    }
-    for each in found
-  ]
+  names = list(compared[0]['networks'])
+  rows = []
+  for entry in compared:
+    accuracies = {name: entry['networks'][name][column] for name in names}
+    head = {'label': entry['label'], 'reference': entry['reference']}
+    rows.append({**head, 'average': entry['average'][column], **accuracies})
   return rows, [
     ('label', 'trained on'),
     *((name, name, 'accuracy', 'max') for name in names),
@@ -217,11 +175,11 @@ def across(found: Sequence[dict[str, Any]], column: str = 'last') -> tuple[list[
   ]
 
 
-def scores(found: Sequence[dict[str, Any]]) -> tuple[list[dict], list[tuple]]:
+def scores(ranked: Sequence[Mapping[str, Any]]) -> tuple[list[dict], list[tuple]]:
   """Returns rows and columns of the table of DD-Ranking's scores."""
   shares = [(name, name.upper(), lambda value: f'{100 * value:+.1f}') for name in ('hlr', 'ior')]
-  robust = [('ars', 'ARS', '.3f')] if any('ars' in score for score in found) else []
-  rows = [{**score, 'column': _COLUMN_TITLES[score['column']]} for score in found]
+  robust = [('ars', 'ARS', '.3f')] if any('ars' in score for score in ranked) else []
+  rows = [{**score, 'column': _COLUMN_TITLES[score['column']]} for score in ranked]
   return rows, [
     ('label', 'trained on'),
     ('column', 'accuracy'),
@@ -229,28 +187,3 @@ def scores(found: Sequence[dict[str, Any]]) -> tuple[list[dict], list[tuple]]:
     ('lrs', 'LRS', '.3f'),
     *robust,
   ]
-
-
-def facts(result: dict[str, Any]) -> dict[str, str]:
-  """Returns what a run cost and where it was made."""
-  seconds, rate, share = result['seconds'], result['steps_per_second'], result['peak_share']
-  return {
-    'Condensing': numbers.seconds(seconds['condense']),
-    'Evaluating': numbers.seconds(seconds['evaluate']),
-    'In all': numbers.seconds(seconds['total']),
-    'First step after': numbers.seconds(seconds['first_step']),
-    'Speed': f'{rate:.3g} iterations/s' if rate else '–',
-    'Work': f'{numbers.flops(result["flops_per_step"])} an iteration'
-    + (f', {share:.1%} of peak' if share else ''),
-    **_origin(result),
-  }
-
-
-def _origin(result) -> dict[str, str]:
-  device = result['device']
-  return {
-    'Peak memory': f'{numbers.size(result["peak_memory_bytes"])} ({result["peak_memory_of"]})',
-    'Device': f'{device["count"]} x {device["kind"]} ({device["platform"]})',
-    'Versions': ', '.join(f'{name} {version}' for name, version in result['versions'].items()),
-    'Source': result['git_commit'] or 'not a git checkout',
-  }

@@ -4,19 +4,19 @@ beforehand how long that takes."""
 import contextlib
 import dataclasses
 import functools
-import types
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxdistill import models
-from jaxdistill.condensation import api, baselines, evaluation, shared
+from jaxdistill import files, models
+from jaxdistill.condensation import baselines, evaluation
 from jaxdistill.data import Dataset
-from jaxdistill.report import numbers, tables
+from jaxdistill.experiment import estimates, kept
+from jaxdistill.experiment.results import Row
 from jaxdistill.synthesis.condensed import Condensed
-from jaxdistill.training import classifier, loop, scorer
+from jaxdistill.training import loop, scorer
 from jaxdistill.training.run import Run, peak_memory_bytes
 
 # How often a training is scored where the config does not say; DANCE's public code has six checks.
@@ -37,7 +37,7 @@ def row(
   model: Mapping[str, Any] | None = None,
   phase: str = '',
   augment: bool = True,
-) -> dict[str, Any]:
+) -> Row:
   """Scores one set under the config's recipe; a finished row is read back.
 
   Args:
@@ -54,8 +54,8 @@ def row(
     augment: False trains without augmentation.
 
   Returns:
-    What `evaluation.evaluate` gives and name, label, images_per_class, factor, reference, and the
-    key under which runs with one folder `run.rows` share the scores.
+    What `evaluation.evaluate` gives, with images_per_class and factor, and the key under which runs
+    with one folder `run.rows` share the scores.
   """
   section, phase = config.evaluation, phase or f'evaluate-{name}'
   options = dict(
@@ -71,18 +71,14 @@ def row(
     augment=augment,
   )
 
-  def compute():
-    scores = shared.once(
-      run,
-      config.run.rows,
-      images,
-      test,
-      validation,
-      options,
-      lambda: evaluation.evaluate(
-        images, test, **options, validation=validation, run=run, name=phase, mesh=mesh
-      ),
+  def evaluated():
+    return evaluation.evaluate(
+      images, test, **options, validation=validation, run=run, name=phase, mesh=mesh
     )
+
+  def compute():
+    key = identity(images, test, validation, options)
+    scores = kept.once(run, config.run.rows, key, lambda: {'key': key, **evaluated()})
     stored = len(images) if isinstance(images, Dataset) else len(images.images)
     return {
       'name': name,
@@ -93,7 +89,7 @@ def row(
       **scores,
     }
 
-  scored = run.once(phase, compute)
+  scored = Row.from_json(run.once(phase, compute))
   run.discard(phase)
   return scored
 
@@ -122,7 +118,7 @@ def estimate(
     augment=augment,
     mesh=mesh,
   )
-  measured = measure(config, training)
+  measured = estimates.measure(training, config.dtype)
   network = models.build(
     dict(_network(config, model), dtype=config.dtype), test.num_classes, test.image_shape
   )
@@ -196,78 +192,39 @@ def stand_in(config: ConfigDict, train: Dataset) -> Iterator[Callable[[str], np.
     yield selector(config, train, memory, lambda: np.zeros((len(train), 1), np.float32))
 
 
-def measure(config: ConfigDict, problem: api.Problem | classifier.Problem) -> loop.Estimate:
-  """Measures a few steps of a phase and extrapolates."""
-  return loop.estimate(
-    problem.step, problem.state, problem.source, problem.num_steps, dtype=config.dtype
+def identity(
+  images: Condensed | Dataset, test: Dataset, validation: Dataset | None, options: Mapping[str, Any]
+) -> str:
+  """Returns the hash of everything that decides the scores of a set.
+
+  A random draw of real images, or the whole training set, scores the same beside every method: runs
+  that name one folder for such rows (`config.run.rows`) compute each of them once.
+
+  Args:
+    images: the set that is scored.
+    test, validation: the real images that score it.
+    options: the other arguments of the evaluation.
+
+  >>> import jaxdistill
+  >>> train, test = jaxdistill.data.load('digits', image_size=8)
+  >>> identity(train, test, None, {'seed': 0}) == identity(train, test, None, {'seed': 1})
+  False
+  """
+  pixels, labels = (
+    images.decode() if isinstance(images, Condensed) else (images.images, images.labels)
   )
-
-
-def estimate_once(
-  run: Run,
-  compute: Callable[[], dict[str, Any]],
-  what: str = 'phase',
-  ready: Mapping[str, Callable[[], bool]] = types.MappingProxyType({}),
-) -> dict[str, Any]:
-  """Returns the estimates of a run, by name: measured at its first start and kept, told at every
-  start that has work left.
-
-  `ready` tells of a phase whether other runs have left its result; those that this run has finished
-  are known.
-  """
-
-  def measured():
-    run.say(f'Compiling every {what} and timing a few of its steps.')
-    return compute()
-
-  estimates = run.once('estimate', measured)
-  finished = run.workdir and (run.workdir / 'result.json').exists()
-  if finished:
-    run.say('This run is finished; its results are read back.')
-  else:
-    run.say(
-      estimate_text(
-        estimates, [name for name in estimates if run.has(name) or name in ready and ready[name]()]
-      )
-    )
-  return estimates
-
-
-def first_step(run: Run) -> float | None:
-  """Returns the seconds from the opening of the run to its first step, in the start that came to
-  the end first."""
-  return run.once('first_step', lambda: run.first_step_seconds)
-
-
-def estimate_text(estimates: Mapping[str, Mapping[str, Any]], ready: Collection[str] = ()) -> str:
-  """Returns estimates by phase as an aligned table: steps, times, memory and work of a step; then
-  what the run needs.
-
-  A phase that the run goes through several times, with one program, says how often under 'times'.
-  The phases in `ready` take no time any more.
-  """
-  rows = [{'phase': name, **estimate} for name, estimate in estimates.items()]
-  often = [('times', 'Times', 'count')] if any('times' in row for row in rows) else []
-  columns = [
-    ('phase', 'Estimate'),
-    *often,
-    ('num_steps', 'Steps', 'count'),
-    ('seconds_per_step', 'A step', 'seconds'),
-    ('compile_seconds', 'To compile', 'seconds'),
-    ('total_seconds', 'Together', 'seconds'),
-    ('peak_bytes', 'Its memory', 'bytes'),
-    ('flops_per_step', 'Work a step', numbers.flops),
-  ]
-  if any(row['peak_share'] for row in rows):
-    columns.append(('peak_share', 'Of peak', '.1%'))
-  total = sum(row['total_seconds'] for row in rows if row['phase'] not in ready)
-  found = [row['phase'] for row in rows if row['phase'] in ready]
-  found = f' ({", ".join(found)}: there already)' if found else ''
-  needed = max(row['needed_bytes'] for row in rows)
-  return (
-    f'{tables.text(rows, columns)}\nin all about {numbers.seconds(total)}{found}, scoring and '
-    'selecting images not '
-    f'counted; memory of the {rows[0]["needed_of"]}: about {numbers.size(needed)}'
+  arrays = [pixels, labels, test.images, test.labels]
+  if validation is not None:
+    arrays += [validation.images, validation.labels]
+  return files.content_hash(
+    arrays,
+    {
+      'mean': images.mean,
+      'std': images.std,
+      'flip': images.flip,
+      'classes': test.num_classes,
+      **options,
+    },
   )
 
 

@@ -2,19 +2,19 @@
 before any work."""
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxdistill import data, models
+from jaxdistill import models
 from jaxdistill.condensation import baselines, embedding, evaluation, methods
-from jaxdistill.data import Dataset, augment, selection, statistics, subsets
+from jaxdistill.data import Dataset, augment, selection, subsets
 from jaxdistill.errors import UserError
 from jaxdistill.experiment import schema
+from jaxdistill.experiment.datasets import DataSource, load
 from jaxdistill.synthesis import decode, engine
-from jaxdistill.training import machine, parallel
+from jaxdistill.training import parallel
 
 # Task of a config -> the module of this package with its flow: check(config), run(config, run),
 # dry_run(config).
@@ -56,10 +56,6 @@ _SIZES = {'digits': 16, 'folder:': 32, 'tiny_imagenet:': 64, **dict.fromkeys(IMA
 _DEPTHS = {64: 4, 128: 5}
 # The variant of a TFDS set that comes in several.
 _VARIANTS = {'imagenette': 'imagenette/160px-v2'}
-STREAM = ('auto', 'on', 'off')
-# Share of the device's memory up to which 'auto' keeps the training images there; the rest is for
-# the networks (our choice).
-_STREAM_SHARE = 0.3
 # A mirrored digit is another sign or none: neither DSA nor IDC flips these sets.
 _NO_FLIP = ('digits', 'mnist', 'svhn_cropped')
 # Recipe -> whose mean and deviation go with it. DD-Ranking augments as DM does.
@@ -72,25 +68,6 @@ _SHRUNK = {
 # JAX would take a larger seed modulo this number, and two seeds would give one result.
 _SEEDS = 2**32
 _BASELINES = ('random', 'mix', 'whole')
-
-
-@dataclasses.dataclass(frozen=True)
-class Data:
-  """Which images a run takes, and how."""
-
-  name: str = schema.field('digits', help='the data set, as data.load takes it')
-  dir: str = schema.field('', help="where it lies; '': the usual place")
-  image_size: int = schema.field(0, at_least=0, help='side of the images; 0: as stored')
-  classes: str = schema.field('', help="the class folders to take; '': all")
-  normalisation: str = schema.field(
-    'idc', choices=statistics.CONVENTIONS, help='whose mean and deviation normalise the images'
-  )
-  stream: str = schema.field(
-    'auto', choices=STREAM, help='read training images from disk batch by batch'
-  )
-  validation_share: float = schema.field(
-    0.1, at_least=0, below=1, help='of the training images, held out to choose by'
-  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,7 +199,7 @@ class Config:
   task: str = schema.field(help='what is done')
   seed: int = schema.field(0, at_least=0, below=_SEEDS, help='of everything random')
   dtype: str = schema.field('float32', choices=models.DTYPES, help="of the networks' computation")
-  data: Data
+  data: DataSource
   evaluation: Evaluation
   selection: Selection
 
@@ -374,7 +351,7 @@ def _shared(preset: str, recipe: str, classes: str = '') -> dict[str, Any]:
   """Returns what the configs of every task have."""
   kind = kind_of(preset)
   held_out = kind not in _PUBLISHED or recipe in evaluation.SEARCHED
-  source = Data(
+  source = DataSource(
     name=_VARIANTS.get(preset, preset),
     image_size=_SIZES.get(kind, 0),
     classes=classes,
@@ -473,35 +450,15 @@ def shrink(config: ConfigDict) -> ConfigDict:
   return config
 
 
-@functools.lru_cache(maxsize=1)
-def _load(share: float, **arguments: Any) -> tuple[Dataset, Dataset | None, Dataset]:
-  train, test = data.load(**arguments)
-  train, validation = data.hold_out(train, share) if share else (train, None)
-  return train, validation, test
-
-
 def datasets(config: ConfigDict) -> tuple[Dataset, Dataset | None, Dataset]:
   """Returns (train, validation, test) of a config; no validation set when its share is 0.
-
-  The split does not depend on `config.seed`, so that runs with different seeds compare. The last
-  data set loaded is kept, because `check` needs it before a run does.
 
   >>> config = defaults('digits', method=dict(name='dm'), augmentation='', recipe='dm')
   >>> train, validation, test = datasets(config)
   >>> train.image_shape
   (16, 16, 1)
   """
-  section = config.data
-  share = int(_STREAM_SHARE * machine.memory_bytes())
-  return _load(
-    section.validation_share,
-    name=section.name,
-    data_dir=section.dir,
-    image_size=section.image_size,
-    classes=section.classes,
-    normalisation=section.normalisation,
-    stream_above={'on': 0, 'auto': share, 'off': None}[section.stream],
-  )
+  return load(schema.read(DataSource, config.data))
 
 
 def check(config: ConfigDict) -> None:

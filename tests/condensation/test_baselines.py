@@ -8,7 +8,7 @@ import pytest
 
 from jaxdistill import config as configs
 from jaxdistill import data, models
-from jaxdistill.condensation import baselines, embedding, scoring, settings
+from jaxdistill.condensation import baselines, embedding, settings
 from jaxdistill.condensation.tasks import condense as condense_task
 from jaxdistill.data import augment, selection
 from jaxdistill.errors import UserError
@@ -143,24 +143,6 @@ def test_a_run_keeps_what_its_baselines_picked_and_looks_only_once(tmp_path, cap
 
   again, told = start()
   assert again == rows and 'Embedding' not in told
-
-
-def test_phases_that_need_no_work_are_left_out_of_the_time():
-  one = dict(
-    num_steps=1,
-    seconds_per_step=1.0,
-    compile_seconds=0.0,
-    peak_bytes=1,
-    flops_per_step=1.0,
-    peak_share=None,
-    needed_bytes=1,
-    needed_of='process',
-  )
-  told = scoring.estimate_text(
-    {'experts': one | {'total_seconds': 100.0}, 'condense': one | {'total_seconds': 7.0}},
-    {'experts'},
-  )
-  assert 'in all about 7.0 s (experts: there already), scoring' in told
 
 
 def seen(config, pool=()):

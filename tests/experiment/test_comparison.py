@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxdistill.commands import sweep
-from jaxdistill.condensation import Condensed, published
+from jaxdistill.condensation import published
 from jaxdistill.experiment import aggregate, comparison
 from jaxdistill.training.records import Records
 
@@ -270,37 +270,6 @@ def test_published_numbers_stand_beside_rows_of_the_same_size():
   )
   assert (
     published.find('m3d', 'digits', 1, 2) is None and published.find('dm', 'cifar10', 20) is None
-  )
-
-
-def test_scores_are_read_only_where_everything_is_the_same(tmp_path, capsys):
-  from jaxdistill.condensation import shared
-  from jaxdistill.training.run import Run
-
-  images, other = (
-    Condensed(np.full((2, 2, 2, 1), value, np.float32), [0, 1], ('a', 'b'), (0.0,), (1.0,))
-    for value in (0.5, 0.25)
-  )
-  computed = []
-
-  def once(images, test=images, **options):
-    return shared.once(
-      Run(progress=False),
-      str(tmp_path),
-      images,
-      test,
-      None,
-      options,
-      lambda: computed.append(1) or {'n': 1},
-    )
-
-  assert once(images, seed=0) == once(images, seed=0) and len(computed) == 1
-  once(images, seed=1), once(other, seed=0), once(images, other, seed=0)
-  assert len(computed) == 4 == len(list(tmp_path.iterdir()))
-  for path in tmp_path.iterdir():
-    path.write_text('{')
-  assert (
-    once(images, seed=0)['n'] == 1 and len(computed) == 5 and 'damaged' in capsys.readouterr().out
   )
 
 

@@ -27,10 +27,12 @@ from jaxdistill.condensation import (
 from jaxdistill.condensation.tasks import continual_page
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
+from jaxdistill.experiment import estimates, results
+from jaxdistill.experiment.results import Row
 from jaxdistill.report import numbers, pictures
 from jaxdistill.synthesis.condensed import Condensed, join
-from jaxdistill.training import loop, parallel, progress
-from jaxdistill.training.run import Run, environment, peak_memory_bytes
+from jaxdistill.training import parallel, progress
+from jaxdistill.training.run import Run
 
 
 class Part(NamedTuple):
@@ -98,10 +100,10 @@ def plan(num_classes: int, steps: int, orders: int, shared: bool) -> Plan:
   Returns:
     Plan.
 
-  >>> made = plan(4, steps=2, orders=2, shared=True)
-  >>> made.orders
+  >>> todo = plan(4, steps=2, orders=2, shared=True)
+  >>> todo.orders
   (((2, 3), (1, 0)), ((3, 2), (0, 1)))
-  >>> [part.classes for part in made.parts]
+  >>> [part.classes for part in todo.parts]
   [(2, 3), (0, 1)]
   """
   divided = tuple(
@@ -120,9 +122,9 @@ def _name(order: int, step: int) -> str:
 
 
 def _places(classes: Sequence[int], parts: Sequence[Part]) -> list[tuple[Part, int]]:
-  own = [part for part in parts if part.classes == tuple(sorted(classes))] or parts
+  same = [part for part in parts if part.classes == tuple(sorted(classes))]
   return [
-    next((part, part.classes.index(label)) for part in own if label in part.classes)
+    next((part, part.classes.index(label)) for part in same or parts if label in part.classes)
     for label in classes
   ]
 
@@ -160,9 +162,9 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   run.say(train.describe())
   run.say(test.describe())
   todo = _plan(config, train)
-  estimates = scoring.estimate_once(run, lambda: estimate(config, train, test, mesh, todo))
+  expected = estimates.estimate_once(run, lambda: estimate(config, train, test, mesh, todo))
 
-  job = progress.Job(_expected(estimates, todo))
+  job = progress.Job(_durations(expected, todo))
   scores, memories, times = [], {}, []
   for number, order in enumerate(todo.orders):
     scores.append([])
@@ -185,36 +187,37 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
         seed=_seed(config, number, step),
       )
       scores[-1].append(row)
-      job.finish(f'evaluate-{name}', row['seconds'])
+      job.finish(f'evaluate-{name}', row.seconds)
       run.say(
         f'order {number + 1} of {len(todo.orders)}, {len(seen)} classes seen: '
-        f'{_told(row["last"])}; {job.line()}'
+        f'{_accuracy_text(row.scores["last"])}; {job.line()}'
       )
   kept = join((memories[part], label) for part, label in todo.places(0, len(todo.orders[0]) - 1))
-  return write(config, run, todo, estimates, scores, times, kept)
+  return write(config, run, todo, expected.get('condense', {}), scores, times, kept)
 
 
 def write(
   config: ConfigDict,
   run: Run,
   todo: Plan,
-  estimates: dict[str, Any],
-  scores: list[list[dict]],
-  times: list[dict],
+  expected: Mapping[str, Any],
+  scores: Sequence[Sequence[Row]],
+  times: Sequence[Mapping[str, float]],
   kept: Condensed,
 ) -> dict[str, Any]:
   """Writes the numbers, the page and the picture of the memory that the first order has kept;
-  returns the numbers."""
-  result = summary(config, run, todo, estimates, scores, times)
+  returns the numbers. `expected` is the estimate of condensing."""
+  result = summary(config, run, todo, expected, scores, times)
+  content = result.to_json()
   run.write_bytes('memory.png', pictures.png_bytes(kept.picture()))
-  run.write_json('result.json', result)
+  run.write_json('result.json', content)
   run.write_bytes('report.html', continual_page.html(result, run, kept, todo.way).encode())
-  return result
+  return content
 
 
-def _told(accuracy: dict[str, Any]) -> str:
-  mean, spread, _ = numbers.accuracy_parts(accuracy)
-  return f'{mean} {spread} %' if spread else f'{mean} %'
+def _accuracy_text(accuracy: dict[str, Any]) -> str:
+  mean, deviation, _ = numbers.accuracy_parts(accuracy)
+  return f'{mean} {deviation} %' if deviation else f'{mean} %'
 
 
 def dry_run(config: ConfigDict) -> str:
@@ -230,7 +233,7 @@ def dry_run(config: ConfigDict) -> str:
     [
       f'{train.describe()}\n{test.describe()}',
       models.parameter_table(variables),
-      scoring.estimate_text(estimate(config, train, test, mesh, todo)),
+      estimates.estimate_text(estimate(config, train, test, mesh, todo)),
     ]
   )
 
@@ -260,7 +263,7 @@ def memory(
   phase = f'condense-{part.name}'
 
   def measured():
-    seconds = sum(run.timing(each).get('seconds', 0.0) for each in ('experts', phase))
+    seconds = sum(run.timing(name).get('seconds', 0.0) for name in ('experts', phase))
     return {'seconds': seconds, 'steps_per_second': run.timing(phase).get('steps_per_second', 0.0)}
 
   def compute():
@@ -273,7 +276,7 @@ def memory(
         if baselines.needs_features(name)
         else None
       )
-      made = _select(config, name, real, features)
+      condensed = _select(config, name, real, features)
     else:
       problem = api.setup(
         config,
@@ -283,18 +286,18 @@ def memory(
         part.classes,
         int(train.counts.max()),
       )
-      made, _ = api.condense_config(config, real, run, mesh, problem, phase)
+      condensed, _ = api.condense_config(config, real, run, mesh, problem, phase)
     run.once(
       phase, measured
     )  # before the set is kept: a start that finds the set no longer knows the times
-    return made
+    return condensed
 
-  made = run.kept(
+  condensed = run.kept(
     path, compute, Condensed.to_bytes, lambda content: Condensed.from_bytes(content, str(path))
   )
   taken = run.once(phase, measured)
   run.discard(phase)
-  return made, taken
+  return condensed, taken
 
 
 def estimate(config: ConfigDict, train: Dataset, test: Dataset, mesh, todo: Plan) -> dict[str, Any]:
@@ -303,29 +306,33 @@ def estimate(config: ConfigDict, train: Dataset, test: Dataset, mesh, todo: Plan
   part, orders = todo.parts[0], len(todo.orders)
   real = train.take_classes(part.classes)
   model = api.build_model(config, real.num_classes, real.image_shape)
-  estimates, name = {}, selected(config)
+  expected, name = {}, selected(config)
   first = (
     embedding.preparation(config, real, mesh, model, [name])
     if name
     else methods.preparation(config, real, mesh, model)
   )
   if first:
-    estimates['experts'] = _times(len(todo.parts), scoring.measure(config, first))
+    expected['experts'] = estimates.repeated(
+      estimates.measure(first, config.dtype), len(todo.parts)
+    )
   if name:
     blank = _select(config, name, real, np.zeros((len(real), 1), np.float32))
   else:
     pool = methods.untrained(config, real.image_shape, model)
     problem = api.setup(config, real, mesh, pool, part.classes, int(train.counts.max()))
-    estimates['condense'] = _times(len(todo.parts), scoring.measure(config, problem))
+    expected['condense'] = estimates.repeated(
+      estimates.measure(problem, config.dtype), len(todo.parts)
+    )
     blank = api.as_condensed(config, real, problem.canvases)
   for step in range(len(todo.orders[0])):
     shown = test.take_classes(todo.seen(0, step))
     images = join((blank, position % todo.way) for position in range(shown.num_classes))
     images = dataclasses.replace(images, class_names=shown.class_names)
-    estimates[f'evaluate-{shown.num_classes}-classes'] = _times(
-      orders, scoring.estimate(config, images, shown, mesh)
+    expected[f'evaluate-{shown.num_classes}-classes'] = estimates.repeated(
+      scoring.estimate(config, images, shown, mesh), orders
     )
-  return estimates
+  return expected
 
 
 def _select(config: ConfigDict, name: str, real: Dataset, features: np.ndarray | None) -> Condensed:
@@ -341,26 +348,19 @@ def _select(config: ConfigDict, name: str, real: Dataset, features: np.ndarray |
   )
 
 
-def _times(number: int, once: loop.Estimate) -> dict[str, Any]:
-  """Returns the estimate of a phase that the job goes through so many times, with one program."""
-  total = once.compile_seconds + number * once.num_steps * once.seconds_per_step
-  return {**dataclasses.asdict(once), 'times': number, 'total_seconds': total}
-
-
-def _expected(estimates: dict[str, Any], todo: Plan) -> dict[str, float]:
+def _durations(expected: Mapping[str, Any], todo: Plan) -> dict[str, float]:
   """Returns the seconds that each part of the job is expected to take."""
 
   def seconds(*names):
-    return sum(
-      each['num_steps'] * each['seconds_per_step'] for each in map(estimates.get, names) if each
-    )
+    phases = [expected[name] for name in names if name in expected]
+    return sum(phase['num_steps'] * phase['seconds_per_step'] for phase in phases)
 
-  condensing = {f'condense-{part.name}': seconds('experts', 'condense') for part in todo.parts}
-  return condensing | {
-    f'evaluate-{_name(order, step)}': seconds(f'evaluate-{(step + 1) * todo.way}-classes')
-    for order, steps in enumerate(todo.orders)
-    for step in range(len(steps))
-  }
+  durations = {f'condense-{part.name}': seconds('experts', 'condense') for part in todo.parts}
+  for order, steps in enumerate(todo.orders):
+    for step in range(len(steps)):
+      classes = (step + 1) * todo.way
+      durations[f'evaluate-{_name(order, step)}'] = seconds(f'evaluate-{classes}-classes')
+  return durations
 
 
 def _plan(config: ConfigDict, train: Dataset) -> Plan:
@@ -375,94 +375,80 @@ def _seed(config: ConfigDict, order: int, step: int) -> int:
   return int(np.random.SeedSequence([config.seed, order, step]).generate_state(1)[0])
 
 
-def table(way: int, scores: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+def table(way: int, scores: Sequence[Sequence[Row]]) -> list[Row]:
   """Returns the rows of the table from those of every order and step, scores[o][s].
 
   A row a step: mean and standard deviation over all networks of all orders. The last row: the
   average over the steps, its mean and standard deviation over the orders (in each of them over its
   networks).
   """
-  columns = [
-    name for name, value in scores[0][0].items() if isinstance(value, Mapping) and 'values' in value
+  rows = [
+    _step_row(step + 1, (step + 1) * way, same)
+    for step, same in enumerate(zip(*scores, strict=True))
   ]
-  rows = []
-  for step, same in enumerate(zip(*scores, strict=True)):
-    seen = (step + 1) * way
-    same_for_all = {
-      name: same[0][name] for name in ('images_per_class', 'training_images', 'steps')
-    }
-    values = {
-      name: metrics.mean_std(np.concatenate([row[name]['values'] for row in same]))
-      for name in columns
-    }
-    rows.append(
-      {
-        'name': f'step{step + 1}',
-        'label': f'{seen} classes',
-        'classes': seen,
-        **same_for_all,
-        **values,
-        'seconds': sum(row['seconds'] for row in same),
-      }
-    )
-  average = {
-    name: metrics.mean_std([np.mean([row[name]['mean'] for row in order]) for order in scores])
-    for name in columns
+  average = {}
+  for name in scores[0][0].scores:
+    means = [np.mean([row.scores[name]['mean'] for row in order]) for order in scores]
+    average[name] = metrics.mean_std(means)
+  seconds = sum(row.seconds for row in rows)
+  return [*rows, Row('average', 'Average over steps', seconds, average)]
+
+
+def _step_row(step: int, seen: int, same: Sequence[Row]) -> Row:
+  """Returns the row of one step from those of all orders, when `seen` classes have arrived."""
+  pooled = {
+    name: metrics.mean_std(np.concatenate([row.scores[name]['values'] for row in same]))
+    for name in same[0].scores
   }
-  return [
-    *rows,
-    {
-      'name': 'average',
-      'label': 'Average over steps',
-      **average,
-      'seconds': sum(row['seconds'] for row in rows),
-    },
-  ]
+  extras = {name: same[0][name] for name in ('images_per_class', 'training_images', 'steps')}
+  return Row(
+    f'step{step}',
+    f'{seen} classes',
+    sum(row.seconds for row in same),
+    pooled,
+    extras={'classes': seen, **extras},
+  )
 
 
 def summary(
   config: ConfigDict,
   run: Run,
   todo: Plan,
-  estimates: dict[str, Any],
-  scores: list[list[dict]],
-  times: list[dict],
-) -> dict[str, Any]:
-  """Returns the content of result.json."""
-  section, peak, rows = config.continual, peak_memory_bytes(), table(todo.way, scores)
-  name, work = selected(config), estimates.get('condense', {})
+  expected: Mapping[str, Any],
+  scores: Sequence[Sequence[Row]],
+  times: Sequence[Mapping[str, float]],
+) -> results.Result:
+  """Returns the content of result.json; `expected` is the estimate of condensing."""
+  section, rows = config.continual, table(todo.way, scores)
+  name = selected(config)
   label = baselines.LABELS[name] if name else methods.LABELS[config.method.name]
   orders = [
-    {'classes': steps, 'last': [row['last']['mean'] for row in scored]}
+    {'classes': steps, 'last': [row.scores['last']['mean'] for row in scored]}
     for steps, scored in zip(todo.orders, scores)
   ]
-  return {
-    'title': f'{label} as the memory of continual learning on {config.data.name}: '
+  return results.of_run(
+    run,
+    title=f'{label} as the memory of continual learning on {config.data.name}: '
     f'{section.steps} steps, {config.condensation.ipc} image(s) a class',
-    'family': config.family,
-    'task': config.task,
-    'method': name or config.method.name,
-    'label': label,
-    'dataset': config.data.name,
-    'ipc': config.condensation.ipc,
-    'factor': config.condensation.factor,
-    'seed': config.seed,
-    'final': rows[-2]['last'],
-    'average': rows[-1]['last'],
-    'rows': rows,
-    'orders': orders,
-    'condensed': [part.name for part in todo.parts],
-    'seconds': {
+    family=config.family,
+    task=config.task,
+    dataset=config.data.name,
+    seed=config.seed,
+    rows=rows,
+    seconds={
       'condense': sum(taken['seconds'] for taken in times),
-      'evaluate': rows[-1]['seconds'],
-      'total': run.seconds,
-      'first_step': scoring.first_step(run),
+      'evaluate': rows[-1].seconds,
     },
-    'steps_per_second': float(np.mean([taken['steps_per_second'] for taken in times])),
-    'flops_per_step': work.get('flops_per_step'),
-    'peak_share': work.get('peak_share'),
-    'peak_memory_bytes': peak.bytes,
-    'peak_memory_of': peak.of,
-    **environment(),
-    'config': config.to_dict(),
-  }
+    config=config.to_dict(),
+    method=name or config.method.name,
+    label=label,
+    ipc=config.condensation.ipc,
+    factor=config.condensation.factor,
+    final=rows[-2].scores['last'],
+    average=rows[-1].scores['last'],
+    orders=orders,
+    condensed=[part.name for part in todo.parts],
+    steps_per_second=float(np.mean([taken['steps_per_second'] for taken in times])),
+    flops_per_step=expected.get('flops_per_step'),
+    peak_share=expected.get('peak_share'),
+  )

@@ -1,10 +1,12 @@
 """The report of a run of continual learning: accuracy against the classes seen, and the memory."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxdistill.condensation import page
-from jaxdistill.report import numbers
-from jaxdistill.report.page import Page
+from jaxdistill.condensation.page import CONDENSING, ITERATION
+from jaxdistill.condensation.page import columns as columns_of_a_run
+from jaxdistill.experiment import page
+from jaxdistill.experiment.results import Result
 from jaxdistill.synthesis.condensed import Condensed, join
 from jaxdistill.training.run import Run
 
@@ -22,40 +24,32 @@ _REFERENCES_NOTE = (
 )
 
 
-def html(result: dict[str, Any], run: Run, kept: Condensed, way: int) -> str:
-  """Returns the page as one HTML text; `result` is what result.json holds, `kept` the memory at the
-  end of the first order."""
-  config, rows = result['config'], result['rows']
-  section = config['continual']
-  made = Page(
-    result['title'],
-    f'{result["date"]} · seed {result["seed"]} · {section["orders"]} order(s) of the classes, '
+def html(result: Result, run: Run, kept: Condensed, way: int) -> str:
+  """Returns the page as one HTML text; `kept` is the memory at the end of the first order."""
+  config, last_step, average = result.config, result.rows[-2], result.rows[-1]
+  report = page.begin(
+    result,
+    f'{config["continual"]["orders"]} order(s) of the classes, '
     f'{config["evaluation"]["networks"]} network(s) each',
   )
-  made.headline(
-    [
-      (label, f'{numbers.accuracy_parts(row["last"])[0]} %', numbers.accuracy_parts(row['last'])[1])
-      for label, row in (('At the end', rows[-2]), ('Average over the steps', rows[-1]))
-    ]
-  )
-  cited = references(config)
-  made.table(
+  figures = page.headline([last_step, average])
+  labels = ('At the end', 'Average over the steps')
+  report.headline([(label, *figure[1:]) for label, figure in zip(labels, figures, strict=True)])
+  cited, rows = references(config), [row.to_json() for row in result.rows]
+  report.table(
     'Test accuracy on all classes seen so far',
     [*rows, *cited],
     columns(rows),
     note=_note(config, bool(cited)),
   )
-  made.curves('Accuracy', _charts(result, cited))
+  report.curves('Accuracy', _charts(result, cited))
   if losses := _losses(result, run):
-    made.curves('Condensing', [losses])
-  made.pictures(
+    report.curves('Condensing', [losses])
+  report.pictures(
     'The memory at the end of the first order',
     [_picture(kept, start, way) for start in range(0, kept.num_classes, way)],
   )
-  made.facts(page.facts(result), title='Cost and origin')
-  page.add_profiles(made, run)
-  made.config(config)
-  return made.html()
+  return page.end(report, result, run, page.facts(result, CONDENSING, ITERATION))
 
 
 def references(config: dict[str, Any]) -> list[dict[str, Any]]:
@@ -81,7 +75,7 @@ def columns(rows: list[dict]) -> list[tuple]:
   titles = {'label': 'after'}
   return [
     (key, titles.get(key, title), *rest[:1])
-    for key, title, *rest in page.columns(rows)
+    for key, title, *rest in columns_of_a_run(rows)
     if key not in skipped
   ]
 
@@ -98,40 +92,37 @@ def _note(config: dict[str, Any], cited: bool) -> str:
   return f'{text} {_REFERENCES_NOTE}' if cited else text
 
 
-def _charts(result: dict[str, Any], cited: list[dict]) -> list[dict]:
-  steps, label = result['rows'][:-1], result['label']
+def _charts(result: Result, cited: Sequence[Mapping[str, Any]]) -> list[dict]:
+  steps, orders = result.rows[:-1], result.extras['orders']
   seen = [row['classes'] for row in steps]
+  accuracies = [row.scores['last'] for row in steps]
   mean = (
-    label,
+    result.extras['label'],
     seen,
-    [row['last']['mean'] for row in steps],
-    [row['last']['std'] for row in steps],
+    [accuracy['mean'] for accuracy in accuracies],
+    [accuracy['std'] for accuracy in accuracies],
   )
   axis = dict(x_title='classes seen', percent=True)
   published = ((row['label'], [row['classes']], [row['last']]) for row in cited)
   charts = [dict(axis, title='Mean of all orders', series=[mean, *published])]
-  if len(result['orders']) > 1:
-    series = [
-      (f'order {number + 1}', seen, order['last']) for number, order in enumerate(result['orders'])
-    ]
+  if len(orders) > 1:
+    series = [(f'order {number}', seen, order['last']) for number, order in enumerate(orders, 1)]
     charts.append(dict(axis, title='Each order of the classes', series=series))
   return charts
 
 
-def _losses(result: dict[str, Any], run: Run) -> dict[str, Any]:
+def _losses(result: Result, run: Run) -> dict[str, Any]:
   """The matching loss of the memories, those of the first order where there are many."""
-  curves = {
-    name: run.curve(f'condense-{name}')
-    for name in result['condensed'][: result['config']['continual']['steps']]
-  }
+  first_order = result.extras['condensed'][: result.config['continual']['steps']]
+  curves = {name: run.curve(f'condense-{name}') for name in first_order}
   series = [
-    (name, [r['step'] for r in curve], [r['loss'] for r in curve])
+    (name, [line['step'] for line in curve], [line['loss'] for line in curve])
     for name, curve in curves.items()
     if curve
   ]
-  return (
-    dict(title='Matching loss', x_title='iteration', log_y=True, series=series) if series else {}
-  )
+  if not series:
+    return {}
+  return dict(title='Matching loss', x_title='iteration', log_y=True, series=series)
 
 
 def _picture(kept: Condensed, start: int, way: int) -> tuple:

@@ -15,11 +15,13 @@ from jaxdistill import models
 from jaxdistill.condensation import embedding, evaluation, methods, page, ranking, scoring, settings
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
+from jaxdistill.experiment import estimates, results
+from jaxdistill.experiment.results import Row
 from jaxdistill.models import architectures
 from jaxdistill.report import pictures
 from jaxdistill.synthesis.condensed import Condensed
 from jaxdistill.training import parallel
-from jaxdistill.training.run import Run, environment, peak_memory_bytes
+from jaxdistill.training.run import Run
 
 
 class Entry(NamedTuple):
@@ -28,7 +30,7 @@ class Entry(NamedTuple):
   name: str
   label: str
   path: str
-  made: Condensed
+  condensed: Condensed
 
 
 class Job(NamedTuple):
@@ -52,7 +54,7 @@ def check(config: ConfigDict) -> None:
   train, _, test = settings.datasets(config)
   entries = load(config)
   for entry in entries:
-    evaluation.check_fit(entry.made, test, entry.path)
+    evaluation.check_fit(entry.condensed, test, entry.path)
   for model in networks(config, entries).values():
     evaluation.network(model, test, config.dtype)
   settings.check_sizes(resolved(config, entries), train)
@@ -81,7 +83,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
     run.say(text)
   config = resolved(config, entries)
   chosen = networks(config, entries)
-  scoring.estimate_once(
+  estimates.estimate_once(
     run, lambda: estimate(config, entries, chosen, train, test, mesh), 'training'
   )
   model = evaluation.network(next(iter(chosen.values())), test, config.dtype)
@@ -106,14 +108,13 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
     for job in jobs
   ]
   if run.workdir and entries:
-    run.write_bytes('condensed.png', pictures.png_bytes(entries[0].made.picture()))
+    run.write_bytes('condensed.png', pictures.png_bytes(entries[0].condensed.picture()))
   result = summary(config, run, train, entries, chosen, list(zip(jobs, rows, strict=True)))
-  run.write_json('result.json', result)
-  run.write_bytes(
-    'report.html',
-    page.scoreboard(result, run, [(entry.label, entry.made) for entry in entries], train).encode(),
-  )
-  return result
+  content = result.to_json()
+  run.write_json('result.json', content)
+  sets = [(entry.label, entry.condensed) for entry in entries]
+  run.write_bytes('report.html', page.scoreboard(result, run, sets, train).encode())
+  return content
 
 
 def dry_run(config: ConfigDict) -> str:
@@ -131,12 +132,12 @@ def dry_run(config: ConfigDict) -> str:
       built.init, jax.random.key(0), np.zeros((1, *test.image_shape), np.float32)
     )
     sizes.append(f'{name}: {models.count(variables):,} parameters')
-  estimates = estimate(config, entries, chosen, train, test, mesh)
+  expected = estimate(config, entries, chosen, train, test, mesh)
   return '\n\n'.join(
     [
       '\n'.join([train.describe(), test.describe(), *map(_describe, entries)]),
       '\n'.join(sizes),
-      scoring.estimate_text(estimates),
+      estimates.estimate_text(expected),
     ]
   )
 
@@ -146,12 +147,14 @@ def load(config: ConfigDict) -> list[Entry]:
   where that is not enough."""
   sets = [(path, Condensed.load(pathlib.Path(path).expanduser())) for path in config.sets]
   labels = [
-    methods.LABELS.get(made.method) or made.method or pathlib.PurePath(path).stem
-    for path, made in sets
+    methods.LABELS.get(condensed.method) or condensed.method or pathlib.PurePath(path).stem
+    for path, condensed in sets
   ]
   return [
-    Entry(f'set{number}', label if labels.count(label) == 1 else f'{label} ({path})', path, made)
-    for number, ((path, made), label) in enumerate(zip(sets, labels, strict=True), 1)
+    Entry(
+      f'set{number}', label if labels.count(label) == 1 else f'{label} ({path})', path, condensed
+    )
+    for number, ((path, condensed), label) in enumerate(zip(sets, labels, strict=True), 1)
   ]
 
 
@@ -161,10 +164,12 @@ def networks(config: ConfigDict, entries: list[Entry]) -> dict[str, dict[str, An
   listed, width = config.evaluation.architectures, config.evaluation.width
   if listed:
     return evaluation.networks(listed, width)
-  own = dict(entries[0].made.config.get('model', models.DEFAULT) if entries else models.DEFAULT)
-  if width and 'width' in models.defaults(own['name']):
-    own['width'] = width
-  return {name_of(own): own}
+  model = dict(
+    entries[0].condensed.config.get('model', models.DEFAULT) if entries else models.DEFAULT
+  )
+  if width and 'width' in models.defaults(model['name']):
+    model['width'] = width
+  return {name_of(model): model}
 
 
 def name_of(model: Mapping[str, Any]) -> str:
@@ -193,7 +198,7 @@ def resolved(config: ConfigDict, entries: list[Entry]) -> ConfigDict:
   """Returns the config with the section `condensation` that the baselines need: their own numbers,
   or those of the first set."""
   config = ConfigDict(config.to_dict())
-  ipc, factor = (entries[0].made.ipc, entries[0].made.factor) if entries else (1, 1)
+  ipc, factor = (entries[0].condensed.ipc, entries[0].condensed.factor) if entries else (1, 1)
   config.condensation = dict(
     ipc=config.baseline.ipc or ipc, factor=config.baseline.factor or factor, init='real'
   )
@@ -212,7 +217,7 @@ def plan(
 
   `select` gives the positions of the real images that a baseline takes.
   """
-  sets = [(entry.name, entry.label, entry.made) for entry in entries] + list(
+  sets = [(entry.name, entry.label, entry.condensed) for entry in entries] + list(
     scoring.baseline_sets(config, train, select)
   )
   for network in chosen:
@@ -240,18 +245,18 @@ def estimate(
   mesh,
 ) -> dict[str, Any]:
   """Measures a few steps of every training and extrapolates; nothing of it enters the run."""
-  estimates = {}
+  expected = {}
   if first := embedding.preparation(
     config, train, mesh, evaluation.network(next(iter(chosen.values())), test, config.dtype)
   ):
-    estimates['experts'] = scoring.measure(config, first)
+    expected['experts'] = estimates.measure(first, config.dtype)
   with scoring.stand_in(config, train) as select:
     jobs = list(plan(config, entries, train, tuple(chosen), select))
   for job in jobs:
-    estimates[job.phase] = scoring.estimate(
+    expected[job.phase] = scoring.estimate(
       config, job.images, test, mesh, model=chosen[job.network], augment=job.augment
     )
-  return {name: dataclasses.asdict(value) for name, value in estimates.items()}
+  return {name: dataclasses.asdict(value) for name, value in expected.items()}
 
 
 def summary(
@@ -260,76 +265,69 @@ def summary(
   train: Dataset,
   entries: list[Entry],
   chosen: Mapping[str, dict],
-  rows: list[tuple[Job, dict[str, Any]]],
-) -> dict[str, Any]:
+  rows: list[tuple[Job, Row]],
+) -> results.Result:
   """Returns the content of result.json."""
-  recipe, first = config.evaluation.recipe, next(iter(chosen))
+  section, first = config.evaluation, next(iter(chosen))
+  names = ', '.join(entry.label for entry in entries) or 'Baselines'
   table = [row for job, row in rows if job.network == first and job.augment]
-  plain = [row for job, row in rows if not job.augment]
-  result = {
-    'title': f'{", ".join(entry.label for entry in entries) or "Baselines"} on {train.name}, '
-    f'recipe {recipe}',
-    'family': config.family,
-    'task': config.task,
-    'dataset': train.name,
-    'ipc': config.condensation.ipc,
-    'factor': config.condensation.factor,
-    'seed': config.seed,
-    'recipe': recipe,
-    'sets': [
-      {
-        'name': entry.name,
-        'label': entry.label,
-        'path': entry.path,
-        'sha256': _digest(entry.path),
-        'images': len(entry.made.images),
-        'factor': entry.made.factor,
-        'method': entry.made.method,
-        'dataset': entry.made.dataset,
-      }
-      for entry in entries
-    ],
-    'networks': dict(chosen),
-    'network': first,
-    'rows': table,
-  }
-  if plain:
-    result['rows_without_augmentation'] = plain
+  plain = [row.to_json() for job, row in rows if not job.augment]
+  extras = {'rows_without_augmentation': plain} if plain else {}
   if len(chosen) > 1:
-    result['across'] = [
-      {
-        'name': each['name'],
-        'label': each['label'],
-        'reference': each['reference'],
-        **evaluation.across(
-          {job.network: row for job, row in rows if job.name == each['name'] and job.augment}
-        ),
-      }
-      for each in table
-    ]
-  if recipe == 'ddranking':
-    result['scores'] = ranking.scores(table, plain)
-  peak = peak_memory_bytes()
+    extras['across'] = [_across(row, rows) for row in table]
+  if section.recipe == 'ddranking':
+    extras['scores'] = ranking.scores([row.to_json() for row in table], plain)
+  return results.of_run(
+    run,
+    title=f'{names} on {train.name}, recipe {section.recipe}',
+    family=config.family,
+    task=config.task,
+    dataset=train.name,
+    seed=config.seed,
+    rows=table,
+    seconds={'evaluate': sum(row.seconds for _, row in rows)},
+    config=config.to_dict(),
+    ipc=config.condensation.ipc,
+    factor=config.condensation.factor,
+    recipe=section.recipe,
+    sets=list(map(_identity, entries)),
+    networks=dict(chosen),
+    network=first,
+    **extras,
+  )
+
+
+def _across(row: Row, rows: list[tuple[Job, Row]]) -> dict[str, Any]:
+  """Returns the scores of a set on all networks, with their average over the transfer."""
+  same = {job.network: scored for job, scored in rows if job.name == row.name and job.augment}
   return {
-    **result,
-    'seconds': {
-      'evaluate': sum(row['seconds'] for _, row in rows),
-      'total': run.seconds,
-      'first_step': scoring.first_step(run),
-    },
-    'peak_memory_bytes': peak.bytes,
-    'peak_memory_of': peak.of,
-    **environment(),
-    'config': config.to_dict(),
+    'name': row.name,
+    'label': row.label,
+    'reference': row.reference,
+    **evaluation.across({network: scored.to_json() for network, scored in same.items()}),
+  }
+
+
+def _identity(entry: Entry) -> dict[str, Any]:
+  """Returns which set it is, for result.json."""
+  return {
+    'name': entry.name,
+    'label': entry.label,
+    'path': entry.path,
+    'sha256': _digest(entry.path),
+    'images': len(entry.condensed.images),
+    'factor': entry.condensed.factor,
+    'method': entry.condensed.method,
+    'dataset': entry.condensed.dataset,
   }
 
 
 def _describe(entry: Entry) -> str:
-  made = entry.made
-  height, width, channels = made.images.shape[1:]
+  condensed = entry.condensed
+  height, width, channels = condensed.images.shape[1:]
   stored = (
-    f'{len(made.images):,} stored images of {height}x{width}x{channels}, factor '
-    f'{made.factor}, {made.num_classes} classes'
+    f'{len(condensed.images):,} stored images of {height}x{width}x{channels}, factor '
+    f'{condensed.factor}, {condensed.num_classes} classes'
   )
   return f'{entry.path} ({entry.label}): {stored}'
 

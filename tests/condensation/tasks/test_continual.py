@@ -13,6 +13,7 @@ from jaxdistill.condensation import Condensed, api
 from jaxdistill.condensation.tasks import continual, continual_page
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
+from jaxdistill.experiment.results import Row
 from jaxdistill.synthesis.condensed import join
 from jaxdistill.training import program
 from jaxdistill.training.run import Run
@@ -167,13 +168,9 @@ def test_networks_are_scored_on_the_classes_seen_and_no_others(own):
 
 def test_table_takes_the_mean_over_orders_and_networks():
   def row(*values):
-    return {
-      'last': continual.metrics.mean_std(np.array(values)),
-      'images_per_class': 1.0,
-      'training_images': 2,
-      'steps': 3,
-      'seconds': 1.0,
-    }
+    scores = {'last': continual.metrics.mean_std(np.array(values))}
+    extras = {'images_per_class': 1.0, 'training_images': 2, 'steps': 3}
+    return Row('set', 'a set', 1.0, scores, extras=extras)
 
   rows = continual.table(5, [[row(0.9, 0.7), row(0.5, 0.3)], [row(0.6, 0.6), row(0.2, 0.2)]])
   assert [(each['label'], each['last']['n']) for each in rows] == [

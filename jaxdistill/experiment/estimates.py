@@ -1,0 +1,101 @@
+"""How long a run will take and what memory it needs, told before it starts."""
+
+import dataclasses
+import types
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from jaxdistill.report import numbers, tables
+from jaxdistill.training import loop
+from jaxdistill.training.run import Run
+
+
+def measure(problem: Any, dtype: str = 'float32') -> loop.Estimate:
+  """Measures a few steps of a phase and extrapolates.
+
+  Args:
+    problem: a training ready for the loop: step, state, source, num_steps.
+    dtype: that its networks compute in, for the share of the device's peak.
+  """
+  return loop.estimate(problem.step, problem.state, problem.source, problem.num_steps, dtype=dtype)
+
+
+def repeated(once: loop.Estimate, times: int) -> dict[str, Any]:
+  """Returns the estimate of a phase that a run goes through so many times, with one program.
+
+  >>> once = loop.Estimate(num_steps=10, seconds_per_step=0.5, compile_seconds=2.0,
+  ...   total_seconds=7.0, peak_bytes=1, flops_per_step=1.0, peak_share=None, needed_bytes=1,
+  ...   needed_of='process')
+  >>> repeated(once, 3)['total_seconds']
+  17.0
+  """
+  total = once.compile_seconds + times * once.num_steps * once.seconds_per_step
+  return {**dataclasses.asdict(once), 'times': times, 'total_seconds': total}
+
+
+def estimate_once(
+  run: Run,
+  compute: Callable[[], dict[str, Any]],
+  what: str = 'phase',
+  ready: Mapping[str, Callable[[], bool]] = types.MappingProxyType({}),
+) -> dict[str, Any]:
+  """Returns the estimates of a run, by name: measured at its first start and kept, told at every
+  start that has work left.
+
+  `ready` tells of a phase whether other runs have left its result; those that this run has finished
+  are known.
+  """
+
+  def measured():
+    run.say(f'Compiling every {what} and timing a few of its steps.')
+    return compute()
+
+  estimates = run.once('estimate', measured)
+  finished = run.workdir and (run.workdir / 'result.json').exists()
+  if finished:
+    run.say('This run is finished; its results are read back.')
+  else:
+    run.say(
+      estimate_text(
+        estimates, [name for name in estimates if run.has(name) or name in ready and ready[name]()]
+      )
+    )
+  return estimates
+
+
+def first_step(run: Run) -> float | None:
+  """Returns the seconds from the opening of the run to its first step, in the start that came to
+  the end first."""
+  return run.once('first_step', lambda: run.first_step_seconds)
+
+
+def estimate_text(estimates: Mapping[str, Mapping[str, Any]], ready: Collection[str] = ()) -> str:
+  """Returns estimates by phase as an aligned table: steps, times, memory and work of a step; then
+  what the run needs.
+
+  A phase that the run goes through several times, with one program, says how often under 'times'.
+  The phases in `ready` take no time any more.
+  """
+  rows = [{'phase': name, **estimate} for name, estimate in estimates.items()]
+  often = [('times', 'Times', 'count')] if any('times' in row for row in rows) else []
+  columns = [
+    ('phase', 'Estimate'),
+    *often,
+    ('num_steps', 'Steps', 'count'),
+    ('seconds_per_step', 'A step', 'seconds'),
+    ('compile_seconds', 'To compile', 'seconds'),
+    ('total_seconds', 'Together', 'seconds'),
+    ('peak_bytes', 'Its memory', 'bytes'),
+    ('flops_per_step', 'Work a step', numbers.flops),
+  ]
+  if any(row['peak_share'] for row in rows):
+    columns.append(('peak_share', 'Of peak', '.1%'))
+  total = sum(row['total_seconds'] for row in rows if row['phase'] not in ready)
+  there = [row['phase'] for row in rows if row['phase'] in ready]
+  remark = f' ({", ".join(there)}: there already)' if there else ''
+  needed = max(row['needed_bytes'] for row in rows)
+  return (
+    f'{tables.text(rows, columns)}\nin all about {numbers.seconds(total)}{remark}, scoring and '
+    f'selecting images not counted; memory of the {rows[0]["needed_of"]}: about '
+    f'{numbers.size(needed)}'
+  )

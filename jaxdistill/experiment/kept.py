@@ -1,0 +1,63 @@
+"""Things that runs keep for each other: found again by a hash of all that decides them.
+
+Scores, trained networks, features or weights depend on images and settings, not on the run that
+happened to need them first. Runs that name one folder compute each of them once.
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from jaxdistill import files
+from jaxdistill.training.run import Run
+
+
+def to_json(value: Any) -> bytes:
+  """Returns the content of a file for what JSON can hold.
+
+  >>> json.loads(to_json({'a': (1, 2)}))
+  {'a': [1, 2]}
+  """
+  return json.dumps(files.jsonable(value), indent=2).encode()
+
+
+def once(
+  run: Run,
+  folder: str | os.PathLike | None,
+  key: str,
+  compute: Callable[[], Any],
+  encode: Callable[[Any], bytes] = to_json,
+  decode: Callable[[bytes], Any] = json.loads,
+  suffix: str = '.json',
+) -> Any:
+  """Returns what the folder holds under a key, else compute(), which is then kept there.
+
+  Args:
+    run: tells what is read, and lets the first of several processes alone read and write.
+    folder: where things are kept for other runs; '' or None: nowhere.
+    key: the hash of all that decides the value, see `files.content_hash`.
+    compute: makes the value.
+    encode: from the value to the content of the file.
+    decode: the way back; a ValueError says that the content is damaged, and the value is computed
+      again.
+    suffix: of the file's name, by its form.
+
+  >>> import tempfile
+  >>> with tempfile.TemporaryDirectory() as folder, Run(progress=False) as run:
+  ...   first = once(run, folder, 'a1b2', lambda: {'answer': 42})
+  ...   once(run, folder, 'a1b2', lambda: {'answer': 0}) == first
+  read from ...a1b2.json
+  True
+  """
+  return run.kept(place(folder, key, suffix), compute, encode, decode)
+
+
+def place(folder: str | os.PathLike | None, key: str, suffix: str = '.json') -> pathlib.Path | None:
+  """Returns the file that holds what is kept under a key; None where nothing is kept.
+
+  >>> place('rows', 'a1b2').as_posix(), place('', 'a1b2')
+  ('rows/a1b2.json', None)
+  """
+  return pathlib.Path(folder).expanduser() / f'{key}{suffix}' if folder else None

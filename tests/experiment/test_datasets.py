@@ -1,0 +1,36 @@
+"""Loading for a run: the held-out share, the kept set, and when images are streamed."""
+
+import numpy as np
+import pytest
+
+from jaxdistill.errors import UserError
+from jaxdistill.experiment import datasets
+from jaxdistill.experiment.datasets import DataSource
+from jaxdistill.training import machine
+
+
+def test_a_share_is_held_out_of_the_training_images():
+  whole, none, test = datasets.load(DataSource('digits', image_size=8, validation_share=0.0))
+  train, validation, same = datasets.load(DataSource('digits', image_size=8, validation_share=0.25))
+  assert none is None and len(train) + len(validation) == len(whole)
+  assert len(validation) == pytest.approx(len(whole) / 4, abs=whole.num_classes)
+  np.testing.assert_array_equal(test.images, same.images)
+
+
+def test_the_last_set_is_kept_for_the_next_call():
+  source = DataSource('digits', image_size=8, validation_share=0.1)
+  first, again = datasets.load(source), datasets.load(DataSource(**vars(source)))
+  assert first[0] is again[0] and first[1] is again[1]
+  other, _, _ = datasets.load(DataSource('digits', image_size=8, normalisation='dm', validation_share=0.1))
+  assert other is not first[0]
+
+
+def test_auto_streams_what_takes_more_than_its_share_of_the_memory(monkeypatch):
+  monkeypatch.setattr(machine, 'memory_bytes', lambda: 1000)
+  limits = {way: DataSource('digits', stream=way).stream_above for way in datasets.STREAM}
+  assert limits == {'on': 0, 'auto': 300, 'off': None}
+
+
+def test_a_mistyped_way_to_stream_is_a_mistake_of_the_user():
+  with pytest.raises(UserError, match="'of'; did you mean 'off'"):
+    DataSource('digits', stream='of')

@@ -349,6 +349,21 @@ def _settings(config: ConfigDict) -> ModuleType:
   return importlib.import_module(f'jaxdistill.{family}.settings')
 
 
+def find_columns(family: str) -> ModuleType | None:
+  """Returns the module `columns` of a family, None of one that has none.
+
+  >>> find_columns('condensation').TASKS
+  ('condense',)
+  """
+  name = f'jaxdistill.{family}.columns'
+  try:
+    return importlib.import_module(name)
+  except ModuleNotFoundError as error:
+    if not name.startswith(error.name):
+      raise
+    return None
+
+
 def quiet() -> None:
   """Leaves the terminal to the run's own lines: libraries report through absl and the
   environment."""
@@ -384,9 +399,7 @@ def result_text(result: Mapping[str, Any], workdir: pathlib.Path | str) -> str:
   """Returns what a finished run prints: the table of its rows, then where the report and the
   numbers are.
 
-  Accuracies, mean and standard deviation over networks, are those of the last weights, of the check
-  chosen on validation images and of the best check on the test set; a column that no row fills is
-  left out.
+  The columns are those that the result's family names; one that no row fills is left out.
 
   >>> rows = [dict(label='M3D', last=dict(mean=0.907, std=0.004, n=5))]
   >>> print(result_text(dict(rows=rows), pathlib.Path('runs/m3d')))
@@ -397,17 +410,11 @@ def result_text(result: Mapping[str, Any], workdir: pathlib.Path | str) -> str:
   report:  runs/m3d/report.html
   numbers: runs/m3d/result.json
   """
+  from jaxdistill.experiment import results
   from jaxdistill.report import tables
 
-  columns = [
-    ('label', 'Training set'),
-    ('last', 'Last (%)', 'accuracy'),
-    ('selected', 'Selected (%)', 'accuracy'),
-    ('best_test', 'Best on test (%)', 'accuracy'),
-    ('images_per_class', 'Images/class', 'count'),
-    ('training_images', 'Trained on', 'count'),
-    ('seconds', 'Time', 'seconds'),
-  ]
+  family = result.get('family') and find_columns(result['family'])
+  columns = family.RESULT if family else results.COLUMNS
   rows = result.get('rows', ())
   columns = [column for column in columns if any(column[0] in row for row in rows)]
   table = tables.text(rows, columns) + '\n\n' if columns else ''

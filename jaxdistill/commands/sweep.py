@@ -5,16 +5,13 @@ the sweep. The name of the work dir holds a hash of the config, so that a cell i
 whatever grid it is part of. All cells are checked before the first one starts.
 """
 
-import dataclasses
 import difflib
 import hashlib
-import importlib
 import itertools
 import json
 import pathlib
 import traceback
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 from absl import flags
@@ -25,6 +22,9 @@ from jaxdistill import files
 from jaxdistill.commands import flags as command_flags
 from jaxdistill.commands import run as launcher
 from jaxdistill.errors import UserError
+from jaxdistill.experiment import comparison
+from jaxdistill.experiment.comparison import Cell, Family, describe
+from jaxdistill.experiment.results import Result
 from jaxdistill.report import numbers, tables
 from jaxdistill.training import interrupt, progress
 
@@ -55,30 +55,6 @@ the same beside several methods, and experts, are computed once. Exit status: 0 
 Flags:"""
 
 
-@dataclasses.dataclass
-class Cell:
-  """One run of a grid: the config as it was asked for, its work dir, what became of it."""
-
-  spec: str  # for people: m3d:digits, ipc=1, seed=0
-  config: ConfigDict
-  workdir: pathlib.Path
-  error: str = ''
-  result: dict[str, Any] | None = None
-
-  @property
-  def status(self) -> str:
-    """'done', 'failed', 'begun' or 'to do'."""
-    return (
-      'done'
-      if self.result
-      else 'failed'
-      if self.error
-      else 'begun'
-      if self.workdir.is_dir()
-      else 'to do'
-    )
-
-
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line and returns its exit status, see `launcher.main`; 1 when a run of the
   grid failed.
@@ -97,7 +73,7 @@ def _dispatch(argv: list[str]) -> int:
   launcher.quiet()
   cells = grid(values, overrides, axes)
   launcher.prepare_jax(values)
-  comparison = _comparison(cells)
+  family = _family(cells)
   for cell in cells:
     try:
       launcher.find_flow(cell.config).check(cell.config)
@@ -110,7 +86,7 @@ def _dispatch(argv: list[str]) -> int:
   if values.dry_run:
     launcher.tell(plan_text(cells))
     return 0
-  return run(values, cells, comparison)
+  return run(values, cells, family)
 
 
 def _flags() -> flags.FlagValues:
@@ -208,16 +184,16 @@ def _cell(values, spec: str, point: dict[str, str], overrides, workdir: pathlib.
   try:
     config = configs.load(_with(spec, arguments))
   except UserError as error:
-    raise UserError(f'{_told(spec, point)}: {error}{_hint(arguments, fields)}') from None
+    raise UserError(f'{describe(spec, point)}: {error}{_hint(arguments, fields)}') from None
   rest = [(key, value) for key, value in point.items() if key in fields or '.' in key]
   try:
     launcher.changed(values, config, [*overrides, *rest])
   except UserError as error:
-    raise UserError(f'{_told(spec, point)}: {error}') from None
+    raise UserError(f'{describe(spec, point)}: {error}') from None
   if 'rows' in config.run and not config.run.rows:
     config.run.rows = str(workdir / 'rows')
   name = f'{launcher.default_workdir(spec, config).name}-{_hash(config)}'
-  return Cell(_told(spec, point), config, workdir / name)
+  return Cell(spec, config, workdir / name, point)
 
 
 def _with(spec: str, arguments: list[str]) -> str:
@@ -236,59 +212,53 @@ def _hint(arguments: list[str], fields: dict[str, Any]) -> str:
   return f' Or did you mean the field {near[0]!r}?' if near else ''
 
 
-def _told(spec: str, point: dict[str, str]) -> str:
-  return ', '.join([spec, *(f'{key}={value}' for key, value in point.items())])
-
-
 def _hash(config: ConfigDict) -> str:
   content = {key: value for key, value in config.to_dict().items() if key != _FREE}
   return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _comparison(cells: list[Cell]) -> ModuleType:
-  """Returns the module that compares the runs of the cells' family."""
-  families = list(dict.fromkeys(cell.config.get('family', '') for cell in cells))
+def _family(cells: list[Cell]) -> Family:
+  """Returns what the cells' family says of its runs in a comparison."""
+  names = list(dict.fromkeys(cell.config.get('family', '') for cell in cells))
   for cell in cells:
     launcher.find_flow(cell.config)
-  if len(families) > 1:
-    raise UserError(
-      f'A sweep compares runs of one family, and these are of {" and ".join(families)}.'
-    )
-  comparison = importlib.import_module('jaxdistill.experiment.comparison')
+  if len(names) > 1:
+    raise UserError(f'A sweep compares runs of one family, and these are of {" and ".join(names)}.')
+  family = launcher.find_columns(names[0])
+  if not hasattr(family, 'TASKS'):
+    raise UserError(f'The family {names[0]} does not say how its runs compare; start them singly.')
   for cell in cells:
-    if cell.config.task not in comparison.TASKS:
+    if cell.config.task not in family.TASKS:
       raise UserError(
-        f'{cell.spec}: a sweep compares runs of the task {" or ".join(comparison.TASKS)}, '
+        f'{cell.spec}: a sweep compares runs of the task {" or ".join(family.TASKS)}, '
         f'not {cell.config.task}; start it with launch.run.'
       )
-  return comparison
+  return family
 
 
-def finished(cell: Cell) -> dict[str, Any] | None:
+def finished(cell: Cell) -> Result | None:
   """Returns the result of a cell that is done, None of one that is not."""
   try:
-    result = json.loads((cell.workdir / 'result.json').read_bytes())
-  except (OSError, ValueError):
+    result = Result.from_json(json.loads((cell.workdir / 'result.json').read_bytes()))
+  except (OSError, ValueError, KeyError):
     return None
-  changed = {key.split('.')[0] for key in configs.differences(result['config'], cell.config)} - {
-    _FREE
-  }
+  changed = {key.split('.')[0] for key in configs.differences(result.config, cell.config)} - {_FREE}
   return None if changed or not (cell.workdir / 'report.html').is_file() else result
 
 
-def run(values: flags.FlagValues, cells: list[Cell], comparison: ModuleType) -> int:
+def run(values: flags.FlagValues, cells: list[Cell], family: Family) -> int:
   """Runs what is not done, each cell as the launcher would, and renews the page after each; returns
   the exit status."""
   workdir = launcher.folder(values.workdir)
   page = workdir / comparison.PAGE
   try:
-    _write_page(comparison, workdir, cells)
+    _write_page(family, workdir, cells)
     for number, cell in enumerate(cells, 1):
       where = f'run {number} of {len(cells)}: {cell.spec}'
       launcher.tell(f'{where} is done already' if cell.result else where + time_left(cells))
       if not cell.result:
         _run_cell(values, cell)
-        _write_page(comparison, workdir, cells)
+        _write_page(family, workdir, cells)
   except interrupt.Interrupted as stop:
     raise interrupt.Interrupted(f'{stop}\n{_count(cells)}; the page so far: {page}') from None
   except KeyboardInterrupt as stop:  # between two runs
@@ -299,24 +269,25 @@ def run(values: flags.FlagValues, cells: list[Cell], comparison: ModuleType) -> 
   failed = [f'failed:  {cell.spec}: {cell.error}' for cell in cells if cell.error]
   again = ['Start the same command again to try what failed.'] if failed else []
   launcher.tell(
-    '\n'.join([comparison.text(cells), '', _count(cells), *failed, *again, f'page:    {page}'])
+    '\n'.join(
+      [comparison.text(cells, family), '', _count(cells), *failed, *again, f'page:    {page}']
+    )
   )
   return FAILED if failed else 0
 
 
-def _write_page(comparison: ModuleType, workdir: pathlib.Path, cells: list[Cell]) -> None:
+def _write_page(family: Family, workdir: pathlib.Path, cells: list[Cell]) -> None:
   from jaxdistill.training import hosts
 
-  hosts.first('page', lambda: str(comparison.write(workdir, cells)))
+  hosts.first('page', lambda: str(comparison.write(workdir, cells, family)))
 
 
 def _run_cell(values: flags.FlagValues, cell: Cell) -> None:
   from jaxdistill.training import hosts
 
   try:
-    cell.result = launcher.run_config(
-      values, launcher.find_flow(cell.config), cell.config, cell.workdir
-    )
+    flow = launcher.find_flow(cell.config)
+    cell.result = Result.from_json(launcher.run_config(values, flow, cell.config, cell.workdir))
     if hosts.is_first():
       (cell.workdir / 'error.txt').unlink(missing_ok=True)
   except Exception as error:  # whatever it is: the other cells do not depend on it
@@ -353,7 +324,7 @@ def time_left(cells: list[Cell]) -> str:
   for cell in cells:
     if not cell.result and not cell.error:
       nearest = min(done, key=lambda other: len(configs.differences(other.config, cell.config)))
-      left += nearest.result['seconds']['total']
+      left += nearest.result.seconds['total']
   return f'; about {numbers.seconds(left)} left for all'
 
 

@@ -1,23 +1,52 @@
-"""Rows of many runs as one table: accuracies pooled over networks and seeds, what the runs cost,
-what is published."""
+"""Rows of many runs sorted into groups that differ in nothing but the seed, and their accuracies
+pooled over networks and seeds."""
 
 import dataclasses
 import itertools
 import json
+import pathlib
 import statistics
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from jaxdistill import config as configs
 from jaxdistill import metrics
-from jaxdistill.condensation import published
+from jaxdistill.experiment.results import Result, Row
 
-# The accuracies of a row in result.json.
-ACCURACIES = ('last', 'selected', 'best_test')
-# Sections by which a set is scored: rows that differ in them are told apart by their setting.
-_CONDITIONS = ('data', 'model', 'dtype', 'evaluation')
-_ELSEWHERE = ('data.dir', 'evaluation.baselines', 'evaluation.recipe')
+# The axis of a sweep over whose points rows are pooled.
+POOLED = 'seed'
+# Sections of a config that decide no number.
 _FREE = ('seed', 'run')
+
+
+class Finished(NamedTuple):
+  """A run of a sweep that is done: the config that it was made from, as the sweep names it, where
+  it stands on the axes that the sweep varied, what it measured, and its work dir."""
+
+  spec: str
+  point: Mapping[str, str]
+  result: Result
+  workdir: pathlib.Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Grouping:
+  """What a family says of its rows, so that they can be put side by side.
+
+  Attributes:
+    table: dotted fields of a config that are one in a table: only its rows are comparable.
+    conditions: sections of a config by which rows are scored; rows that differ in them are told
+      apart by their setting.
+    elsewhere: dotted fields of those sections that decide nothing, or that the table says anyway.
+    size: fields of a row that tell groups of one name apart.
+    method: the field of a result that names the row of the run itself; other rows are baselines.
+  """
+
+  table: tuple[str, ...]
+  conditions: tuple[str, ...]
+  elsewhere: tuple[str, ...]
+  size: tuple[str, ...]
+  method: str = 'method'
 
 
 @dataclasses.dataclass
@@ -25,30 +54,39 @@ class Group:
   """Rows of one method or one baseline that differ in nothing but the seed.
 
   Attributes:
-    table: (data set, recipe); only rows of one table are comparable.
+    table: the values of the table's fields; only rows of one table are comparable.
     name: of the method or baseline.
     label: for people.
+    size: the values of the size's fields.
     conditions: by which the sets were scored, as dotted fields.
-    variant: all other fields of a method's config; empty for a baseline.
+    axes: of a method, the point of the sweep without the seed; empty for a baseline.
+    fields: of a method, all other fields of its config; empty for a baseline.
     rows: (seed, row) by the row's key, the hash of all that decides it.
-    results: the results of a method's runs by seed; empty for a baseline.
+    runs: the runs of a method by seed; empty for a baseline.
     idle: conditions that differ between the rows without an effect on them.
     setting: those conditions that are not the same in the whole table, for people.
   """
 
-  table: tuple[str, str]
+  table: tuple[str, ...]
   name: str
   label: str
+  size: tuple[Any, ...]
   conditions: dict[str, Any]
-  variant: dict[str, Any]
-  rows: dict[str, tuple[int, dict]] = dataclasses.field(default_factory=dict)
-  results: dict[int, dict] = dataclasses.field(default_factory=dict)
+  axes: dict[str, Any] = dataclasses.field(default_factory=dict)
+  fields: dict[str, Any] = dataclasses.field(default_factory=dict)
+  rows: dict[str, tuple[int, Row]] = dataclasses.field(default_factory=dict)
+  runs: dict[int, Finished] = dataclasses.field(default_factory=dict)
   idle: set[str] = dataclasses.field(default_factory=set)
   setting: str = ''
 
   def __getitem__(self, field: str) -> Any:
-    """A field that is the same in all rows, such as images_per_class."""
+    """A field that is the same in all rows, such as steps."""
     return next(iter(self.rows.values()))[1][field]
+
+  @property
+  def reference(self) -> bool:
+    """Whether the rows stand outside the competition."""
+    return bool(next(iter(self.rows.values()))[1].reference)
 
   @property
   def series(self) -> str:
@@ -56,57 +94,65 @@ class Group:
     return ', '.join(filter(None, (self.label, self.setting)))
 
 
-def groups(results: Iterable[dict[str, Any]]) -> list[Group]:
-  """Sorts the rows of runs (the content of their result.json) into groups, methods first, each told
-  apart from the others.
+def groups(runs: Iterable[Finished], grouping: Grouping) -> list[Group]:
+  """Sorts the rows of runs into groups, methods first, each told apart from the others.
 
-  A baseline that several runs scored under one key is one group, whatever else their configs say.
+  Runs of one config at one point of the sweep, whatever the seed, are one group of a method. A
+  baseline that several runs scored under one key is one group, whatever else their configs say.
   """
   methods, baselines = {}, {}
-  for result in results:
-    fields = configs.flat(result['config'])
-    table = result['config']['data']['name'], result['config']['evaluation']['recipe']
-    sections = {key: key.split('.')[0] for key in fields}
-    conditions = {
-      key: fields[key] for key in fields if sections[key] in _CONDITIONS and key not in _ELSEWHERE
-    }
-    variant = {key: fields[key] for key in fields if sections[key] not in (*_CONDITIONS, *_FREE)}
-    for row in result['rows']:
-      own = row['name'] == result['method']
-      place = [
-        table,
-        row['name'],
-        row['images_per_class'],
-        row['factor'],
-        conditions,
-        variant if own else {},
-      ]
-      group = (methods if own else baselines).setdefault(
-        json.dumps(place, sort_keys=True),
-        Group(table, row['name'], row['label'], conditions, variant if own else {}),
-      )
-      group.rows[row['key']] = result['seed'], row
-      if own:
-        group.results[result['seed']] = result
-  baselines = _joined(baselines.values())
-  found = [*methods.values(), *baselines]
-  for _, members in by_table(found):
-    _name_settings(members, set().union(*(group.idle for group in members)))
+  for run in runs:
+    conditions, others = _divided(run.result.config, grouping)
+    axes = {axis: others.get(axis, value) for axis, value in run.point.items() if axis != POOLED}
+    for row in run.result.rows:
+      is_method = row.name == run.result.extras[grouping.method]
+      table, size = _table(run.result, grouping), tuple(row[field] for field in grouping.size)
+      group = Group(table, row.name, row.label, size, conditions)
+      place = [table, row.name, size, conditions]
+      if is_method:
+        group.axes, group.fields = axes, others
+        place += [run.spec, {axis: run.point[axis] for axis in axes}]
+      group = (methods if is_method else baselines).setdefault(_text(place), group)
+      group.rows[row.key] = run.result.seed, row
+      if is_method:
+        group.runs[run.result.seed] = run
+  sorted_groups = [*methods.values(), *_joined(baselines.values())]
+  for _, members in by_table(sorted_groups):
+    _name_settings(members)
     for _, variants in _by(members, lambda group: group.name):
       _name_variants(variants)
-  return found
+  return sorted_groups
 
 
-def by_table(found: Iterable[Group]) -> list[tuple[tuple[str, str], list[Group]]]:
-  """Returns ((data set, recipe), its groups) in the order of first appearance."""
-  return _by(found, lambda group: group.table)
+def by_table(members: Iterable[Group]) -> list[tuple[tuple[str, ...], list[Group]]]:
+  """Returns (table, its groups) in the order of first appearance."""
+  return _by(members, lambda group: group.table)
 
 
-def _by(items: Iterable[Group], key) -> list[tuple[Any, list[Group]]]:
-  found = {}
+def _by(items: Iterable[Group], key: Callable[[Group], Any]) -> list[tuple[Any, list[Group]]]:
+  parts = {}
   for item in items:
-    found.setdefault(key(item), []).append(item)
-  return list(found.items())
+    parts.setdefault(key(item), []).append(item)
+  return list(parts.items())
+
+
+def _table(result: Result, grouping: Grouping) -> tuple[str, ...]:
+  fields = configs.flat(result.config)
+  return tuple(fields[key] for key in grouping.table)
+
+
+def _divided(
+  config: Mapping[str, Any], grouping: Grouping
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Returns the fields of a config by which rows are scored, and the others that decide one."""
+  conditions, others = {}, {}
+  for key, value in configs.flat(config).items():
+    section = key.split('.')[0]
+    if section not in (*grouping.conditions, *_FREE):
+      others[key] = value
+    elif section in grouping.conditions and key not in grouping.elsewhere:
+      conditions[key] = value
+  return conditions, others
 
 
 def _joined(baselines: Iterable[Group]) -> list[Group]:
@@ -114,14 +160,8 @@ def _joined(baselines: Iterable[Group]) -> list[Group]:
   (idle)."""
   joined = []
   for group in baselines:
-    twin = next(
-      (
-        other
-        for other in joined
-        if other.table == group.table and other.rows.keys() & group.rows.keys()
-      ),
-      None,
-    )
+    alike = (other for other in joined if other.table == group.table)
+    twin = next((other for other in alike if other.rows.keys() & group.rows.keys()), None)
     if twin:
       twin.rows |= group.rows
       twin.idle |= {
@@ -132,56 +172,54 @@ def _joined(baselines: Iterable[Group]) -> list[Group]:
   return joined
 
 
-def _name_settings(members: list[Group], idle: set[str]) -> None:
+def _name_settings(members: Sequence[Group]) -> None:
   """Says by which conditions each group was scored; not by fields of the data that were idle for a
   baseline, and so for all."""
-  fields = sorted(
-    set().union(*(group.conditions for group in members))
-    - {key for key in idle if key.startswith('data.')}
-  )
-  varying = [
-    key
-    for key in fields
-    if len({_text(group.conditions[key]) for group in members if key in group.conditions}) > 1
-  ]
+  idle = set().union(*(group.idle for group in members))
+  fields = set().union(*(group.conditions for group in members))
+  fields -= {key for key in idle if key.startswith('data.')}
+  varying = []
+  for key in sorted(fields):
+    values = {_text(group.conditions[key]) for group in members if key in group.conditions}
+    if len(values) > 1:
+      varying.append(key)
   for group in members:
-    group.setting = _told(group.conditions, [key for key in varying if key not in group.idle])
+    shown = [key for key in varying if key not in group.idle]
+    group.setting = _assignments(group.conditions, shown)
 
 
-def _name_variants(variants: list[Group]) -> None:
-  """Adds to the labels as few fields as tell apart those of one size: the method's own first, then
-  by name."""
-
-  def classes(fields):
-    return len(
-      {
-        _text(
-          [
-            group['images_per_class'],
-            group['factor'],
-            group.setting,
-            *(group.variant.get(key) for key in fields),
-          ]
-        )
-        for group in variants
-      }
-    )
-
-  chosen = []
-  fields = set().union(*(group.variant for group in variants))
-  for key in sorted(fields, key=lambda key: (not key.startswith('method.'), key)):
-    if classes([*chosen, key]) > classes(chosen):
+def _name_variants(variants: Sequence[Group]) -> None:
+  """Adds to the labels as few axes of the sweep as tell apart those of one size; and where those do
+  not, because configs of one method were named, fields of the config: the method's first, then by
+  name."""
+  axes = set().union(*(group.axes for group in variants))
+  fields = set().union(*(group.fields for group in variants)) - axes
+  order = lambda key: ('.' in key and not key.startswith('method.'), key)
+  chosen, classes = [], _classes(variants, [])
+  for key in (*sorted(axes, key=order), *sorted(fields, key=order)):
+    finer = _classes(variants, [*chosen, key])
+    if finer > classes:
       chosen.append(key)
+      classes = finer
   for group in variants:
     if chosen:
-      group.label = f'{group.label} ({_told(group.variant, chosen)})'
+      group.label = f'{group.label} ({_assignments(group.fields | group.axes, chosen)})'
+
+
+def _classes(variants: Sequence[Group], keys: Sequence[str]) -> int:
+  """Returns how many groups are told apart by size, setting and some axes and fields."""
+  places = set()
+  for group in variants:
+    known = group.fields | group.axes
+    places.add(_text([group.size, group.setting, *(known.get(key) for key in keys)]))
+  return len(places)
 
 
 def _text(value: Any) -> str:
   return json.dumps(value, sort_keys=True)
 
 
-def _told(fields: dict[str, Any], keys: list[str]) -> str:
+def _assignments(fields: Mapping[str, Any], keys: Iterable[str]) -> str:
   return ', '.join(f'{key.rpartition(".")[2]}={fields[key]}' for key in keys if key in fields)
 
 
@@ -195,10 +233,10 @@ def pooled(group: Group, column: str) -> dict[str, Any] | None:
     seed.
   """
   by_seed = {}
-  for seed, row in sorted(group.rows.values(), key=lambda each: each[0]):
-    if not row.get(column):
+  for seed, row in sorted(group.rows.values(), key=lambda pair: pair[0]):
+    if column not in row.scores:
       return None
-    by_seed.setdefault(seed, []).extend(row[column]['values'])
+    by_seed.setdefault(seed, []).extend(row.scores[column]['values'])
   means = [statistics.fmean(values) for values in by_seed.values()]
   return {
     **metrics.mean_std(list(itertools.chain(*by_seed.values()))),
@@ -207,39 +245,17 @@ def pooled(group: Group, column: str) -> dict[str, Any] | None:
   }
 
 
-def table_row(group: Group) -> dict[str, Any]:
-  """Returns what a table says of a group; costs are means over the seeds, None for a baseline.
-
-  `seconds` is the whole phase of condensing, compiling included, experts not; `program_bytes` what
-  its compiled step needs on one device.
-  """
-  dataset, recipe = group.table
-  known = published.find(group.name, dataset, group['images_per_class'], group['factor'])
-  accuracies = {column: pooled(group, column) for column in ACCURACIES}
-  results = group.results.values()
-  rates = [result['steps_per_second'] for result in results if result['steps_per_second']]
-  return {
-    'dataset': dataset,
-    'recipe': recipe,
-    'name': group.name,
-    'label': group.label,
-    'setting': group.setting,
-    'images_per_class': group['images_per_class'],
-    'factor': group['factor'],
-    'training_images': group['training_images'],
-    'steps': group['steps'],
-    'reference': group['reference'],
-    'seeds': accuracies['last']['seeds'],
-    **accuracies,
-    'between_seeds': accuracies['last']['between_seeds'],
-    'published': known and {'mean': known.mean, 'std': known.std},
-    'source': known and known.source,
-    'seconds': _mean(result['seconds']['condense'] for result in results),
-    'seconds_per_iteration': _mean(1 / rate for rate in rates),
-    'program_bytes': max((result['program_bytes'] or 0 for result in results), default=0) or None,
-  }
-
-
-def _mean(values: Iterable[float]) -> float | None:
-  values = list(values)
-  return statistics.fmean(values) if values else None
+def lines(
+  members: Iterable[Group],
+  label: Callable[[Group], str],
+  x: Callable[[Group], float],
+  column: str = 'last',
+) -> list[tuple]:
+  """Returns a series of a chart for each label: its groups as points (x, mean, std) of an accuracy,
+  in the order of x; without what stands outside the competition."""
+  points = {}
+  for group in members:
+    if not group.reference:
+      accuracy = pooled(group, column)
+      points.setdefault(label(group), []).append((x(group), accuracy['mean'], accuracy['std']))
+  return [(name, *map(list, zip(*sorted(line)))) for name, line in points.items()]

@@ -1,63 +1,131 @@
-"""The page that compares many runs: their rows in one table for each data set, recipe and size,
-charts and pictures."""
+"""The page that compares many runs: their rows in tables of comparable ones, charts and pictures.
 
+What the tables say of a row is the family's, see `Family`.
+"""
+
+import dataclasses
 import json
 import pathlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from ml_collections import ConfigDict
 
 from jaxdistill import files
 from jaxdistill.errors import UserError
 from jaxdistill.experiment import aggregate
-from jaxdistill.experiment.aggregate import Group
-from jaxdistill.report import numbers, tables
+from jaxdistill.experiment.aggregate import Finished, Group, Grouping
+from jaxdistill.experiment.page import made_with
+from jaxdistill.experiment.results import Result
+from jaxdistill.report import tables
 from jaxdistill.report.page import Page
-from jaxdistill.synthesis.condensed import Condensed
 
-TASKS = ('condense',)
 PAGE = 'sweep.html'
-_CLASSES_SHOWN = 10
-_IMAGES_SHOWN = 10
-
-_NOTE = (
-  'Accuracy in percent, mean ± standard deviation over all networks of all seeds: n = seeds x '
-  'networks. "last" is the network '
-  'at the end of its training; "best on test" takes each network\'s best check on the test '
-  'set, as many papers do, and is '
-  'optimistic: compare the published numbers of M3D and DANCE with it and those of DM with '
-  '"last". Published numbers are for '
-  'ConvNet-3 of width 128 at full length. Time is that of condensing, with compiling, without '
-  'the training of experts. Memory '
-  'is what the compiled step of condensing needs on one device. With a factor f a stored '
-  'image trains as f x f images.'
-)
 
 
-def write(workdir: pathlib.Path, cells: Sequence[Any]) -> pathlib.Path:
-  """Writes sweep.html, sweep.md and sweep.json from the cells that are done; returns the path of
-  the page.
+@dataclasses.dataclass
+class Cell:
+  """One run of a sweep: the config as it was named, the point of the grid, what became of it.
 
-  cells: with `spec`, `workdir`, `status`, `error` and `result`, see `commands.sweep.Cell`.
+  Attributes:
+    name: of the config, such as m3d:digits.
+    config: with the values of the point.
+    workdir: of the run.
+    point: the axes that the sweep varies, and this run's values as they were typed.
+    error: why it failed; ''.
+    result: of a run that is done.
+
+  >>> Cell('m3d:digits', ConfigDict(), pathlib.Path('here'), {'ipc': '1', 'seed': '0'}).spec
+  'm3d:digits, ipc=1, seed=0'
   """
-  results = _results(cells)
-  found = aggregate.groups(results)
+
+  name: str
+  config: ConfigDict
+  workdir: pathlib.Path
+  point: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  error: str = ''
+  result: Result | None = None
+
+  @property
+  def spec(self) -> str:
+    """The run for people: the config and the point of the grid."""
+    return describe(self.name, self.point)
+
+  @property
+  def status(self) -> str:
+    """'done', 'failed', 'begun' or 'to do'."""
+    if self.result:
+      return 'done'
+    if self.error:
+      return 'failed'
+    return 'begun' if self.workdir.is_dir() else 'to do'
+
+
+def describe(name: str, point: Mapping[str, str]) -> str:
+  """Writes a run of a grid for people.
+
+  >>> describe('m3d:digits', {'ipc': '1'})
+  'm3d:digits, ipc=1'
+  """
+  return ', '.join([name, *(f'{key}={value}' for key, value in point.items())])
+
+
+class Family(Protocol):
+  """What a family's module `columns` holds, so that its runs can be compared.
+
+  Attributes:
+    TASKS: the tasks whose runs a sweep compares.
+    TITLE: of the page.
+    NOTE: the remark below the tables: what their columns mean.
+    GROUPING: which rows belong together.
+    TERMINAL: the columns that a terminal shows, by key.
+  """
+
+  TASKS: tuple[str, ...]
+  TITLE: str
+  NOTE: str
+  GROUPING: Grouping
+  TERMINAL: tuple[str, ...]
+
+  def table_row(self, group: Group) -> dict[str, Any]:
+    """Returns what a table says of a group: a value a column, and `reference` (no competitor);
+    `label` and `source` where a published number stands beside it."""
+
+  def table_of(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the table of a row of `table_row`, as its group has it."""
+
+  def table_title(self, table: tuple[str, ...]) -> str:
+    """Returns the heading of a table's charts."""
+
+  def size_of(self, row: Mapping[str, Any]) -> float:
+    """Returns the size by which a table is divided into sections."""
+
+  def section_title(self, row: Mapping[str, Any]) -> str:
+    """Returns the heading of the section that a row is in."""
+
+  def columns(self, rows: Sequence[Mapping[str, Any]], best: str = '') -> list[tuple]:
+    """Returns the columns that any of the rows fills; `best` marks the best accuracies ('max')."""
+
+  def charts(self, members: Sequence[Group]) -> list[dict[str, Any]]:
+    """Returns the charts of one table."""
+
+  def pictures(self, table: tuple[str, ...], members: Sequence[Group]) -> tuple[str, list[tuple]]:
+    """Returns heading and pictures of one table; [] where there are none."""
+
+
+def write(workdir: pathlib.Path, cells: Sequence[Cell], family: Family) -> pathlib.Path:
+  """Writes sweep.html, sweep.md and sweep.json from the cells that are done; returns the path of
+  the page."""
+  groups = _groups(cells, family)
   content = {
-    'runs': [
-      {
-        'run': cell.spec,
-        'status': cell.status,
-        'error': cell.error,
-        'workdir': cell.workdir.name,
-        'seconds': cell.result['seconds']['total'] if cell.result else None,
-      }
-      for cell in cells
-    ],
-    'rows': [aggregate.table_row(group) for group in found],
+    'runs': [_run(cell) for cell in cells],
+    'rows': [family.table_row(group) for group in groups],
   }
+  first = next((cell.result for cell in cells if cell.result), None)
   content_of = {
     'sweep.json': json.dumps(files.jsonable(content), indent=2) + '\n',
-    'sweep.md': markdown(content),
-    PAGE: html(content, found, results),
+    'sweep.md': markdown(content, family),
+    PAGE: html(content, groups, first, family),
   }
   try:
     for name, text in content_of.items():
@@ -69,212 +137,113 @@ def write(workdir: pathlib.Path, cells: Sequence[Any]) -> pathlib.Path:
   return workdir / PAGE
 
 
-def _results(cells: Sequence[Any]) -> list[dict[str, Any]]:
-  return [{**cell.result, 'workdir': cell.workdir} for cell in cells if cell.result]
+def _groups(cells: Sequence[Cell], family: Family) -> list[Group]:
+  done = [cell for cell in cells if cell.result]
+  runs = [Finished(cell.name, cell.point, cell.result, cell.workdir) for cell in done]
+  return aggregate.groups(runs, family.GROUPING)
 
 
-def sections(rows: list[dict[str, Any]]) -> list[tuple[str, list[dict]]]:
-  """Splits rows into tables of comparable ones: (title, rows) for each data set, recipe and number
-  of images a class.
+def _run(cell: Cell) -> dict[str, Any]:
+  return {
+    'run': cell.spec,
+    'status': cell.status,
+    'error': cell.error,
+    'workdir': cell.workdir.name,
+    'seconds': cell.result.seconds['total'] if cell.result else None,
+  }
 
-  Methods come first; a row without competitors (the whole training set) closes every table of its
-  data set and recipe.
+
+def sections(
+  rows: Sequence[Mapping[str, Any]], family: Family
+) -> list[tuple[str, list[Mapping[str, Any]]]]:
+  """Splits rows into tables of comparable ones of one size: (title, rows).
+
+  Methods come first; a row without competitors (the whole training set) closes every section of its
+  table.
   """
-  found = {}
-  for row in sorted(rows, key=lambda row: row['images_per_class']):
+  competitors, references = {}, {}
+  for row in sorted(rows, key=family.size_of):
     if not row['reference']:
-      title = (
-        f'{row["dataset"]}, {row["images_per_class"]:g} image(s) a class, recipe {row["recipe"]}'
-      )
-      found.setdefault((row['dataset'], row['recipe'], title), []).append(row)
-  return [
-    (
-      title,
-      members
-      + [
-        row
-        for row in rows
-        if row['reference'] and (row['dataset'], row['recipe']) == (dataset, recipe)
-      ],
-    )
-    for (dataset, recipe, title), members in sorted(found.items(), key=lambda item: item[0][:2])
-  ]
+      place = family.table_of(row), family.section_title(row)
+      competitors.setdefault(place, []).append(row)
+  for row in rows:
+    if row['reference']:
+      references.setdefault(family.table_of(row), []).append(row)
+  by_table = sorted(competitors.items(), key=lambda item: item[0][0])
+  return [(title, [*members, *references.get(table, ())]) for (table, title), members in by_table]
 
 
-def columns(rows: list[dict[str, Any]], best: str = '') -> list[tuple]:
-  """Returns the columns of a table, those left out that none of its rows fills; `best` marks the
-  best accuracies ('max')."""
-  points = lambda value: numbers.MISSING if value is None else f'{100 * value:.1f}'
-  listed = [
-    ('label', 'trained on'),
-    ('setting', 'setting'),
-    ('factor', 'f', 'count'),
-    ('training_images', 'training images', 'count'),
-    ('last', 'last', 'accuracy', best),
-    ('between_seeds', 'std between seeds', points),
-    ('selected', 'selected on validation', 'accuracy', best),
-    ('best_test', 'best on test', 'accuracy', best),
-    ('published', 'published', 'accuracy'),
-    ('source', 'source'),
-    ('seconds', 'time', 'seconds'),
-    ('seconds_per_iteration', 'an iteration', 'seconds'),
-    ('program_bytes', 'memory', 'bytes'),
-  ]
-  return [column for column in listed if any(row.get(column[0]) not in (None, '') for row in rows)]
-
-
-def text(cells: Sequence[Any]) -> str:
+def text(cells: Sequence[Cell], family: Family) -> str:
   """Returns the tables for a terminal."""
-  rows = [aggregate.table_row(group) for group in aggregate.groups(_results(cells))]
-  shown = ('label', 'setting', 'factor', 'last', 'best_test', 'published', 'seconds')
-  return '\n\n'.join(
-    f'{title}\n\n'
-    + tables.text(members, [column for column in columns(members) if column[0] in shown])
-    for title, members in sections(rows)
-  )
+  rows = [family.table_row(group) for group in _groups(cells, family)]
+  parts = []
+  for title, members in sections(rows, family):
+    shown = [column for column in family.columns(members) if column[0] in family.TERMINAL]
+    parts.append(f'{title}\n\n{tables.text(members, shown)}')
+  return '\n\n'.join(parts)
 
 
-def markdown(content: dict[str, Any]) -> str:
+def markdown(content: Mapping[str, Any], family: Family) -> str:
   """Returns the tables in Markdown, and the runs that are not done."""
   parts = [
-    f'## {title}\n\n{tables.markdown(members, columns(members, "max"))}'
-    for title, members in sections(content['rows'])
+    f'## {title}\n\n{tables.markdown(members, family.columns(members, "max"))}'
+    for title, members in sections(content['rows'], family)
   ]
   missing = [run for run in content['runs'] if run['status'] != 'done']
   if missing:
-    parts.append(
-      '## Not done\n\n'
-      + tables.markdown(missing, [('run', 'run'), ('status', 'status'), ('error', 'error')])
-    )
-  return '\n\n'.join([f'# Comparison\n\n{_progress(content)}', *parts, _NOTE]) + '\n'
+    columns = [('run', 'run'), ('status', 'status'), ('error', 'error')]
+    parts.append('## Not done\n\n' + tables.markdown(missing, columns))
+  return '\n\n'.join([f'# Comparison\n\n{_progress(content)}', *parts, family.NOTE]) + '\n'
 
 
-def html(content: dict[str, Any], found: list[Group], results: Sequence[dict[str, Any]]) -> str:
-  """Returns the page as one HTML text."""
-  page = Page('Comparison of condensed sets', _progress(content))
-  for title, members in sections(content['rows']):
-    page.table(
-      title, members, [column for column in columns(members, 'max') if column[0] != 'source']
-    )
-  if found:
-    page.text(_NOTE + _sources(content['rows']))
-  for (dataset, recipe), members in aggregate.by_table(found):
-    if drawn := charts(members):
-      page.curves(f'{dataset}, recipe {recipe}', drawn)
-    if shown := _pictures(members):
-      page.pictures(f'Condensed sets of {dataset}', shown)
-  errors = [('error', 'error')] if any(run['error'] for run in content['runs']) else []
-  page.table(
-    'Runs',
-    content['runs'],
-    [
-      ('run', 'run'),
-      ('status', 'status'),
-      ('seconds', 'time', 'seconds'),
-      *errors,
-      ('workdir', 'work dir'),
-    ],
-  )
-  for result in results[:1]:
-    device = result['device']
-    page.facts(
-      {
-        'Device': f'{device["count"]} x {device["kind"]} ({device["platform"]})',
-        'Versions': ', '.join(f'{name} {version}' for name, version in result['versions'].items()),
-        'Source': result['git_commit'] or 'not a git checkout',
-      },
-      title='Origin of the first run',
-    )
+def html(
+  content: Mapping[str, Any], groups: Sequence[Group], first: Result | None, family: Family
+) -> str:
+  """Returns the page as one HTML text; `first` is the result of the first run that is done."""
+  page = Page(family.TITLE, _progress(content))
+  for title, members in sections(content['rows'], family):
+    columns = [column for column in family.columns(members, 'max') if column[0] != 'source']
+    page.table(title, members, columns)
+  if groups:
+    page.text(family.NOTE + _sources(content['rows']))
+  for table, members in aggregate.by_table(groups):
+    if charts := family.charts(members):
+      page.curves(family.table_title(table), charts)
+    heading, pictures = family.pictures(table, members)
+    if pictures:
+      page.pictures(heading, pictures)
+  page.table('Runs', content['runs'], _run_columns(content['runs']))
+  if first:
+    page.facts(made_with(first), title='Origin of the first run')
   return page.html()
 
 
-def _sources(rows: list[dict[str, Any]]) -> str:
+def _run_columns(runs: Sequence[Mapping[str, Any]]) -> list[tuple]:
+  errors = [('error', 'error')] if any(run['error'] for run in runs) else []
+  return [
+    ('run', 'run'),
+    ('status', 'status'),
+    ('seconds', 'time', 'seconds'),
+    *errors,
+    ('workdir', 'work dir'),
+  ]
+
+
+def _sources(rows: Sequence[Mapping[str, Any]]) -> str:
   """Returns where the published numbers come from: a column of its own would crowd the tables of a
   page."""
-  found = {}
+  labels_of = {}
   for row in rows:
     if row.get('source'):
-      found.setdefault(row['source'], []).append(row['label'])
-  told = '; '.join(
-    f'{", ".join(dict.fromkeys(labels))}: {source}' for source, labels in found.items()
+      labels_of.setdefault(row['source'], []).append(row['label'])
+  sources = '; '.join(
+    f'{", ".join(dict.fromkeys(labels))}: {source}' for source, labels in labels_of.items()
   )
-  return f' Published numbers of {told}.' if told else ''
+  return f' Published numbers of {sources}.' if sources else ''
 
 
-def _progress(content: dict[str, Any]) -> str:
+def _progress(content: Mapping[str, Any]) -> str:
   runs = content['runs']
   failed = sum(run['status'] == 'failed' for run in runs)
   done = sum(run['status'] == 'done' for run in runs)
   return f'{done} of {len(runs)} runs are done' + (f', {failed} failed' if failed else '')
-
-
-def charts(members: list[Group]) -> list[dict]:
-  """Returns the charts of one table: accuracy against images a class for each factor, and against
-  seconds of condensing."""
-  drawn = []
-  for factor in sorted({group['factor'] for group in members if group.results}):
-    # Real images at full size are what every factor has to beat.
-    lines = _lines(
-      [
-        group
-        for group in members
-        if group['factor'] == factor or not group.results and group['factor'] == 1
-      ],
-      lambda group: group.series,
-      lambda row: row['images_per_class'],
-    )
-    if any(len(x) > 1 for _, x, *_ in lines):
-      drawn.append(
-        dict(
-          title=f'Accuracy against images a class, f = {factor}',
-          x_title='images a class',
-          percent=True,
-          series=lines,
-        )
-      )
-  lines = _lines(
-    [group for group in members if group.results],
-    lambda group: f'{group.series}, f = {group["factor"]}',
-    lambda row: row['seconds'],
-  )
-  if lines:
-    drawn.append(
-      dict(
-        title='Accuracy against seconds of condensing',
-        x_title='seconds',
-        percent=True,
-        series=lines,
-      )
-    )
-  return drawn
-
-
-def _lines(members: list[Group], label, x) -> list[tuple]:
-  """Returns a series for each label: its groups as points (x, mean, std) of the last accuracy, in
-  the order of x."""
-  found = {}
-  for group in members:
-    if not group['reference']:
-      row = aggregate.table_row(group)
-      found.setdefault(label(group), []).append((x(row), row['last']['mean'], row['last']['std']))
-  return [(name, *map(list, zip(*sorted(points)))) for name, points in found.items()]
-
-
-def _pictures(members: list[Group]) -> list[tuple]:
-  """Returns the condensed set of the first seed of every method and size."""
-  shown = []
-  for group in members:
-    if group.results:
-      seed, result = min(group.results.items())
-      path = pathlib.Path(result['workdir']) / 'condensed.npz'
-      if path.is_file():
-        made = Condensed.load(path)
-        names = made.class_names[:_CLASSES_SHOWN] if made.ipc > 1 else ()
-        shown.append(
-          (
-            f'{group.series}, {made.ipc} image(s) a class, f = {made.factor}, seed {seed}',
-            made.picture(_IMAGES_SHOWN, _CLASSES_SHOWN),
-            names,
-          )
-        )
-  return shown

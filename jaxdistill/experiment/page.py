@@ -1,12 +1,14 @@
 """What the page of any run holds: head, large figures, the chart of accuracies, cost and origin."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxdistill.experiment.results import Result, Row
 from jaxdistill.report import numbers
 from jaxdistill.report.page import Page
-from jaxdistill.training.run import Run
+
+if TYPE_CHECKING:
+  from jaxdistill.training.run import Run
 
 _FIGURES = 4  # rows that the headline names
 
@@ -16,7 +18,7 @@ def begin(result: Result, about: str) -> Page:
   return Page(result.title, f'{result.date} · seed {result.seed} · {about}')
 
 
-def end(page: Page, result: Result, run: Run, cost: Mapping[str, str]) -> str:
+def end(page: Page, result: Result, run: 'Run', cost: Mapping[str, str]) -> str:
   """Closes the page with cost and origin, profiles and config, and returns it as one HTML text."""
   page.facts(cost, title='Cost and origin')
   add_profiles(page, run)
@@ -24,7 +26,7 @@ def end(page: Page, result: Result, run: Run, cost: Mapping[str, str]) -> str:
   return page.html()
 
 
-def add_profiles(page: Page, run: Run) -> None:
+def add_profiles(page: Page, run: 'Run') -> None:
   """Adds where the time of each phase went, if the run was traced."""
   for phase, text in run.profiles().items():
     page.folded(f'Where the time goes: {phase}', text)

@@ -3,11 +3,10 @@ made."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jaxdistill.experiment import estimates
-from jaxdistill.training.machine import environment, peak_memory_bytes
-from jaxdistill.training.run import Run
+if TYPE_CHECKING:
+  from jaxdistill.training.run import Run
 
 # What a finished run prints of its rows where its family names no columns of its own: the
 # accuracies, mean and standard deviation over networks, are those of the last weights, of the check
@@ -145,7 +144,7 @@ class Result:
 
 
 def of_run(
-  run: Run,
+  run: 'Run',
   *,
   title: str,
   family: str,
@@ -166,6 +165,10 @@ def of_run(
     config: of the run, as nested dicts.
     **extras: what else the family says of it.
   """
+  # A command line reads results before it needs JAX, which these load.
+  from jaxdistill.experiment.estimates import first_step
+  from jaxdistill.training.machine import environment, peak_memory_bytes
+
   peak = peak_memory_bytes()
   return Result(
     title,
@@ -173,7 +176,7 @@ def of_run(
     dataset,
     seed,
     tuple(rows),
-    {**seconds, 'total': run.seconds, 'first_step': estimates.first_step(run)},
+    {**seconds, 'total': run.seconds, 'first_step': first_step(run)},
     config,
     peak.bytes,
     peak.of,

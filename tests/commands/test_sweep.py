@@ -37,7 +37,10 @@ def started(tmp_path, monkeypatch):
       invented_row('random', [0.1, 0.2], ipc, f'random-{ipc}-{seed}'),
     ]
     result = dict(
+      title=method,
+      family='condensation',
       method=method,
+      dataset='digits',
       seed=seed,
       rows=rows,
       seconds=dict(condense=8.0 + seed, total=10.0 * ipc),
@@ -46,6 +49,9 @@ def started(tmp_path, monkeypatch):
       device=dict(kind='cpu', count=1, platform='cpu'),
       versions={},
       git_commit=None,
+      date='2026-01-01',
+      peak_memory_bytes=1,
+      peak_memory_of='process',
       config=config.to_dict(),
     )
     run.write_json('result.json', result)

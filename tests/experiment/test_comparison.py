@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from jaxdistill.commands import sweep
-from jaxdistill.condensation import published
+from jaxdistill.condensation import columns, published
 from jaxdistill.experiment import aggregate, comparison
+from jaxdistill.experiment.aggregate import Finished
+from jaxdistill.experiment.results import Result
 from jaxdistill.training.records import Records
 
 SMALL = [
@@ -153,7 +155,7 @@ def test_the_page_has_rows_charts_and_the_condensed_sets(grid):
   assert table.count('\n| ') == 4 and '## digits, 1 image(s) a class, recipe idc' in table
 
 
-def cell_of(
+def run_of(
   method='m3d',
   ipc=1,
   seed=0,
@@ -162,9 +164,11 @@ def cell_of(
   epochs=0,
   values=(0.5, 0.6),
   factor=2,
+  told=True,
+  spec='',
 ):
-  """What result.json holds, of an invented run."""
-  spread = dict(mean=float(np.mean(values)), values=list(values))
+  """An invented run of a sweep over kernel, ipc, epochs and seed."""
+  accuracies = dict(mean=float(np.mean(values)), values=list(values))
 
   def row(name, factor, ipc, key):
     return dict(
@@ -174,15 +178,25 @@ def cell_of(
       factor=factor,
       reference=name == 'whole',
       steps=1,
-      last=spread,
-      best_test=spread,
+      last=accuracies,
+      best_test=accuracies,
       key=key,
       training_images=10 * ipc * factor**2,
+      seconds=1.0,
     )
 
-  return dict(
+  content = dict(
+    title=method,
+    family='condensation',
     method=method,
+    dataset='cifar10',
     seed=seed,
+    peak_memory_bytes=1,
+    peak_memory_of='process',
+    versions={},
+    device={},
+    git_commit=None,
+    date='2026-01-01',
     steps_per_second=2.0,
     program_bytes=1,
     seconds=dict(condense=3.0 * ipc),
@@ -204,11 +218,21 @@ def cell_of(
       ),
     ),
   )
+  point = dict(ipc=str(ipc), seed=str(seed))
+  if told:
+    point['kernel'] = kernel
+  return Finished(
+    f'{method}:cifar10{spec}', point, Result.from_json(content), pathlib.Path('nowhere')
+  )
+
+
+def groups_of(runs):
+  return aggregate.groups(runs, columns.GROUPING)
 
 
 def test_variants_of_a_method_are_told_apart_by_one_field():
-  found = aggregate.groups(
-    [cell_of(ipc=ipc, kernel=kernel) for ipc in (1, 10) for kernel in ('gaussian', 'linear')]
+  found = groups_of(
+    [run_of(ipc=ipc, kernel=kernel) for ipc in (1, 10) for kernel in ('gaussian', 'linear')]
   )
   labels = [group.label for group in found]
   # The learning rate differs as well, but the kernel says it all; so that a line in a chart keeps
@@ -218,7 +242,7 @@ def test_variants_of_a_method_are_told_apart_by_one_field():
     'whole',
     'random',
   ]
-  lines = comparison.charts(found)[0]['series']
+  lines = columns.charts(found)[0]['series']
   assert [(name, x) for name, x, *_ in lines] == [
     ('m3d (kernel=gaussian)', [1, 10]),
     ('m3d (kernel=linear)', [1, 10]),
@@ -226,11 +250,30 @@ def test_variants_of_a_method_are_told_apart_by_one_field():
   ]
 
 
+def test_configs_of_one_method_without_an_axis_are_told_apart_by_their_fields():
+  runs = [
+    run_of(told=False),
+    run_of(kernel='linear', told=False, spec=',kernel=linear'),
+    run_of(seed=1, told=False),
+  ]
+  found = groups_of(runs)
+  assert [group.label for group in found[:2]] == ['m3d (kernel=gaussian)', 'm3d (kernel=linear)']
+  assert [len(group.rows) for group in found[:2]] == [2, 1]
+
+
+def test_an_axis_names_a_variant_that_no_field_of_the_config_tells_better():
+  runs = [
+    run_of(kernel=kernel)._replace(point=dict(kind=kind, seed='0'))
+    for kernel, kind in (('gaussian', 'a'), ('linear', 'b'))
+  ]
+  assert [group.label for group in groups_of(runs)[:2]] == ['m3d (kind=a)', 'm3d (kind=b)']
+
+
 def test_rows_scored_in_another_way_stand_apart():
   rows = [
-    aggregate.table_row(group)
-    for group in aggregate.groups(
-      [cell_of('m3d'), cell_of('dance', epochs=1500), cell_of('dm', recipe='dm', factor=1)]
+    columns.table_row(group)
+    for group in groups_of(
+      [run_of('m3d'), run_of('dance', epochs=1500), run_of('dm', recipe='dm', factor=1)]
     )
   ]
   settings = {(row['recipe'], row['name'], row['setting']) for row in rows}
@@ -244,18 +287,18 @@ def test_rows_scored_in_another_way_stand_apart():
     ('dm', 'random', ''),
     ('dm', 'whole', ''),
   }
-  titles = [title for title, _ in comparison.sections(rows)]
+  titles = [title for title, _ in comparison.sections(rows, columns)]
   assert titles == [
     'cifar10, 1 image(s) a class, recipe dm',
     'cifar10, 1 image(s) a class, recipe idc',
   ]
-  assert [len(members) for _, members in comparison.sections(rows)] == [3, 5]
+  assert [len(members) for _, members in comparison.sections(rows, columns)] == [3, 5]
 
 
 def test_published_numbers_stand_beside_rows_of_the_same_size():
   rows = [
-    aggregate.table_row(group)
-    for group in aggregate.groups([cell_of('dance', ipc=10), cell_of('m3d', ipc=10, factor=1)])
+    columns.table_row(group)
+    for group in groups_of([run_of('dance', ipc=10), run_of('m3d', ipc=10, factor=1)])
   ]
   told = {row['name']: row['published'] for row in rows}
   assert told == {
@@ -274,10 +317,10 @@ def test_published_numbers_stand_beside_rows_of_the_same_size():
 
 
 def test_the_page_stands_before_anything_is_done(tmp_path):
-  cell = sweep.Cell('m3d:digits', None, pathlib.Path('nowhere'))
-  path = comparison.write(tmp_path, [cell])
+  cell = comparison.Cell('m3d:digits', None, pathlib.Path('nowhere'))
+  path = comparison.write(tmp_path, [cell], columns)
   assert (
     '0 of 1 runs are done' in path.read_text()
     and 'to do' in path.read_text()
-    and comparison.text([cell]) == ''
+    and comparison.text([cell], columns) == ''
   )

@@ -3,6 +3,7 @@ nothing."""
 
 import json
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -91,6 +92,22 @@ def test_a_run_prints_its_work_dir_the_table_and_the_paths(family, tmp_path, cap
   )
   saved = json.loads((tmp_path / 'runs/tiny-digits-ipc1-seed3/config.json').read_text())
   assert saved['seed'] == 3
+
+
+def test_a_family_may_name_its_columns(family, tmp_path, monkeypatch, capsys):
+  columns = types.ModuleType('columns')
+  columns.RESULT = (('label', 'Counted by'), ('best_test', 'At best', 'accuracy'))
+  monkeypatch.setitem(sys.modules, 'jaxdistill.counting.columns', columns)
+  family.run.run = lambda config, run: dict(family='counting', rows=ROWS)
+  assert start('--workdir=here') == 0
+  out = capsys.readouterr().out
+  assert re.search(r'Counted by +At best', out) and 'Last (%)' not in out and '91.0' in out
+
+
+def test_a_family_without_columns_has_those_of_all(family, capsys):
+  family.run.run = lambda config, run: dict(family='counting', rows=ROWS)
+  assert start('--workdir=here') == 0
+  assert re.search(r'Training set +Last \(%\) +Best on test', capsys.readouterr().out)
 
 
 def test_a_second_start_resumes_and_another_config_is_refused(family, tmp_path, capsys):

@@ -1,19 +1,22 @@
 """A tiny grid for real, stopped within a run and continued, and the page that compares its runs."""
 
 import html.parser
+import itertools
 import json
 import math
 import pathlib
 import signal
+import types
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from jaxdistill.commands import sweep
 from jaxdistill.condensation import columns, published
 from jaxdistill.experiment import aggregate, comparison
 from jaxdistill.experiment.aggregate import Finished
-from jaxdistill.experiment.results import Result
+from jaxdistill.experiment.results import Result, Row
 from jaxdistill.training.records import Records
 
 SMALL = [
@@ -324,3 +327,72 @@ def test_the_page_stands_before_anything_is_done(tmp_path):
     and 'to do' in path.read_text()
     and comparison.text([cell], columns) == ''
   )
+
+
+COUNTING = types.SimpleNamespace(
+  TASKS=('count',),
+  TITLE='Who counts best',
+  NOTE='Accuracy in percent.',
+  GROUPING=aggregate.Grouping(
+    table=('data.name',), conditions=('data',), elsewhere=(), size=('way',), method='counter'
+  ),
+  TERMINAL=('label', 'last'),
+  table_row=lambda group: dict(
+    label=group.label,
+    way=group['way'],
+    reference=group.reference,
+    last=aggregate.pooled(group, 'last'),
+  ),
+  table_of=lambda row: ('sheep',),
+  table_title=lambda table: f'Counting {table[0]}',
+  size_of=lambda row: row['way'],
+  section_title=lambda row: f'{row["way"]} at a time',
+  columns=lambda rows, best='': [('label', 'counted by'), ('last', 'last', 'accuracy', best)],
+  charts=lambda members: [],
+  pictures=lambda table, members: ('', []),
+)
+
+
+def counted(workdir, way, seed, finger):
+  """A run of another family, which has neither classes nor images."""
+  accuracy = dict(mean=way / 10, std=0.0, n=1, values=[way / 10 + seed / 100])
+  result = Result(
+    title='Counting',
+    family='counting',
+    dataset='sheep',
+    seed=seed,
+    rows=(
+      Row('hand', 'Hand', 1.0, {'last': accuracy}, key=f'{way}{seed}{finger}', extras={'way': way}),
+    ),
+    seconds={'total': 1.0},
+    config=dict(seed=seed, data=dict(name='sheep'), count=dict(way=way, fingers=finger)),
+    peak_memory_bytes=1,
+    peak_memory_of='process',
+    versions={},
+    device=dict(kind='cpu', count=1, platform='cpu'),
+    git_commit=None,
+    date='2026-01-01',
+    extras={'counter': 'hand'},
+  )
+  point = {'way': str(way), 'count.fingers': str(finger), 'seed': str(seed)}
+  return comparison.Cell('hand:sheep', ConfigDict(), workdir / 'run', point, result=result)
+
+
+def test_any_family_is_compared_by_what_it_says_of_its_rows(tmp_path):
+  cells = [
+    counted(tmp_path, way, seed, finger)
+    for way, finger, seed in itertools.product((2, 3), (5, 10), (0, 1))
+  ]
+  page = comparison.write(tmp_path, cells, COUNTING).read_text()
+  rows = json.loads((tmp_path / 'sweep.json').read_text())['rows']
+  assert [(row['label'], row['way'], row['last']['n']) for row in rows] == [
+    ('Hand (fingers=5)', 2, 2),
+    ('Hand (fingers=10)', 2, 2),
+    ('Hand (fingers=5)', 3, 2),
+    ('Hand (fingers=10)', 3, 2),
+  ]
+  assert rows[0]['last']['mean'] == pytest.approx(0.205)
+  for words in ('Who counts best', '2 at a time', '3 at a time', '8 of 8 runs are done', '1 x cpu'):
+    assert words in page
+  text = comparison.text(cells, COUNTING)
+  assert text.count('Hand (fingers=10)') == 2 and 'image' not in text + page.split('</style>')[1]

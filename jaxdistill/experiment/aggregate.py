@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxdistill import config as configs
-from jaxdistill import metrics
 from jaxdistill.experiment.results import Result, Row
 
 # The axis of a sweep over whose points rows are pooled.
@@ -232,6 +231,8 @@ def pooled(group: Group, column: str) -> dict[str, Any] | None:
     `seeds`, their number, and `between_seeds`, the std of the seeds' means (n - 1), None for one
     seed.
   """
+  from jaxdistill.metrics import mean_std  # loads JAX, which a command line needs later
+
   by_seed = {}
   for seed, row in sorted(group.rows.values(), key=lambda pair: pair[0]):
     if column not in row.scores:
@@ -239,7 +240,7 @@ def pooled(group: Group, column: str) -> dict[str, Any] | None:
     by_seed.setdefault(seed, []).extend(row.scores[column]['values'])
   means = [statistics.fmean(values) for values in by_seed.values()]
   return {
-    **metrics.mean_std(list(itertools.chain(*by_seed.values()))),
+    **mean_std(list(itertools.chain(*by_seed.values()))),
     'seeds': len(means),
     'between_seeds': statistics.stdev(means) if len(means) > 1 else None,
   }

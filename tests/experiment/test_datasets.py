@@ -21,7 +21,9 @@ def test_the_last_set_is_kept_for_the_next_call():
   source = DataSource('digits', image_size=8, validation_share=0.1)
   first, again = datasets.load(source), datasets.load(DataSource(**vars(source)))
   assert first[0] is again[0] and first[1] is again[1]
-  other, _, _ = datasets.load(DataSource('digits', image_size=8, normalisation='dm', validation_share=0.1))
+  other, _, _ = datasets.load(
+    DataSource('digits', image_size=8, normalisation='dm', validation_share=0.1)
+  )
   assert other is not first[0]
 
 

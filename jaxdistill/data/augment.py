@@ -167,11 +167,10 @@ def _color(key, images, shape):
 
 
 def _crop(key, images, shape):
+  limits = [operations.rounded(size * _CROP_SHARE) for size in images.shape[1:3]]
   down, right = (
     jax.random.randint(key, shape, -limit, limit + 1)
-    for key, limit in zip(
-      jax.random.split(key), (operations.rounded(size * _CROP_SHARE) for size in images.shape[1:3])
-    )
+    for key, limit in zip(jax.random.split(key), limits)
   )
   return operations.translate(images, down, right)
 

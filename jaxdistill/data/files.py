@@ -1,6 +1,7 @@
 """Your own data: arrays in an npz file, or a folder of images for each class."""
 
 import hashlib
+import itertools
 import pathlib
 import zipfile
 import zlib
@@ -252,13 +253,14 @@ def read_pictures(
   """Returns the images of two splits, given as the files of each class; arguments as in
   `read_folder`."""
   number = {name: label for label, name in enumerate(train)}
-  files = [[file for found in split.values() for file in found] for split in (train, test)]
-  labels = [
-    np.array([number[name] for name, found in split.items() for _ in found])
-    for split in (train, test)
-  ]
+  files, labels = [], []
+  for split in (train, test):
+    files.append(list(itertools.chain.from_iterable(split.values())))
+    sizes = np.array(list(map(len, split.values())), int)
+    labels.append(np.repeat(np.array([number[name] for name in split], int), sizes))
   # One file in colour decides for all: no more files are opened.
-  channels = 1 if all(_is_grey(where, file) for split in files for file in split) else 3
+  grey = all(_is_grey(where, file) for file in itertools.chain.from_iterable(files))
+  channels = 1 if grey else 3
   images, held = (_on_disk(where, split, (image_size, image_size, channels)) for split in files)
   return Stored(
     (images if stream_above is not None and images.nbytes > stream_above else images[:], labels[0]),

@@ -10,6 +10,8 @@ as fast on a CPU, and adds in a fixed order on a GPU, so that runs repeat bit by
 The definitions are those of DSA (Zhao & Bilen, ICML 2021) and of IDC (Kim et al., ICML 2022).
 """
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -236,8 +238,7 @@ def _sample(image, matrix):
   top, left = jnp.floor(row).astype(jnp.int32), jnp.floor(column).astype(jnp.int32)
   return sum(
     _weighted(image, top + a, left + b, _tent(row - (top + a)) * _tent(column - (left + b)))
-    for a in (0, 1)
-    for b in (0, 1)
+    for a, b in itertools.product((0, 1), repeat=2)
   )
 
 

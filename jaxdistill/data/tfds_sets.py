@@ -3,6 +3,7 @@
 import concurrent.futures
 import difflib
 import io
+import itertools
 import json
 import os
 import pathlib
@@ -79,10 +80,10 @@ def _find(name: str, root: pathlib.Path) -> pathlib.Path:
     raise _missing(name, root)
   base, config, version = match.groups()
   depths = (f'{config}/*',) if config else ('*', '*/*')
+  folders = itertools.chain.from_iterable((root / base).glob(depth) for depth in depths)
   found = [
     folder
-    for depth in depths
-    for folder in (root / base).glob(depth)
+    for folder in folders
     if re.fullmatch(version or r'\d+\.\d+\.\d+', folder.name)
     and (folder / 'dataset_info.json').is_file()
   ]
@@ -163,12 +164,8 @@ def _read_split(tfds, builder, split, image_key, label_key, image_size, stream_a
   source = builder.as_data_source(split=split, decoders={image_key: tfds.decode.SkipDecoding()})
 
   def fetch(positions):
-    return decode(
-      [
-        example[image_key]
-        for example in source.__getitems__([int(position) for position in positions])
-      ]
-    )
+    examples = source.__getitems__(list(map(int, positions)))
+    return decode([example[image_key] for example in examples])
 
   shape = ((image_size, image_size) if image_size else feature.shape[:2]) + feature.shape[2:]
   origin = f'{builder.info.full_name} {split} {len(source)}'

@@ -120,7 +120,7 @@ def parameter_table(variables: Mapping[str, Any]) -> str:
     for path, shape, size in _rows(variables)
   ]
   rows = [('parameter', 'shape', 'number'), *rows, ('total', '', f'{count(variables):,}')]
-  path, shape, number = (max(len(row[column]) for row in rows) for column in range(3))
+  path, shape, number = (max(map(len, column)) for column in zip(*rows))
   return '\n'.join(f'{row[0]:{path}}  {row[1]:{shape}}  {row[2]:>{number}}' for row in rows)
 
 
@@ -166,7 +166,8 @@ def _rows(variables):
   import jax
 
   leaves, _ = jax.tree_util.tree_flatten_with_path(variables['params'])
-  return [
-    ('/'.join(str(key.key) for key in path), leaf.shape, math.prod(leaf.shape))
-    for path, leaf in leaves
-  ]
+  rows = []
+  for path, leaf in leaves:
+    name = '/'.join(str(key.key) for key in path)
+    rows.append((name, leaf.shape, math.prod(leaf.shape)))
+  return rows

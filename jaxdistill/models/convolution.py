@@ -20,6 +20,7 @@ again. A caller that builds a compiled loop or maps over weights says so with `i
 import contextlib
 import contextvars
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
@@ -177,8 +178,7 @@ def _shifts(x, size, strides, pads):
   stop = [(out[axis] - 1) * strides[axis] + 1 for axis in (0, 1)]
   return [
     x[:, a : a + stop[0] : strides[0], b : b + stop[1] : strides[1]]
-    for a in range(size[0])
-    for b in range(size[1])
+    for a, b in itertools.product(range(size[0]), range(size[1]))
   ]
 
 

@@ -26,7 +26,7 @@ def average_pool(x: jax.Array, window: int = 2) -> jax.Array:
   """
   height, width = x.shape[1] // window * window, x.shape[2] // window * window
   wide = x.astype(jnp.float32)
-  corners = [(i, j) for i in range(window) for j in range(window)]
+  corners = itertools.product(range(window), repeat=2)
   total = sum(wide[:, i:height:window, j:width:window] for i, j in corners)
   return (total / window**2).astype(x.dtype)
 

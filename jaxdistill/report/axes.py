@@ -1,6 +1,7 @@
 """The axis of a chart: its range, its ticks at round values, their labels, and where a value falls
 in pixels."""
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -90,9 +91,8 @@ def logarithmic(low: float, high: float, *, count: int = 6) -> Axis:
     low, high = low / 2, high * 2
   bottom, top = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
   if math.log10(high / low) < 2:
-    fine = [
-      float(f'{digit}e{power}') for power in range(bottom - 1, top + 1) for digit in (1, 2, 5)
-    ]
+    steps = itertools.product(range(bottom - 1, top + 1), (1, 2, 5))
+    fine = [float(f'{digit}e{power}') for power, digit in steps]
     first = max(i for i, tick in enumerate(fine) if tick <= low * (1 + 1e-9))
     last = min(i for i, tick in enumerate(fine) if tick >= high * (1 - 1e-9))
     ticks = tuple(fine[first : last + 1])

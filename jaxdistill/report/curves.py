@@ -7,6 +7,7 @@ Okabe and Ito, 2008: Color Universal Design; darkened for lines on white, withou
   eighth series starts again with dashes.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -189,9 +190,8 @@ def _numbers(values, label: str) -> np.ndarray:
 
 def _axes(lines: list[_Line], log_y: bool, percent: bool) -> tuple[axes.Axis, axes.Axis]:
   x = np.concatenate([line.x for line in lines])
-  y = np.concatenate(
-    [part for line in lines for part in (line.y, line.low, line.high) if part is not None]
-  )
+  parts = itertools.chain.from_iterable((line.y, line.low, line.high) for line in lines)
+  y = np.concatenate([part for part in parts if part is not None])
   x_axis = axes.linear(float(x.min()), float(x.max()), whole=bool((x == np.rint(x)).all()))
   if log_y:
     return x_axis, axes.logarithmic(float(y.min()), float(y.max()))

@@ -2,6 +2,7 @@
 mail or print."""
 
 import base64
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -96,16 +97,15 @@ class Page:
       if 'series' not in chart:
         raise UserError(f'A chart of the section {title!r} has no series.')
       chart['series'] = list(chart['series'])
-    labels = dict.fromkeys(series[0] for chart in charts for series in chart['series'])
+    drawn = itertools.chain.from_iterable(chart['series'] for chart in charts)
+    labels = dict.fromkeys(series[0] for series in drawn)
     # With more labels than colours each chart counts for itself, else a lone line could come out
     # dashed.
     palette = (
       {label: i for i, label in enumerate(labels)} if len(labels) <= len(curves.COLOURS) else None
     )
-    drawn = (curves.svg(**chart, palette=palette) for chart in charts)
-    return self._add(
-      title, f'<div class="charts">{"".join(f"<figure>{svg}</figure>" for svg in drawn)}</div>'
-    )
+    figures = (f'<figure>{curves.svg(**chart, palette=palette)}</figure>' for chart in charts)
+    return self._add(title, f'<div class="charts">{"".join(figures)}</div>')
 
   def pictures(self, title: str, items: Iterable[Sequence]) -> 'Page':
     """Adds pictures with captions.

@@ -63,11 +63,9 @@ def text(rows: Iterable[Mapping], columns: Iterable[Sequence]) -> str:
   Raises UserError for a table without rows or columns, an unknown key or an unknown format.
   """
   columns, cells = _cells(rows, columns)
-  lines = [
-    [column.title for column in columns],
-    *[[_plain(cell) for cell in line] for line in cells],
-  ]
-  lines = [[' '.join(cell.split()) for cell in line] for line in lines]
+  lines = [[column.title for column in columns]]
+  lines += [list(map(_plain, line)) for line in cells]
+  lines = [list(map(_one_line, line)) for line in lines]
   widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
   lines.insert(1, ['-' * width for width in widths])
 
@@ -146,7 +144,9 @@ def _cells(rows, columns) -> tuple[list[Column], list[list[_Cell]]]:
       raise unknown('column', column.key, keys)
     if column.best not in ('', 'max', 'min'):
       raise unknown('way of being best', column.best, ('max', 'min'))
-  lines = [[_format(row.get(column.key), column.format) for column in columns] for row in rows]
+  lines = []
+  for row in rows:
+    lines.append([_format(row.get(column.key), column.format) for column in columns])
   for i, column in enumerate(columns):
     if column.best:
       competing = [None if row.get('reference') else row.get(column.key) for row in rows]
@@ -187,6 +187,10 @@ def _best(values: list, column: Column) -> list[bool]:
   return [
     i in finite and _format(values[i], column.format).main == shown for i in range(len(scores))
   ]
+
+
+def _one_line(cell):
+  return ' '.join(cell.split())
 
 
 def _plain(cell: _Cell) -> str:

@@ -73,10 +73,10 @@ def by_group(
     paths = parts.leaf_paths(params)
     for group in groups:
       parts.check(group.paths, paths, 'parameter')
-    return [
-      next((group for group in groups if parts.covers(group.paths, path)), Group(()))
-      for path in paths
-    ]
+    return list(map(group_of, paths))
+
+  def group_of(path):
+    return next((group for group in groups if parts.covers(group.paths, path)), Group(()))
 
   def init(params):
     assigned(params)

@@ -34,9 +34,7 @@ def over_networks(function: Callable, way: str) -> Callable:
       with convolution.inside_loop():
         return jax.vmap(function)(*args)
     networks = jax.tree.leaves(args)[0].shape[0]
-    results = [
-      function(*(jax.tree.map(lambda a, i=i: a[i], arg) for arg in args)) for i in range(networks)
-    ]
+    results = [function(*jax.tree.map(lambda a, i=i: a[i], args)) for i in range(networks)]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
 
   return mapped

@@ -10,16 +10,19 @@ Sub-packages load on first use, so that `import jaxdistill` costs little more th
 
 import importlib
 
+from jaxdistill import families
+
 __version__ = '0.1.0'
 
 _SUBMODULES = (
+  *families.NAMES,
   'benchmarks',
   'commands',
-  'condensation',
   'config',
   'data',
   'errors',
   'experiment',
+  'families',
   'files',
   'losses',
   'metrics',

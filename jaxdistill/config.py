@@ -376,10 +376,20 @@ def list_configs() -> list[Entry]:
   return [_entry(name) for name in names()]
 
 
+def header(path: str) -> str:
+  """Returns the docstring of a config, which `find` finds, without running it; '' where it has
+  none.
+
+  >>> print(header('m3d').splitlines()[0])
+  M3D: match real and synthetic features in all moments, by a Gaussian-kernel MMD (Zhang et al.,
+  """
+  return ast.get_docstring(ast.parse(find(path).read_text(encoding='utf-8'))) or ''
+
+
 def _entry(name: str) -> Entry:
-  header = ast.get_docstring(ast.parse((root() / f'{name}.py').read_text(encoding='utf-8'))) or ''
-  found = [
-    re.search(rf'^{key}:[ \t]*(.*(?:\n[ \t]+\S.*)*)', header, re.MULTILINE) for key in _HEADER_KEYS
+  text = header(name)
+  matches = [
+    re.search(rf'^{key}:[ \t]*(.*(?:\n[ \t]+\S.*)*)', text, re.MULTILINE) for key in _HEADER_KEYS
   ]
-  texts = [' '.join(match[1].split()) if match else '' for match in found]
-  return Entry(name, ' '.join(header.partition('\n\n')[0].split()), *texts)
+  facts = [' '.join(match[1].split()) if match else '' for match in matches]
+  return Entry(name, ' '.join(text.partition('\n\n')[0].split()), *facts)

@@ -83,7 +83,7 @@ def test_metadata_takes_every_requirement(installed, setup):
   metadata = (installed / 'jaxdistill.egg-info' / 'PKG-INFO').read_text()
   assert 'Name: jaxdistill\n' in metadata and 'Requires-Python: >=3.11\n' in metadata
   assert (
-    'jaxdistill = jaxdistill.commands.run:main'
+    'jaxdistill = jaxdistill.commands.main:main'
     in (installed / 'jaxdistill.egg-info' / 'entry_points.txt').read_text()
   )
 
@@ -99,7 +99,7 @@ def test_requirements_are_lower_bounds_each_with_a_reason():
 def test_the_installed_command_finds_its_configs_anywhere(installed, tmp_path):
   code = (
     f'import sys; sys.path.insert(0, {str(installed)!r}); from jaxdistill import config; '
-    'from jaxdistill.commands import run; print(config.root()); sys.exit(run.main(["--list"]))'
+    'from jaxdistill.commands import main; print(config.root()); sys.exit(main.main(["--list"]))'
   )
   done = subprocess.run(
     [sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, check=True

@@ -17,26 +17,27 @@ from absl import flags
 from jaxdistill import files
 from jaxdistill.commands import flags as command_flags
 from jaxdistill.commands import local_cluster
-from jaxdistill.commands import run as launcher
+from jaxdistill.commands.process import exit_status
+from jaxdistill.commands.run import folder
 from jaxdistill.errors import UserError
 from jaxdistill.report import numbers, tables
-from jaxdistill.training import interrupt, progress
+from jaxdistill.training import child, interrupt, progress
 
 DIFFERENT = 1
 _USAGE = """\
 Kills a run at random moments, starts it again, and compares its end with that of an uninterrupted
 run.
 
-  python -m launch.faults --kills=20 --terms=5 --seed=0
-  python -m launch.faults --kills=20 -- --config=dm:digits --config.condensation.iterations=500
+  jaxdistill faults --kills=20 --terms=5 --seed=0
+  jaxdistill faults --kills=20 -- --config=dm:digits --config.condensation.iterations=500
 
-The flags after the -- are those of a run as `python -m launch.run` takes them, without --workdir;
-left out, a small one on digits that condenses and then trains classifiers. It runs twice
-undisturbed, the second time with compiled programs in the cache, which says how long it takes.
-Then a signal comes a random time after each start, between none and that length, until all are
-spent; a run that ends before is compared, and the next one begun. Compared are the condensed sets
-(their bytes), every line of metrics and the rows of the result, all but times. Exit status: 0 if
-nothing differs, 1 if something does, 2 for a mistake.
+The flags after the -- are those of `jaxdistill run`, without --workdir; left out, a small one on
+digits that condenses and then trains classifiers. It runs twice undisturbed, the second time with
+compiled programs in the cache, which says how long it takes. Then a signal comes a random time
+after each start, between none and that length, until all are spent; a run that ends before is
+compared, and the next one begun. Compared are the condensed sets (their bytes), every line of
+metrics and the rows of the result, all but times. Exit status: 0 if nothing differs, 1 if
+something does, 2 for a mistake.
 
 Flags, before the --:"""
 _RUN = (
@@ -73,13 +74,13 @@ class Life(NamedTuple):
 
   code: int
   seconds: float
-  told: str
+  output: str
   sent: str = ''
 
   def phase(self) -> str:
     """Returns the phase that was under way at the end, or 'start-up'."""
-    found = re.findall(r'^(\S+): (?:continues after|first step)', self.told, re.MULTILINE)
-    return found[-1] if found else 'start-up'
+    phases = re.findall(r'^(\S+): (?:continues after|first step)', self.output, re.MULTILINE)
+    return phases[-1] if phases else 'start-up'
 
   def resumed(self) -> str:
     """Returns from where this start went on, '' if its own signal came before it could say.
@@ -87,25 +88,23 @@ class Life(NamedTuple):
     >>> Life(0, 1.0, 'work dir: here\\ncondense: continues after step 40 of 90.').resumed()
     'condense, step 40'
     """
-    found = re.search(r'^(\S+): continues after step ([\d,]+)', self.told, re.MULTILINE)
-    if found:
-      return f'{found[1]}, step {found[2]}'
+    match = re.search(r'^(\S+): continues after step ([\d,]+)', self.output, re.MULTILINE)
+    if match:
+      return f'{match[1]}, step {match[2]}'
     return '' if self.sent and self.phase() == 'start-up' else 'the beginning of a phase'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the command line and returns its exit status; `argv` as for `launcher.main`.
+  """Runs the command line and returns its exit status; `argv` as for `main.main`.
 
   >>> main(['--kills=some'])
   2
   """
-  return launcher.exit_status(
-    lambda argv: command_flags.forwarding(argv, _flags(), _USAGE, _start), argv
-  )
+  return exit_status(lambda argv: command_flags.forwarding(argv, _flags(), _USAGE, _start), argv)
 
 
 def _start(values: flags.FlagValues, forwarded: list[str]) -> int:
-  workdir = launcher.folder(values.workdir)
+  workdir = folder(values.workdir)
   if workdir.exists() and any(workdir.iterdir()):
     raise UserError(f'--workdir={workdir} is not empty; name another one.')
   workdir.mkdir(parents=True, exist_ok=True)
@@ -140,8 +139,7 @@ def run(
   signals: Sequence[signal.Signals],
   draw: random.Random,
 ) -> int:
-  """Sends the signals to runs of the launcher with these arguments, below `workdir`; returns the
-  exit status."""
+  """Sends the signals to runs with these arguments, below `workdir`; returns the exit status."""
   command = [
     *local_cluster.COMMAND,
     *arguments,
@@ -157,9 +155,9 @@ def run(
     number += 1
     place = workdir / f'killed{number}'
     rows += _disturb(command, place, waiting, draw, length)
-    found = differences(place, workdir / 'whole')
-    progress.say(f'{place.name}: ' + ('; '.join(found) or 'identical to the undisturbed run'))
-    different += found
+    here = differences(place, workdir / 'whole')
+    progress.say(f'{place.name}: ' + ('; '.join(here) or 'identical to the undisturbed run'))
+    different += here
     _keep(workdir, rows, different)
   print(_text(rows))
   print(f'{len(rows)} signals in {number} runs, {_count(rows)}.')
@@ -213,7 +211,7 @@ def _live(
       stdout=file,
       stderr=subprocess.STDOUT,
       start_new_session=True,
-      env=local_cluster.environment(),
+      env=child.environment(),
     )
     try:
       process.wait(moment)
@@ -232,34 +230,34 @@ def _live(
 def _check(life: Life) -> None:
   """Raises `UserError` for a start that ended otherwise than its signal, or none, lets it."""
   if life.code not in _ENDS[life.sent]:
-    told = '\n'.join(life.told.splitlines()[-_LINES_SHOWN:])
+    last = '\n'.join(life.output.splitlines()[-_LINES_SHOWN:])
     raise UserError(
       f'The run ended with status {life.code} ({life.sent or "no signal was sent"}); it said '
-      f'last:\n{told}'
+      f'last:\n{last}'
     )
 
 
 def differences(ours: pathlib.Path, whole: pathlib.Path) -> list[str]:
   """Returns what differs between the work dirs of two finished runs, a sentence each; times may
   differ."""
-  found = [
+  different = [
     f'{ours.name}: {path.relative_to(whole)} differs'
     for path in sorted(whole.rglob('*.npz'))
     if not (other := ours / path.relative_to(whole)).is_file()
     or other.read_bytes() != path.read_bytes()
   ]
   if _lines(ours) != _lines(whole):
-    found.append(f'{ours.name}: metrics.jsonl differs')
+    different.append(f'{ours.name}: metrics.jsonl differs')
   if _rows(ours) != _rows(whole):
-    found.append(f'{ours.name}: the rows of result.json differ')
-  return found
+    different.append(f'{ours.name}: the rows of result.json differ')
+  return different
 
 
 def _lines(workdir: pathlib.Path) -> list[dict[str, Any]]:
   # In the order of the steps: a resumed phase writes its evaluations in one block.
-  found = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+  lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
   return sorted(
-    map(_without_times, found), key=lambda line: (line['phase'], line['step'], line['kind'])
+    map(_without_times, lines), key=lambda line: (line['phase'], line['step'], line['kind'])
   )
 
 

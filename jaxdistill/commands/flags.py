@@ -11,19 +11,25 @@ from jaxdistill.errors import UserError, unknown
 
 
 def parse(
-  argv: Sequence[str], values: flags.FlagValues, families: Sequence[str] = ('config',)
+  argv: Sequence[str], values: flags.FlagValues, sections: Sequence[str] = ('config',)
 ) -> tuple:
-  """Splits the command line into flags and, for every family of dotted flags, its list [(key,
+  """Splits the command line into flags and, for every section of dotted flags, its list [(key,
   text), ...].
-
-  `values` are the flags there are; `families` name what may have a key behind a dot: the launcher
-  has one, whose list holds the overrides of the config.
 
   Flags may be written with - or _ and one or two dashes; `--no-progress` and `--noprogress` both
   work.
 
-  Raises `UserError`, with the nearest valid name, for an unknown flag, and for a value of the wrong
-  type.
+  Args:
+    argv: the arguments without the program's name.
+    values: the flags there are.
+    sections: what may have a key behind a dot: a run has `config`, whose list holds the overrides.
+
+  Returns:
+    (values, a list for every section).
+
+  Raises:
+    UserError: for an unknown flag, with the nearest valid name, for a value of the wrong type and
+      for an argument that belongs to no flag.
 
   >>> values = flags.FlagValues()
   >>> define_common(values)
@@ -31,10 +37,32 @@ def parse(
   >>> values.progress, overrides
   (False, [('seed', '1')])
   """
-  dotted, rest = {family: [] for family in families}, []
+  values, *dotted, rest = parse_known(argv, values, sections)
+  for argument in rest:
+    if argument.startswith('-'):
+      raise unknown_flag(argument, values, sections)
+  if rest:
+    raise UserError(
+      f'The argument {rest[0]!r} belongs to no flag; a config is named with --config=NAME.'
+    )
+  return values, *dotted
+
+
+def parse_known(
+  argv: Sequence[str], values: flags.FlagValues, sections: Sequence[str] = ('config',)
+) -> tuple:
+  """Does what `parse` does, and hands back what is no flag where that refuses it: (values, a list
+  for every section, arguments).
+
+  >>> values = flags.FlagValues()
+  >>> define_common(values)
+  >>> parse_known(['a.npz', '--devices=2', '--recipe=idc'], values)[-1]
+  ['a.npz', '--recipe=idc']
+  """
+  dotted, rest = {section: [] for section in sections}, []
   arguments = iter(argv)
   for argument in arguments:
-    match = re.match(rf'--?({"|".join(families)})\.([^=]*)(=.*)?$', argument, re.DOTALL)
+    match = re.match(rf'--?({"|".join(sections)})\.([^=]*)(=.*)?$', argument, re.DOTALL)
     if match:
       text = match[3][1:] if match[3] else next(arguments, None)
       if text is None:
@@ -42,6 +70,7 @@ def parse(
       dotted[match[1]].append((match[2], text))
     else:
       rest.append(_spelling(argument, values))
+  values.set_gnu_getopt()  # a flag may stand behind what is none
   try:
     unparsed = values(['jaxdistill', *rest], known_only=True)[1:]
   except flags.IllegalFlagValueError as error:
@@ -54,18 +83,15 @@ def parse(
     raise UserError(f'--{name} needs {needs}, not {value!r}.') from None
   except flags.Error as error:
     raise UserError(str(error).rstrip('.') + '.') from None
-  for argument in unparsed:
-    if argument.startswith('-'):
-      valid = [
-        *(f'--{family}.KEY' for family in families),
-        *(f'--{name}' for name in _names(values)),
-      ]
-      raise unknown('flag', argument.partition('=')[0], valid)
-  if unparsed:
-    raise UserError(
-      f'The argument {unparsed[0]!r} belongs to no flag; a config is named with --config=NAME.'
-    )
-  return values, *dotted.values()
+  return values, *dotted.values(), unparsed
+
+
+def unknown_flag(
+  argument: str, values: flags.FlagValues, sections: Sequence[str] = ('config',)
+) -> UserError:
+  """Returns the error for an argument that is none of the flags, with the nearest of them."""
+  valid = [*(f'--{section}.KEY' for section in sections), *(f'--{name}' for name in names(values))]
+  return unknown('flag', argument.partition('=')[0], valid)
 
 
 def define_common(values: flags.FlagValues) -> None:
@@ -107,8 +133,8 @@ def define_common(values: flags.FlagValues) -> None:
   flags.DEFINE_boolean('help', False, 'Show this.', short_name='h', **at)
 
 
-def _names(values: flags.FlagValues) -> list[str]:
-  """Returns the launcher's flags in the order of their definition; absl adds two of its own to
+def names(values: flags.FlagValues) -> list[str]:
+  """Returns the flags of a command in the order of their definition; absl adds two of its own to
   every registry."""
   return [name for name in values if name not in ('flagfile', 'undefok', 'h')]
 
@@ -135,15 +161,14 @@ def forwarding(
   usage: str,
   start: Callable[[flags.FlagValues, list[str]], int],
 ) -> int:
-  """Returns start(flags, the arguments for the launcher) of a command that starts it: they follow
-  the first `--`.
+  """Returns start(flags, the arguments of the command that it starts): they follow the first `--`.
 
   Shows the help instead, and returns 0, where that is asked for.
 
   >>> values = flags.FlagValues()
   >>> define_common(values)
-  >>> forwarding(['--devices=2', '--', '--config=m3d'], values, '', lambda own,
-  ...   forwarded: print(own.devices, forwarded) or 0)
+  >>> forwarding(['--devices=2', '--', '--config=m3d'], values, '', lambda values,
+  ...   forwarded: print(values.devices, forwarded) or 0)
   2 ['--config=m3d']
   0
   """
@@ -158,7 +183,7 @@ def forwarding(
 def help_text(values: flags.FlagValues, usage: str) -> str:
   """Returns the usage with a few examples and one entry a flag."""
   lines = [usage]
-  for name in _names(values):
+  for name in names(values):
     flag = values[name]
     shown = (
       f'--[no]{name}'

@@ -1,11 +1,10 @@
-"""A cluster on this machine, for rehearsal: several processes of the launcher, each with some fake
-CPU devices.
+"""A cluster on this machine, for rehearsal: a command as several processes, each with some fake CPU
+devices.
 
 What runs here runs on several hosts: the same start, the same messages, the same way to stop and to
   die.
 """
 
-import os
 import pathlib
 import signal
 import socket
@@ -18,14 +17,18 @@ from collections.abc import Sequence
 from absl import flags
 
 from jaxdistill.commands import flags as command_flags
-from jaxdistill.commands import run as launcher
+from jaxdistill.commands.process import exit_status
 from jaxdistill.errors import UserError
+from jaxdistill.training import child
 
 _USAGE = """\
-Runs the launcher as several processes with fake CPU devices on this machine.
+Runs a command as several processes with fake CPU devices on this machine.
 
-  python -m launch.local_cluster --processes=2 --devices=2 -- \\
-      --config=m3d:digits,quick --workdir=DIR
+  jaxdistill cluster --processes=2 --devices=2 -- --config=m3d:digits,quick --workdir=DIR
+  jaxdistill cluster -- sweep --config=m3d:digits,quick --grid.seed=0,1
+
+After the -- stands what would follow `jaxdistill`: run (which may be left out), sweep or evaluate,
+and its flags.
 
 Process 0 shows what it says; what the others said is shown when one of them fails. Ctrl-C and
 SIGTERM go to all of them. The exit status is that of the process that failed first, 128 + its
@@ -36,21 +39,16 @@ Flags, before the --:"""
 # have to be gone.
 _GRACE_SECONDS = 20.0
 _LINES_SHOWN = 30
-COMMAND = (
-  sys.executable,
-  '-c',
-  'import sys; from jaxdistill.commands import run; sys.exit(run.main())',
-)
-_SWEEP = (*COMMAND[:2], COMMAND[2].replace('run', 'sweep'))
+COMMAND = (sys.executable, '-m', 'jaxdistill')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the command line and returns the exit status of the job; `argv` as for `launcher.main`.
+  """Runs the command line and returns the exit status of the job; `argv` as for `main.main`.
 
   >>> main(['--processes=two', '--', '--config=m3d:digits'])
   2
   """
-  return launcher.exit_status(
+  return exit_status(
     lambda argv: command_flags.forwarding(argv, _flags(), _USAGE, _start_job), argv
   )
 
@@ -58,10 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _start_job(values: flags.FlagValues, forwarded: list[str]) -> int:
   if not forwarded:
     raise UserError(
-      'Nothing to run: the flags of the launcher come after --, for example -- '
+      'Nothing to run: the flags of the run come after --, for example -- '
       '--config=m3d:digits,quick.'
     )
-  return run(forwarded, values.processes, values.devices, _SWEEP if values.sweep else COMMAND)
+  command = ['sweep', *forwarded] if values.sweep else forwarded
+  return run(command, values.processes, values.devices)
 
 
 def _flags() -> flags.FlagValues:
@@ -70,23 +69,21 @@ def _flags() -> flags.FlagValues:
   flags.DEFINE_integer('processes', 2, 'How many processes to start.', lower_bound=1, **at)
   flags.DEFINE_integer('devices', 2, 'How many fake devices each has.', lower_bound=1, **at)
   flags.DEFINE_boolean(
-    'sweep', False, 'Run the grid of `python -m launch.sweep`, whose flags come after the --.', **at
+    'sweep', False, 'The flags after the -- are those of `jaxdistill sweep`.', **at
   )
   flags.DEFINE_boolean('help', False, 'Show this.', short_name='h', **at)
   return values
 
 
-def run(
-  arguments: Sequence[str], processes: int, devices: int, command: Sequence[str] = COMMAND
-) -> int:
-  """Runs `command`, the launcher, with these arguments as `processes` processes of `devices`
-  devices; returns the exit status."""
+def run(arguments: Sequence[str], processes: int, devices: int) -> int:
+  """Runs `jaxdistill` with these arguments as `processes` processes of `devices` devices; returns
+  the exit status."""
   stop: list[int] = []
   remember = lambda number, frame: stop.append(number)
   before = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
   with tempfile.TemporaryDirectory() as directory:
     logs = [pathlib.Path(directory, f'{i}.log') for i in range(processes)]
-    started = _start([*command, *arguments], processes, devices, logs)
+    started = _start([*COMMAND, *arguments], processes, devices, logs)
     try:
       return _watch(started, logs, stop)
     finally:
@@ -102,8 +99,7 @@ def _start(command, processes, devices, logs) -> list[subprocess.Popen]:
   coordinator = f'localhost:{_free_port()}'
   started = []
   for i, log in enumerate(logs):
-    own = [
-      *command,
+    place = [
       f'--coordinator={coordinator}',
       f'--num_processes={processes}',
       f'--process_id={i}',
@@ -113,32 +109,10 @@ def _start(command, processes, devices, logs) -> list[subprocess.Popen]:
       # In a session of its own, so that Ctrl-C comes through this process alone, and once.
       started.append(
         subprocess.Popen(
-          own, env=environment() | fake_devices(devices), start_new_session=True, **output
+          [*command, *place], env=child.environment(devices), start_new_session=True, **output
         )
       )
   return started
-
-
-def environment() -> dict[str, str]:
-  """Returns the environment in which `COMMAND` finds this very package, from whatever folder it is
-  started."""
-  ours = str(pathlib.Path(__file__).parents[2])
-  return os.environ | {
-    'PYTHONPATH': os.pathsep.join(filter(None, [ours, os.environ.get('PYTHONPATH')]))
-  }
-
-
-def fake_devices(count: int) -> dict[str, str]:
-  """Returns what an environment needs for a process to have so many fake CPU devices.
-
-  >>> fake_devices(2)['XLA_FLAGS'].split()[-1]
-  '--xla_force_host_platform_device_count=2'
-  """
-  return {
-    'JAX_PLATFORMS': 'cpu',
-    'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} '
-    f'--xla_force_host_platform_device_count={count}'.strip(),
-  }
 
 
 def _free_port() -> int:
@@ -169,12 +143,12 @@ def _watch(started, logs, stop) -> int:
     first = next((i for i, process in enumerate(started) if process.poll()), None)
   if first is None:
     return 0
-  _tell(first, started[first], logs)
+  _report(first, started[first], logs)
   code = started[first].returncode
   return 128 - code if code < 0 else code
 
 
-def _tell(number: int, process: subprocess.Popen, logs) -> None:
+def _report(number: int, process: subprocess.Popen, logs) -> None:
   """Says which process ended the job and how, and shows the end of what it said if that was not
   shown already."""
   if number:

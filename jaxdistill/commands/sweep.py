@@ -1,7 +1,7 @@
-"""A grid of runs and one page that compares them: `python -m launch.sweep`.
+"""A grid of runs and one page that compares them: `jaxdistill sweep`.
 
-Every cell of the grid is a run as the launcher starts it, in a work dir of its own below that of
-the sweep. The name of the work dir holds a hash of the config, so that a cell is found again
+Every cell of the grid is a run as `jaxdistill run` starts it, in a work dir of its own below that
+of the sweep. The name of the work dir holds a hash of the config, so that a cell is found again
 whatever grid it is part of. All cells are checked before the first one starts.
 """
 
@@ -18,8 +18,9 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from jaxdistill import config as configs
-from jaxdistill import files
+from jaxdistill import families, files
 from jaxdistill.commands import flags as command_flags
+from jaxdistill.commands import process
 from jaxdistill.commands import run as launcher
 from jaxdistill.errors import UserError
 from jaxdistill.experiment import comparison
@@ -35,7 +36,7 @@ _FREE = 'run'
 _USAGE = """\
 Runs every combination of some configs and some values, and writes one page that compares them.
 
-  python -m launch.sweep --config=m3d:digits --config=dm:digits --config=dance:digits \\
+  jaxdistill sweep --config=m3d:digits --config=dm:digits --config=dance:digits \\
       --grid.ipc=1,10 --grid.factor=1,2 --grid.seed=0,1,2 \\
       --config.evaluation.recipe=idc --workdir=runs/digits
 
@@ -56,13 +57,13 @@ Flags:"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the command line and returns its exit status, see `launcher.main`; 1 when a run of the
+  """Runs the command line and returns its exit status, see `main.main`; 1 when a run of the
   grid failed.
 
   >>> main(['--config=m3d:digits', '--grid.icp=1,10'])
   2
   """
-  return launcher.exit_status(_dispatch, argv)
+  return process.exit_status(_dispatch, argv)
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -70,13 +71,13 @@ def _dispatch(argv: list[str]) -> int:
   if values.help:
     print(command_flags.help_text(values, _USAGE))
     return 0
-  launcher.quiet()
+  process.quiet()
   cells = grid(values, overrides, axes)
-  launcher.prepare_jax(values)
+  process.prepare_jax(values)
   family = _family(cells)
   for cell in cells:
     try:
-      launcher.find_flow(cell.config).check(cell.config)
+      families.find_flow(cell.config).check(cell.config)
     except UserError as error:
       raise UserError(f'{cell.spec}: {error}') from None
   from jaxdistill.training import hosts
@@ -84,7 +85,7 @@ def _dispatch(argv: list[str]) -> int:
   for cell in cells:  # the first of several processes looks, for all
     cell.result = hosts.first('finished run', lambda cell=cell: finished(cell))
   if values.dry_run:
-    launcher.tell(plan_text(cells))
+    process.tell(plan_text(cells))
     return 0
   return run(values, cells, family)
 
@@ -204,12 +205,11 @@ def _with(spec: str, arguments: list[str]) -> str:
 def _hint(arguments: list[str], fields: dict[str, Any]) -> str:
   """Helps where a field without a dot was mistyped: the config takes it for an argument."""
   plain = [field for field in fields if '.' not in field]
-  near = [
-    field
-    for each in arguments
-    for field in difflib.get_close_matches(each.partition('=')[0], plain, n=1)
-  ]
-  return f' Or did you mean the field {near[0]!r}?' if near else ''
+  for argument in arguments:
+    near = difflib.get_close_matches(argument.partition('=')[0], plain, n=1)
+    if near:
+      return f' Or did you mean the field {near[0]!r}?'
+  return ''
 
 
 def _hash(config: ConfigDict) -> str:
@@ -221,17 +221,17 @@ def _family(cells: list[Cell]) -> Family:
   """Returns what the cells' family says of its runs in a comparison."""
   names = list(dict.fromkeys(cell.config.get('family', '') for cell in cells))
   for cell in cells:
-    launcher.find_flow(cell.config)
+    families.find_flow(cell.config)
   if len(names) > 1:
     raise UserError(f'A sweep compares runs of one family, and these are of {" and ".join(names)}.')
-  family = launcher.find_columns(names[0])
+  family = families.find_columns(names[0])
   if not hasattr(family, 'TASKS'):
     raise UserError(f'The family {names[0]} does not say how its runs compare; start them singly.')
   for cell in cells:
     if cell.config.task not in family.TASKS:
       raise UserError(
         f'{cell.spec}: a sweep compares runs of the task {" or ".join(family.TASKS)}, '
-        f'not {cell.config.task}; start it with launch.run.'
+        f'not {cell.config.task}; start it with jaxdistill run.'
       )
   return family
 
@@ -255,7 +255,7 @@ def run(values: flags.FlagValues, cells: list[Cell], family: Family) -> int:
     _write_page(family, workdir, cells)
     for number, cell in enumerate(cells, 1):
       where = f'run {number} of {len(cells)}: {cell.spec}'
-      launcher.tell(f'{where} is done already' if cell.result else where + time_left(cells))
+      process.tell(f'{where} is done already' if cell.result else where + time_left(cells))
       if not cell.result:
         _run_cell(values, cell)
         _write_page(family, workdir, cells)
@@ -268,7 +268,7 @@ def run(values: flags.FlagValues, cells: list[Cell], family: Family) -> int:
     ) from None
   failed = [f'failed:  {cell.spec}: {cell.error}' for cell in cells if cell.error]
   again = ['Start the same command again to try what failed.'] if failed else []
-  launcher.tell(
+  process.tell(
     '\n'.join(
       [comparison.text(cells, family), '', _count(cells), *failed, *again, f'page:    {page}']
     )
@@ -286,7 +286,7 @@ def _run_cell(values: flags.FlagValues, cell: Cell) -> None:
   from jaxdistill.training import hosts
 
   try:
-    flow = launcher.find_flow(cell.config)
+    flow = families.find_flow(cell.config)
     cell.result = Result.from_json(launcher.run_config(values, flow, cell.config, cell.workdir))
     if hosts.is_first():
       (cell.workdir / 'error.txt').unlink(missing_ok=True)
@@ -339,5 +339,5 @@ def plan_text(cells: list[Cell]) -> str:
     alike.seed = 0
     if not cell.result and _hash(alike) not in seen:
       seen.add(_hash(alike))
-      parts.append(f'{cell.spec}\n\n{launcher.find_flow(cell.config).dry_run(cell.config)}')
+      parts.append(f'{cell.spec}\n\n{families.find_flow(cell.config).dry_run(cell.config)}')
   return '\n\n'.join(parts)

@@ -2,6 +2,8 @@
 before any work."""
 
 import dataclasses
+import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -406,6 +408,33 @@ def kind_of(preset: str) -> str:
   """
   name, colon, _ = preset.partition(':')
   return name + colon
+
+
+def workdir_parts(config: ConfigDict) -> list[str]:
+  """Returns what tells the work dirs of this family apart: the sets that are scored, the memory and
+  the number of steps of continual learning, the stored images a class.
+
+  >>> workdir_parts(ConfigDict(dict(sets=('runs/m3d/condensed.npz', 'mine.npz'))))
+  ['m3d', 'mine']
+  """
+  parts = [_set_name(path) for path in config.get('sets', ())]
+  if 'continual' in config:
+    memory = config.continual.memory
+    parts += [
+      config.method.name if memory == MEMORIES[0] else memory,
+      f'steps{config.continual.steps}',
+    ]
+  if 'condensation' in config:
+    parts.append(f'ipc{config.condensation.ipc}')
+  return parts
+
+
+def _set_name(path: str) -> str:
+  """Names a condensed set by its file, or by its work dir where a run has given the file its usual
+  name."""
+  path = pathlib.PurePath(path)
+  name = path.parent.name if path.stem == 'condensed' and path.parent.name else path.stem
+  return re.sub(r'[^\w.-]+', '_', name)
 
 
 def imagenet_epochs(images: int) -> int:

@@ -14,6 +14,7 @@
   scorer       their accuracy on a fixed set
   together     how several networks share a program
   hosts, job   several processes: what they tell each other, how they join and leave
+  child        processes that this one starts
   bucket       a work dir in a bucket
   phase, program, batches, checkpoint, records, progress, interrupt, lock, trace, cost, machine
   the pieces of the loop
@@ -28,6 +29,7 @@ _MODULES = (
   'batches',
   'bucket',
   'checkpoint',
+  'child',
   'classifier',
   'cost',
   'features',

@@ -218,7 +218,7 @@ def test_each_process_reads_its_own_share(way, shares):
 FAILING = """
 import sys
 from jaxdistill import errors
-from jaxdistill.commands import run as launcher
+from jaxdistill.commands import process
 from jaxdistill.training import hosts, job
 job._LEAVE_SECONDS = 1
 def start(arguments):
@@ -226,7 +226,7 @@ def start(arguments):
   if hosts.number() == int(arguments[2]):
     raise (errors.UserError if arguments[3] == 'user' else RuntimeError)('no memory is left')
   hosts.collect('what the other never gives', 1)
-sys.exit(launcher.exit_status(start))
+sys.exit(process.exit_status(start))
 """
 
 

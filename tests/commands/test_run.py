@@ -12,7 +12,7 @@ import types
 import pytest
 from ml_collections import ConfigDict
 
-from jaxdistill import config
+from jaxdistill import config, families
 from jaxdistill.commands import flags as command_flags
 from jaxdistill.commands import run as launcher
 from jaxdistill.errors import UserError
@@ -66,14 +66,15 @@ def family(tmp_path, monkeypatch):
 
   settings.TASKS = {'count': 'run'}
   settings.explain = lambda config: {'condensation.rate': 'how fast it counts'}
+  settings.workdir_parts = lambda config: [f'ipc{config.condensation.ipc}']
   run.check, run.run = check, start
   run.dry_run = lambda config: calls.append('dry_run') or 'estimate: one second'
   monkeypatch.setattr(config, 'root', lambda: shelf)
-  monkeypatch.setattr(launcher, 'FAMILIES', ('counting',))
+  monkeypatch.setattr(families, 'NAMES', ('counting',))
   for name, module in dict(settings=settings, run=run).items():
     monkeypatch.setitem(sys.modules, f'jaxdistill.counting.{name}', module)
   monkeypatch.chdir(tmp_path)
-  return types.SimpleNamespace(calls=calls, run=run)
+  return types.SimpleNamespace(calls=calls, run=run, settings=settings)
 
 
 def start(*arguments):
@@ -220,6 +221,7 @@ def test_list_shows_every_config(family, capsys):
   out = capsys.readouterr().out
   for text in ('counting/tiny', 'Tiny: counts to ten.', 'a second', '10'):
     assert text in out
+  assert out.startswith('counting\n========\n\ncounting/tiny\n')
   assert family.calls == []
 
 
@@ -319,8 +321,9 @@ def test_default_work_dir(family, spec, name):
   assert launcher.default_workdir(spec, config.load(spec)).as_posix() == f'runs/{name}'
 
 
-def test_default_work_dir_of_a_family_without_ipc():
-  other = ConfigDict(dict(seed=1, data=dict(name='folder:photos/')))
+def test_default_work_dir_of_a_family_without_ipc(family):
+  family.settings.workdir_parts = lambda config: []
+  other = ConfigDict(dict(family='counting', seed=1, data=dict(name='folder:photos/')))
   assert launcher.default_workdir('pki', other).as_posix() == 'runs/pki-photos-seed1'
 
 
@@ -335,6 +338,8 @@ def test_the_compilation_cache_is_filled(family, tmp_path, monkeypatch):
   )
   before = {f'jax_{name}': getattr(jax.config, f'jax_{name}') for name in names}
   family.run.run = lambda config, run: dict(value=float(jax.jit(lambda x: jnp.sin(x) * 3.25)(1.0)))
+  # What was compiled before, without this folder, has settled for the process whether there is one.
+  jax.experimental.compilation_cache.compilation_cache.reset_cache()
   try:
     assert start('--workdir=here', f'--compilation_cache={tmp_path / "cache"}') == 0
   finally:

@@ -1,0 +1,116 @@
+"""How a command begins and ends, as one process or as one of several: its exit status, its last
+words, JAX."""
+
+import os
+import pathlib
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from absl import flags, logging
+
+from jaxdistill.errors import UserError, unknown
+from jaxdistill.training import interrupt
+
+USER_ERROR = 2
+
+
+def exit_status(start: Callable[[list[str]], int | None], argv: Sequence[str] | None = None) -> int:
+  """Calls start(arguments) and turns the ways in which a program may end into its exit status and a
+  sentence.
+
+  Args:
+    start: the command; what it returns is the status, None being 0.
+    argv: the arguments without the program's name; those of the process when None.
+
+  >>> exit_status(lambda arguments: len(arguments), ['a', 'b', 'c'])
+  3
+  """
+  try:
+    with interrupt.termination_unwinds():
+      return start(list(sys.argv[1:] if argv is None else argv)) or 0
+  except UserError as error:
+    speaker = f'process {_number()}: ' if _number() else ''
+    print(f'{speaker}error: {error}', file=sys.stderr)
+    return _leave(USER_ERROR, str(error))
+  except KeyboardInterrupt as stop:
+    reason = f'Stopped by {interrupt.name_of(stop)} before the run began; nothing was written.'
+    print(reason, file=sys.stderr)
+    return _leave(
+      128 + (signal.SIGTERM if isinstance(stop, interrupt.Terminated) else signal.SIGINT), reason
+    )
+  except SystemExit as stop:
+    # The loop raises it once the state is saved; its text says how to continue.
+    if str(stop) != str(stop.code) and _number() == 0:
+      print(stop, file=sys.stderr)
+    return stop.code
+  except Exception as error:
+    if _in_job():
+      traceback.print_exc()
+    _leave(1, f'{type(error).__name__}: {error}')
+    raise
+
+
+def _leave(status: int, reason: str) -> int:
+  """Returns the status to a process alone; of several, ends this one and tells the others."""
+  if _in_job():
+    from jaxdistill.training import job
+
+    job.leave(status, reason)
+  return status
+
+
+def _in_job() -> bool:
+  """Whether this is one of several processes, without loading JAX for a mistake in the flags."""
+  if 'jax' not in sys.modules:
+    return False
+  from jaxdistill.training import hosts
+
+  return hosts.count() > 1
+
+
+def _number() -> int:
+  """Returns which process of the job this is."""
+  if not _in_job():
+    return 0
+  from jaxdistill.training import hosts
+
+  return hosts.number()
+
+
+def tell(text: str) -> None:
+  """Prints what one process of a job says for all."""
+  if _number() == 0:
+    print(text, flush=True)
+
+
+def quiet() -> None:
+  """Leaves the terminal to the run's own lines: libraries report through absl and the
+  environment."""
+  logging.set_verbosity(logging.ERROR)
+  for variable, level in {'TF_CPP_MIN_LOG_LEVEL': '3', 'GRPC_VERBOSITY': 'ERROR'}.items():
+    os.environ.setdefault(variable, level)
+
+
+def prepare_jax(values: flags.FlagValues) -> None:
+  """Joins the other processes of the job, checks the number of devices and points JAX to the
+  compilation cache."""
+  import jax
+
+  from jaxdistill.training import job
+
+  job.join(values.coordinator, values.num_processes, values.process_id)
+  if values.devices and values.devices > jax.device_count():
+    raise UserError(
+      f'--devices={values.devices} is more than the {jax.device_count()} here '
+      f'({jax.default_backend()}).'
+    )
+  place = values.compilation_cache
+  if place not in ('on', 'off') and os.sep not in place and not os.path.isdir(place):
+    raise unknown('value of --compilation_cache', place, ('on', 'off', './FOLDER'))
+  if place != 'off':
+    from jaxdistill.training.machine import enable_compilation_cache
+
+    folder = None if place == 'on' else pathlib.Path(place).expanduser()
+    enable_compilation_cache(folder)

@@ -1,0 +1,64 @@
+"""The families of published methods, and what the commands ask of one.
+
+A family is a sub-package of its name, with a module `settings` that says
+
+  TASKS                  what the field `task` of a config may be: {task: module of the sub-package
+                         with the flow of that task: check(config), run(config, run),
+                         dry_run(config)}
+  explain(config)        what the fields of a config mean: {dotted key: text}
+  workdir_parts(config)  what the name of a default work dir tells between the data set and the
+                         seed, a list of texts
+
+and with configs in a folder of its name. A module `columns`, where it has one, says what the
+tables of its results hold. A family is added by its name in `NAMES`, and by its
+packages in setup.cfg.
+"""
+
+import importlib
+from types import ModuleType
+
+from ml_collections import ConfigDict
+
+from jaxdistill.errors import unknown
+
+NAMES = ('condensation',)
+
+
+def settings(config: ConfigDict) -> ModuleType:
+  """Returns the settings of a config's family; raises `UserError` for a family that does not exist.
+
+  >>> settings(ConfigDict(dict(family='condensation'))).TASKS['condense']
+  'tasks.condense'
+  """
+  family = config.get('family', '')
+  if family not in NAMES:
+    raise unknown('family', family, NAMES)
+  return importlib.import_module(f'jaxdistill.{family}.settings')
+
+
+def find_flow(config: ConfigDict) -> ModuleType:
+  """Returns the module with the flow of a config's task.
+
+  >>> find_flow(ConfigDict(dict(family='condensation', task='condens')))
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: There is no task of the family condensation 'condens'; did you ...
+  """
+  tasks, task = settings(config).TASKS, config.get('task', '')
+  if task not in tasks:
+    raise unknown(f'task of the family {config.family}', task, tasks)
+  return importlib.import_module(f'jaxdistill.{config.family}.{tasks[task]}')
+
+
+def find_columns(family: str) -> ModuleType | None:
+  """Returns the module `columns` of a family, None of one that has none.
+
+  >>> find_columns('condensation').TASKS
+  ('condense',)
+  """
+  name = f'jaxdistill.{family}.columns'
+  try:
+    return importlib.import_module(name)
+  except ModuleNotFoundError as error:
+    if not name.startswith(error.name):
+      raise
+    return None

@@ -1,0 +1,32 @@
+"""The environment of a process that this one starts."""
+
+import os
+import pathlib
+
+
+def environment(devices: int = 0) -> dict[str, str]:
+  """Returns the environment in which a Python process finds this very package, from whatever folder
+  it is started.
+
+  Args:
+    devices: fake CPU devices that the process has; 0 leaves it those of the machine.
+
+  >>> environment(2)['JAX_PLATFORMS']
+  'cpu'
+  """
+  package = str(pathlib.Path(__file__).parents[2])
+  path = os.pathsep.join(filter(None, [package, os.environ.get('PYTHONPATH')]))
+  return os.environ | {'PYTHONPATH': path} | (fake_devices(devices) if devices else {})
+
+
+def fake_devices(count: int) -> dict[str, str]:
+  """Returns what an environment needs for a process to have so many fake CPU devices.
+
+  >>> fake_devices(2)['XLA_FLAGS'].split()[-1]
+  '--xla_force_host_platform_device_count=2'
+  """
+  return {
+    'JAX_PLATFORMS': 'cpu',
+    'XLA_FLAGS': f'{os.environ.get("XLA_FLAGS", "")} '
+    f'--xla_force_host_platform_device_count={count}'.strip(),
+  }

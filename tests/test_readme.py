@@ -1,9 +1,11 @@
 """What README.md shows is what the code does: its table of configs, and its example of a method,
 run as a user would."""
 
+import importlib
 import json
 import pathlib
 import re
+import shlex
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,8 @@ import pytest
 import jaxdistill
 from jaxdistill import config
 from jaxdistill.commands import flags as command_flags
+from jaxdistill.commands import listing
+from jaxdistill.commands import main as door
 from jaxdistill.commands import run as launcher
 from jaxdistill.condensation import methods
 from jaxdistill.errors import UserError
@@ -21,14 +25,42 @@ SMALL = {'model.width': 4, 'model.depth': 1, 'condensation.batch_real': 4}
 
 
 def test_the_table_of_configs_is_current():
-  table = launcher.list_markdown()
+  table = listing.markdown()
   assert table in README, f'README.md shows another table of configs; put this one there:\n{table}'
 
 
-def test_every_launcher_flag_that_readme_names_exists():
-  values, _ = command_flags.parse([], launcher._flags())
-  shown = set(re.findall(r'jaxdistill [^`\n]*?--(\w+)', README))
-  assert shown and all(name in values or name == 'config' for name in shown)
+def commands():
+  """Returns the words of every `jaxdistill` command: in code blocks, where a backslash continues a
+  line, and between backticks."""
+  lines = re.findall(r'^jaxdistill (?:.*\\\n)*.*$', README, re.MULTILINE)
+  lines += re.findall(r'`(jaxdistill [^`\n]*)`', README)
+  words = [shlex.split(line.replace('\\\n', ' '), comments=True)[1:] for line in lines]
+  return [command for command in words if command[0] != 'COMMAND']
+
+
+def test_the_table_of_commands_is_current():
+  rows = re.findall(r'^\| `jaxdistill (\w+)` \| (.*) \|$', README, re.MULTILINE)
+  assert rows == [(name, command.summary) for name, command in door.COMMANDS.items()]
+
+
+@pytest.mark.parametrize('words', commands(), ids=' '.join)
+def test_every_flag_that_readme_names_exists(words):
+  """Reads the flags as the command would, and starts nothing."""
+  name, words = (words[0], words[1:]) if words[0] in door.COMMANDS else ('run', words)
+  cut = words.index('--') if '--' in words else len(words)
+  words, forwarded = words[:cut], words[cut + 1 :]
+  module = importlib.import_module(f'jaxdistill.commands.{door.COMMANDS[name].module}')
+  if name == 'evaluate' and words:
+    values, _, rest = command_flags.parse_known(words, module._flags())
+    assert config.load(module.spec(values, rest)).sets
+  else:
+    command_flags.parse(words, module._flags(), ('config', 'grid'))
+  command_flags.parse(forwarded, launcher._flags())
+
+
+def test_commands_of_readme_are_seen():
+  seen = {words[0] for words in commands()}
+  assert door.COMMANDS.keys() < seen and '--list' in seen and '--config=m3d:digits' in seen
 
 
 @pytest.fixture

@@ -1,1 +1,74 @@
-"""What the figures of speed measure."""
+"""What the figures of speed measure: a file a family, and one for what all of them stand on.
+
+A file holds the parts of the benchmark that it knows in `PARTS`, {name: function (Settings, tell)
+-> figures for JSON}; `tell` gets a line as soon as there is something to say. A file with settings
+of its own to check has `check(settings)`, which is called before any part begins.
+"""
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jaxdistill.errors import unknown
+
+# Part of the benchmark -> the file that knows it, in the order in which they run.
+PARTS = {
+  'condense': 'condensation',
+  'evaluate': 'networks',
+  'experts': 'networks',
+  'convolution': 'networks',
+  'networks': 'networks',
+  'scaling': 'condensation',
+  'devices': 'condensation',
+  'loop': 'loop',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """What is measured.
+
+  Attributes:
+    methods: names of the methods, for parts that measure methods.
+    yardstick: command of another program that is timed in turn with them; '' for none.
+    rounds: how often what is compared has its turn.
+    iters: timed iterations a round.
+    ipc, factor, batch_real, classes: the size of a condensation.
+    dtype: type that the networks compute in.
+    networks: how many are trained at once.
+  """
+
+  methods: tuple[str, ...] = ('m3d', 'dance', 'dm')
+  yardstick: str = ''
+  rounds: int = 3
+  iters: int = 5
+  ipc: int = 10
+  factor: int = 2
+  batch_real: int = 128
+  dtype: str = 'float32'
+  networks: int = 5
+  classes: int = 10
+
+
+def check(parts: Sequence[str], settings: Settings) -> None:
+  """Raises `UserError` for a part that does not exist, and for settings that one of the parts
+  refuses.
+
+  >>> check(['condens'], Settings())
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: There is no part of the benchmark 'condens'; did you mean ...
+  """
+  for part in parts:
+    if part not in PARTS:
+      raise unknown('part of the benchmark', part, PARTS)
+  for name in dict.fromkeys(PARTS[part] for part in parts):
+    module = importlib.import_module(f'jaxdistill.benchmarks.{name}')
+    if hasattr(module, 'check'):
+      module.check(settings)
+
+
+def measure(part: str, settings: Settings, tell: Callable[[str], None]) -> Any:
+  """Returns the figures of one part, as its own function describes them."""
+  module = importlib.import_module(f'jaxdistill.benchmarks.{PARTS[part]}')
+  return module.PARTS[part](settings, tell)

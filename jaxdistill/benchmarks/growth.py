@@ -32,11 +32,11 @@ def measure(ipc: int, factor: int, seconds: Callable[[int, int], float]) -> dict
   """
   return {
     'classes': line(CLASSES, [seconds(classes, ipc) for classes in CLASSES]),
-    'synthetic': line([each * factor**2 for each in IPC], [seconds(10, each) for each in IPC]),
+    'synthetic': line([ipc * factor**2 for ipc in IPC], [seconds(10, ipc) for ipc in IPC]),
   }
 
 
-def told(axis: str, along: dict[str, Any]) -> str:
+def describe(axis: str, along: dict[str, Any]) -> str:
   """Returns the points of an axis in one line."""
   points = ', '.join(f'{x}: {numbers.seconds(y)}' for x, y in zip(along['x'], along['seconds']))
   return f'{AXES[axis]}: {points}; at most {along["deviation"]:.0%} off a straight line'
@@ -63,18 +63,16 @@ def line(x: Sequence[float], seconds: Sequence[float]) -> dict[str, Any]:
 def html(result: dict[str, Any], subtitle: str) -> str:
   """Returns the figure of the measured points as one HTML page."""
   page = Page('Cost of an iteration', subtitle)
-  page.curves(
-    'Measured points',
-    [
-      dict(
-        title=f'Seconds against {name}',
-        x_title=name,
-        y_title='seconds an iteration',
-        series=[
-          (method, along[axis]['x'], along[axis]['seconds']) for method, along in result.items()
-        ],
-      )
-      for axis, name in AXES.items()
-    ],
-  )
+  charts = [_chart(result, axis) for axis in AXES]
+  page.curves('Measured points', charts)
   return page.html()
+
+
+def _chart(result: dict[str, Any], axis: str) -> dict[str, Any]:
+  lines = {method: along[axis] for method, along in result.items()}
+  return dict(
+    title=f'Seconds against {AXES[axis]}',
+    x_title=AXES[axis],
+    y_title='seconds an iteration',
+    series=[(method, points['x'], points['seconds']) for method, points in lines.items()],
+  )

@@ -6,19 +6,30 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax
 import jax
 import jax.numpy as jnp
 
-from jaxdistill.training import loop, program
+from jaxdistill.benchmarks import Settings, timing
+from jaxdistill.training import loop
 from jaxdistill.training.run import Run
 
 WAYS = ('bare', 'without checkpoints', 'with checkpoints')
 _WIDTH = 256  # of the products that a step is made of
 _WEIGHTS = 2**20  # numbers in the state that is saved: a network of a million parameters
 _TRIES = 5
+# Seconds a step, steps: there is a checkpoint every 500.
+_LENGTHS = ((0.0005, 2000), (0.005, 1000), (0.05, 500))
+
+
+class Problem(NamedTuple):
+  """What the loop takes: a step, the first state, the source of its inputs."""
+
+  step: Callable
+  state: Any
+  source: Any
 
 
 @flax.struct.dataclass
@@ -60,75 +71,84 @@ def measure(
     {'wall', 'cpu'}}, the median over the rounds of the share that comes on top of the bare loop;
     extra_seconds: the same in seconds, for all steps of a round).
   """
-  source = loop.ArraySource(
-    jax.random.normal(jax.random.key(0), (_WIDTH, _WIDTH)) / _WIDTH**0.5,
-    lambda data, key, step: data,
-  )
-  state = _calibrated(source, step_seconds)
+  problem = _problem(step_seconds)
   seconds = {way: {'wall': [], 'cpu': []} for way in WAYS}
   for number in range(rounds):
     for way in WAYS[number % 3 :] + WAYS[: number % 3]:
-      for clock, spent in _timed(way, state, source, steps).items():
+      for clock, spent in _timed(way, problem, steps).items():
         seconds[way][clock].append(spent / steps)
     tell(
       f'round {number + 1}: '
       + ', '.join(f'{way} {1e3 * seconds[way]["wall"][-1]:.2f} ms a step' for way in WAYS)
     )
 
-  def compared(measure):
-    return {
-      way: {
-        clock: statistics.median(map(measure, each, seconds['bare'][clock]))
-        for clock, each in seconds[way].items()
-      }
-      for way in WAYS[1:]
-    }
-
   return {
     'step_seconds': statistics.median(seconds['bare']['wall']),
     'steps': steps,
     **seconds,
-    'overhead': compared(lambda ours, bare: ours / bare - 1),
-    'extra_seconds': compared(lambda ours, bare: (ours - bare) * steps),
+    'overhead': _compared(seconds, lambda ours, bare: ours / bare - 1),
+    'extra_seconds': _compared(seconds, lambda ours, bare: (ours - bare) * steps),
   }
 
 
-def _built(state, source):
-  sharding = program.common_sharding(state, source.data)
-  state = program.settle(state, sharding)
-  inputs = source.feed(program.placer(sharding), 0, 1).take()
-  return program.build(_step, source.sample, state, inputs), state, inputs
+def _compared(seconds, difference: Callable[[float, float], float]) -> dict[str, Any]:
+  """Returns {way: {clock: the median over the rounds of its difference to the bare loop}}."""
+  result = {}
+  for way in WAYS[1:]:
+    result[way] = {}
+    for clock, bare in seconds['bare'].items():
+      result[way][clock] = statistics.median(map(difference, seconds[way][clock], bare))
+  return result
 
 
-def _calibrated(source, step_seconds: float) -> State:
-  """Returns a state with as many products as fit into a step."""
-  start = State(jnp.int32(0), jax.random.key(0), jnp.int32(100), jnp.zeros(_WEIGHTS))
-  built, state, inputs = _built(start, source)
-  spent = []
-  for _ in range(_TRIES):
-    started = time.perf_counter()
-    state, _ = jax.block_until_ready(built(state, inputs))
-    spent.append(time.perf_counter() - started)
-  return start.replace(
-    products=jnp.int32(max(1, round(100 * step_seconds / statistics.median(spent))))
+def lengths(settings: Settings, tell: Callable[[str], None]) -> list[dict[str, Any]]:
+  """What the loop adds to phases of short and of longer steps, with and without checkpoints: what
+  `measure` returns, for each length.
+
+  The longer a phase takes, the more the machine itself varies: short ones tell what the loop costs,
+  the others what it comes to.
+  """
+  results = []
+  for seconds, steps in _LENGTHS:
+    result = measure(seconds, steps, settings.rounds, tell)
+    results.append(result)
+    for way, share in result['overhead'].items():
+      extra, step = result['extra_seconds'][way]['wall'], 1e3 * result['step_seconds']
+      tell(
+        f'{steps:,} steps of {step:.2g} ms, {way}: {extra:+.2f} s in all, '
+        f'{share["wall"]:+.1%} of the time, {share["cpu"]:+.1%} of the work of the processors'
+      )
+  return results
+
+
+PARTS = {'loop': lengths}
+
+
+def _problem(step_seconds: float) -> Problem:
+  """Returns a problem with as many products as fit into a step."""
+  source = loop.ArraySource(
+    jax.random.normal(jax.random.key(0), (_WIDTH, _WIDTH)) / _WIDTH**0.5,
+    lambda data, key, step: data,
   )
+  start = State(jnp.int32(0), jax.random.key(0), jnp.int32(100), jnp.zeros(_WEIGHTS))
+  _, spent = timing.time_steps(Problem(_step, start, source), _TRIES)
+  products = max(1, round(100 * step_seconds / statistics.median(spent)))
+  return Problem(_step, start.replace(products=jnp.int32(products)), source)
 
 
-def _timed(way: str, state: State, source, steps: int) -> dict[str, float]:
+def _timed(way: str, problem: Problem, steps: int) -> dict[str, float]:
   """Returns the seconds of `steps` steps, compiling left out."""
   if way == 'bare':
-    built, state, inputs = _built(state, source)
+    built, state, inputs = timing.build(*problem)
     return _clocked(lambda: _bare(built, state, inputs, steps))
   saving = way == 'with checkpoints'
   with tempfile.TemporaryDirectory() as directory:
     with Run(pathlib.Path(directory, 'run'), **({} if saving else {'checkpoint_every': 0})) as run:
       spent = _clocked(
-        lambda: loop.fit(
-          run, 'train', _step, state, source, steps, steps_per_call=1, keep_final=saving
-        )
+        lambda: loop.fit(run, 'train', *problem, steps, steps_per_call=1, keep_final=saving)
       )
       compiling = run.timing('train')['compile_seconds']
-  return {clock: each - compiling for clock, each in spent.items()}
+  return {clock: seconds - compiling for clock, seconds in spent.items()}
 
 
 def _bare(built, state, inputs, steps):

@@ -100,7 +100,11 @@ def main(argv: Sequence[str] | None = None) -> int:
   >>> main(['--kills=some'])
   2
   """
-  return exit_status(lambda argv: command_flags.forwarding(argv, _flags(), _USAGE, _start), argv)
+  return exit_status(
+    lambda argv: command_flags.forwarding(argv, _flags(), _USAGE, _start),
+    argv,
+    stopped='before all signals were sent',
+  )
 
 
 def _start(values: flags.FlagValues, forwarded: list[str]) -> int:

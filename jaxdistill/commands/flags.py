@@ -42,9 +42,8 @@ def parse(
     if argument.startswith('-'):
       raise unknown_flag(argument, values, sections)
   if rest:
-    raise UserError(
-      f'The argument {rest[0]!r} belongs to no flag; a config is named with --config=NAME.'
-    )
+    hint = '; a config is named with --config=NAME' if 'config' in sections else ''
+    raise UserError(f'The argument {rest[0]!r} belongs to no flag{hint}.')
   return values, *dotted
 
 
@@ -62,8 +61,8 @@ def parse_known(
   dotted, rest = {section: [] for section in sections}, []
   arguments = iter(argv)
   for argument in arguments:
-    match = re.match(rf'--?({"|".join(sections)})\.([^=]*)(=.*)?$', argument, re.DOTALL)
-    if match:
+    match = re.match(r'--?(\w+)\.([^=]*)(=.*)?$', argument, re.DOTALL)
+    if match and match[1] in sections:
       text = match[3][1:] if match[3] else next(arguments, None)
       if text is None:
         raise UserError(f'{argument} needs a value: {argument}=VALUE.')
@@ -173,7 +172,7 @@ def forwarding(
   0
   """
   cut = argv.index('--') if '--' in argv else len(argv)
-  values, _ = parse(argv[:cut], values)
+  (values,) = parse(argv[:cut], values, sections=())
   if values.help:
     print(help_text(values, usage))
     return 0

@@ -16,13 +16,19 @@ from jaxdistill.training import interrupt
 USER_ERROR = 2
 
 
-def exit_status(start: Callable[[list[str]], int | None], argv: Sequence[str] | None = None) -> int:
+def exit_status(
+  start: Callable[[list[str]], int | None],
+  argv: Sequence[str] | None = None,
+  *,
+  stopped: str = 'before the run began; nothing was written',
+) -> int:
   """Calls start(arguments) and turns the ways in which a program may end into its exit status and a
   sentence.
 
   Args:
     start: the command; what it returns is the status, None being 0.
     argv: the arguments without the program's name; those of the process when None.
+    stopped: what is so after a signal that no run has answered.
 
   >>> exit_status(lambda arguments: len(arguments), ['a', 'b', 'c'])
   3
@@ -35,7 +41,7 @@ def exit_status(start: Callable[[list[str]], int | None], argv: Sequence[str] | 
     print(f'{speaker}error: {error}', file=sys.stderr)
     return _leave(USER_ERROR, str(error))
   except KeyboardInterrupt as stop:
-    reason = f'Stopped by {interrupt.name_of(stop)} before the run began; nothing was written.'
+    reason = f'Stopped by {interrupt.name_of(stop)} {stopped}.'
     print(reason, file=sys.stderr)
     return _leave(
       128 + (signal.SIGTERM if isinstance(stop, interrupt.Terminated) else signal.SIGINT), reason

@@ -81,7 +81,6 @@ def measure(
       f'round {number + 1}: '
       + ', '.join(f'{way} {1e3 * seconds[way]["wall"][-1]:.2f} ms a step' for way in WAYS)
     )
-
   return {
     'step_seconds': statistics.median(seconds['bare']['wall']),
     'steps': steps,

@@ -1,8 +1,17 @@
 """Data sets as uint8 arrays, their statistics and splits, augmentation as pure functions, samplers
 from a key."""
 
-from jaxdistill.data import augment, operations, samplers, statistics
+from jaxdistill.data import augment, operations, samplers, statistics, views
 from jaxdistill.data.dataset import Dataset, hold_out
 from jaxdistill.data.sources import load
 
-__all__ = ['Dataset', 'augment', 'hold_out', 'load', 'operations', 'samplers', 'statistics']
+__all__ = [
+  'Dataset',
+  'augment',
+  'hold_out',
+  'load',
+  'operations',
+  'samplers',
+  'statistics',
+  'views',
+]

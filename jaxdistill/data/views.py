@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdistill.data import augment, crops
+from jaxdistill.data import augment, autoaugment, crops, photometric
 from jaxdistill.data.mixing import Mixing
 from jaxdistill.data.transform import Transform
 from jaxdistill.errors import UserError
@@ -99,11 +99,14 @@ class DiffAug(Transform):
 
 
 TRANSFORMS = dict(
+  autoaugment=autoaugment.AutoAugment,
   centre_crop=crops.CentreCrop,
   crop=crops.Crop,
   cutout=crops.Cutout,
   diffaug=DiffAug,
   flip=crops.Flip,
+  grey=photometric.Grey,
+  jitter=photometric.Jitter,
   normalise=Normalise,
   resize=crops.Resize,
   resized_crop=crops.ResizedCrop,

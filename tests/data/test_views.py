@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from jaxdistill.data import augment, views
-from jaxdistill.data.crops import Crop, Cutout, Flip, Resize, ResizedCrop
+from jaxdistill.data.autoaugment import AutoAugment
+from jaxdistill.data.crops import CentreCrop, Crop, Cutout, Flip, Resize, ResizedCrop
 from jaxdistill.data.mixing import MIXINGS, CutMix, Mixup, OneOf
+from jaxdistill.data.photometric import Grey, Jitter
 from jaxdistill.data.transform import Transform
 from jaxdistill.data.views import DiffAug, Normalise
 from jaxdistill.errors import UserError
@@ -139,10 +141,10 @@ def test_views_share_what_is_common_and_differ_in_their_own():
 
 
 CASES = {
-  'crop_flip': ((Crop(2), Flip()), None),
-  'resized': ((ResizedCrop(6), Flip(), Normalise(), Cutout(3)), CutMix(0.5)),
+  'colours': ((AutoAugment(), Jitter(0.4, 0.4, 0.4, 0.1)), None),
+  'resized': ((ResizedCrop(6), Flip(), Normalise(), Cutout(3)), CutMix()),
   'diffaug_mixup': ((DiffAug('color_crop', 'dm'),), Mixup(0.4, per_image=True)),
-  'one_of': ((Crop(1),), OneOf((Mixup(), CutMix()), (0.4, 0.4))),
+  'one_of': ((Crop(1),), OneOf((CutMix(), CutMix(probability=0.5)), (0.5, 0.4))),
 }
 
 
@@ -199,6 +201,20 @@ def test_all_views_of_a_mixed_batch_keep_one_label():
   assert mixup['low'].shape == (6, 4, 4, 3)
 
 
+def test_every_operation_takes_grey_and_oblong_images():
+  transforms = (
+    *(Crop(2), Flip(), CentreCrop(9, resize=12), AutoAugment(), Jitter(0.4, 0.4, 0.4, 0.1)),
+    *(Grey(0.5), ResizedCrop(7), Resize(5, back=6), Normalise(), DiffAug('color_scale')),
+    Cutout(2),
+  )
+  assert {type(transform) for transform in transforms} == set(views.TRANSFORMS.values())
+  built = views.make(transforms, mean=MEAN[:1], std=STD[:1], num_classes=CLASSES)
+  images = jnp.asarray(np.random.RandomState(0).randint(0, 256, (6, 10, 15, 1)), jnp.uint8)
+  prepared = _prepared(built, batch={**_batch(), 'images': images})['images']
+  assert prepared.shape == (6, 6, 6, 1) and prepared.dtype == jnp.float32
+  assert np.isfinite(prepared).all() and (prepared.std(axis=(1, 2)) > 0).all()
+
+
 def test_mistakes_are_told():
   with pytest.raises(UserError, match='cannot be called .labels.'):
     make((), {'labels': ()})
@@ -210,6 +226,10 @@ def test_mistakes_are_told():
     make((Normalise(),), {'images': (Normalise(),)})
   with pytest.raises(UserError, match='DiffAug acts on normalised images; list it after'):
     make((DiffAug('color'), Normalise()))
+  with pytest.raises(UserError, match=r'Jitter acts on images in \[0, 1\]; list it before'):
+    make((Normalise(),), {'images': (Jitter(0.4),)})
+  with pytest.raises(UserError, match=r'AutoAugment acts on images in \[0, 1\]; list it before'):
+    make((DiffAug('color'), AutoAugment()))
   with pytest.raises(UserError, match="no augmentation 'colour'"):
     DiffAug('colour')
   with pytest.raises(UserError, match='a mean and a std for each channel'):

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdistill.data import augment, autoaugment, crops, photometric
+from jaxdistill.data.chain import Chain, Normalise
 from jaxdistill.data.mixing import Mixing
 from jaxdistill.data.transform import Transform
 from jaxdistill.errors import UserError
@@ -34,29 +35,6 @@ class Views(NamedTuple):
 
   draw: Callable
   prepare: Callable
-
-
-@dataclasses.dataclass(frozen=True)
-class Normalise(Transform):
-  """Subtracts a mean and divides by a standard deviation per channel; left out, those that the
-  views are made with.
-
-  >>> Normalise((0.5,), (0.25,))(None, jnp.ones((1, 1, 1, 1))).item()
-  2.0
-  """
-
-  acts_on: ClassVar[str] = 'unit'
-  mean: tuple[float, ...] = ()
-  std: tuple[float, ...] = ()
-
-  def __post_init__(self):
-    if len(self.mean) != len(self.std):
-      raise UserError(
-        f'Normalise needs a mean and a std for each channel; they are {self.mean} and {self.std}.'
-      )
-
-  def __call__(self, key: jax.Array | None, images: jax.Array, choice: Any = ()) -> jax.Array:
-    return augment.normalise(images, self.mean, self.std)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,9 +136,9 @@ def make(
     if name in _RESERVED:
       raise UserError(f'A view cannot be called {name!r}, which the batch itself has; rename it.')
   normalise = Normalise(tuple(mean), tuple(std))
-  shared = _Chain(common, normalise, flip=flip)
+  shared = Chain(common, normalise, flip=flip)
   chains = {
-    name: _Chain(transforms, normalise, flip=flip, normalised=shared.normalised, last=True)
+    name: Chain(transforms, normalise, flip=flip, normalised=shared.normalised, last=True)
     for name, transforms in named.items()
   }
 
@@ -239,65 +217,6 @@ def soft_labels(labels: jax.Array, num_classes: int) -> jax.Array:
   [[0.0, 1.0], [1.0, 0.0]]
   """
   return labels.astype(jnp.float32) if labels.ndim == 2 else jax.nn.one_hot(labels, num_classes)
-
-
-class _Chain:
-  """Operations one after the other, each with a stream of random numbers by its place in the
-  list."""
-
-  def __init__(self, transforms, normalise, *, flip, normalised=False, last=False):
-    self._enters_unit = not normalised
-    steps = _with_normalise(tuple(transforms), normalise, normalised, last)
-    self.normalised = normalised or any(isinstance(step, Normalise) for _, step in steps)
-    kept = steps if flip else [(place, step.unmirrored()) for place, step in steps]
-    self._steps = [(place, step) for place, step in kept if step is not None]
-
-  def draw(self, key):
-    return tuple(step.draw(jax.random.fold_in(key, place)) for place, step in self._steps)
-
-  def __call__(self, key, images, choices):
-    unit = self._enters_unit
-    for (place, step), choice in zip(self._steps, choices):
-      images = step(jax.random.fold_in(key, place), images, choice)
-      unit = unit and not isinstance(step, Normalise)
-      images = images.clip(0, 1) if unit and step.overshoots else images
-    return images
-
-
-def _with_normalise(transforms, normalise, normalised, last):
-  """Returns (place, operation) with `normalise` where it belongs; having no draws, it takes no
-  place."""
-  _check_order(transforms, normalised)
-  steps, place = [], 0
-  for transform in transforms:
-    if isinstance(transform, Normalise):
-      steps.append((place, transform if transform.mean else normalise))
-      normalised = True
-      continue
-    steps.append((place, transform))
-    place += 1
-  if normalised:
-    return steps
-  end = [len(steps)] if last else []
-  where = [n for n, (_, transform) in enumerate(steps) if transform.acts_on == 'normalised'] + end
-  return [*steps[: where[0]], (place, normalise), *steps[where[0] :]] if where else steps
-
-
-def _check_order(transforms, normalised):
-  for transform in transforms:
-    if not isinstance(transform, Transform):
-      known = ', '.join(sorted(kind.__name__ for kind in TRANSFORMS.values()))
-      raise UserError(f'{transform!r} is no operation of a view; give instances of: {known}.')
-  listed = any(isinstance(transform, Normalise) for transform in transforms)
-  for transform in transforms:
-    name = type(transform).__name__
-    if isinstance(transform, Normalise) and normalised:
-      raise UserError('A view normalises its images once; list Normalise() once.')
-    if transform.acts_on == 'unit' and normalised:
-      raise UserError(f'{name} acts on images in [0, 1]; list it before Normalise() and DiffAug.')
-    if transform.acts_on == 'normalised' and listed and not normalised:
-      raise UserError(f'{name} acts on normalised images; list it after Normalise().')
-    normalised = normalised or isinstance(transform, Normalise) or transform.acts_on == 'normalised'
 
 
 def _streams(key, views):

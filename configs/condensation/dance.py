@@ -29,6 +29,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxdistill.condensation import settings
+from jaxdistill.data import presets
 from jaxdistill.experiment import schema
 
 
@@ -55,7 +56,7 @@ class Arguments(settings.CondensingArguments):
 
 def get_config(arg: str | Mapping[str, Any] = '') -> ConfigDict:
   args = schema.arguments(Arguments, arg)
-  digits, imagenet = args.data == 'digits', settings.kind_of(args.data) in settings.IMAGENET
+  digits, imagenet = args.data == 'digits', presets.find(args.data).of_imagenet
   factor = args.factor or (1 if digits else 2)
   result = settings.defaults(
     args.data,
@@ -95,6 +96,6 @@ def get_config(arg: str | Mapping[str, Any] = '') -> ConfigDict:
   )
   if not digits:
     result.evaluation.epochs = settings.imagenet_epochs(args.ipc * factor**2) if imagenet else 1500
-  if settings.kind_of(args.data) == 'tiny_imagenet:' and args.model == 'convnet':
+  if presets.find(args.data).name == 'tiny_imagenet:' and args.model == 'convnet':
     result.model.depth = 3  # as in DANCE's public code; other methods take depth 4 at 64 pixels
   return result

@@ -28,6 +28,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxdistill.condensation import settings
+from jaxdistill.data import presets
 from jaxdistill.experiment import schema
 
 
@@ -49,7 +50,7 @@ class Arguments(settings.CondensingArguments):
 
 def get_config(arg: str | Mapping[str, Any] = '') -> ConfigDict:
   args = schema.arguments(Arguments, arg)
-  digits, imagenet = args.data == 'digits', settings.kind_of(args.data) in settings.IMAGENET
+  digits, imagenet = args.data == 'digits', presets.find(args.data).of_imagenet
   factor = args.factor or (1 if digits else 2)
   # Mean matching as in DANCE's public code.
   linear_rate = 0.1 if imagenet else 0.01

@@ -122,7 +122,7 @@ def setup(
   model = build_model(config, train.num_classes, train.image_shape)
   options = engine.Settings(
     **{name: section[name] for name in engine.Settings.__dataclass_fields__ if name in section},
-    strategy=section.augmentation,
+    strategy=_strategy(config, train),
     classes_at_once=config.run.classes_at_once,
   )
   functions = engine.make(
@@ -220,5 +220,11 @@ def as_condensed(
     recipe=config.evaluation.recipe,
     config=config.to_dict(),
     versions=environment()['versions'],
-    augmentation={'strategy': section.augmentation, 'composition': section.composition},
+    augmentation={'strategy': _strategy(config, train), 'composition': section.composition},
   )
+
+
+def _strategy(config: ConfigDict, train: Dataset) -> str:
+  """The siamese augmentation: the config's, unmirrored where the images lose their class."""
+  strategy = config.condensation.augmentation
+  return strategy if train.flip else augment.unmirrored(strategy)

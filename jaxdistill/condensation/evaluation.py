@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from jaxdistill import errors, metrics, models
 from jaxdistill.data import Dataset
+from jaxdistill.data import augment as augmentation
 from jaxdistill.models import architectures
 from jaxdistill.synthesis.condensed import Condensed
 from jaxdistill.training import classifier
@@ -78,9 +79,7 @@ def find_recipe(name: str, *, flip: bool = True, epochs: int = 0) -> classifier.
   if name not in RECIPES:
     raise errors.unknown('evaluation recipe', name, RECIPES)
   chosen = RECIPES[name]
-  strategy = (
-    chosen.strategy if flip else '_'.join(op for op in chosen.strategy.split('_') if op != 'flip')
-  )
+  strategy = chosen.strategy if flip else augmentation.unmirrored(chosen.strategy)
   return dataclasses.replace(chosen, strategy=strategy, epochs=epochs or chosen.epochs)
 
 
@@ -335,6 +334,17 @@ def setup(
   return classifier.setup(**job.arguments, mesh=mesh)
 
 
+def mirrored(condensed: Condensed | Dataset, test: Dataset) -> bool:
+  """Returns whether images may be mirrored while networks train on a set: where it keeps their
+  class, as the set and the real images say both (a plain file of images may say nothing of it).
+
+  >>> images = np.zeros((2, 8, 8, 1), np.uint8)
+  >>> mirrored(Dataset(images, [0, 1]), Dataset(images, [0, 1], flip=False))
+  False
+  """
+  return condensed.flip and test.flip
+
+
 class _Job(NamedTuple):
   """What is to be trained: arguments of classifier.setup and train, and the learning rates that are
   tried (() for one)."""
@@ -354,7 +364,7 @@ def _job(
   if search_on and search_on not in SEARCH_ON:
     raise errors.unknown('way to search the learning rate', search_on, SEARCH_ON)
   check_fit(condensed, test)
-  chosen = find_recipe(recipe, flip=condensed.flip, epochs=epochs)
+  chosen = find_recipe(recipe, flip=mirrored(condensed, test), epochs=epochs)
   if not augment:
     chosen = dataclasses.replace(chosen, strategy='', cutmix=0.0)
   images, labels = (

@@ -221,7 +221,7 @@ def identity(
     {
       'mean': images.mean,
       'std': images.std,
-      'flip': images.flip,
+      'flip': evaluation.mirrored(images, test),
       'classes': test.num_classes,
       **options,
     },

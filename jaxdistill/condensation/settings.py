@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from jaxdistill import models
 from jaxdistill.condensation import baselines, embedding, evaluation, methods
-from jaxdistill.data import Dataset, augment, selection, subsets
+from jaxdistill.data import Dataset, augment, presets, selection, subsets
 from jaxdistill.errors import UserError
 from jaxdistill.experiment import schema
 from jaxdistill.experiment.datasets import DataSource, load
@@ -25,41 +25,11 @@ TASKS = {
   'continual': 'tasks.continual',
   'evaluate': 'tasks.evaluate',
 }
-PRESETS = (
-  'digits',
-  'mnist',
-  'fashion_mnist',
-  'svhn_cropped',
-  'cifar10',
-  'cifar100',
-  'imagenette',
-  'npz:',
-  'folder:',
-  'tiny_imagenet:',
-  'imagenet:',
-)
-# Presets of ImageNet's classes at 128 pixels, for which the papers have numbers of their own.
-IMAGENET = ('imagenette', 'imagenet:')
+PRESETS = presets.NAMES
 MEMORIES = ('condensed', *selection.METHODS)
 MODELS = ('convnet', *sorted(models.REGISTRY.keys() - {'convnet'}))
-# Sets of the papers' tables: all training images, as there. Of other sets a share is held out to
-# choose by.
-_PUBLISHED = (
-  'mnist',
-  'fashion_mnist',
-  'svhn_cropped',
-  'cifar10',
-  'cifar100',
-  'tiny_imagenet:',
-  *IMAGENET,
-)
-# Side of the images where it is not the stored one, and the depth of the ConvNet where it is not 3.
-_SIZES = {'digits': 16, 'folder:': 32, 'tiny_imagenet:': 64, **dict.fromkeys(IMAGENET, 128)}
+# Depth of the ConvNet by the side of the images, where it is not 3.
 _DEPTHS = {64: 4, 128: 5}
-# The variant of a TFDS set that comes in several.
-_VARIANTS = {'imagenette': 'imagenette/160px-v2'}
-# A mirrored digit is another sign or none: neither DSA nor IDC flips these sets.
-_NO_FLIP = ('digits', 'mnist', 'svhn_cropped')
 # Recipe -> whose mean and deviation go with it. DD-Ranking augments as DM does.
 _NORMALISATION = {'idc': 'idc', 'dm': 'dm', 'ddranking': 'dm'}
 # Task -> section -> what a smoke run changes beyond the evaluation and the run.
@@ -277,11 +247,12 @@ def defaults(
 ) -> ConfigDict:
   """Returns the whole config of a condensation run from a data set and the method's own numbers.
 
-  `preset` is one of `PRESETS` (those that end with a colon with a path), `method` what only this
-  method has (`name` at least), `recipe` the evaluation recipe, whose statistics normalise the
-  images too (IDC uses CIFAR-10's for CIFAR-100), `model` a network of the registry, which gets its
-  own defaults, `classes` the class folders to take (see `data.load`), `condensation` the fields of
-  that section. `flip` leaves the augmentation where a mirrored image is no longer of its class.
+  `preset` is one of `PRESETS` (those that end with a colon with a path, see `data.presets`),
+  `method` what only this method has (`name` at least), `recipe` the evaluation recipe, whose
+  statistics normalise the images too (IDC uses CIFAR-10's for CIFAR-100), `model` a network of the
+  registry, which gets its own defaults, `classes` the class folders to take (see `data.load`),
+  `condensation` the fields of that section. `flip` leaves the augmentation of a preset whose
+  mirrored images lose their class; of any other set, `Dataset.flip` decides when it is loaded.
   `quick` makes a smoke run (`shrink`).
 
   The scikit-learn digits are enlarged to 16x16, images of a folder are brought to 32x32,
@@ -294,12 +265,12 @@ def defaults(
   >>> config.condensation.augmentation, config.data.normalisation, config.model.width
   ('color_crop', 'dm', 128)
   """
-  if preset in _NO_FLIP:
-    augmentation = '_'.join(part for part in augmentation.split('_') if part != 'flip')
+  known = presets.find(preset)
+  augmentation = augmentation if known.flip else augment.unmirrored(augmentation)
   network = models.defaults(model)
   del network['dtype']  # which is one for the whole run
   if model == 'convnet':
-    network['depth'] = _DEPTHS.get(_SIZES.get(kind_of(preset)), network['depth'])
+    network['depth'] = _DEPTHS.get(known.size, network['depth'])
   config = ConfigDict(
     dict(
       _shared(preset, recipe, classes),
@@ -351,11 +322,11 @@ def scoreboard(
 
 def _shared(preset: str, recipe: str, classes: str = '') -> dict[str, Any]:
   """Returns what the configs of every task have."""
-  kind = kind_of(preset)
-  held_out = kind not in _PUBLISHED or recipe in evaluation.SEARCHED
+  known = presets.find(preset)
+  held_out = not known.published or recipe in evaluation.SEARCHED
   source = DataSource(
-    name=_VARIANTS.get(preset, preset),
-    image_size=_SIZES.get(kind, 0),
+    name=known.variant or preset,
+    image_size=known.size,
     classes=classes,
     normalisation=_NORMALISATION[recipe],
     validation_share=0.1 if held_out else 0.0,
@@ -398,16 +369,6 @@ def continual(
   config.continual = schema.section(Arrival(steps, orders, memory))
   config.evaluation.update(recipe=recipe, networks=networks, epochs=0, baselines=())
   return config
-
-
-def kind_of(preset: str) -> str:
-  """Returns the entry of `PRESETS` that a data set belongs to, without the path.
-
-  >>> kind_of('folder:photos/mine'), kind_of('cifar10')
-  ('folder:', 'cifar10')
-  """
-  name, colon, _ = preset.partition(':')
-  return name + colon
 
 
 def workdir_parts(config: ConfigDict) -> list[str]:

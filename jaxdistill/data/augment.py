@@ -74,6 +74,16 @@ def parse(strategy: str) -> tuple[str, ...]:
   return names
 
 
+def unmirrored(strategy: str) -> str:
+  """Returns a strategy without 'flip', for images that lose their class when they are mirrored
+  (`Dataset.flip`).
+
+  >>> unmirrored('color_flip_crop')
+  'color_crop'
+  """
+  return '_'.join(name for name in parse(strategy) if name != 'flip')
+
+
 def branches(strategy: str, composition: str = 'idc') -> tuple[str, ...]:
   """Returns the operations of which one call draws a single one: all listed ('dm') or the geometric
   ones ('idc').

@@ -15,7 +15,6 @@ from jaxdistill.data.streaming import Streamed
 from jaxdistill.errors import UserError, unknown
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.gif', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
-_FOLDER_SIZE = 32
 # Modes of Pillow without colour.
 _GREY = ('1', 'L', 'LA')
 _TEST_FOLDERS = ('test', 'validation', 'val')
@@ -133,15 +132,14 @@ def _to_uint8(where: str, images: np.ndarray) -> np.ndarray:
 
 
 def read_folder(
-  path: str, image_size: int = 0, classes: str = '', stream_above: int | None = None
+  path: str, image_size: int, classes: str = '', stream_above: int | None = None
 ) -> Stored:
   """Reads PATH/<class>/*.png, or PATH/train/<class> and PATH/test/<class> (else validation or val
   for test).
 
   Files of the kinds in `SUFFIXES` directly in a class folder are read, turned upright, and brought
-  to [size, size]: short side resized, centre cut out; `image_size` 0 means 32 (our own choice).
-    Classes are numbered in the order of
-  their names, numbers by value. The images have one channel if every file is grey, else three.
+  to [size, size]: short side resized, centre cut out. Classes are numbered in the order of their
+  names, numbers by value. The images have one channel if every file is grey, else three.
   Hidden folders are skipped. `classes` takes some of the folders only, in its own order (see
   `subsets.names`). Training images that would take more than `stream_above` bytes stay on disk;
   None reads them all.
@@ -155,7 +153,7 @@ def read_folder(
   >>> for name in ('cat', 'dog'):
   ...   (root / name).mkdir()
   ...   PIL.Image.new('RGB', (48, 40)).save(root / name / 'first.png')
-  >>> read_folder(str(root)).train[0].shape
+  >>> read_folder(str(root), 32).train[0].shape
   (2, 32, 32, 3)
   """
   root = pathlib.Path(path).expanduser()
@@ -187,7 +185,7 @@ def read_folder(
     where,
     choose(train, classes),
     choose(test, classes, train),
-    image_size or _FOLDER_SIZE,
+    image_size,
     stream_above,
   )
 

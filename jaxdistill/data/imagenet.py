@@ -1,4 +1,4 @@
-"""ImageNet and Tiny-ImageNet as they lie on disk after their download."""
+"""Tiny-ImageNet as it lies on disk after its download."""
 
 import pathlib
 
@@ -6,33 +6,17 @@ from jaxdistill.data import files
 from jaxdistill.data.stored import Stored
 from jaxdistill.errors import UserError
 
-# Of DANCE's ten-class subsets, and of Tiny-ImageNet's files.
-_SIZE = 128
-_TINY_SIZE = 64
-
-
-def read_imagenet(
-  path: str, image_size: int = 0, classes: str = '', stream_above: int | None = None
-) -> Stored:
-  """Reads PATH/train/<WordNet id>/*.JPEG and PATH/val/<WordNet id>/*.JPEG, for example Imagenette
-  as it is downloaded.
-
-  `image_size` 0 means 128. `classes` names one of `subsets.SUBSETS` or lists folders; '' takes all.
-  Otherwise as `files.read_folder`, which raises the errors.
-  """
-  return files.read_folder(path, image_size or _SIZE, classes, stream_above)
-
 
 def read_tiny(
-  path: str, image_size: int = 0, classes: str = '', stream_above: int | None = None
+  path: str, image_size: int, classes: str = '', stream_above: int | None = None
 ) -> Stored:
   """Reads Tiny-ImageNet: PATH/train/<WordNet id>/images/*.JPEG, and the validation images, whose
   labels stand in a text file.
 
   That file is PATH/val/val_annotations.txt, one line an image: its name, a tab, its WordNet id, a
   tab, more. The images lie in PATH/val/images. PATH/test has no labels and is not read. Where the
-  validation images have been sorted into folders, use folder:PATH. `image_size` 0 means 64; the
-  rest is as in `files.read_folder`.
+  validation images have been sorted into folders, use folder:PATH. The rest is as in
+  `files.read_folder`.
 
   Raises `UserError` in one sentence for a folder that is not laid out so.
   """
@@ -60,6 +44,6 @@ def read_tiny(
     where,
     train,
     {name: test[name] for name in train if name in test},
-    image_size or _TINY_SIZE,
+    image_size,
     stream_above,
   )

@@ -1,15 +1,15 @@
 """Where data sets come from: one name for each source, one function that loads them all."""
 
+import importlib
+
 import numpy as np
 
-from jaxdistill.data import statistics, streaming
+from jaxdistill.data import presets, statistics, streaming
 from jaxdistill.data.dataset import Dataset, stratified
 from jaxdistill.data.stored import Stored, check_size, resize
 from jaxdistill.data.streaming import Streamed
 from jaxdistill.errors import UserError
 
-_DIGITS_SIZE = 16
-_FOLDERS = ('folder', 'imagenet', 'tiny_imagenet')
 _TEST_SHARE = 0.2
 _DIGITS_SEED = 0
 
@@ -23,6 +23,7 @@ def load(
   seed: int = 0,
   classes: str = '',
   stream_above: int | None = None,
+  flip: bool | None = None,
 ) -> tuple[Dataset, Dataset]:
   """Loads a data set as (train, test), uint8 in memory, or leaves the training images where they
   are.
@@ -30,11 +31,13 @@ def load(
   `name`: 'digits' (scikit-learn's, in its package, no download); a name of TensorFlow Datasets,
   with `/config` and `:version` if wanted, prepared on disk in array_record form under `data_dir`,
   else the environment variable TFDS_DATA_DIR, else ~/tensorflow_datasets; 'npz:PATH' (see
-  `files.read_npz`); 'folder:PATH' (see `files.read_folder`); 'imagenet:PATH' and
+  `files.read_npz`); 'folder:PATH' and 'imagenet:PATH' (see `files.read_folder`);
   'tiny_imagenet:PATH' (see `imagenet`).
 
   `image_size` n gives [n, n] images, resized by the short side and cut about the centre; 0 keeps
   the stored size (16 for digits, 32 for folders, 128 for ImageNet, 64 for Tiny-ImageNet).
+  `flip` says whether a mirrored image keeps its class; None: as it is known of the set (see
+  `presets`), or as an npz file says.
   `normalisation` chooses the statistics (see `statistics.choose`). A set without a test split is
   divided by class, 4 : 1, by `seed`; that of digits never changes. `classes` takes some of the
   class folders only, in its own order: a name of `subsets.SUBSETS`, or the folders' names with
@@ -51,39 +54,33 @@ def load(
   """
   statistics.check_convention(normalisation)
   check_size(image_size)
-  source, _, path = name.partition(':')
-  if classes and source not in _FOLDERS:
+  preset = presets.find(name)
+  if classes and not preset.folders:
+    folders = (f'{row.name}PATH' for row in presets.TABLE.values() if row.folders)
     raise UserError(
-      f'{name}: classes chooses among the folders of '
-      f'{", ".join(f"{each}:PATH" for each in _FOLDERS)}; '
+      f'{name}: classes chooses among the folders of {", ".join(folders)}; '
       f'leave it empty here, it is {classes!r}.'
     )
   if name == 'digits':
-    stored = _read_digits(image_size or _DIGITS_SIZE)
-  elif source == 'npz':
-    from jaxdistill.data import files
-
-    stored = files.read_npz(path, image_size)
-  elif source in _FOLDERS:
-    stored = _folder_reader(source)(path, image_size, classes, stream_above)
+    stored = _read_digits(image_size or preset.size)
+  elif preset.reader and name.startswith(preset.name):
+    path, options = name.removeprefix(preset.name), (classes, stream_above)
+    read = _reader(preset)
+    stored = read(path, image_size or preset.size, *(options if preset.folders else ()))
   else:
     from jaxdistill.data import tfds_sets
 
     stored = tfds_sets.read(name, data_dir, image_size, stream_above)
+  stored = stored._replace(flip=stored.flip and preset.flip if flip is None else flip)
   images, labels = stored.train
   if stream_above is not None and isinstance(images, np.ndarray) and images.nbytes > stream_above:
     stored = stored._replace(train=(Streamed.of_array(images), labels))
   return _datasets(name, stored, normalisation, seed)
 
 
-def _folder_reader(source: str):
-  from jaxdistill.data import files, imagenet
-
-  return {
-    'folder': files.read_folder,
-    'imagenet': imagenet.read_imagenet,
-    'tiny_imagenet': imagenet.read_tiny,
-  }[source]
+def _reader(preset):
+  module, _, function = preset.reader.partition(':')
+  return getattr(importlib.import_module(module), function)
 
 
 def _datasets(name: str, stored: Stored, normalisation: str, seed: int) -> tuple[Dataset, Dataset]:
@@ -134,4 +131,4 @@ def _read_digits(image_size: int) -> Stored:
   images = resize(np.rint(digits.images[..., None] * (255 / 16)).astype(np.uint8), image_size)
   kept, held = stratified(digits.target, _TEST_SHARE, _DIGITS_SEED)
   train, test = ((images[part], digits.target[part]) for part in (kept, held))
-  return Stored(train, test, tuple('0123456789'), flip=False)
+  return Stored(train, test, tuple('0123456789'))

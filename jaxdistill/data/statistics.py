@@ -3,26 +3,14 @@ say."""
 
 import numpy as np
 
+from jaxdistill.data import presets
 from jaxdistill.errors import unknown
 
 CONVENTIONS = ('idc', 'dm', 'measured')
 
-_CIFAR10 = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_PUBLISHED = {
-  'mnist': ((0.1307,), (0.3081,)),
-  'fashion_mnist': ((0.2861,), (0.3530,)),
-  'svhn_cropped': ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
-  'cifar10': _CIFAR10,
-  'cifar100': _CIFAR10,
-  **dict.fromkeys(
-    ('imagenet', 'imagenet2012', 'imagenet_resized', 'imagenette', 'tiny_imagenet'), _IMAGENET
-  ),
-}
 # Images that a measurement looks at: enough for the third digit of a mean, few enough to be read
 # from disk (our choice).
 _MEASURED = 10_000
-_DM_ONLY = {'cifar100': ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762))}
 
 
 def measure(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -66,11 +54,10 @@ def choose(
   (0.5071, 0.4866, 0.4409)
   """
   check_convention(convention)
-  table = _PUBLISHED | _DM_ONLY if convention == 'dm' else _PUBLISHED
-  base = name.split(':')[0].split('/')[0]
-  if convention == 'measured' or base not in table or len(table[base][0]) != images.shape[-1]:
+  published = presets.find(name).statistics(convention)
+  if convention == 'measured' or published is None or len(published[0]) != images.shape[-1]:
     return measure(images)
-  return table[base]
+  return published
 
 
 def check_convention(convention: str) -> None:

@@ -16,7 +16,8 @@ class Stored(NamedTuple):
   """A data set as found: (uint8 images, integer labels) of the training and, unless it has none,
   the test split.
 
-  Training images that are to stay on disk are `Streamed`.
+  Training images that are to stay on disk are `Streamed`. `flip` False: the source says that a
+  mirrored image loses its class.
   """
 
   train: tuple[np.ndarray | Streamed, np.ndarray]

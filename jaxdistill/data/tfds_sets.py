@@ -11,21 +11,11 @@ import re
 
 import numpy as np
 
+from jaxdistill.data import presets
 from jaxdistill.data.stored import MODES, Stored, check_size, fit
 from jaxdistill.data.streaming import Streamed
 from jaxdistill.errors import UserError
 
-# A mirrored character is another one, or none.
-_NO_FLIP = (
-  'binary_alpha_digits',
-  'cmaterdb',
-  'emnist',
-  'kmnist',
-  'mnist',
-  'mnist_corrupted',
-  'omniglot',
-  'svhn_cropped',
-)
 _TEST_SPLITS = ('test', 'validation')
 _FORMAT = 'array_record'
 _BLOCK = 256
@@ -69,8 +59,7 @@ def read(
     raise UserError(f'{name}: its images differ in size; set image_size, for example to 64.')
   train = _read_split(tfds, builder, 'train', image_key, label_key, image_size, stream_above)
   test = _read_split(tfds, builder, held, image_key, label_key, image_size)
-  base = re.split('[:/]', name)[0]
-  return Stored(train, test, tuple(builder.info.features[label_key].names), base not in _NO_FLIP)
+  return Stored(train, test, tuple(builder.info.features[label_key].names))
 
 
 def _find(name: str, root: pathlib.Path) -> pathlib.Path:
@@ -127,9 +116,10 @@ def _missing(name: str, root: pathlib.Path) -> UserError:
     )
   near = difflib.get_close_matches(name.lower(), ['digits', *known], n=1)
   hint = f'; did you mean {near[0]!r}?' if near else '.'
+  own = ', '.join(f'{row.name}PATH' for row in presets.TABLE.values() if row.reader)
   return UserError(
-    f'There is no data set {name!r}{hint} Valid: digits, npz:PATH, folder:PATH, and the names of '
-    f'TensorFlow Datasets (looked on disk in {root}).'
+    f'There is no data set {name!r}{hint} Valid: digits, {own}, and the names of TensorFlow '
+    f'Datasets (looked on disk in {root}).'
   )
 
 

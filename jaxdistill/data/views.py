@@ -62,8 +62,7 @@ class DiffAug(Transform):
     return augment.draw_choice(key, self.strategy, self.composition)
 
   def unmirrored(self) -> 'DiffAug':
-    names = (name for name in augment.parse(self.strategy) if name != 'flip')
-    return dataclasses.replace(self, strategy='_'.join(names))
+    return dataclasses.replace(self, strategy=augment.unmirrored(self.strategy))
 
   def __call__(self, key: jax.Array, images: jax.Array, choice: Any = None) -> jax.Array:
     return augment.diffaugment(

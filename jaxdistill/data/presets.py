@@ -1,0 +1,146 @@
+"""The data sets that are known by name: one table, a row a set, which all else asks.
+
+To add a set is to add a row.
+"""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+# Mean and standard deviation per channel, of images in [0, 1].
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+
+_CIFAR10 = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+  """What is known of a data set beforehand.
+
+  Attributes:
+    name: what stands in a config; with a colon at its end where a path follows, else a name of
+      TensorFlow Datasets (but for 'digits').
+    offered: whether configs take it behind their name. The others are known where
+      `config.data.name` says so.
+    size: the side that the images are brought to, [size, size]; 0: the stored one.
+    flip: whether a mirrored image keeps its class.
+    published: whether the papers' tables have it, with all training images; of other sets a share
+      is held out to choose by.
+    of_imagenet: whether its classes are ImageNet's, for which the papers have numbers of their own
+      at 128 pixels.
+    idc: statistics by the convention 'idc', see `statistics.choose`; None: they are measured.
+    dm: by the convention 'dm'; None: as `idc`.
+    variant: the full name in TensorFlow Datasets of a set that comes in several.
+    reader: 'module:function' that reads what lies at the path.
+    folders: whether the classes are folders, of which some may be chosen and which may stay on
+      disk.
+  """
+
+  name: str
+  offered: bool = True
+  size: int = 0
+  flip: bool = True
+  published: bool = False
+  of_imagenet: bool = False
+  idc: Statistics | None = None
+  dm: Statistics | None = None
+  variant: str = ''
+  reader: str = ''
+  folders: bool = False
+
+  def statistics(self, convention: str) -> Statistics | None:
+    """Returns the published mean and deviation by a convention ('idc' or 'dm'), None where there
+    are none.
+
+    >>> find('cifar100').statistics('dm')[0]
+    (0.5071, 0.4866, 0.4409)
+    """
+    return self.dm or self.idc if convention == 'dm' else self.idc
+
+
+_FILES = 'jaxdistill.data.files'
+# A mirrored digit or character is another one, or none: neither DSA nor IDC flips such sets. The
+# sides of 'digits' and 'folder:' are our choice; 128 is that of DANCE's ten-class subsets.
+_ROWS = (
+  Preset('digits', size=16, flip=False),
+  Preset('mnist', flip=False, published=True, idc=((0.1307,), (0.3081,))),
+  Preset('fashion_mnist', published=True, idc=((0.2861,), (0.3530,))),
+  Preset(
+    'svhn_cropped',
+    flip=False,
+    published=True,
+    idc=((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
+  ),
+  Preset('cifar10', published=True, idc=_CIFAR10),
+  Preset(
+    'cifar100',
+    published=True,
+    idc=_CIFAR10,
+    dm=((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
+  ),
+  Preset(
+    'imagenette',
+    size=128,
+    published=True,
+    of_imagenet=True,
+    idc=_IMAGENET,
+    variant='imagenette/160px-v2',
+  ),
+  Preset('npz:', reader=f'{_FILES}:read_npz'),
+  Preset('folder:', size=32, reader=f'{_FILES}:read_folder', folders=True),
+  Preset(
+    'tiny_imagenet:',
+    size=64,
+    published=True,
+    idc=_IMAGENET,
+    reader='jaxdistill.data.imagenet:read_tiny',
+    folders=True,
+  ),
+  Preset(
+    'imagenet:',
+    size=128,
+    published=True,
+    of_imagenet=True,
+    idc=_IMAGENET,
+    reader=f'{_FILES}:read_folder',
+    folders=True,
+  ),
+  Preset('imagenet2012', offered=False, idc=_IMAGENET),
+  Preset('imagenet_resized', offered=False, idc=_IMAGENET),
+  Preset('binary_alpha_digits', offered=False, flip=False),
+  Preset('cmaterdb', offered=False, flip=False),
+  Preset('emnist', offered=False, flip=False),
+  Preset('kmnist', offered=False, flip=False),
+  Preset('mnist_corrupted', offered=False, flip=False),
+  Preset('omniglot', offered=False, flip=False),
+)
+# By name, without the colon.
+TABLE = {row.name.rstrip(':'): row for row in _ROWS}
+
+
+def find(name: str) -> Preset:
+  """Returns the row of a data set, whatever path, variant or version its name has; of an unknown
+  one, a row of what holds where nothing is known.
+
+  >>> find('folder:photos/mine').name, find('cifar10:3.0.2').published, find('emnist/letters').flip
+  ('folder:', True, False)
+  >>> find('oxford_flowers102').flip
+  True
+  """
+  base = re.split('[:/]', name)[0]
+  return TABLE.get(base) or Preset(base, offered=False)
+
+
+class _Offered(Sequence):
+  """The names that configs take, as the table has them at the moment."""
+
+  def __getitem__(self, index):
+    return tuple(row.name for row in TABLE.values() if row.offered)[index]
+
+  def __len__(self):
+    return sum(row.offered for row in TABLE.values())
+
+
+# What configs take, the default first; those that end with a colon need a path behind it.
+NAMES = _Offered()

@@ -6,7 +6,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax
 import jax
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from jaxdistill.benchmarks import Settings, timing
 from jaxdistill.training import loop
+from jaxdistill.training.problem import Problem
 from jaxdistill.training.run import Run
 
 WAYS = ('bare', 'without checkpoints', 'with checkpoints')
@@ -22,14 +23,6 @@ _WEIGHTS = 2**20  # numbers in the state that is saved: a network of a million p
 _TRIES = 5
 # Seconds a step, steps: there is a checkpoint every 500.
 _LENGTHS = ((0.0005, 2000), (0.005, 1000), (0.05, 500))
-
-
-class Problem(NamedTuple):
-  """What the loop takes: a step, the first state, the source of its inputs."""
-
-  step: Callable
-  state: Any
-  source: Any
 
 
 @flax.struct.dataclass
@@ -71,11 +64,11 @@ def measure(
     {'wall', 'cpu'}}, the median over the rounds of the share that comes on top of the bare loop;
     extra_seconds: the same in seconds, for all steps of a round).
   """
-  problem = _problem(step_seconds)
+  problem = _problem(step_seconds, steps)
   seconds = {way: {'wall': [], 'cpu': []} for way in WAYS}
   for number in range(rounds):
     for way in WAYS[number % 3 :] + WAYS[: number % 3]:
-      for clock, spent in _timed(way, problem, steps).items():
+      for clock, spent in _timed(way, problem).items():
         seconds[way][clock].append(spent / steps)
     tell(
       f'round {number + 1}: '
@@ -123,29 +116,27 @@ def lengths(settings: Settings, tell: Callable[[str], None]) -> list[dict[str, A
 PARTS = {'loop': lengths}
 
 
-def _problem(step_seconds: float) -> Problem:
+def _problem(step_seconds: float, steps: int) -> Problem:
   """Returns a problem with as many products as fit into a step."""
   source = loop.ArraySource(
     jax.random.normal(jax.random.key(0), (_WIDTH, _WIDTH)) / _WIDTH**0.5,
     lambda data, key, step: data,
   )
   start = State(jnp.int32(0), jax.random.key(0), jnp.int32(100), jnp.zeros(_WEIGHTS))
-  _, spent = timing.time_steps(Problem(_step, start, source), _TRIES)
+  _, spent = timing.time_steps(Problem(_step, start, source, _TRIES), _TRIES)
   products = max(1, round(100 * step_seconds / statistics.median(spent)))
-  return Problem(_step, start.replace(products=jnp.int32(products)), source)
+  return Problem(_step, start.replace(products=jnp.int32(products)), source, steps)
 
 
-def _timed(way: str, problem: Problem, steps: int) -> dict[str, float]:
-  """Returns the seconds of `steps` steps, compiling left out."""
+def _timed(way: str, problem: Problem) -> dict[str, float]:
+  """Returns the seconds of all steps, compiling left out."""
   if way == 'bare':
-    built, state, inputs = timing.build(*problem)
-    return _clocked(lambda: _bare(built, state, inputs, steps))
+    built, state, inputs = timing.build(problem)
+    return _clocked(lambda: _bare(built, state, inputs, problem.num_steps))
   saving = way == 'with checkpoints'
   with tempfile.TemporaryDirectory() as directory:
     with Run(pathlib.Path(directory, 'run'), **({} if saving else {'checkpoint_every': 0})) as run:
-      spent = _clocked(
-        lambda: loop.fit(run, 'train', *problem, steps, steps_per_call=1, keep_final=saving)
-      )
+      spent = _clocked(lambda: loop.fit(run, 'train', problem, steps_per_call=1, keep_final=saving))
       compiling = run.timing('train')['compile_seconds']
   return {clock: seconds - compiling for clock, seconds in spent.items()}
 

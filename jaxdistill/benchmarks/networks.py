@@ -14,8 +14,10 @@ from jaxdistill import models
 from jaxdistill.benchmarks import Settings, timing
 from jaxdistill.condensation import evaluation
 from jaxdistill.data import Dataset
+from jaxdistill.data.examples import Examples
 from jaxdistill.models import convolution
 from jaxdistill.training import classifier, pretrained, together
+from jaxdistill.training.recipe import Recipe
 
 _COUNTS = (1, 4)  # of networks that share a program
 _INPUTS = ((64, 32, 3), (64, 16, 128), (64, 8, 128))  # images, side, channels
@@ -43,7 +45,7 @@ def experts(settings: Settings, tell: Callable[[str], None]) -> dict[str, Any]:
 
 
 def compare(
-  settings: Settings, images: Dataset, recipe: classifier.Recipe, tell: Callable[[str], None]
+  settings: Settings, images: Dataset, recipe: Recipe, tell: Callable[[str], None]
 ) -> dict[str, Any]:
   """Returns medians over the rounds, and how many times as fast all at once are as one by one.
 
@@ -78,7 +80,7 @@ def compare(
 
 
 def _train(
-  settings: Settings, images: Dataset, recipe: classifier.Recipe, networks: int, seed: int
+  settings: Settings, images: Dataset, recipe: Recipe, networks: int, seed: int
 ) -> Training:
   started = time.perf_counter()
   problem = _problem(settings, images, recipe, networks=networks, seed=seed)
@@ -86,19 +88,15 @@ def _train(
   return Training(statistics.median(seconds), time.perf_counter() - started)
 
 
-def _problem(settings: Settings, images: Dataset, recipe: classifier.Recipe, **options: Any):
+def _problem(settings: Settings, images: Dataset, recipe: Recipe, **options: Any):
   """Returns the training of a ConvNet on images, ready for the loop."""
   model = models.build(
     {'name': 'convnet', 'dtype': settings.dtype}, images.num_classes, images.image_shape
   )
   return classifier.setup(
     model,
-    images.images,
-    images.labels,
+    Examples.of(images),
     recipe,
-    num_classes=images.num_classes,
-    mean=images.mean,
-    std=images.std,
     **options,
   )
 

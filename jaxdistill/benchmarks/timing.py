@@ -10,25 +10,27 @@ import numpy as np
 
 from jaxdistill.data import Dataset
 from jaxdistill.training import program
+from jaxdistill.training.problem import Problem
 
 
-def build(step: Callable, state: Any, source: Any) -> tuple[program.Program, Any, Any]:
-  """Compiles a step; returns (program, state where the program wants it, inputs of a first
-  call)."""
-  sharding = program.common_sharding(state, source.data)
-  state = program.settle(state, sharding)
+def build(problem: Problem) -> tuple[program.Program, Any, Any]:
+  """Compiles the step of a problem; returns (program, state where the program wants it, inputs of a
+  first call)."""
+  source = problem.source
+  sharding = program.common_sharding(problem.state, source.data)
+  state = program.settle(problem.state, sharding)
   inputs = source.feed(program.placer(sharding), 0, 1).take()
-  return program.build(step, source.sample, state, inputs), state, inputs
+  return program.build(problem.step, source.sample, state, inputs), state, inputs
 
 
-def time_steps(problem: Any, count: int) -> tuple[program.Program, list[float]]:
+def time_steps(problem: Problem, count: int) -> tuple[program.Program, list[float]]:
   """Returns the compiled step of a problem, and the seconds of `count` calls after a first one.
 
   Args:
-    problem: with `step`, `state` and `source`, as the loop takes it.
+    problem: as the loop takes it.
     count: of the timed calls.
   """
-  built, state, inputs = build(problem.step, problem.state, problem.source)
+  built, state, inputs = build(problem)
   seconds = []
   for _ in range(count + 1):
     started = time.perf_counter()

@@ -1,8 +1,9 @@
 """Condensing in Python: from a config and a data set to a condensed set."""
 
+import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,19 +16,15 @@ from jaxdistill.condensation import methods, settings
 from jaxdistill.data import Dataset, augment, samplers
 from jaxdistill.synthesis import decode, engine
 from jaxdistill.synthesis.condensed import Condensed
-from jaxdistill.training import loop, parallel
+from jaxdistill.training import loop, parallel, problem
 from jaxdistill.training.run import Run, environment
 
 
-class Problem(NamedTuple):
-  """A condensation ready for the loop: its step, first state, source of batches, length, and the
-  first canvases."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Condensation(problem.Problem):
+  """A condensation ready for the loop, and the canvases [classes, ipc, h, w, c] it starts from."""
 
-  step: Callable
-  state: engine.State
-  source: loop.ArraySource | loop.HostSource
-  num_steps: int
-  canvases: np.ndarray
+  canvases: np.ndarray | None = None
 
 
 def condense(
@@ -110,7 +107,7 @@ def setup(
   pool: Any = (),
   numbers: Sequence[int] | None = None,
   most: int = 0,
-) -> Problem:
+) -> Condensation:
   """Builds the condensation that a config describes and places data, canvases and the method's
   networks on the devices.
 
@@ -139,7 +136,9 @@ def setup(
   canvases = first_canvases(config, train, key_canvases, section.init, images, counts, numbers)
   state = engine.start(functions, jax.random.key_data(key), canvases, mesh)
   source = engine.source(functions, state, section.iterations, images, counts, mesh, pool, numbers)
-  return Problem(functions.step, state, source, section.iterations, canvases)
+  return Condensation(
+    functions.step, state, source, section.iterations, rows=train.num_classes, canvases=canvases
+  )
 
 
 def first_canvases(
@@ -174,26 +173,18 @@ def condense_config(
   train: Dataset,
   run: Run,
   mesh: Mesh | None,
-  problem: Problem | None = None,
+  condensation: Condensation | None = None,
   phase: str = 'condense',
 ) -> tuple[Condensed, Condensed]:
   """Condenses as a config says; returns (the condensed set, the canvases that it started from).
 
   `phase` names it in the run: metrics, checkpoints and resuming are the loop's.
   """
-  if problem is None:
+  if condensation is None:
     model = build_model(config, train.num_classes, train.image_shape)
-    problem = setup(config, train, mesh, methods.prepare(config, train, run, mesh, model))
-  before = as_condensed(config, train, problem.canvases)
-  state = loop.fit(
-    run,
-    phase,
-    problem.step,
-    problem.state,
-    problem.source,
-    problem.num_steps,
-    rows=train.num_classes,
-  )
+    condensation = setup(config, train, mesh, methods.prepare(config, train, run, mesh, model))
+  before = as_condensed(config, train, condensation.canvases)
+  state = loop.fit(run, phase, condensation)
   images = np.asarray(parallel.gather(state.images))[: train.num_classes]
   if config.condensation.space == 'normalised':
     images = np.asarray(augment.denormalise(images, train.mean, train.std))

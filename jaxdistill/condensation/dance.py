@@ -17,7 +17,8 @@ from ml_collections import ConfigDict
 from jaxdistill import errors, losses
 from jaxdistill.data import Dataset
 from jaxdistill.synthesis import engine
-from jaxdistill.training import classifier, pretrained
+from jaxdistill.training import pretrained
+from jaxdistill.training.problem import Problem
 from jaxdistill.training.run import Run
 
 ENCODERS = ('middle', 'random')
@@ -102,9 +103,7 @@ def prepare(
   )
 
 
-def preparation(
-  config: ConfigDict, train: Dataset, mesh: Mesh | None, model: nn.Module
-) -> classifier.Problem:
+def preparation(config: ConfigDict, train: Dataset, mesh: Mesh | None, model: nn.Module) -> Problem:
   """Returns the training of the experts, for estimates."""
   return pretrained.setup(model, train, **_options(config), mesh=mesh)
 

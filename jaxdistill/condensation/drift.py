@@ -133,17 +133,8 @@ def along_training(
 
   run = run or Run(progress=False)
   first = measure(problem.state)  # before the loop takes the state over
-  loop.fit(
-    run,
-    'drift',
-    problem.step,
-    problem.state,
-    problem.source,
-    problem.num_steps,
-    evaluate=measure,
-    evaluate_every=math.ceil(problem.num_steps / checks),
-    rows=networks,
-  )
+  every = math.ceil(problem.num_steps / checks)
+  loop.fit(run, 'drift', problem, evaluate=loop.Evaluation(measure, every))
   rows = [{'step': 0} | first, *run.history('drift')]
   values = lambda column: np.asarray([row[column] for row in rows])
   return Drift(values('step'), {name: values(_column(name)) for name in sets}, values('spread'))

@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 
 from jaxdistill.condensation import baselines
 from jaxdistill.data import Dataset
-from jaxdistill.training import classifier, features, pretrained
+from jaxdistill.training import features, pretrained
+from jaxdistill.training.problem import Problem
 from jaxdistill.training.run import Run
 
 NETWORKS = ('trained', 'random')
@@ -60,7 +61,7 @@ def preparation(
   mesh: Mesh | None,
   model: nn.Module,
   names: Sequence[str] | None = None,
-) -> classifier.Problem | None:
+) -> Problem | None:
   """Returns the training that `of_config` needs where the method trains no experts; for estimates.
 
   None if none of the baselines `names` needs it; they are those of the config unless given.

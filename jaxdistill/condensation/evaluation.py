@@ -12,42 +12,43 @@ from jax.sharding import Mesh
 from jaxdistill import errors, metrics, models
 from jaxdistill.data import Dataset
 from jaxdistill.data import augment as augmentation
+from jaxdistill.data.examples import Examples
 from jaxdistill.models import architectures
 from jaxdistill.synthesis.condensed import Condensed
 from jaxdistill.training import classifier
+from jaxdistill.training.problem import Problem
+from jaxdistill.training.recipe import Recipe
 from jaxdistill.training.run import Run
+from jaxdistill.training.schedules import Schedule
 
 # Protocols of the field, with the numbers of the public codes. `idc`: Kim et al., ICML 2022, used
 # by M3D and DANCE, whose codes report the best of several test-set checks; `dm`: Zhao and Bilen,
 # WACV 2023, who report the last epoch; `ddranking`: the hard-label protocol of DD-Ranking (Li et
 # al., arXiv 2505.13300), which reports the best check and searches the learning rate.
 RECIPES = {
-  'idc': classifier.Recipe(
+  'idc': Recipe(
     'idc',
     batch=64,
     epochs=1000,
-    drops=(2 / 3, 5 / 6),
-    drop=0.2,
+    schedule=Schedule('multistep', 0.01, drops=(2 / 3, 5 / 6), drop=0.2),
     cutmix=0.5,
     composition='idc',
     strategy='color_crop_flip_scale_rotate',
   ),
-  'dm': classifier.Recipe(
+  'dm': Recipe(
     'dm',
     batch=256,
     epochs=1000,
-    drops=(1 / 2,),
-    drop=0.1,
+    schedule=Schedule('multistep', 0.01, drops=(1 / 2,), drop=0.1),
     clear_momentum=True,
     composition='dm',
     strategy='color_crop_cutout_flip_scale_rotate',
   ),
-  'ddranking': classifier.Recipe(
+  'ddranking': Recipe(
     'ddranking',
     batch=128,
     epochs=1000,
-    drops=(1 / 2,),
-    drop=0.1,
+    schedule=Schedule('multistep', 0.01, drops=(1 / 2,), drop=0.1),
     composition='dm',
     strategy='color_crop_cutout_flip_scale_rotate',
   ),
@@ -62,7 +63,7 @@ SEARCH_ON = ('validation', 'test')
 _HARD_LABELS = ('ddranking',)
 
 
-def find_recipe(name: str, *, flip: bool = True, epochs: int = 0) -> classifier.Recipe:
+def find_recipe(name: str, *, flip: bool = True, epochs: int = 0) -> Recipe:
   """Returns an evaluation recipe.
 
   Args:
@@ -197,7 +198,7 @@ def evaluate(
     },
     **found,
     'curve': curve,
-    'training_images': len(job.arguments['images']),
+    'training_images': len(job.arguments['examples']),
     'steps': scores.steps,
     'seconds': scores.seconds,
   }
@@ -316,7 +317,7 @@ def setup(
   augment: bool = True,
   mesh: Mesh | None = None,
   dtype: str = 'float32',
-) -> classifier.Problem:
+) -> Problem:
   """Returns the training that `evaluate` with the same arguments would run, ready for the loop (for
   estimates)."""
   job = _job(
@@ -376,12 +377,10 @@ def _job(
   return _Job(
     dict(
       model=network(model, test, dtype),
-      images=images,
-      labels=labels,
+      examples=Examples(
+        images, labels, test.num_classes, condensed.mean, condensed.std, condensed.flip
+      ),
       recipe=chosen,
-      num_classes=test.num_classes,
-      mean=condensed.mean,
-      std=condensed.std,
       networks=seeds * max(1, len(rates)),
       num_steps=steps,
       learning_rates=np.repeat(rates, seeds),

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from jaxdistill import errors
 from jaxdistill.data import Dataset
 from jaxdistill.synthesis import engine
-from jaxdistill.training import classifier
+from jaxdistill.training.problem import Problem
 from jaxdistill.training.run import Run
 
 METHODS = {name: f'jaxdistill.condensation.{name}' for name in ('dance', 'dm', 'm3d')}
@@ -134,7 +134,7 @@ def prepare(
 
 def preparation(
   config: ConfigDict, train: Dataset, mesh: Mesh | None, model: nn.Module
-) -> classifier.Problem | None:
+) -> Problem | None:
   """Returns the training that `prepare` would run, None for a method without, for estimates."""
   return (
     _module(config.method.name).preparation(config, train, mesh, model)

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from jaxdistill import files, models
 from jaxdistill.condensation import baselines, evaluation
 from jaxdistill.data import Dataset
+from jaxdistill.data.examples import Examples
 from jaxdistill.experiment import estimates, kept
 from jaxdistill.experiment.results import Row
 from jaxdistill.synthesis.condensed import Condensed
@@ -123,9 +124,7 @@ def estimate(
     dict(_network(config, model), dtype=config.dtype), test.num_classes, test.image_shape
   )
   few = test.take(range(min(len(test), scorer.MOST_SCORED)))
-  scorer.Scorer(network, few.images, few.labels, mean=images.mean, std=images.std)(
-    training.state.variables
-  )
+  scorer.Scorer(network, Examples.of(few).normalised_as(images))(training.state.variables)
   return dataclasses.replace(measured, needed_bytes=peak_memory_bytes().bytes)
 
 

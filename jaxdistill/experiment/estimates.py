@@ -10,14 +10,14 @@ from jaxdistill.training import loop
 from jaxdistill.training.run import Run
 
 
-def measure(problem: Any, dtype: str = 'float32') -> loop.Estimate:
+def measure(problem: loop.Problem, dtype: str = 'float32') -> loop.Estimate:
   """Measures a few steps of a phase and extrapolates.
 
   Args:
     problem: a training ready for the loop: step, state, source, num_steps.
     dtype: that its networks compute in, for the share of the device's peak.
   """
-  return loop.estimate(problem.step, problem.state, problem.source, problem.num_steps, dtype=dtype)
+  return loop.estimate(problem, dtype=dtype)
 
 
 def repeated(once: loop.Estimate, times: int) -> dict[str, Any]:

@@ -20,12 +20,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 
 from jaxdistill import errors
 from jaxdistill.data import augment, samplers, streaming
 from jaxdistill.synthesis import decode, portions
-from jaxdistill.training import batches, parallel
+from jaxdistill.training import batches, parallel, problem
 
 # Folded into a key in place of a step or class number, which never get so high (the loop's sampling
 # takes the number above).
@@ -80,6 +80,8 @@ class Settings:
       are normalised images and never clamped.
     strategy, composition: the siamese augmentation, see `data.augment.diffaugment`.
     classes_at_once: classes that one call of the network takes; 0: chosen for the backend.
+    feature: what of the network is matched: 'embedding', 'logits', or another of its features by
+      name, flattened.
   """
 
   ipc: int
@@ -93,6 +95,7 @@ class Settings:
   strategy: str = 'color_crop_cutout'
   composition: str = 'idc'
   classes_at_once: int = 0
+  feature: str = 'embedding'
 
 
 @flax.struct.dataclass
@@ -109,19 +112,6 @@ class State:
   step: jax.Array
 
 
-class Functions(NamedTuple):
-  """The pure functions of a condensation: init(key, canvases) -> State, sample(data, key, step) ->
-  batch, step(State, batch).
-
-  draw: `sample` as code for one device, by which the host draws the batches of streamed images.
-  """
-
-  init: Callable
-  sample: Callable
-  step: Callable
-  draw: Callable
-
-
 def make(
   plugs: Plugs,
   settings: Settings,
@@ -131,7 +121,7 @@ def make(
   mean,
   std,
   mesh: Mesh | None = None,
-) -> Functions:
+) -> problem.Functions:
   """Builds a condensation as pure functions.
 
   With S_c the canvases of class c, A one random augmentation for real and synthetic images of a
@@ -154,127 +144,178 @@ def make(
     UserError: for an unknown update or space, or a network that couples the samples of a batch.
   """
   _check(settings, model)
-  spread = mesh is not None and mesh.size > 1
-  optimizer = _optimizer(settings)
-  fill = 0.5 if settings.space == 'unit' else (0.5 - jnp.asarray(mean)) / jnp.asarray(std)
+  iteration = _Iteration(plugs, settings, model, num_classes, tuple(mean), tuple(std), mesh)
+  functions = problem.Functions(
+    iteration.init, iteration.sample, iteration.step, draw=iteration.sample
+  )
+  return problem.spread(functions, _placement(mesh))
 
-  def init(key, canvases):
-    if settings.space == 'normalised':
-      canvases = augment.normalise(canvases, mean, std)
-    return State(canvases, optimizer.init(canvases), key, jnp.int32(0))
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Iteration:
+  """The functions of `make` as code for one device; read `step` first."""
+
+  plugs: Plugs
+  settings: Settings
+  model: nn.Module
+  num_classes: int
+  mean: tuple[float, ...]
+  std: tuple[float, ...]
+  mesh: Mesh | None
+
+  def init(self, key: jax.Array, canvases: jax.Array) -> State:
+    if self.settings.space == 'normalised':
+      canvases = augment.normalise(canvases, self.mean, self.std)
+    return State(canvases, self.optimizer.init(canvases), key, jnp.int32(0))
 
   def sample(
-    data: Mapping[str, jax.Array], key: jax.Array, step: jax.Array
+    self, data: Mapping[str, jax.Array], key: jax.Array, step: jax.Array
   ) -> dict[str, jax.Array]:
     positions = samplers.class_batch(
-      key, step, data['counts'], settings.batch_real, data['numbers']
+      key, step, data['counts'], self.settings.batch_real, data['numbers']
     )
     images = jax.vmap(lambda x, i: x[i])(data['images'], positions)
     return {'images': images, **{name: data[name] for name in ('classes', 'numbers', 'pool')}}
 
-  def network(variables, images):
-    """[classes, n, h, w, c] -> logits [classes, n, k], embeddings [classes, n, d]; exact, as the
-    network couples no samples."""
-    logits, features = model.apply(variables, images.reshape(-1, *images.shape[2:]))
-    return tuple(x.reshape(*images.shape[:2], -1) for x in (logits, features['embedding']))
+  def step(
+    self, state: State, batch: Mapping[str, jax.Array]
+  ) -> tuple[State, dict[str, jax.Array]]:
+    plugs, classes = self.plugs, batch['classes']
+    run_key = jax.random.wrap_key_data(state.key)
+    networks = plugs.draw(batch['pool'], jax.random.fold_in(run_key, _NETWORKS), state.step)
+    images = jnp.clip(state.images, 0, 1) if self.settings.space == 'unit' else state.images
 
-  def decoded(key, canvases):
+    keys, choice = self.draws(run_key, state.step, 0, batch['numbers'])
+    matching = functools.partial(self.matching, networks=networks, choice=choice)
+    state, images, losses = self.descend(state, images, matching, batch['images'], keys)
+    measured = {'class_loss': losses}
+    if plugs.calibration:
+      keys, choice = self.draws(run_key, state.step, 1, batch['numbers'])
+      calibrating = functools.partial(self.calibrating, networks=networks, choice=choice)
+      state, images, losses = self.descend(state, images, calibrating, classes, keys)
+      measured['calibration_loss'] = losses
+    measured = self.of_all_classes(measured, classes)
+    metrics = {name: by_class.mean() for name, by_class in measured.items()}
+    metrics = metrics | {'loss': metrics['class_loss'], 'class_loss': measured['class_loss']}
+    return state.replace(images=images, step=state.step + 1), metrics
+
+  @property
+  def optimizer(self) -> optax.GradientTransformation:
+    """Of the canvases."""
+    learning_rate, momentum = self.settings.learning_rate, self.settings.momentum
+    if self.settings.update == 'per_class':
+      return optax.sgd(learning_rate / (1 - momentum))
+    return optax.sgd(learning_rate, momentum=momentum or None)
+
+  def draws(self, run_key, step, number, class_numbers):
+    """Keys [classes, 2] for decoding and augmenting, and the operation that all classes share."""
+    key = jax.random.fold_in(jax.random.fold_in(run_key, step), number)
+    choice = augment.draw_choice(
+      jax.random.fold_in(key, _NETWORKS), self.settings.strategy, self.settings.composition
+    )
+    keys = jax.vmap(lambda c: jax.random.split(jax.random.fold_in(key, c)))(class_numbers)
+    return keys, choice
+
+  def matching(self, canvases, real, keys, *, networks, choice):
+    """Discrepancy of each class of a portion: [classes]."""
+    synthetic = jax.vmap(self.decoded)(keys[:, 0], canvases)
+    both = jnp.concatenate([augment.normalise(real, self.mean, self.std), synthetic], axis=1)
+    both = self.augmented(keys[:, 1], both, choice)
+    target = self.features(networks.matching, both[:, : self.settings.batch_real])
+    features = self.features(networks.matching, both[:, self.settings.batch_real :])
+    return jax.vmap(self.plugs.discrepancy)(features, jax.lax.stop_gradient(target))
+
+  def calibrating(self, canvases, labels, keys, *, networks, choice):
+    """Calibration loss of each class of a portion: [classes]."""
+    synthetic = self.augmented(keys[:, 1], jax.vmap(self.decoded)(keys[:, 0], canvases), choice)
+    logits = self.features(networks.expert, synthetic, 'logits')
+    return jax.vmap(self.plugs.calibration)(logits, labels)
+
+  def decoded(self, key, canvases):
+    """The normalised training images of a class' canvases, at most `batch_syn_max` of them."""
+    settings, in_unit_range = self.settings, self.settings.space == 'unit'
+    fill = 0.5 if in_unit_range else (0.5 - jnp.asarray(self.mean)) / jnp.asarray(self.std)
     cells = decode.decode(canvases, settings.factor, fill)
     if len(cells) > settings.batch_syn_max:
       cells = cells[samplers.shuffled_index(key, jnp.arange(settings.batch_syn_max), len(cells))]
-    return cells if settings.space == 'normalised' else augment.normalise(cells, mean, std)
+    return augment.normalise(cells, self.mean, self.std) if in_unit_range else cells
 
-  def augmented(keys, images, choice):
-    return jax.vmap(
-      lambda key, x: augment.diffaugment(
-        key, x, settings.strategy, composition=settings.composition, siamese=True, choice=choice
+  def augmented(self, keys, images, choice):
+    """Images [classes, n, h, w, c], each class under one draw for all of its images."""
+
+    def of_class(key, images):
+      return augment.diffaugment(
+        key,
+        images,
+        self.settings.strategy,
+        composition=self.settings.composition,
+        siamese=True,
+        choice=choice,
       )
-    )(keys, images)
 
-  def matching(canvases, real, keys, networks, choice):
-    """Discrepancy of each class of a portion: [classes]."""
-    synthetic = jax.vmap(decoded)(keys[:, 0], canvases)
-    both = jnp.concatenate([augment.normalise(real, mean, std), synthetic], axis=1)
-    both = augmented(keys[:, 1], both, choice)
-    _, target = network(networks.matching, both[:, : settings.batch_real])
-    _, features = network(networks.matching, both[:, settings.batch_real :])
-    return jax.vmap(plugs.discrepancy)(features, jax.lax.stop_gradient(target))
+    return jax.vmap(of_class)(keys, images)
 
-  def calibrating(canvases, labels, keys, networks, choice):
-    """Calibration loss of each class of a portion: [classes]."""
-    synthetic = augmented(keys[:, 1], jax.vmap(decoded)(keys[:, 0], canvases), choice)
-    logits, _ = network(networks.expert, synthetic)
-    return jax.vmap(plugs.calibration)(logits, labels)
+  def features(self, variables, images, name=''):
+    """[classes, n, h, w, c] -> [classes, n, d]; exact, as the network couples no samples."""
+    logits, features = self.model.apply(variables, images.reshape(-1, *images.shape[2:]))
+    chosen = pick_feature(logits, features, name or self.settings.feature)
+    return chosen.reshape(*images.shape[:2], -1)
 
-  def descend(state, images, losses_of, *per_class):
+  def descend(self, state, images, losses_of, *per_class):
     """One step on the sum over classes of losses_of(canvases, *per_class); returns state, images
     and the losses."""
 
-    def portion(images, *rest):
-      def total(images):
-        losses = losses_of(images, *rest)
-        return losses.sum(), losses
+    def total(images, *per_class):
+      losses = losses_of(images, *per_class)
+      return losses.sum(), losses
 
-      (_, losses), gradient = jax.value_and_grad(total, has_aux=True)(images)
+    def portion(images, *per_class):
+      (_, losses), gradient = jax.value_and_grad(total, has_aux=True)(images, *per_class)
       return losses, gradient
 
-    height, width = images.shape[2:4]
+    settings, (height, width) = self.settings, images.shape[2:4]
     synthetic = min(settings.ipc * settings.factor**2, settings.batch_syn_max)
     pixels = (settings.batch_real + synthetic) * height * width
     losses, gradient = portions.by_portions(portion, settings.classes_at_once, pixels)(
       images, *per_class
     )
-    updates, optimizer_state = optimizer.update(gradient, state.optimizer)
-    return state.replace(optimizer=optimizer_state), optax.apply_updates(images, updates), losses
+    updates, optimizer = self.optimizer.update(gradient, state.optimizer)
+    return state.replace(optimizer=optimizer), optax.apply_updates(images, updates), losses
 
-  def step(state: State, batch: Mapping[str, jax.Array]) -> tuple[State, dict[str, jax.Array]]:
-    run_key, classes = jax.random.wrap_key_data(state.key), batch['classes']
-    networks = plugs.draw(batch['pool'], jax.random.fold_in(run_key, _NETWORKS), state.step)
-    images = jnp.clip(state.images, 0, 1) if settings.space == 'unit' else state.images
-
-    def draws(number):
-      """Keys [classes, 2] for decoding and augmenting, and the operation that all classes share."""
-      key = jax.random.fold_in(jax.random.fold_in(run_key, state.step), number)
-      choice = augment.draw_choice(
-        jax.random.fold_in(key, _NETWORKS), settings.strategy, settings.composition
-      )
-      return jax.vmap(lambda c: jax.random.split(jax.random.fold_in(key, c)))(
-        batch['numbers']
-      ), choice
-
-    keys, choice = draws(0)
-    state, images, losses = descend(
-      state,
-      images,
-      lambda s, real, keys: matching(s, real, keys, networks, choice),
-      batch['images'],
-      keys,
-    )
-    measured = {'class_loss': losses}
-    if plugs.calibration:
-      keys, choice = draws(1)
-      state, images, losses = descend(
-        state,
-        images,
-        lambda s, label, keys: calibrating(s, label, keys, networks, choice),
-        classes,
-        keys,
-      )
-      measured['calibration_loss'] = losses
-    measured = of_all_classes(measured, classes)
-    metrics = {name: by_class.mean() for name, by_class in measured.items()}
-    metrics = metrics | {'loss': metrics['class_loss'], 'class_loss': measured['class_loss']}
-    return state.replace(images=images, step=state.step + 1), metrics
-
-  def of_all_classes(losses, classes):
+  def of_all_classes(self, losses, classes):
     """From the losses of a device's classes those of all [num_classes]: one message; those of
     padding classes fall out."""
     placed = jax.tree.map(
-      lambda loss: jnp.zeros(num_classes).at[classes].set(loss, mode='drop'), losses
+      lambda loss: jnp.zeros(self.num_classes).at[classes].set(loss, mode='drop'), losses
     )
-    return parallel.sum_over(placed, mesh.axis_names[0]) if spread else placed
+    several = problem.count_devices(self.mesh) > 1
+    return parallel.sum_over(placed, parallel.AXIS) if several else placed
 
-  return _spread(init, sample, step, mesh) if spread else Functions(init, sample, step, draw=sample)
+
+def pick_feature(logits: jax.Array, features: Mapping[str, jax.Array], name: str) -> jax.Array:
+  """Returns what a network gives under a name: 'logits', 'embedding', or another of its features.
+
+  Raises:
+    UserError: the network has no feature of that name.
+
+  >>> pick_feature(jnp.ones(2), {'embedding': jnp.zeros(3)}, 'logits').tolist()
+  [1.0, 1.0]
+  """
+  known = {'logits': logits, **features}
+  if name not in known:
+    raise errors.unknown('feature of the network', name, known)
+  return known[name]
+
+
+def constant_network(pool: Any, key: jax.Array, step: jax.Array) -> Networks:
+  """The `draw` of one network throughout, whose variables are the pool (a trained one, for
+  example).
+
+  >>> constant_network({'params': 1}, None, 7).matching
+  {'params': 1}
+  """
+  del key, step
+  return Networks(pool, expert=pool)
 
 
 def fresh_networks(model: nn.Module, image_shape: tuple[int, int, int], every: int) -> Callable:
@@ -323,14 +364,11 @@ def real_data(
     dict(images, counts, classes, numbers, pool) with the classes padded to a multiple of the
     devices by repeating the first ones; `classes` are the labels.
   """
-  data = _padded(images, counts, mesh, numbers)
-  if mesh is None or mesh.size == 1:
-    return jax.tree.map(jnp.asarray, data | {'pool': pool})
-  return parallel.shard(data, mesh) | {'pool': parallel.replicate(pool, mesh)}
+  return problem.place(_data(images, counts, mesh, pool, numbers), _placement(mesh))
 
 
 def source(
-  functions: Functions,
+  functions: problem.Functions,
   state: State,
   num_steps: int,
   images: np.ndarray | streaming.Streamed,
@@ -345,48 +383,44 @@ def source(
   Streamed images go to the devices batch by batch, each device getting those of its classes, which
   its process alone has read; the networks of the pool stay.
   """
-  if not isinstance(images, streaming.Streamed):
-    return batches.ArraySource(real_data(images, counts, mesh, pool, numbers), functions.sample)
-  spread = mesh is not None and mesh.size > 1
-  pool = parallel.replicate(pool, mesh) if spread else jax.tree.map(jnp.asarray, pool)
-
-  drawn = batches.streamed(
-    _padded(images, counts, mesh, numbers) | {'pool': ()},
-    functions.draw,
-    state.key,
-    num_steps,
-    mesh,
-  )
-  place = drawn.place or functools.partial(jax.tree.map, jnp.asarray)
-  return dataclasses.replace(drawn, place=lambda batch: place(batch) | {'pool': pool})
+  data = _data(images, counts, mesh, pool, numbers)
+  return problem.source(functions, _placement(mesh), data, state.key, num_steps, ('pool',))
 
 
-def _padded(images, counts, mesh, numbers):
-  """The real images with their classes padded to a multiple of the devices, without networks."""
-  size = 1 if mesh is None else mesh.size
-  padded = -(-len(images) // size) * size
-  chosen = np.arange(padded) % len(images)
-  if padded > len(images):
+def _data(images, counts, mesh, pool, numbers):
+  """The real images with their classes padded to a multiple of the devices, and the networks."""
+  chosen = problem.padded_rows(len(images), mesh)
+  if len(chosen) > len(images):
     images = streaming.select(images, chosen)
   return {
     'images': images,
     'counts': np.asarray(counts)[chosen],
-    'classes': np.arange(padded, dtype=np.int32),
-    'numbers': np.asarray(range(len(images)) if numbers is None else numbers, np.int32)[chosen],
+    'classes': np.arange(len(chosen), dtype=np.int32),
+    'numbers': np.asarray(chosen if numbers is None else np.asarray(numbers)[chosen], np.int32),
+    'pool': pool,
   }
 
 
 def start(
-  functions: Functions, key: jax.Array, canvases: np.ndarray, mesh: Mesh | None = None
+  functions: problem.Functions, key: jax.Array, canvases: np.ndarray, mesh: Mesh | None = None
 ) -> State:
   """Makes the first state from canvases [classes, ipc, h, w, c], on the devices where each class
   lives."""
-  if mesh is None or mesh.size == 1:
-    return jax.jit(functions.init)(key, canvases)
-  source = np.arange(-(-len(canvases) // mesh.size) * mesh.size) % len(canvases)
-  return parallel.make_sharded(
-    functions.init, _state_spec(mesh.axis_names[0]), mesh, key, jnp.asarray(canvases)[source]
-  )
+  if problem.count_devices(mesh) > 1:
+    canvases = jnp.asarray(canvases)[problem.padded_rows(len(canvases), mesh)]
+  return problem.start(functions, _placement(mesh), key, canvases)
+
+
+def _placement(mesh: Mesh | None) -> problem.Placement:
+  """Each device has its share of the classes, and all networks; only losses cross devices."""
+  batch = {
+    'images': problem.SHARE,
+    'classes': problem.SHARE,
+    'numbers': problem.SHARE,
+    'pool': problem.WHOLE,
+  }
+  state = State(problem.SHARE, problem.SHARE, problem.WHOLE, problem.WHOLE)
+  return problem.Placement(mesh, state, batch | {'counts': problem.SHARE}, batch)
 
 
 def check_network(model: nn.Module) -> None:
@@ -408,26 +442,3 @@ def _check(settings: Settings, model: nn.Module) -> None:
   if settings.space not in SPACES:
     raise errors.unknown('space of the canvases', settings.space, SPACES)
   check_network(model)
-
-
-def _optimizer(settings: Settings) -> optax.GradientTransformation:
-  if settings.update == 'per_class':
-    return optax.sgd(settings.learning_rate / (1 - settings.momentum))
-  return optax.sgd(settings.learning_rate, momentum=settings.momentum or None)
-
-
-def _state_spec(axis: str) -> State:
-  share, whole = PartitionSpec(axis), PartitionSpec()
-  return State(share, share, whole, whole)
-
-
-def _spread(init, sample, step, mesh) -> Functions:
-  """Runs each device's share of the classes on it; only the reported losses cross devices."""
-  axis, whole, share = mesh.axis_names[0], PartitionSpec(), PartitionSpec(mesh.axis_names[0])
-  batch_spec = {'images': share, 'classes': share, 'numbers': share, 'pool': whole}
-  return Functions(
-    init,
-    parallel.per_device(sample, mesh, (batch_spec | {'counts': share}, whole, whole), batch_spec),
-    parallel.per_device(step, mesh, (_state_spec(axis), batch_spec), (_state_spec(axis), whole)),
-    draw=sample,
-  )

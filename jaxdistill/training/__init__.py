@@ -1,6 +1,7 @@
 """The one training loop and what it stands on.
 
   loop         fit, the only loop; estimate, what a job will cost before it starts
+  problem      what the loop takes, and how it is spread over devices
   run          Run, a work directory: config, metrics, checkpoints, results
   parallel     the mesh of all devices, sharding, per-device code
   schedules    learning rates over the steps
@@ -8,6 +9,9 @@
   groups       parameters with a learning rate and a decay of their own
   parts        which parts of a network are trained and which are frozen
   averages     the exponential average of the weights
+  learner      what one network learns and how it sees its data; objectives
+  replicas     several networks of one form at once, whatever they learn
+  recipe       how a classifier is trained
   classifier   supervised training of several networks at once
   pretrained   networks trained once and found again by what made them
   features     what a network sees in images
@@ -37,17 +41,22 @@ _MODULES = (
   'hosts',
   'interrupt',
   'job',
+  'learner',
   'lock',
   'loop',
   'machine',
+  'objectives',
   'optim',
   'parallel',
   'parts',
   'phase',
   'pretrained',
+  'problem',
   'program',
   'progress',
+  'recipe',
   'records',
+  'replicas',
   'run',
   'schedules',
   'scorer',

@@ -1,8 +1,9 @@
 """The one training loop: compiled steps, logging, evaluation, checkpoints, resume, signals,
 progress."""
 
+import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,52 +15,85 @@ from jaxdistill.training.cost import Estimate
 from jaxdistill.training.interrupt import Interrupted
 from jaxdistill.training.machine import peak_memory_bytes
 from jaxdistill.training.phase import Phase
+from jaxdistill.training.problem import Problem
 from jaxdistill.training.run import Run
 
 _TIMED = 3  # steps of an estimate
 
-__all__ = ['ArraySource', 'Estimate', 'HostSource', 'Interrupted', 'estimate', 'fit']
+__all__ = [
+  'ArraySource',
+  'Estimate',
+  'Evaluation',
+  'HostSource',
+  'Interrupted',
+  'Problem',
+  'estimate',
+  'fit',
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+  """Something that is measured now and then while a problem is trained, and at its end.
+
+  Attributes:
+    measure: state -> dict of floats or lists, for run.history(name). It must not keep arrays of the
+      state, whose memory the next step uses again.
+    every: steps from one to the next; 0: at the end alone, unless `epochs` says otherwise.
+    epochs: the same in passes over the data, rounded to steps; 0: `every` counts.
+
+  >>> Evaluation(lambda state: {}, epochs=1.5).interval(epoch_steps=4)
+  6
+  """
+
+  measure: Callable[[Any], dict[str, Any]]
+  every: int = 0
+  epochs: float = 0.0
+
+  def interval(self, epoch_steps: int) -> int:
+    """Returns the steps from one evaluation to the next, 0 for the end alone.
+
+    Raises:
+      UserError: negative numbers, both, or passes over data that have none.
+    """
+    if self.every < 0 or self.epochs < 0 or self.every and self.epochs:
+      raise UserError(
+        'An evaluation comes every so many steps or epochs, one of the two and not negative; '
+        f'got every={self.every} and epochs={self.epochs}.'
+      )
+    if self.epochs and not epoch_steps:
+      raise UserError('This problem knows no epochs: give the steps between two evaluations.')
+    return self.every or (max(1, round(self.epochs * epoch_steps)) if self.epochs else 0)
 
 
 def fit(
   run: Run,
   name: str,
-  step: Callable,
-  state: Any,
-  source: ArraySource | HostSource,
-  num_steps: int,
+  problem: Problem,
   *,
-  evaluate: Callable[[Any], dict[str, Any]] | None = None,
-  evaluate_every: int = 0,
+  evaluate: Evaluation | Sequence[Evaluation] = (),
   steps_per_call: int = 0,
   checkpoint_every: int | None = None,
   keep_final: bool = True,
-  rows: int | None = None,
 ) -> Any:
-  """Applies `step` until state.step is `num_steps`, and returns the state; goes on where an earlier
-  start was stopped.
+  """Applies the problem's step until state.step is `num_steps`, and returns the state; goes on
+  where an earlier start was stopped.
 
   Everything that a step needs is in the state and the batch, so a stopped and resumed phase ends
-  bit for bit where an uninterrupted one does. The caller's `state` is copied, not destroyed.
+  bit for bit where an uninterrupted one does. The problem's `state` is copied, not destroyed.
 
   Args:
     run: where metrics and checkpoints go.
     name: of the phase, unique in the run.
-    step: pure (state, batch) -> (state, metrics). The state is a pytree with the fields `step`
-      (int32, counted up by the step function, 0 at first) and `key` (typed or raw uint32;
-      constant); its floating-point leaves stay finite.
-      metrics: dict of scalars or small vectors; its 'loss' must stay finite.
-    source: of the batches.
-    num_steps: length of the phase.
-    evaluate: state -> dict of floats or lists, for run.history(name); called after every
-      `evaluate_every` steps (0: never before the end) and at the end. It must not keep arrays of
-      the state, whose memory the next step uses again.
+    problem: its step is pure, (state, batch) -> (state, metrics). The state is a pytree with the
+      fields `step` (int32, counted up by the step function, 0 at first) and `key` (typed or raw
+      uint32; constant); its floating-point leaves stay finite. metrics: dict of scalars or small
+      vectors; its 'loss' must stay finite.
+    evaluate: what is measured on the way; evaluations that meet at one step make one line of
+      run.history(name).
     steps_per_call: steps in one compiled call; 0 for what suits the backend. With a HostSource it
       is always 1.
     checkpoint_every: overrides run.checkpoint_every.
-    rows: how many leading rows of those leaves of the state that are spread over the devices are
-      real, the rest being padding to a multiple of the devices: a checkpoint then holds the real
-        rows, and any number of devices can go on with it.
     keep_final: save the state at the end; False when the result is kept elsewhere (then run.discard
       frees the disk).
 
@@ -79,55 +113,49 @@ def fit(
   ...   return state.replace(step=state.step + 1, x=state.x / 2), {'loss': state.x}
   >>> start = State(jnp.int32(0), jax.random.key(0), jnp.float32(8))
   >>> with Run(progress=False) as run:
-  ...   end = fit(run, 'halving', halve, start, ArraySource({}, lambda data, key, step: None), 3)
+  ...   problem = Problem(halve, start, ArraySource({}, lambda data, key, step: None), num_steps=3)
+  ...   end = fit(run, 'halving', problem)
   ...   run.curve('halving')[0]['loss'] == (8 + 4 + 2) / 3
   True
   >>> float(end.x)
   1.0
   """
   every = run.checkpoint_every if checkpoint_every is None else checkpoint_every
-  if num_steps < 0 or evaluate_every < 0 or steps_per_call < 0 or every < 0:
+  num_steps = problem.num_steps
+  if num_steps < 0 or steps_per_call < 0 or every < 0:
     raise UserError(f'The phase {name!r} needs numbers of steps that are not negative.')
-  evaluate_every = evaluate_every if evaluate else 0
-  sharding = program.common_sharding(state, getattr(source, 'data', ()))
-  state = program.settle(state, sharding)
+  evaluations = [evaluate] if isinstance(evaluate, Evaluation) else evaluate
+  timed = [(one.measure, one.interval(problem.epoch_steps)) for one in evaluations]
+  sharding = program.common_sharding(problem.state, getattr(problem.source, 'data', ()))
+  state = program.settle(problem.state, sharding)
   per_call = 1
-  if isinstance(source, ArraySource):
-    interval = evaluate_every or every or num_steps
+  if isinstance(problem.source, ArraySource):
+    interval = min((steps for _, steps in timed if steps), default=every or num_steps)
     platform = next(iter(sharding.device_set)).platform
     per_call = program.steps_per_call(
       steps_per_call or run.steps_per_call, platform, min(interval, num_steps)
     )
   with run.watch.watching(run.handle_signals):
-    phase = Phase(run, name, num_steps, evaluate, evaluate_every, every, keep_final, rows)
+    phase = Phase(run, name, num_steps, timed, every, keep_final, problem.rows)
     finished = phase.resume(state)
     del state
-    return (
-      phase.state if finished else phase.train(step, source, per_call, program.placer(sharding))
-    )
+    if finished:
+      return phase.state
+    return phase.train(problem.step, problem.source, per_call, program.placer(sharding))
 
 
-def estimate(
-  step: Callable,
-  state: Any,
-  source: ArraySource | HostSource,
-  num_steps: int,
-  *,
-  dtype: str = 'float32',
-  seconds: float = 3.0,
-) -> Estimate:
-  """Measures on a copy of the state what `fit` with the same arguments would take; writes and
-  consumes nothing.
+def estimate(problem: Problem, *, dtype: str = 'float32', seconds: float = 3.0) -> Estimate:
+  """Measures on a copy of the state what `fit` would take; writes and consumes nothing.
 
   Compiles the one-step program (kept for a `fit` that follows), warms up with one step and times up
   to 3 steps or `seconds`, with the reading of their batches. `dtype` is the type that the networks
-  compute in, for the share of the peak. Evaluations and checkpoints
-  come on top.
+  compute in, for the share of the peak. Evaluations and checkpoints come on top.
   """
-  sharding = program.common_sharding(state, getattr(source, 'data', ()))
-  state = program.settle(state, sharding)
+  source, num_steps = problem.source, problem.num_steps
+  sharding = program.common_sharding(problem.state, getattr(source, 'data', ()))
+  state = program.settle(problem.state, sharding)
   feed = source.feed(program.placer(sharding), 0, max(1, min(num_steps, _TIMED + 1)))
-  compiled = program.build(step, source.sample, state, feed.take())
+  compiled = program.build(problem.step, source.sample, state, feed.take())
   devices = sorted(sharding.device_set, key=lambda device: device.id)
   state, _ = jax.block_until_ready(compiled(state, feed.take()))
   counted = 0

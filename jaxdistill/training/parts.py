@@ -103,6 +103,19 @@ def merge(owned: Mapping[str, Any], frozen: Mapping[str, Any]) -> dict[str, Any]
   return merged
 
 
+def replace(variables: Mapping[str, Any], newer: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns `variables` with those leaves that `newer` has in their place.
+
+  >>> replace({'params': {'head': 2.0, 'conv': 1.0}}, {'params': {'head': 3.0}})
+  {'params': {'head': 3.0, 'conv': 1.0}}
+  """
+  replaced = dict(variables)
+  for name, value in newer.items():
+    nested = isinstance(value, Mapping) and isinstance(replaced.get(name), Mapping)
+    replaced[name] = replace(replaced[name], value) if nested else value
+  return replaced
+
+
 def leaf_paths(tree: Any) -> list[str]:
   """Returns the paths of all leaves of one collection.
 

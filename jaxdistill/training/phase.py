@@ -4,7 +4,7 @@ stops."""
 import collections
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -34,14 +34,14 @@ class Phase:
     run: Run,
     name: str,
     num_steps: int,
-    evaluate: Callable | None,
-    evaluate_every: int,
+    evaluations: Sequence[tuple[Callable, int]],
     checkpoint_every: int,
     keep_final: bool,
     rows: int | None = None,
   ):
     self.run, self.name, self.num_steps = run, name, num_steps
-    self.evaluate, self.evaluate_every = evaluate, evaluate_every
+    self.evaluations = evaluations
+    self.intervals = tuple(every for _, every in evaluations if every)
     self.checkpoint_every, self.keep_final, self.rows = checkpoint_every, keep_final, rows
     self.checkpoints = run.checkpoints(name)
     self.state, self.at, self.landed, self.saved = None, 0, 0, None
@@ -78,7 +78,7 @@ class Phase:
       meta['times'],
     )
     self.started = self.saved_at = time.monotonic()
-    if self.at == self.num_steps and not self.evaluation_due():
+    if self.at == self.num_steps and not self.evaluations_due():
       self.report_times(self.times)
       self.checkpoints.close()
       return True
@@ -99,8 +99,8 @@ class Phase:
         else None
       )
       while self.at < self.num_steps:
-        if self.evaluation_due():
-          self.evaluate_now()
+        if due := self.evaluations_due():
+          self.evaluate(due)
         stop, late = self.settling.settle(self.calls, self.run.watch.requested, self.save_late())
         if stop:
           self.stop(stop)
@@ -110,8 +110,8 @@ class Phase:
       self.drain()
       if self.interval.count:
         self.log()
-      if self.evaluation_due():
-        self.evaluate_now()
+      if due := self.evaluations_due():
+        self.evaluate(due)
       if self.keep_final:
         self.save()
       return self.state
@@ -125,7 +125,7 @@ class Phase:
     """Gives the device one more call, and waits for an older one."""
     inputs = feed.take()
     self.position = feed.position
-    length = program.call_length(self.at, per_call, self.num_steps, self.evaluate_every)
+    length = program.call_length(self.at, per_call, self.num_steps, self.intervals)
     if length not in self.programs:
       self.programs[length] = program.build(step, sample, self.state, inputs, length)
       self.times['compile_seconds'] += self.programs[length].seconds
@@ -203,19 +203,29 @@ class Phase:
     while self.flight:
       self.land()
 
-  def evaluation_due(self) -> bool:
-    """Whether an evaluation belongs to this step and is not in the history (an interrupt may have
-    come in between)."""
-    on_schedule = self.at and self.evaluate_every and self.at % self.evaluate_every == 0
-    if self.evaluate is None or not (on_schedule or self.at == self.num_steps):
-      return False
-    done = self.run.history(self.name)
-    return not done or done[-1]['step'] != self.at
+  def evaluations_due(self) -> list[Callable]:
+    """Returns the evaluations that belong to this step and are not in the history (an interrupt may
+    have come in between); those of one step are one line of it."""
+    history = self.run.history(self.name)
+    if history and history[-1]['step'] == self.at:
+      return []
+    if self.at == self.num_steps:
+      return [measure for measure, _ in self.evaluations]
+    return [
+      measure for measure, every in self.evaluations if every and self.at and self.at % every == 0
+    ]
 
-  def evaluate_now(self):
+  def evaluate(self, due: Sequence[Callable]):
     self.drain()
+    measured = {}
     with self.timed('evaluate_seconds'):
-      self.run.log(self.name, self.at, self.evaluate(self.state), kind='evaluate')
+      for measure in due:
+        metrics = measure(self.state)
+        twice = sorted(metrics.keys() & measured.keys())
+        if twice:
+          raise ValueError(f'Two evaluations of {self.name!r} give the metric {twice[0]!r}.')
+        measured |= metrics
+      self.run.log(self.name, self.at, measured, kind='evaluate')
 
   def save_due(self) -> bool:
     """Whether the steps since the last save ask for one."""

@@ -18,19 +18,21 @@ from ml_collections import ConfigDict
 
 from jaxdistill import files
 from jaxdistill.data import Dataset
+from jaxdistill.data.examples import Examples
 from jaxdistill.training import classifier, parallel
+from jaxdistill.training.optim import Optimizer
+from jaxdistill.training.problem import Problem
+from jaxdistill.training.recipe import Recipe
 from jaxdistill.training.run import Run
+from jaxdistill.training.schedules import Schedule
 
 # DANCE's public code: colour and crop, CutMix for half of the batches and therefore no cutout.
-RECIPE = classifier.Recipe(
+RECIPE = Recipe(
   'expert',
   batch=64,
   epochs=60,
-  learning_rate=0.01,
-  drops=(2 / 3, 5 / 6),
-  drop=0.2,
-  momentum=0.9,
-  weight_decay=5e-4,
+  schedule=Schedule('multistep', 0.01, drops=(2 / 3, 5 / 6), drop=0.2),
+  optimizer=Optimizer('sgd', momentum=0.9, weight_decay=5e-4),
   strategy='color_crop',
   composition='idc',
   cutmix=0.5,
@@ -112,7 +114,7 @@ def _path(directory, model, images, options):
   return directory / f'{identity(model, images, **options)}.msgpack'
 
 
-def setup(model: nn.Module, images: Dataset, **options) -> classifier.Problem:
+def setup(model: nn.Module, images: Dataset, **options) -> Problem:
   """Returns the training itself, ready for the loop or for an estimate; options as for `train`."""
   return classifier.setup(**_problem(model, images, **options))
 
@@ -127,12 +129,8 @@ def _problem(model, images, *, number, epochs=0, batch=0, steps=0, seed=0, mesh=
   recipe = _recipe(epochs, batch)
   return dict(
     model=model,
-    images=images.images,
-    labels=images.labels,
+    examples=Examples.of(images),
     recipe=recipe,
-    num_classes=images.num_classes,
-    mean=images.mean,
-    std=images.std,
     networks=number,
     seed=seed,
     mesh=mesh,
@@ -170,7 +168,7 @@ def identity(
       mean=images.mean,
       std=images.std,
       model=repr(model),
-      recipe=dataclasses.asdict(recipe),
+      recipe=recipe.described(),
       number=number,
       seed=seed,
       num_steps=steps or recipe.steps(len(images)),

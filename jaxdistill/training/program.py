@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax
@@ -219,16 +219,19 @@ def steps_per_call(requested: int, platform: str, interval: int) -> int:
   return min(candidates, key=lambda k: (interval // k + interval % k, k), default=1)
 
 
-def call_length(step: int, per_call: int, num_steps: int, evaluate_every: int) -> int:
+def call_length(step: int, per_call: int, num_steps: int, intervals: Sequence[int] = ()) -> int:
   """Returns the number of steps (per_call or 1) of the call that begins at `step`.
 
-  Blocks of `per_call` steps are counted from the last evaluation point; what is left before the
-  next one, or before the end, goes step by step. So the program that computes a step depends on its
-  number alone, never on where a run was stopped.
+  Blocks of `per_call` steps are counted from the last point at which something is evaluated, every
+  so many steps for each of `intervals`; what is left before the next one, or before the end, goes
+  step by step. So the program that computes a step depends on its number alone, never on where a
+  run was stopped.
 
-  >>> [call_length(step, 4, 10, 0) for step in (0, 4, 8, 9)]
+  >>> [call_length(step, 4, 10) for step in (0, 4, 8, 9)]
   [4, 4, 1, 1]
+  >>> [call_length(step, 2, 10, (3, 4)) for step in range(5)]
+  [2, 1, 1, 1, 2]
   """
-  base = step - step % evaluate_every if evaluate_every else 0
-  end = min(num_steps, base + evaluate_every) if evaluate_every else num_steps
+  base = max((step - step % interval for interval in intervals), default=0)
+  end = min([num_steps, *(step - step % interval + interval for interval in intervals)])
   return per_call if (step - base) % per_call == 0 and step + per_call <= end else 1

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdistill.data import augment
+from jaxdistill.data.examples import Examples
 from jaxdistill.training import parallel, together
 
 _ROUNDED = 100  # images; batches of a scored set are a multiple of them
@@ -23,14 +24,12 @@ class Scorer:
   def __init__(
     self,
     model: nn.Module,
-    images: np.ndarray,
-    labels: np.ndarray,
+    examples: Examples,
     *,
-    mean,
-    std,
     way: str = 'auto',
     batch: int = 0,
   ):
+    images, labels = examples.images, examples.labels
     height, width = images.shape[1:3]
     batch = batch or max(1, min(MOST_SCORED, _PIXELS_SCORED // (height * width)))
     # Rounded, so that sets of nearly one size, such as the classes that one order or another has
@@ -45,7 +44,7 @@ class Scorer:
       for i, w in zip(index, weight)
     ]
     self.total = len(images)
-    self.hits = _hits(model, tuple(mean), tuple(std), together.choose_way(way))
+    self.hits = _hits(model, tuple(examples.mean), tuple(examples.std), together.choose_way(way))
 
   def __call__(self, variables: Any) -> np.ndarray:
     variables = jax.tree.map(parallel.local, variables)

@@ -139,9 +139,7 @@ def condensed(**changes):
     configs.override(config, key, str(value))
   problem = api.setup(config, digits()[0], None, pool())
   with Run(progress=False) as run:
-    state = loop.fit(
-      run, 'condense', problem.step, problem.state, problem.source, problem.num_steps
-    )
+    state = loop.fit(run, 'condense', problem)
     curve = run.curve('condense')
   return problem, np.asarray(state.images), curve
 

@@ -9,7 +9,9 @@ from jaxdistill import data
 from jaxdistill.condensation import evaluation
 from jaxdistill.errors import UserError
 from jaxdistill.synthesis.condensed import Condensed
+from jaxdistill.training.optim import Optimizer
 from jaxdistill.training.run import Run
+from jaxdistill.training.schedules import Schedule
 
 SMALL = {'name': 'mlp', 'width': 8}
 
@@ -21,35 +23,17 @@ def digits():
 
 def test_recipes_are_those_of_the_published_codes():
   idc, dm = evaluation.find_recipe('idc'), evaluation.find_recipe('dm')
-  assert (idc.learning_rate, idc.momentum, idc.weight_decay, idc.batch, idc.epochs, idc.cutmix) == (
-    0.01,
-    0.9,
-    5e-4,
-    64,
-    1000,
-    0.5,
-  )
-  assert (idc.drops, idc.drop, idc.clear_momentum) == ((2 / 3, 5 / 6), 0.2, False)
+  sgd = Optimizer('sgd', momentum=0.9, weight_decay=5e-4)
+  assert idc.optimizer == dm.optimizer == sgd
+  assert (idc.batch, idc.epochs, idc.cutmix, idc.clear_momentum) == (64, 1000, 0.5, False)
+  assert idc.schedule == Schedule('multistep', 0.01, drops=(2 / 3, 5 / 6), drop=0.2)
   assert 'cutout' not in idc.strategy  # CutMix is on
-  assert (dm.learning_rate, dm.batch, dm.epochs, dm.cutmix, dm.drops, dm.drop) == (
-    0.01,
-    256,
-    1000,
-    0,
-    (0.5,),
-    0.1,
-  )
+  assert (dm.batch, dm.epochs, dm.cutmix) == (256, 1000, 0)
+  assert dm.schedule == Schedule('multistep', 0.01, drops=(0.5,), drop=0.1)
   assert dm.clear_momentum and dm.composition == 'dm'
   dd = evaluation.find_recipe('ddranking')
-  assert (dd.momentum, dd.weight_decay, dd.batch, dd.epochs, dd.cutmix, dd.drops, dd.drop) == (
-    0.9,
-    5e-4,
-    128,
-    1000,
-    0,
-    (0.5,),
-    0.1,
-  )
+  assert dd.optimizer == sgd and (dd.batch, dd.epochs, dd.cutmix) == (128, 1000, 0)
+  assert (dd.schedule.drops, dd.schedule.drop) == ((0.5,), 0.1)
   assert dd.composition == 'dm' and evaluation.SEARCHED == {
     'ddranking': (0.001, 0.005, 0.01, 0.05, 0.1)
   }

@@ -1,6 +1,7 @@
 """Condensing from images on disk: the same bits as from images on the device, also after a stop, on
 one device and on four."""
 
+import dataclasses
 import functools
 
 import jax
@@ -14,9 +15,11 @@ from jaxdistill import data, losses, models
 from jaxdistill.condensation import api, settings
 from jaxdistill.condensation.tasks import condense as condense_task
 from jaxdistill.data import samplers, streaming, subsets
+from jaxdistill.data.examples import Examples
 from jaxdistill.errors import UserError
 from jaxdistill.synthesis import engine
 from jaxdistill.training import classifier, loop, machine, parallel, pretrained
+from jaxdistill.training.recipe import Recipe
 from jaxdistill.training.run import Run
 
 CLASSES = 10
@@ -89,12 +92,8 @@ def test_stopped_and_started_again_it_ends_with_the_same_bits(folder, tmp_path):
     loop.fit(
       stopped,
       'condense',
-      problem.step,
-      problem.state,
-      problem.source,
-      6,
-      evaluate=crash,
-      evaluate_every=5,
+      dataclasses.replace(problem, num_steps=6),
+      evaluate=loop.Evaluation(crash, 5),
     )
   with Run(tmp_path, chosen, progress=False, checkpoint_every=2) as again:
     assert again.checkpoints('condense').steps()[-1] == 4
@@ -133,24 +132,20 @@ def test_four_devices_read_their_classes_and_draw_as_one_does(folder):
 
 @pytest.mark.parametrize('devices', [1, 4])
 def test_streamed_training_has_the_bits_of_the_loaded_one(folder, devices):
-  recipe = classifier.Recipe('small', batch=32, epochs=1, strategy='color_crop', cutmix=0.5)
+  recipe = Recipe('small', batch=32, epochs=1, strategy='color_crop', cutmix=0.5)
   model = models.build({'name': 'mlp', 'width': 4}, CLASSES, (8, 8, 1))
   ends = []
   for stream in ('on', 'off'):
     train, _, _ = settings.datasets(config(folder, stream))
     made = classifier.setup(
       model,
-      train.images,
-      train.labels,
+      Examples.of(train),
       recipe,
-      num_classes=CLASSES,
-      mean=train.mean,
-      std=train.std,
       networks=2,
       mesh=parallel.make_mesh(devices),
     )
     with Run(progress=False) as quiet:
-      ends.append(loop.fit(quiet, 'train', made.step, made.state, made.source, made.num_steps))
+      ends.append(loop.fit(quiet, 'train', made))
   assert isinstance(made.source, loop.ArraySource) and int(ends[0].step) == 4
   jax.tree.map(np.testing.assert_array_equal, *(end.variables for end in ends))
 

@@ -258,11 +258,9 @@ def test_a_condensation_goes_on_with_another_number_of_devices(tmp_path):
       return loop.fit(
         run,
         'condense',
-        functions.step,
-        state,
-        loop.ArraySource(real, functions.sample),
-        steps,
-        rows=CLASSES,
+        loop.Problem(
+          functions.step, state, loop.ArraySource(real, functions.sample), steps, rows=CLASSES
+        ),
       )
 
   for steps, devices in ((1, 1), (2, 4), (3, 1)):

@@ -200,7 +200,7 @@ class State:
   total: jax.Array
 
 
-def train(run, evaluate=None):
+def train(run, measure=lambda state: {}):
   def step(state, batch):
     return state.replace(step=state.step + 1, total=state.total + batch), {'loss': batch}
 
@@ -210,12 +210,8 @@ def train(run, evaluate=None):
   return loop.fit(
     run,
     'add',
-    step,
-    State(jnp.int32(0), jax.random.key(0), jnp.float32(0)),
-    source,
-    20,
-    evaluate=evaluate,
-    evaluate_every=10,
+    loop.Problem(step, State(jnp.int32(0), jax.random.key(0), jnp.float32(0)), source, 20),
+    evaluate=loop.Evaluation(measure, 10),
   )
 
 

@@ -13,22 +13,24 @@ import pytest
 
 from jaxdistill import models
 from jaxdistill.data import Dataset
+from jaxdistill.data.examples import Examples
 from jaxdistill.errors import UserError
 from jaxdistill.models import linear, normalisation
-from jaxdistill.training import classifier, loop, parallel, scorer, together
+from jaxdistill.training import classifier, loop, parallel, replicas, scorer, together
+from jaxdistill.training.optim import Optimizer
+from jaxdistill.training.recipe import Recipe
 from jaxdistill.training.run import Run
+from jaxdistill.training.schedules import Schedule
 
 SHAPE, CLASSES = (4, 4, 1), 3
-PLAIN = classifier.Recipe(
+PLAIN = Recipe(
   'plain',
   batch=4,
   epochs=2,
-  learning_rate=0.1,
-  drops=(0.5,),
-  drop=0.1,
-  momentum=0.9,
-  weight_decay=0.01,
+  schedule=Schedule('multistep', 0.1, drops=(0.5,), drop=0.1),
+  optimizer=Optimizer('sgd', momentum=0.9, weight_decay=0.01),
 )
+NO_DECAY = Optimizer('sgd', momentum=0.9)
 
 
 class Net(nn.Module):
@@ -48,10 +50,14 @@ def data():
   )
 
 
+def examples(images, labels):
+  return Examples(images, labels, CLASSES, (0.5,), (0.25,))
+
+
 def problem(recipe=PLAIN, model=Net(), **kwargs):
   images, labels = data()
-  options = dict(num_classes=CLASSES, mean=(0.5,), std=(0.25,), networks=2, num_steps=6) | kwargs
-  return classifier.setup(model, images, labels, recipe, **options)
+  options = dict(networks=2, num_steps=6) | kwargs
+  return classifier.setup(model, examples(images, labels), recipe, **options)
 
 
 @functools.cache
@@ -102,10 +108,10 @@ def test_the_short_last_batch_of_an_epoch_counts_only_real_images():
 
 
 def test_clearing_the_momentum_forgets_earlier_gradients():
-  cleared = trained(dataclasses.replace(PLAIN, clear_momentum=True, weight_decay=0.0), steps=4)
-  alone = trained(dataclasses.replace(PLAIN, weight_decay=0.0), steps=3)
+  cleared = trained(dataclasses.replace(PLAIN, clear_momentum=True, optimizer=NO_DECAY), steps=4)
+  alone = trained(dataclasses.replace(PLAIN, optimizer=NO_DECAY), steps=3)
   _, after_three, *_ = alone
-  kept = trained(dataclasses.replace(PLAIN, weight_decay=0.0), steps=4)
+  kept = trained(dataclasses.replace(PLAIN, optimizer=NO_DECAY), steps=4)
   old = np.asarray(jax.tree.leaves(after_three.optimizer)[1])
   before = np.asarray(after_three.variables['params']['classifier']['kernel'])
   moved_cleared = np.asarray(cleared[1].variables['params']['classifier']['kernel']) - before
@@ -123,7 +129,9 @@ def test_a_network_is_the_same_alone_and_in_company():
 
 def test_a_learning_rate_of_its_own_makes_the_network_that_the_recipe_would_with_it():
   own = trained(networks=2, learning_rates=(0.02, 0.1))
-  slow = trained(dataclasses.replace(PLAIN, learning_rate=0.02))
+  slow = trained(
+    dataclasses.replace(PLAIN, schedule=dataclasses.replace(PLAIN.schedule, learning_rate=0.02))
+  )
   for found, alone, usual in zip(
     *(jax.tree.leaves(run[1].variables) for run in (own, slow, trained()))
   ):
@@ -196,7 +204,7 @@ def test_a_batch_spread_over_four_devices_trains_as_on_one(model, batch):
       np.testing.assert_allclose(four[name], one[name], rtol=1e-5)
 
 
-@pytest.mark.parametrize('spread', classifier.SPREADS)
+@pytest.mark.parametrize('spread', replicas.SPREADS)
 def test_a_step_over_several_devices_sends_one_message(spread):
   made = problem(AUGMENTED, mesh=parallel.make_mesh(4), spread=spread)
   step = jax.jit(
@@ -221,7 +229,7 @@ def test_a_training_goes_on_with_another_number_of_devices(tmp_path):
     made = problem(
       AUGMENTED, networks=3, num_steps=8, mesh=parallel.make_mesh(devices), spread=spread
     )
-    state = loop.fit(run, 'train', made.step, made.state, made.source, steps, rows=3)
+    state = loop.fit(run, 'train', dataclasses.replace(made, num_steps=steps))
     return jax.tree.map(lambda a: np.asarray(a)[:3], state.variables), run.curve('train')
 
   with Run(None, progress=False, log_every=2) as run:
@@ -238,9 +246,9 @@ def test_a_training_goes_on_with_another_number_of_devices(tmp_path):
 
 def test_what_is_spread_is_chosen_by_the_number_of_networks():
   mesh = parallel.make_mesh(4)
-  assert classifier.choose_spread('auto', 4, mesh, Net(), 6) == 'networks'
-  assert classifier.choose_spread('auto', 3, mesh, Net(), 6) == 'batch'
-  assert classifier.choose_spread('auto', 3, mesh, Normed(), 6) == 'networks'
+  assert replicas.choose_spread('auto', 4, mesh, 6) == 'networks'
+  assert replicas.choose_spread('auto', 3, mesh, 6) == 'batch'
+  assert replicas.choose_spread('auto', 3, mesh, 6, couples_rows=True) == 'networks'
   with pytest.raises(UserError, match='6 images cannot be shared evenly by 4'):
     problem(dataclasses.replace(PLAIN, batch=6), model=Normed(), mesh=mesh, spread='batch')
   with pytest.raises(
@@ -271,12 +279,8 @@ def test_soft_labels_are_used_as_they_are():
   hard = trained()
   made = classifier.setup(
     Net(),
-    images,
-    np.eye(CLASSES, dtype=np.float32)[labels],
+    examples(images, np.eye(CLASSES, dtype=np.float32)[labels]),
     PLAIN,
-    num_classes=CLASSES,
-    mean=(0.5,),
-    std=(0.25,),
     networks=2,
     num_steps=6,
   )
@@ -298,12 +302,8 @@ def test_batch_norm_trains_on_the_batch_and_is_scored_with_running_statistics():
   images, labels = data()
   made = classifier.setup(
     Normalised(),
-    images,
-    labels,
+    examples(images, labels),
     PLAIN,
-    num_classes=CLASSES,
-    mean=(0.5,),
-    std=(0.25,),
     networks=2,
     num_steps=6,
   )
@@ -316,7 +316,7 @@ def test_batch_norm_trains_on_the_batch_and_is_scored_with_running_statistics():
     )
     state, _ = step(state, batch)
   np.testing.assert_allclose(state.variables['batch_stats']['norm']['mean'][:, 0], mean, rtol=1e-5)
-  scores = scorer.Scorer(Normalised(), images, labels, mean=(0.5,), std=(0.25,))(state.variables)
+  scores = scorer.Scorer(Normalised(), examples(images, labels))(state.variables)
   for network in range(2):
     weights = jax.tree.map(lambda a: np.asarray(a[network], np.float64), state.variables)  # noqa: B023
     norm, running = weights['params']['norm'], weights['batch_stats']['norm']
@@ -333,7 +333,7 @@ def test_batch_norm_trains_on_the_batch_and_is_scored_with_running_statistics():
 def test_scorer_counts_hits_also_in_a_short_last_batch():
   images, labels = data()
   variables = problem().state.variables
-  scores = scorer.Scorer(Net(), images, labels, mean=(0.5,), std=(0.25,), batch=4)(variables)
+  scores = scorer.Scorer(Net(), examples(images, labels), batch=4)(variables)
   x = (images.reshape(10, -1) / 255.0 - 0.5) / 0.25
   for network, score in enumerate(scores):
     weights = jax.tree.map(lambda a: np.asarray(a[network]), variables['params']['classifier'])  # noqa: B023
@@ -345,8 +345,7 @@ def test_scorer_counts_hits_also_in_a_short_last_batch():
 def test_sets_of_nearly_one_size_are_scored_by_one_program():
   images, labels = data()
   scorers = [
-    scorer.Scorer(Net(), np.repeat(images, k, 0), np.repeat(labels, k), mean=(0.5,), std=(0.25,))
-    for k in (3, 7)
+    scorer.Scorer(Net(), examples(np.repeat(images, k, 0), np.repeat(labels, k))) for k in (3, 7)
   ]
   before = scorers[0].hits._cache_size()
   variables = problem().state.variables
@@ -363,12 +362,8 @@ def test_train_reports_last_best_and_selected():
       run,
       'phase',
       Net(),
-      images,
-      labels,
+      examples(images, labels),
       PLAIN,
-      num_classes=CLASSES,
-      mean=(0.5,),
-      std=(0.25,),
       test=split,
       validation=split,
       networks=2,
@@ -397,12 +392,8 @@ def test_a_simple_problem_is_learned():
       run,
       'phase',
       Net(),
-      split.images,
-      labels,
+      Examples(split.images, labels, CLASSES, (0.4,), (0.2,)),
       recipe,
-      num_classes=CLASSES,
-      mean=(0.4,),
-      std=(0.2,),
       test=split,
       networks=2,
     )
@@ -410,7 +401,7 @@ def test_a_simple_problem_is_learned():
 
 
 def test_steps_of_a_recipe_count_the_short_batch():
-  assert classifier.Recipe('r', batch=64, epochs=10).steps(130) == 30
+  assert Recipe('r', batch=64, epochs=10).steps(130) == 30
 
 
 def test_unknown_way_is_refused():

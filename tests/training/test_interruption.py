@@ -53,12 +53,8 @@ def train(workdir, tell=None):
     state = loop.fit(
       run,
       'train',
-      step,
-      state,
-      source,
-      STEPS,
-      evaluate=evaluate,
-      evaluate_every=10,
+      loop.Problem(step, state, source, STEPS),
+      evaluate=loop.Evaluation(evaluate, 10),
       checkpoint_every=20,
     )
     strip = lambda lines: [{**line, 'seconds': 0} for line in lines]
@@ -200,18 +196,16 @@ def test_a_phase_within_an_evaluation_stops_both(tmp_path):
     loop.fit(
       run,
       'inner',
-      step,
-      start,
-      source,
-      8,
-      evaluate=lambda s: os.kill(os.getpid(), signal.SIGTERM) or {},
-      evaluate_every=4,
+      loop.Problem(step, start, source, 8),
+      evaluate=loop.Evaluation(lambda s: os.kill(os.getpid(), signal.SIGTERM) or {}, 4),
     )
     return {}
 
   with Run(tmp_path, progress=False, tensorboard=False, handle_signals=True) as run:
     with pytest.raises(interrupt.Interrupted, match='inner'):
-      loop.fit(run, 'outer', step, start, source, 6, evaluate=evaluate, evaluate_every=3)
+      loop.fit(
+        run, 'outer', loop.Problem(step, start, source, 6), evaluate=loop.Evaluation(evaluate, 3)
+      )
     assert run.checkpoints('inner').steps() == [4] and run.checkpoints('outer').steps() == [3]
 
 

@@ -87,7 +87,7 @@ def without_seconds(lines):
 
 def test_lines_hold_the_means_over_their_intervals():
   with quiet(log_every=4) as run:
-    end = loop.fit(run, 'count', count, first_state(), COUNTS, 6)
+    end = loop.fit(run, 'count', loop.Problem(count, first_state(), COUNTS, 6))
     lines = without_seconds(run.curve('count'))
   # w = step in every element: loss = 3 * step.
   assert lines == [
@@ -113,7 +113,7 @@ def test_the_caller_keeps_the_state_even_where_two_leaves_are_one_array():
 
   both = Both(0, jax.random.key(0), {'a': shared, 'b': shared})
   with quiet() as run:
-    end = loop.fit(run, 'both', step, both, COUNTS, 3)
+    end = loop.fit(run, 'both', loop.Problem(step, both, COUNTS, 3))
   assert end.pair['a'].tolist() == end.pair['b'].tolist() == [4, 4, 4]
   assert shared.tolist() == [1, 1, 1]
 
@@ -124,7 +124,7 @@ def test_raw_keys_sample_as_typed_ones():
     with quiet() as run:
       noise = loop.ArraySource((), lambda data, key, step: jax.random.normal(key, (3,)))
       add = lambda s, b: (s.replace(step=s.step + 1, w=s.w + b), {'loss': 0.0})
-      ends.append(loop.fit(run, 'key', add, first_state(key), noise, 2).w.tolist())
+      ends.append(loop.fit(run, 'key', loop.Problem(add, first_state(key), noise, 2)).w.tolist())
   assert ends[0] == ends[1] and ends[0][0] != 0
 
 
@@ -133,7 +133,11 @@ def test_sampling_shares_no_random_numbers_with_the_steps():
     key_data = loop.ArraySource((), lambda data, key, step: jax.random.key_data(key))
     state = State(jnp.int32(0), jax.random.key(7), jnp.zeros(2, jnp.uint32))
     end = loop.fit(
-      run, 'key', lambda s, b: (s.replace(step=s.step + 1, w=b), {'loss': 0.0}), state, key_data, 3
+      run,
+      'key',
+      loop.Problem(
+        lambda s, b: (s.replace(step=s.step + 1, w=b), {'loss': 0.0}), state, key_data, 3
+      ),
     )
   seen = [jax.random.key_data(jax.random.fold_in(state.key, step)).tolist() for step in range(3)]
   assert end.w.tolist() not in [*seen, jax.random.key_data(state.key).tolist()]
@@ -141,7 +145,12 @@ def test_sampling_shares_no_random_numbers_with_the_steps():
 
 def test_evaluates_on_schedule_and_at_the_end():
   with quiet() as run:
-    loop.fit(run, 'count', count, first_state(), COUNTS, 7, evaluate=scores, evaluate_every=3)
+    loop.fit(
+      run,
+      'count',
+      loop.Problem(count, first_state(), COUNTS, 7),
+      evaluate=loop.Evaluation(scores, 3),
+    )
     history = run.history('count')
   assert [(line['step'], line['w0'], line['all']) for line in history] == [
     (3, 3.0, [3.0] * 3),
@@ -156,12 +165,8 @@ def test_several_steps_a_call_change_neither_result_nor_lines(per_call):
     end = loop.fit(
       run,
       'fit',
-      descend,
-      first_state(),
-      source(),
-      11,
-      evaluate=scores,
-      evaluate_every=5,
+      loop.Problem(descend, first_state(), source(), 11),
+      evaluate=loop.Evaluation(scores, 5),
       steps_per_call=per_call,
     )
     lines, history = run.curve('fit'), run.history('fit')
@@ -179,25 +184,28 @@ def test_several_steps_a_call_change_neither_result_nor_lines(per_call):
 
 
 def test_which_program_computes_a_step_depends_on_its_number_alone():
-  for per_call, num_steps, every in [(4, 19, 0), (4, 19, 6), (5, 20, 10), (3, 2, 0), (8, 40, 5)]:
+  cases = [(4, 19, ()), (4, 19, (6,)), (5, 20, (10,)), (3, 2, ()), (8, 40, (5,)), (2, 30, (4, 6))]
+  for per_call, num_steps, intervals in cases:
     owner, starts, step = {}, [], 0
     while step < num_steps:
-      length = program.call_length(step, per_call, num_steps, every)
+      length = program.call_length(step, per_call, num_steps, intervals)
       owner |= {i: length for i in range(step, step + length)}
       starts.append(step)
       step += length
-    assert step == num_steps and not (every and set(range(0, num_steps, every)) - set(starts))
+    assert step == num_steps
+    for interval in intervals:
+      assert set(range(0, num_steps, interval)) <= set(starts)
     for resumed in starts:  # an interrupted run saves at a start of a call
       step = resumed
       while step < num_steps:
-        assert owner[step] == program.call_length(step, per_call, num_steps, every)
+        assert owner[step] == program.call_length(step, per_call, num_steps, intervals)
         step += owner[step]
 
 
 def test_blocks_stay_where_they_are_whatever_step_one_begins_at():
-  blocks = [step for step in range(19) if program.call_length(step, 4, 19, 0) == 4]
+  blocks = [step for step in range(19) if program.call_length(step, 4, 19) == 4]
   assert blocks == [0, 4, 8, 12]
-  blocks = [step for step in range(19) if program.call_length(step, 3, 19, 7) == 3]
+  blocks = [step for step in range(19) if program.call_length(step, 3, 19, (7,)) == 3]
   assert blocks == [0, 3, 7, 10, 14]
 
 
@@ -210,21 +218,81 @@ def test_steps_per_call_covers_an_interval_in_the_fewest_calls():
   assert program.steps_per_call(0, 'tpu', 1) == 1
 
 
+def test_several_evaluations_keep_their_own_time_and_share_a_line_where_they_meet():
+  evaluations = [
+    loop.Evaluation(lambda state: {'weight': float(state.w[0])}, every=2),
+    loop.Evaluation(lambda state: {'passes': int(state.step) / 3}, epochs=1),
+    loop.Evaluation(lambda state: {'end': int(state.step)}),
+  ]
+  with quiet() as run:
+    loop.fit(
+      run,
+      'count',
+      loop.Problem(count, first_state(), COUNTS, 7, epoch_steps=3),
+      evaluate=evaluations,
+    )
+    reported = {
+      line['step']: line.keys() - {'phase', 'kind', 'seconds', 'step'}
+      for line in run.history('count')
+    }
+  assert reported == {
+    2: {'weight'},
+    3: {'passes'},
+    4: {'weight'},
+    6: {'weight', 'passes'},
+    7: {'weight', 'passes', 'end'},
+  }
+
+
+@pytest.mark.parametrize(
+  'options, message',
+  [
+    (dict(epochs=1), 'knows no epochs'),
+    (dict(every=-1), 'not negative'),
+    (dict(every=1, epochs=1), 'one of the two'),
+  ],
+)
+def test_an_evaluation_without_a_time_is_refused(options, message):
+  with quiet() as run, pytest.raises(UserError, match=message):
+    evaluation = loop.Evaluation(scores, **options)
+    loop.fit(run, 'count', loop.Problem(count, first_state(), COUNTS, 7), evaluate=evaluation)
+
+
+def test_evaluations_that_give_one_metric_twice_are_refused():
+  with quiet() as run, pytest.raises(ValueError, match="give the metric 'all'"):
+    problem = loop.Problem(count, first_state(), COUNTS, 2)
+    loop.fit(run, 'count', problem, evaluate=[loop.Evaluation(scores), loop.Evaluation(scores)])
+
+
 @pytest.mark.parametrize('per_call', [1, 4])
 def test_resume_equals_uninterrupted_bit_for_bit(tmp_path, per_call):
-  options = dict(evaluate_every=6, steps_per_call=per_call, checkpoint_every=5)
+  options = dict(steps_per_call=per_call, checkpoint_every=5)
   with quiet(tmp_path / 'whole', log_every=4) as run:
-    whole = loop.fit(run, 'fit', descend, first_state(), source(), 27, evaluate=scores, **options)
+    whole = loop.fit(
+      run,
+      'fit',
+      loop.Problem(descend, first_state(), source(), 27),
+      evaluate=loop.Evaluation(scores, 6),
+      **options,
+    )
     lines, history = run.curve('fit'), run.history('fit')
   for crash in (6, 18, 27):
     workdir = tmp_path / f'{crash}'
     with quiet(workdir, log_every=4) as run, pytest.raises(Crash):
       loop.fit(
-        run, 'fit', descend, first_state(), source(), 27, evaluate=crash_at(crash), **options
+        run,
+        'fit',
+        loop.Problem(descend, first_state(), source(), 27),
+        evaluate=loop.Evaluation(crash_at(crash), 6),
+        **options,
       )
     with quiet(workdir, log_every=4) as run:
       resumed = loop.fit(
-        run, 'fit', descend, first_state(), source(), 27, evaluate=scores, **options
+        run,
+        'fit',
+        loop.Problem(descend, first_state(), source(), 27),
+        evaluate=loop.Evaluation(scores, 6),
+        **options,
       )
       assert without_seconds(run.curve('fit')) == without_seconds(lines)
       assert without_seconds(run.history('fit')) == without_seconds(history)
@@ -239,16 +307,31 @@ def test_interrupt_in_an_evaluation_saves_and_evaluates_again_after_the_resume(t
     raise KeyboardInterrupt
 
   with quiet(tmp_path) as run, pytest.raises(KeyboardInterrupt):
-    loop.fit(run, 'fit', descend, first_state(), source(), 9, evaluate=interrupt, evaluate_every=4)
+    loop.fit(
+      run,
+      'fit',
+      loop.Problem(descend, first_state(), source(), 9),
+      evaluate=loop.Evaluation(interrupt, 4),
+    )
   with quiet(tmp_path) as run:
     assert run.checkpoints('fit').steps() == [4]
-    loop.fit(run, 'fit', descend, first_state(), source(), 9, evaluate=scores, evaluate_every=4)
+    loop.fit(
+      run,
+      'fit',
+      loop.Problem(descend, first_state(), source(), 9),
+      evaluate=loop.Evaluation(scores, 4),
+    )
     assert [line['step'] for line in run.history('fit')] == [4, 8, 9]
 
 
 def test_a_finished_phase_returns_at_once_with_its_history(tmp_path):
   with quiet(tmp_path) as run:
-    end = loop.fit(run, 'fit', descend, first_state(), source(), 4, evaluate=scores)
+    end = loop.fit(
+      run,
+      'fit',
+      loop.Problem(descend, first_state(), source(), 4),
+      evaluate=loop.Evaluation(scores),
+    )
     history, timing = run.history('fit'), run.timing('fit')
 
   def never(*arguments):
@@ -256,7 +339,10 @@ def test_a_finished_phase_returns_at_once_with_its_history(tmp_path):
 
   with quiet(tmp_path) as run:
     again = loop.fit(
-      run, 'fit', never, first_state(), loop.ArraySource((), never), 4, evaluate=never
+      run,
+      'fit',
+      loop.Problem(never, first_state(), loop.ArraySource((), never), 4),
+      evaluate=loop.Evaluation(never),
     )
     assert run.history('fit') == history
     assert (
@@ -272,7 +358,11 @@ def test_a_phase_without_its_final_checkpoint_is_done_again_to_the_same_end(tmp_
     with quiet(tmp_path, checkpoint_every=3) as run:
       ends.append(
         loop.fit(
-          run, 'fit', descend, first_state(), source(), 5, evaluate=scores, keep_final=False
+          run,
+          'fit',
+          loop.Problem(descend, first_state(), source(), 5),
+          evaluate=loop.Evaluation(scores),
+          keep_final=False,
         ).w
       )
       assert run.checkpoints('fit').steps() == [3]
@@ -285,9 +375,9 @@ def test_a_phase_without_its_final_checkpoint_is_done_again_to_the_same_end(tmp_
 
 def test_fewer_steps_than_done_are_refused(tmp_path):
   with quiet(tmp_path) as run:
-    loop.fit(run, 'fit', count, first_state(), COUNTS, 4)
+    loop.fit(run, 'fit', loop.Problem(count, first_state(), COUNTS, 4))
     with pytest.raises(UserError, match='has done 4 steps already, more than the 3'):
-      loop.fit(run, 'fit', count, first_state(), COUNTS, 3)
+      loop.fit(run, 'fit', loop.Problem(count, first_state(), COUNTS, 3))
 
 
 @pytest.mark.parametrize('per_call', [1, 5])
@@ -298,7 +388,11 @@ def test_a_loss_that_is_not_finite_stops_with_advice_and_without_a_checkpoint(tm
   with quiet(tmp_path) as run:
     with pytest.raises(UserError) as caught:
       loop.fit(
-        run, 'fit', blow_up, first_state(), COUNTS, 30, checkpoint_every=5, steps_per_call=per_call
+        run,
+        'fit',
+        loop.Problem(blow_up, first_state(), COUNTS, 30),
+        checkpoint_every=5,
+        steps_per_call=per_call,
       )
     assert run.checkpoints('fit').steps() == [5, 10]
   for part in (
@@ -318,7 +412,7 @@ def test_a_state_that_is_not_finite_is_never_saved(tmp_path):
     with pytest.raises(
       UserError, match=r'the state \(w\) is not finite after step 2.*No checkpoint'
     ):
-      loop.fit(run, 'fit', spoil, first_state(), COUNTS, 2)
+      loop.fit(run, 'fit', loop.Problem(spoil, first_state(), COUNTS, 2))
     assert run.checkpoints('fit').steps() == []
 
 
@@ -330,11 +424,13 @@ def test_nothing_compiles_after_the_first_steps():
     return descend(state, batch)
 
   with quiet() as run:
-    loop.fit(run, 'fit', traced, first_state(), source(), 20)
+    loop.fit(run, 'fit', loop.Problem(traced, first_state(), source(), 20))
     assert len(traces) == 1
-    loop.fit(run, 'again', traced, first_state(), source(), 20)  # alike, so compiled already
+    loop.fit(
+      run, 'again', loop.Problem(traced, first_state(), source(), 20)
+    )  # alike, so compiled already
     assert len(traces) == 1
-    loop.fit(run, 'calls', traced, first_state(), source(), 20, steps_per_call=6)
+    loop.fit(run, 'calls', loop.Problem(traced, first_state(), source(), 20), steps_per_call=6)
     assert len(traces) == 2  # the scan; its tail uses the one-step program
 
 
@@ -375,7 +471,7 @@ def test_programs_that_call_python_are_not_mistaken_for_each_other():
   seen = [], []
   with quiet() as run:
     for i in range(2):
-      loop.fit(run, f'{i}', make(seen[i]), first_state(), COUNTS, 3)
+      loop.fit(run, f'{i}', loop.Problem(make(seen[i]), first_state(), COUNTS, 3))
   jax.effects_barrier()
   assert len(seen[0]) == len(seen[1]) == 3
 
@@ -392,7 +488,7 @@ def test_steps_that_break_the_rules_are_told_so():
   ]
   for step, error, text in wrong:
     with quiet() as run, pytest.raises(error, match=text):
-      loop.fit(run, 'fit', step, first_state(), COUNTS, 3)
+      loop.fit(run, 'fit', loop.Problem(step, first_state(), COUNTS, 3))
 
 
 class Batches:
@@ -428,9 +524,12 @@ def test_host_batches_continue_where_they_were(tmp_path):
     with quiet(tmp_path, checkpoint_every=4) as run:
       with pytest.raises(Crash):
         loop.fit(
-          run, name, count, first_state(), batches, 10, evaluate=crash_at(6), evaluate_every=6
+          run,
+          name,
+          loop.Problem(count, first_state(), batches, 10),
+          evaluate=loop.Evaluation(crash_at(6), 6),
         )
-      end = loop.fit(run, name, count, first_state(), batches, 10)
+      end = loop.fit(run, name, loop.Problem(count, first_state(), batches, 10))
     assert end.w.tolist() == [55.0] * 3
   assert [batches.set_to for batches in made] == [None, 4]
 
@@ -438,10 +537,12 @@ def test_host_batches_continue_where_they_were(tmp_path):
 def test_host_batches_that_end_or_change_shape_are_told():
   with quiet() as run:
     with pytest.raises(UserError, match='ended before step 20 of 21'):
-      loop.fit(run, 'short', count, first_state(), loop.HostSource(plain), 21)
+      loop.fit(run, 'short', loop.Problem(count, first_state(), loop.HostSource(plain), 21))
     ragged = loop.HostSource(lambda: iter([np.zeros(3), np.zeros(2)]))
     with pytest.raises(UserError, match='drop or pad the last short batch'):
-      loop.fit(run, 'ragged', lambda s, b: count(s, b.sum()), first_state(), ragged, 2)
+      loop.fit(
+        run, 'ragged', loop.Problem(lambda s, b: count(s, b.sum()), first_state(), ragged, 2)
+      )
 
 
 def test_one_and_four_devices_agree():
@@ -454,7 +555,9 @@ def test_one_and_four_devices_agree():
   ends = {}
   for name, batches in (('one', here), ('four', everywhere)):
     with quiet() as run:
-      ends[name] = loop.fit(run, name, descend, first_state(), batches, 8, steps_per_call=4)
+      ends[name] = loop.fit(
+        run, name, loop.Problem(descend, first_state(), batches, 8), steps_per_call=4
+      )
   assert (
     len(ends['four'].w.sharding.device_set) == 4 and len(ends['one'].w.sharding.device_set) == 1
   )
@@ -464,12 +567,18 @@ def test_one_and_four_devices_agree():
 def test_a_run_of_one_device_continues_on_four(tmp_path):
   mesh = parallel.make_mesh()
   with quiet(tmp_path) as run:
-    loop.fit(run, 'fit', count, first_state(), COUNTS, 4, checkpoint_every=2, keep_final=False)
+    loop.fit(
+      run,
+      'fit',
+      loop.Problem(count, first_state(), COUNTS, 4),
+      checkpoint_every=2,
+      keep_final=False,
+    )
     spread = first_state().replace(w=parallel.shard(jnp.zeros(4), mesh))
     with pytest.raises(UserError, match=r"'w' is float32\[3\] there and float32\[4\] here"):
-      loop.fit(run, 'fit', count, spread, COUNTS, 4)
+      loop.fit(run, 'fit', loop.Problem(count, spread, COUNTS, 4))
     replicated = parallel.replicate(first_state(), mesh)
-    end = loop.fit(run, 'fit', count, replicated, COUNTS, 4)
+    end = loop.fit(run, 'fit', loop.Problem(count, replicated, COUNTS, 4))
   assert end.w.tolist() == [4.0] * 3 and len(end.w.sharding.device_set) == 4
 
 
@@ -481,7 +590,7 @@ def test_estimate_counts_one_step_and_leaves_no_trace(tmp_path):
 
   state = State(jnp.int32(0), jax.random.key(0), jnp.eye(size))
   matrices = loop.ArraySource(np.eye(size, dtype=np.float32), lambda data, key, step: data)
-  found = loop.estimate(multiply, state, matrices, 1000)
+  found = loop.estimate(loop.Problem(multiply, state, matrices, 1000))
   assert found.flops_per_step == pytest.approx(2 * size**3, rel=0.02)
   assert found.peak_bytes >= 2 * size * size * 4  # the state and the resident matrix
   assert found.total_seconds == pytest.approx(found.compile_seconds + 1000 * found.seconds_per_step)
@@ -499,7 +608,7 @@ def test_estimate_counts_all_devices():
   state = State(jnp.int32(0), jax.random.key(0), jnp.eye(64))
   counted = [
     loop.estimate(
-      multiply, state, loop.ArraySource(data, lambda data, key, step: data), 1
+      loop.Problem(multiply, state, loop.ArraySource(data, lambda data, key, step: data), 1)
     ).flops_per_step
     for data in (x, parallel.shard(x, mesh))
   ]
@@ -513,22 +622,23 @@ def test_times_of_a_phase_add_up_over_restarts(tmp_path):
     loop.fit(
       run,
       'fit',
-      descend,
-      first_state(),
-      source(),
-      8,
-      evaluate=crash_at(6),
-      evaluate_every=6,
+      loop.Problem(descend, first_state(), source(), 8),
+      evaluate=loop.Evaluation(crash_at(6), 6),
       checkpoint_every=2,
     )
   with quiet(tmp_path) as run:
     before = run.seconds
     time.sleep(0.1)
-    loop.fit(run, 'fit', descend, first_state(), source(), 8, evaluate=scores)
+    loop.fit(
+      run,
+      'fit',
+      loop.Problem(descend, first_state(), source(), 8),
+      evaluate=loop.Evaluation(scores),
+    )
     timing = run.timing('fit')
     first = run.first_step_seconds
     assert first > timing['first_step_seconds'] + 0.1
-    loop.fit(run, 'next', descend, first_state(), source(), 2)
+    loop.fit(run, 'next', loop.Problem(descend, first_state(), source(), 2))
     assert run.first_step_seconds == first
   assert before > 0 and timing['steps'] == 8 and timing['steps_per_second'] > 0
   assert timing['seconds'] > timing['compile_seconds'] > 0 and timing['first_step_seconds'] > 0

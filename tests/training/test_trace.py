@@ -62,7 +62,11 @@ def test_a_run_with_a_profile_leaves_trace_and_table(tmp_path, steps, capsys):
   )
   state = State(w=jnp.ones((50, 50)) / 50, step=jnp.int32(0), key=jax.random.key(0))
   with Run(tmp_path, progress=False, tensorboard=False, profile=True) as run:
-    loop.fit(run, 'train', step, state, loop.ArraySource((), lambda data, key, step: None), steps)
+    loop.fit(
+      run,
+      'train',
+      loop.Problem(step, state, loop.ArraySource((), lambda data, key, step: None), steps),
+    )
   text = (tmp_path / 'profile' / 'train.txt').read_text()
   assert (
     text.startswith(f'train: where the time goes. {min(steps - 3, 5)} calls took')

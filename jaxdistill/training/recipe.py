@@ -1,0 +1,118 @@
+"""How a classifier is trained, as one value."""
+
+import dataclasses
+from typing import Any
+
+from jaxdistill.data import views
+from jaxdistill.data.examples import Examples
+from jaxdistill.data.mixing import Mixing
+from jaxdistill.data.transform import Transform
+from jaxdistill.data.views import Views
+from jaxdistill.errors import UserError
+from jaxdistill.training.averages import Average
+from jaxdistill.training.groups import Group
+from jaxdistill.training.optim import Optimizer
+from jaxdistill.training.schedules import Schedule, in_steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+  """How a classifier is trained.
+
+  The augmentation is DiffAug's `strategy` with CutMix, as in the condensation literature, or any
+  `transforms` and `mixing`.
+
+  Attributes:
+    name: for messages and reports.
+    batch: images a step, over all devices.
+    epochs: passes over the training set.
+    schedule: of the learning rate.
+    optimizer: of the weights.
+    groups: parts of the network with a learning rate or decay of their own.
+    clear_momentum: whether the momentum is set to zero at each drop of the learning rate (a
+      released code that makes a new optimiser does that).
+    strategy: augmentation operations, see `data.augment.diffaugment`.
+    composition: 'idc' or 'dm'.
+    cutmix: probability of CutMix for a batch.
+    transforms: augmentation operations in place of `strategy`, see `data.views.make`.
+    mixing: of images and labels, in place of `cutmix`.
+    label_smoothing: share of the label spread over all classes.
+    drop_last: whether the last, short batch of an epoch is left out; else it counts as a step.
+    average: exponential average of the weights, which is then what is scored; None: the weights.
+
+  Raises:
+    UserError: both kinds of augmentation, or a batch or number of epochs below 1.
+  """
+
+  name: str
+  batch: int = 64
+  epochs: int = 1000
+  schedule: Schedule = Schedule('multistep', 0.01, drops=(2 / 3, 5 / 6), drop=0.2)
+  optimizer: Optimizer = Optimizer('sgd', momentum=0.9, weight_decay=5e-4)
+  groups: tuple[Group, ...] = ()
+  clear_momentum: bool = False
+  strategy: str = ''
+  composition: str = 'idc'
+  cutmix: float = 0.0
+  transforms: tuple[Transform, ...] = ()
+  mixing: Mixing | None = None
+  label_smoothing: float = 0.0
+  drop_last: bool = False
+  average: Average | None = None
+
+  def __post_init__(self):
+    if (self.transforms or self.mixing) and (self.strategy or self.cutmix):
+      raise UserError(
+        f'The recipe {self.name!r} augments twice: give strategy and cutmix, or transforms and '
+        'mixing.'
+      )
+    if self.batch < 1 or self.epochs < 1:
+      raise UserError(
+        f'The recipe {self.name!r} needs batch and epochs of at least 1; got {self.batch} and '
+        f'{self.epochs}.'
+      )
+
+  def described(self) -> dict[str, Any]:
+    """Returns the recipe in plain values, by which what it trains is found again: the fields that
+    matter, and of those that came later only what is set."""
+    schedule, optimizer = self.schedule, self.optimizer
+    plain = {
+      name: getattr(self, name)
+      for name in ('name', 'batch', 'epochs', 'clear_momentum', 'strategy', 'composition')
+    }
+    plain |= {
+      'cutmix': self.cutmix,
+      'label_smoothing': self.label_smoothing,
+      'learning_rate': schedule.learning_rate,
+      'drops': schedule.drops,
+      'drop': schedule.drop,
+      'momentum': optimizer.momentum,
+      'weight_decay': optimizer.weight_decay,
+    }
+    usual = Recipe(
+      self.name,
+      schedule=Schedule('multistep', schedule.learning_rate, schedule.drops, schedule.drop),
+      optimizer=Optimizer('sgd', momentum=optimizer.momentum, weight_decay=optimizer.weight_decay),
+    )
+    later = ('schedule', 'optimizer', 'groups', 'transforms', 'mixing', 'drop_last', 'average')
+    changed = {name: repr(getattr(self, name)) for name in later}
+    return plain | {
+      name: text for name, text in changed.items() if text != repr(getattr(usual, name))
+    }
+
+  def steps(self, images: int) -> int:
+    """Steps of the whole training for so many images."""
+    return self.epochs * self.epoch_steps(images)
+
+  def epoch_steps(self, images: int) -> int:
+    """Steps of one pass over so many images; a set smaller than a batch is one batch."""
+    return in_steps(1, images, min(self.batch, images), self.drop_last)
+
+  def views(self, examples: Examples) -> Views:
+    """Returns what a step makes of its batch."""
+    shared = dict(
+      mean=examples.mean, std=examples.std, num_classes=examples.num_classes, flip=examples.flip
+    )
+    if self.transforms or self.mixing:
+      return views.make(self.transforms, mixing=self.mixing, **shared)
+    return views.diffaug(self.strategy, self.composition, self.cutmix, **shared)

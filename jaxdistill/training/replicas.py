@@ -1,0 +1,308 @@
+"""Several networks of one form in training at once, on all devices, whatever they learn.
+
+R networks share a program and the clock; each has weights, data order and random numbers of its
+own, which depend on its number alone, so that a network is the same in any company. What one of
+them does is a `Learner`; what is here is the same for all learners: the networks side by side,
+their spreading over devices or that of their batch, the padding that fills the devices, the
+optimiser's step.
+"""
+
+import contextlib
+import contextvars
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from jaxdistill import errors
+from jaxdistill.models import normalisation
+from jaxdistill.training import averages, optim, parallel, parts, together
+from jaxdistill.training.learner import Learner
+from jaxdistill.training.problem import (
+  SHARE,
+  WHOLE,
+  Functions,
+  Placement,
+  Problem,
+  count_devices,
+  source,
+  spread,
+  start,
+)
+
+SPREADS = ('networks', 'batch')
+# Folded into a key in place of a network's number, for what all networks of a step draw in common.
+_COMMON = 2**31 - 1
+# Folded into a network's key of a step for the objective's own random numbers.
+_OBJECTIVE = 2**31 - 2
+
+_batch_axis = contextvars.ContextVar('batch_axis', default=None)
+
+
+@flax.struct.dataclass
+class State:
+  """R networks in training: every leaf of `variables`, `optimizer` and `average` has the leading
+  axis R.
+
+  network: [R], the number of each: its random numbers depend on nothing else.
+  average: exponential average of the weights; None where there is none.
+  """
+
+  variables: Any
+  optimizer: Any
+  network: jax.Array
+  key: jax.Array
+  step: jax.Array
+  average: Any = None
+
+  @property
+  def scored(self) -> Any:
+    """The variables that are scored and handed on: with the averaged weights where there are
+    any."""
+    return self.variables if self.average is None else {**self.variables, **self.average}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """How networks train side by side; none of it is about what they learn.
+
+  Attributes:
+    networks: R.
+    scales: factors [R] of the networks' updates, () for 1: learning rates of their own.
+    clear_momentum_at: steps before which the momentum is set to zero.
+    average: of the weights; None: no average.
+    mesh: the devices; None: the default one.
+    way: how the networks share a program: 'vmap', 'unroll' (one after the other in one program), or
+      'auto'.
+    spread: what is spread over the devices: 'networks', padded to a multiple of the devices, or
+      'batch', of which every device takes an equal part, an uneven one being padded with rows of
+      weight 0. The views of a batch, which may mix images, are then computed for the whole of it
+      everywhere.
+  """
+
+  networks: int = 1
+  scales: tuple[float, ...] = ()
+  clear_momentum_at: tuple[int, ...] = ()
+  average: averages.Average | None = None
+  mesh: Mesh | None = None
+  way: str = 'auto'
+  spread: str = 'networks'
+
+  @property
+  def padded(self) -> int:
+    """Networks that are trained, with those that only fill the devices."""
+    size = 1 if self.spread == 'batch' else count_devices(self.mesh)
+    return -(-self.networks // size) * size
+
+
+def choose_spread(
+  way: str, networks: int, mesh: Mesh | None, batch: int, couples_rows: bool = False
+) -> str:
+  """Returns what is spread over the devices: for 'auto' the networks, or the batch where there are
+  fewer networks than devices.
+
+  Args:
+    way: one of `SPREADS`, or 'auto'.
+    networks: R.
+    mesh: the devices.
+    batch: rows of a batch.
+    couples_rows: whether a network takes statistics of a batch, which the devices must then share
+      evenly.
+
+  Raises:
+    UserError: an unknown name, or statistics of a batch that the devices cannot share evenly.
+
+  >>> choose_spread('auto', 4, None, batch=64)
+  'networks'
+  """
+  if way not in (*SPREADS, 'auto'):
+    raise errors.unknown('way to use several devices', way, (*SPREADS, 'auto'))
+  devices = count_devices(mesh)
+  uneven = couples_rows and batch % devices
+  if devices == 1 or way == 'auto' and (networks >= devices or uneven):
+    return 'networks'
+  if way == 'batch' and uneven:
+    raise errors.UserError(
+      f'A batch of {batch} images cannot be shared evenly by {devices} devices, which batch '
+      f'normalisation needs; use a multiple of {devices}.'
+    )
+  return 'batch' if way == 'auto' else way
+
+
+def all_rows(rows: jax.Array) -> jax.Array:
+  """Returns the rows of the whole batch inside an objective, whose own part [n, ...] may be one
+  device's; for losses that compare the rows of a batch with each other.
+
+  The gradient flows back to the device that each row is from.
+
+  >>> all_rows(jnp.arange(2)).tolist()
+  [0, 1]
+  """
+  axis = _batch_axis.get()
+  return rows if axis is None else jax.lax.all_gather(rows, axis, tiled=True)
+
+
+@contextlib.contextmanager
+def _sharing_batch(axis: str | None) -> Iterator[None]:
+  token = _batch_axis.set(axis)
+  try:
+    with normalisation.synchronised(axis):
+      yield
+  finally:
+    _batch_axis.reset(token)
+
+
+def make(
+  learner: Learner,
+  optimizer: optax.GradientTransformation,
+  options: Options,
+  entries: Sequence[str] = ('images', 'labels'),
+) -> tuple[Functions, Placement]:
+  """Returns the pure functions of the training, spread over the devices, and where its parts lie.
+
+  `step` reports the metrics of `Learner.differentiate`, each as the mean over the networks.
+  `entries` are the names of the data.
+  """
+  replicas = _Replicas(learner, optimizer, options, together.choose_way(options.way))
+  functions = Functions(replicas.init, replicas.sample, replicas.step, draw=replicas.sample)
+  share = WHOLE if options.spread == 'batch' else SHARE
+  placement = Placement(
+    options.mesh,
+    State(share, share, share, WHOLE, WHOLE, share),
+    {**dict.fromkeys(entries, WHOLE), 'network': share},
+    share,
+  )
+  return spread(functions, placement), placement
+
+
+def problem(
+  learner: Learner,
+  optimizer: optax.GradientTransformation,
+  options: Options,
+  data: Mapping[str, Any],
+  *,
+  num_steps: int,
+  seed: int = 0,
+  epoch_steps: int = 0,
+) -> Problem:
+  """Places data and networks on the devices: a training ready for the loop.
+
+  Args:
+    learner: what a network does.
+    optimizer: of each network.
+    options: how they train side by side.
+    data: arrays by name with one leading axis, `images` among them, which may be streamed.
+    num_steps: length of the training.
+    seed: of weights, order and views.
+    epoch_steps: of a pass over the data, for evaluations that come every so many passes.
+  """
+  functions, placement = make(learner, optimizer, options, tuple(data))
+  state = start(functions, placement, jax.random.key_data(jax.random.key(seed)))
+  data = {**data, 'network': np.arange(options.padded)}
+  drawn = source(functions, placement, data, state.key, num_steps)
+  return Problem(functions.step, state, drawn, num_steps, options.networks, epoch_steps)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Replicas:
+  """The functions of `make` as code for one device; read `step` first."""
+
+  learner: Learner
+  optimizer: optax.GradientTransformation
+  options: Options
+  way: str
+
+  @property
+  def axis(self) -> str | None:
+    """The axis of the devices; None where there is one device."""
+    return parallel.AXIS if count_devices(self.options.mesh) > 1 else None
+
+  @property
+  def batch_axis(self) -> str | None:
+    """The same where the batch is spread over it."""
+    return self.axis if self.options.spread == 'batch' else None
+
+  def init(self, key: jax.Array) -> State:
+    key_init, key = jax.random.split(jax.random.wrap_key_data(key))
+    numbers = jnp.arange(self.options.padded)
+    variables = jax.vmap(lambda number: self.learner.init(jax.random.fold_in(key_init, number)))(
+      numbers
+    )
+    optimizer = jax.vmap(self.optimizer.init)(self.learner.split(variables)[0]['params'])
+    average = self.options.average and jax.vmap(self.options.average.init)(variables)
+    return State(variables, optimizer, numbers, jax.random.key_data(key), jnp.int32(0), average)
+
+  def sample(
+    self, data: Mapping[str, jax.Array], key: jax.Array, step: jax.Array
+  ) -> dict[str, jax.Array]:
+    positions, weight = jax.vmap(
+      lambda number: self.learner.rows(jax.random.fold_in(key, number), step)
+    )(data['network'])
+    rows = {name: entry[positions] for name, entry in data.items() if name != 'network'}
+    return {**rows, 'weight': weight}
+
+  def step(
+    self, state: State, batch: Mapping[str, jax.Array]
+  ) -> tuple[State, dict[str, jax.Array]]:
+    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(state.network)
+    choices = self.learner.views.draw(jax.random.fold_in(key, _COMMON))
+    prepared = jax.vmap(self.learner.views.prepare, in_axes=(0, 0, None))(keys, batch, choices)
+    gradient, moved, metrics = self.differentiate(state.variables, prepared, keys)
+    metrics = self.averaged(metrics, state.network)
+    if self.batch_axis:
+      gradient, metrics = parallel.sum_over((gradient, metrics), self.batch_axis)
+    elif self.axis:
+      metrics = parallel.sum_over(metrics, self.axis)
+    return self.moved(state, gradient, moved), metrics
+
+  def differentiate(self, variables, prepared, keys):
+    """Gradient, moved statistics and metrics of every network, times this device's share."""
+    keys = jax.vmap(lambda key: jax.random.fold_in(key, _OBJECTIVE))(keys)
+    prepared, share = self.part_of_this_device(prepared)
+
+    with _sharing_batch(self.batch_axis):
+      side_by_side = together.over_networks(self.learner.differentiate, self.way)
+      return side_by_side(variables, prepared, keys, share)
+
+  def part_of_this_device(self, prepared):
+    """The rows [R, n, ...] that this device takes of a batch, and the share [R] that they have of
+    the batch's weight."""
+    weight = prepared['weight']
+    if not self.batch_axis:
+      return prepared, jnp.ones(len(weight))
+    size = weight.shape[1]
+    rows = -(-size // count_devices(self.options.mesh))
+    index = jax.lax.axis_index(self.batch_axis) * rows + jnp.arange(rows)
+    part = jax.tree.map(lambda leaf: leaf[:, index % size], prepared)
+    part['weight'] = jnp.where(index < size, part['weight'], 0.0)
+    return part, part['weight'].sum(1) / jnp.maximum(weight.sum(1), 1e-12)
+
+  def averaged(self, metrics, network):
+    """The mean of every metric over the real networks; of a device's own, where they are spread."""
+    real = network < self.options.networks
+    return jax.tree.map(lambda m: jnp.sum(m, where=real) / self.options.networks, metrics)
+
+  def moved(self, state: State, gradient, moved) -> State:
+    """The state after the optimiser's step."""
+    options, optimizer = self.options, state.optimizer
+    if options.clear_momentum_at:
+      boundaries = jnp.asarray(options.clear_momentum_at, jnp.int32)
+      optimizer = optim.clear_momentum(optimizer, jnp.any(state.step == boundaries))
+    params = self.learner.split(state.variables)[0]['params']
+    updates, optimizer = jax.vmap(self.optimizer.update)(gradient, optimizer, params)
+    if options.scales:
+      # A network that only fills up the devices takes the last one.
+      scale = jnp.asarray(options.scales, jnp.float32)[state.network]
+      updates = jax.tree.map(lambda u: u * scale.reshape(-1, *(1,) * (u.ndim - 1)), updates)
+    params = optax.apply_updates(params, updates)
+    variables = parts.replace(state.variables, {**moved, 'params': params})
+    step = state.step + 1
+    average = options.average and options.average.update(state.average, variables, state.step)
+    return state.replace(variables=variables, optimizer=optimizer, step=step, average=average)

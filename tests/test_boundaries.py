@@ -9,16 +9,17 @@ import re
 
 import pytest
 
+import jaxdistill
 from jaxdistill import config as configs
-from jaxdistill.commands import run as launcher
 
 ROOT = pathlib.Path(__file__).parents[1]
 # From the top: a file imports from its own room and from floors below. Rooms of one floor do not
 # know each other: no family a family, synthesis no experiment.
 FLOORS = (
+  ('__main__',),
   ('commands',),
   ('benchmarks',),
-  launcher.FAMILIES,
+  jaxdistill.FAMILIES,
   ('synthesis', 'experiment'),
   ('training',),
   ('metrics', 'report', 'models'),
@@ -136,7 +137,7 @@ def in_rooms(*rooms):
 
 def below_a_family():
   """All modules of the floors below the families, but for the list of the sub-packages."""
-  floors = FLOORS[FLOORS.index(launcher.FAMILIES) + 1 : -1]
+  floors = FLOORS[FLOORS.index(jaxdistill.FAMILIES) + 1 : -1]
   return in_rooms(*itertools.chain.from_iterable(floors))
 
 
@@ -234,7 +235,7 @@ def test_an_entry_point_imports_its_command_and_a_config_its_own_family():
       if parts[0] == 'launch':
         fits = room(other) == 'commands'
       else:
-        fits = room(other) == parts[1] or floor(room(other)) > FLOORS.index(launcher.FAMILIES)
+        fits = room(other) == parts[1] or floor(room(other)) > FLOORS.index(jaxdistill.FAMILIES)
       if not fits:
         wrong.append(f'{"/".join(parts)}:{line} imports {other}')
   assert not wrong, '\n'.join(wrong)
@@ -259,7 +260,7 @@ def takes_a_config(tree, bare):
 def may_take_a_config(name):
   """Commands, the file of configs, the check of any config, a family's own check and its tasks."""
   parts = name.split('.')[1:]
-  in_family = parts[:1] and parts[0] in launcher.FAMILIES
+  in_family = parts[:1] and parts[0] in jaxdistill.FAMILIES
   return (
     parts[:1] in (['commands'], ['config'])
     or parts == ['experiment', 'schema']

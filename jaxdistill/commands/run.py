@@ -15,9 +15,8 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from jaxdistill import config as configs
-from jaxdistill import families
+from jaxdistill.commands import families, listing
 from jaxdistill.commands import flags as command_flags
-from jaxdistill.commands import listing
 from jaxdistill.commands.process import exit_status, prepare_jax, quiet, tell
 from jaxdistill.errors import UserError
 from jaxdistill.training import bucket, interrupt

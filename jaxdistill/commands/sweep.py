@@ -18,9 +18,9 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from jaxdistill import config as configs
-from jaxdistill import families, files
+from jaxdistill import files
+from jaxdistill.commands import families, process
 from jaxdistill.commands import flags as command_flags
-from jaxdistill.commands import process
 from jaxdistill.commands import run as launcher
 from jaxdistill.errors import UserError
 from jaxdistill.experiment import comparison

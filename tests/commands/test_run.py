@@ -12,7 +12,8 @@ import types
 import pytest
 from ml_collections import ConfigDict
 
-from jaxdistill import config, families
+import jaxdistill
+from jaxdistill import config
 from jaxdistill.commands import flags as command_flags
 from jaxdistill.commands import run as launcher
 from jaxdistill.errors import UserError
@@ -70,7 +71,7 @@ def family(tmp_path, monkeypatch):
   run.check, run.run = check, start
   run.dry_run = lambda config: calls.append('dry_run') or 'estimate: one second'
   monkeypatch.setattr(config, 'root', lambda: shelf)
-  monkeypatch.setattr(families, 'NAMES', ('counting',))
+  monkeypatch.setattr(jaxdistill, 'FAMILIES', ('counting',))
   for name, module in dict(settings=settings, run=run).items():
     monkeypatch.setitem(sys.modules, f'jaxdistill.counting.{name}', module)
   monkeypatch.chdir(tmp_path)

@@ -1,6 +1,6 @@
-"""The families of published methods, and what the commands ask of one.
+"""What the commands ask of a family of methods.
 
-A family is a sub-package of its name, with a module `settings` that says
+A family is a sub-package, one of `jaxdistill.FAMILIES`, with a module `settings` that says
 
   TASKS                  what the field `task` of a config may be: {task: module of the sub-package
                          with the flow of that task: check(config), run(config, run),
@@ -10,8 +10,7 @@ A family is a sub-package of its name, with a module `settings` that says
                          seed, a list of texts
 
 and with configs in a folder of its name. A module `columns`, where it has one, says what the
-tables of its results hold. A family is added by its name in `NAMES`, and by its
-packages in setup.cfg.
+tables of its results hold.
 """
 
 import importlib
@@ -19,9 +18,8 @@ from types import ModuleType
 
 from ml_collections import ConfigDict
 
+import jaxdistill
 from jaxdistill.errors import unknown
-
-NAMES = ('condensation',)
 
 
 def settings(config: ConfigDict) -> ModuleType:
@@ -31,8 +29,8 @@ def settings(config: ConfigDict) -> ModuleType:
   'tasks.condense'
   """
   family = config.get('family', '')
-  if family not in NAMES:
-    raise unknown('family', family, NAMES)
+  if family not in jaxdistill.FAMILIES:
+    raise unknown('family', family, jaxdistill.FAMILIES)
   return importlib.import_module(f'jaxdistill.{family}.settings')
 
 

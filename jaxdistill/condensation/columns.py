@@ -136,7 +136,11 @@ def columns(rows: Sequence[Mapping[str, Any]], best: str = '') -> list[tuple]:
     ('seconds_per_iteration', 'an iteration', 'seconds'),
     ('program_bytes', 'memory', 'bytes'),
   ]
-  return [column for column in listed if any(row.get(column[0]) not in (None, '') for row in rows)]
+  return [column for column in listed if _fills(rows, column[0])]
+
+
+def _fills(rows: Sequence[Mapping[str, Any]], key: str) -> bool:
+  return any(row.get(key) not in (None, '') for row in rows)
 
 
 def charts(members: Sequence[Group]) -> list[dict]:

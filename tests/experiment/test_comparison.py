@@ -46,7 +46,7 @@ def start(workdir):
       '--no-progress',
       '--no-tensorboard',
       '--compilation_cache=off',
-      *(f'--config.{each}' for each in SMALL),
+      *(f'--config.{setting}' for setting in SMALL),
     ]
   )
 
@@ -104,8 +104,8 @@ def test_the_table_pools_what_the_result_files_say(grid):
   rows = {row['name']: row for row in json.loads((workdir / 'sweep.json').read_text())['rows']}
   assert list(rows) == ['m3d', 'dm', 'mix']
   for name in ('m3d', 'dm'):
-    own = [result for result in results(workdir) if result['method'] == name]
-    values = [value for result in own for value in result['rows'][0]['last']['values']]
+    of_method = [result for result in results(workdir) if result['method'] == name]
+    values = sum((result['rows'][0]['last']['values'] for result in of_method), [])
     mean = sum(values) / 4
     assert rows[name]['last']['n'] == 4 and rows[name]['last']['mean'] == pytest.approx(
       mean, abs=1e-6
@@ -113,23 +113,23 @@ def test_the_table_pools_what_the_result_files_say(grid):
     assert rows[name]['last']['std'] == pytest.approx(
       math.sqrt(sum((v - mean) ** 2 for v in values) / 3), abs=1e-6
     )
-    first, second = (result['rows'][0]['last']['mean'] for result in own)
+    first, second = (result['rows'][0]['last']['mean'] for result in of_method)
     assert rows[name]['between_seeds'] == pytest.approx(
       abs(first - second) / math.sqrt(2), abs=2e-6
     )
     assert rows[name]['seconds'] == pytest.approx(
-      sum(result['seconds']['condense'] for result in own) / 2
+      sum(result['seconds']['condense'] for result in of_method) / 2
     )
     assert rows[name]['program_bytes'] > 0
 
 
 def test_a_baseline_is_scored_once_for_all_methods(grid):
   workdir = grid[0]
-  found = {}
+  by_seed = {}
   for result in results(workdir):
-    found.setdefault(result['seed'], []).append(result['rows'][1])
-  assert [rows[0]['name'] for rows in found.values()] == ['mix', 'mix']
-  for rows in found.values():
+    by_seed.setdefault(result['seed'], []).append(result['rows'][1])
+  assert [rows[0]['name'] for rows in by_seed.values()] == ['mix', 'mix']
+  for rows in by_seed.values():
     assert rows[0] == rows[1]  # the seconds too: one was read
   # Two methods and one baseline, of two seeds: each with a file of its own.
   assert len(list((workdir / 'rows').iterdir())) == 3 * 2
@@ -167,7 +167,7 @@ def run_of(
   epochs=0,
   values=(0.5, 0.6),
   factor=2,
-  told=True,
+  with_axis=True,
   spec='',
 ):
   """An invented run of a sweep over kernel, ipc, epochs and seed."""
@@ -222,7 +222,7 @@ def run_of(
     ),
   )
   point = dict(ipc=str(ipc), seed=str(seed))
-  if told:
+  if with_axis:
     point['kernel'] = kernel
   return Finished(
     f'{method}:cifar10{spec}', point, Result.from_json(content), pathlib.Path('nowhere')
@@ -234,10 +234,13 @@ def groups_of(runs):
 
 
 def test_variants_of_a_method_are_told_apart_by_one_field():
-  found = groups_of(
-    [run_of(ipc=ipc, kernel=kernel) for ipc in (1, 10) for kernel in ('gaussian', 'linear')]
+  groups = groups_of(
+    [
+      run_of(ipc=ipc, kernel=kernel)
+      for ipc, kernel in itertools.product((1, 10), ('gaussian', 'linear'))
+    ]
   )
-  labels = [group.label for group in found]
+  labels = [group.label for group in groups]
   # The learning rate differs as well, but the kernel says it all; so that a line in a chart keeps
   # its name over the sizes.
   assert labels == ['m3d (kernel=gaussian)', 'm3d (kernel=linear)'] * 2 + [
@@ -245,7 +248,7 @@ def test_variants_of_a_method_are_told_apart_by_one_field():
     'whole',
     'random',
   ]
-  lines = columns.charts(found)[0]['series']
+  lines = columns.charts(groups)[0]['series']
   assert [(name, x) for name, x, *_ in lines] == [
     ('m3d (kernel=gaussian)', [1, 10]),
     ('m3d (kernel=linear)', [1, 10]),
@@ -255,13 +258,13 @@ def test_variants_of_a_method_are_told_apart_by_one_field():
 
 def test_configs_of_one_method_without_an_axis_are_told_apart_by_their_fields():
   runs = [
-    run_of(told=False),
-    run_of(kernel='linear', told=False, spec=',kernel=linear'),
-    run_of(seed=1, told=False),
+    run_of(with_axis=False),
+    run_of(kernel='linear', with_axis=False, spec=',kernel=linear'),
+    run_of(seed=1, with_axis=False),
   ]
-  found = groups_of(runs)
-  assert [group.label for group in found[:2]] == ['m3d (kernel=gaussian)', 'm3d (kernel=linear)']
-  assert [len(group.rows) for group in found[:2]] == [2, 1]
+  groups = groups_of(runs)
+  assert [group.label for group in groups[:2]] == ['m3d (kernel=gaussian)', 'm3d (kernel=linear)']
+  assert [len(group.rows) for group in groups[:2]] == [2, 1]
 
 
 def test_an_axis_names_a_variant_that_no_field_of_the_config_tells_better():
@@ -303,8 +306,8 @@ def test_published_numbers_stand_beside_rows_of_the_same_size():
     columns.table_row(group)
     for group in groups_of([run_of('dance', ipc=10), run_of('m3d', ipc=10, factor=1)])
   ]
-  told = {row['name']: row['published'] for row in rows}
-  assert told == {
+  numbers = {row['name']: row['published'] for row in rows}
+  assert numbers == {
     'dance': dict(mean=0.708, std=0.002),
     'm3d': None,
     'random': dict(mean=0.26, std=0.012),

@@ -19,11 +19,11 @@ ONE = dict(
 
 
 def test_phases_that_need_no_work_are_left_out_of_the_time():
-  told = estimates.estimate_text(
+  text = estimates.estimate_text(
     {'experts': ONE | {'total_seconds': 100.0}, 'condense': ONE | {'total_seconds': 7.0}},
     {'experts'},
   )
-  assert 'in all about 7.0 s (experts: there already), scoring' in told
+  assert 'in all about 7.0 s (experts: there already), scoring' in text
 
 
 def test_a_phase_of_many_rounds_compiles_once_and_says_how_often():

@@ -8,6 +8,7 @@ ECCV 2020); condensed memories in it are the application of DM (Zhao and Bilen, 
 """
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -57,14 +58,15 @@ class Plan(NamedTuple):
 
   def seen(self, order: int, step: int) -> list[int]:
     """Returns the classes that have arrived when a step is over, oldest first."""
-    return [label for classes in self.orders[order][: step + 1] for label in classes]
+    return list(itertools.chain(*self.orders[order][: step + 1]))
 
   def places(self, order: int, step: int) -> list[tuple[Part, int]]:
     """Returns where the memories of `seen` lie: the part and the class's position in it, for
     each."""
-    return [
-      place for classes in self.orders[order][: step + 1] for place in _places(classes, self.parts)
-    ]
+    places = []
+    for classes in self.orders[order][: step + 1]:
+      places += _places(classes, self.parts)
+    return places
 
 
 def class_orders(num_classes: int, orders: int) -> list[np.ndarray]:
@@ -106,15 +108,16 @@ def plan(num_classes: int, steps: int, orders: int, shared: bool) -> Plan:
   >>> [part.classes for part in todo.parts]
   [(2, 3), (0, 1)]
   """
-  divided = tuple(
-    tuple(tuple(map(int, step)) for step in np.split(order, steps))
-    for order in class_orders(num_classes, orders)
-  )
+  divided = tuple(_divided(order, steps) for order in class_orders(num_classes, orders))
   parts: dict[tuple[int, ...], Part] = {}
   for number, order in enumerate(divided[:1] if shared else divided):
     for step, classes in enumerate(order):
       parts.setdefault(tuple(sorted(classes)), Part(_name(number, step), tuple(sorted(classes))))
   return Plan(divided, tuple(parts.values()))
+
+
+def _divided(order: np.ndarray, steps: int) -> tuple[tuple[int, ...], ...]:
+  return tuple(tuple(map(int, classes)) for classes in np.split(order, steps))
 
 
 def _name(order: int, step: int) -> str:
@@ -123,10 +126,10 @@ def _name(order: int, step: int) -> str:
 
 def _places(classes: Sequence[int], parts: Sequence[Part]) -> list[tuple[Part, int]]:
   same = [part for part in parts if part.classes == tuple(sorted(classes))]
-  return [
-    next((part, part.classes.index(label)) for part in same or parts if label in part.classes)
-    for label in classes
-  ]
+  part_of = {}
+  for part in reversed(same or parts):
+    part_of |= dict.fromkeys(part.classes, part)
+  return [(part_of[label], part_of[label].classes.index(label)) for label in classes]
 
 
 def check(config: ConfigDict) -> None:
@@ -388,16 +391,20 @@ def table(way: int, scores: Sequence[Sequence[Row]]) -> list[Row]:
   ]
   average = {}
   for name in scores[0][0].scores:
-    means = [np.mean([row.scores[name]['mean'] for row in order]) for order in scores]
+    means = [np.mean(_scores_of(order, name, 'mean')) for order in scores]
     average[name] = metrics.mean_std(means)
   seconds = sum(row.seconds for row in rows)
   return [*rows, Row('average', 'Average over steps', seconds, average)]
 
 
+def _scores_of(rows: Sequence[Row], column: str, field: str) -> list[Any]:
+  return [row.scores[column][field] for row in rows]
+
+
 def _step_row(step: int, seen: int, same: Sequence[Row]) -> Row:
   """Returns the row of one step from those of all orders, when `seen` classes have arrived."""
   pooled = {
-    name: metrics.mean_std(np.concatenate([row.scores[name]['values'] for row in same]))
+    name: metrics.mean_std(np.concatenate(_scores_of(same, name, 'values')))
     for name in same[0].scores
   }
   extras = {name: same[0][name] for name in ('images_per_class', 'training_images', 'steps')}
@@ -423,7 +430,7 @@ def summary(
   name = selected(config)
   label = baselines.LABELS[name] if name else methods.LABELS[config.method.name]
   orders = [
-    {'classes': steps, 'last': [row.scores['last']['mean'] for row in scored]}
+    {'classes': steps, 'last': _scores_of(scored, 'last', 'mean')}
     for steps, scored in zip(todo.orders, scores)
   ]
   return results.of_run(

@@ -114,12 +114,11 @@ def _charts(result: Result, cited: Sequence[Mapping[str, Any]]) -> list[dict]:
 def _losses(result: Result, run: Run) -> dict[str, Any]:
   """The matching loss of the memories, those of the first order where there are many."""
   first_order = result.extras['condensed'][: result.config['continual']['steps']]
-  curves = {name: run.curve(f'condense-{name}') for name in first_order}
-  series = [
-    (name, [line['step'] for line in curve], [line['loss'] for line in curve])
-    for name, curve in curves.items()
-    if curve
-  ]
+  series = []
+  for name in first_order:
+    if curve := run.curve(f'condense-{name}'):
+      losses = [line['loss'] for line in curve]
+      series.append((name, [line['step'] for line in curve], losses))
   if not series:
     return {}
   return dict(title='Matching loss', x_title='iteration', log_y=True, series=series)

@@ -52,12 +52,12 @@ def compare(
   `step_ratio` counts steps alone, `whole_ratio` compiling as well.
   """
   train = functools.partial(_train, settings, images, recipe)
-  at_once, one_by_one = [], []
+  at_once, steps, wholes = [], [], []
   for number in range(settings.rounds):  # in turn, so that a drift of the machine meets both
     at_once.append(train(settings.networks, seed=number))
-    one_by_one.append([train(1, seed=seed) for seed in range(settings.networks)])
-  steps = [training.step for trainings in one_by_one for training in trainings]
-  wholes = [sum(training.whole for training in trainings) for trainings in one_by_one]
+    one_by_one = [train(1, seed=seed) for seed in range(settings.networks)]
+    steps += [training.step for training in one_by_one]
+    wholes.append(sum(training.whole for training in one_by_one))
   step_together = statistics.median(training.step for training in at_once)
   whole_together = statistics.median(training.whole for training in at_once)
   step_alone, whole_alone = statistics.median(steps), statistics.median(wholes)
@@ -93,12 +93,7 @@ def _problem(settings: Settings, images: Dataset, recipe: Recipe, **options: Any
   model = models.build(
     {'name': 'convnet', 'dtype': settings.dtype}, images.num_classes, images.image_shape
   )
-  return classifier.setup(
-    model,
-    Examples.of(images),
-    recipe,
-    **options,
-  )
+  return classifier.setup(model, Examples.of(images), recipe, **options)
 
 
 def ways(settings: Settings, tell: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -112,9 +107,7 @@ def ways(settings: Settings, tell: Callable[[str], None]) -> list[dict[str, Any]
       built, seconds = timing.time_steps(problem, settings.iters)
       median = statistics.median(seconds)
       rows.append({'way': way, 'networks': count, 's_per_step': median, 'compile_s': built.seconds})
-      tell(
-        f'{way}, {count} networks: {median:.3f} s a step, compiled in {built.seconds:.1f} s',
-      )
+      tell(f'{way}, {count} networks: {median:.3f} s a step, compiled in {built.seconds:.1f} s')
   return rows
 
 

@@ -229,6 +229,7 @@ def result_text(result: Mapping[str, Any], workdir: pathlib.Path | str) -> str:
   family = result.get('family') and families.find_columns(result['family'])
   columns = family.RESULT if family else results.COLUMNS
   rows = result.get('rows', ())
-  columns = [column for column in columns if any(column[0] in row for row in rows)]
+  filled = set().union(*rows)
+  columns = [column for column in columns if column[0] in filled]
   table = tables.text(rows, columns) + '\n\n' if columns else ''
   return f'{table}report:  {workdir}/report.html\nnumbers: {workdir}/result.json'

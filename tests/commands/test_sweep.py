@@ -1,6 +1,7 @@
 """Grids over real configs with a flow that computes nothing: what runs, in which order, what a
 second start does."""
 
+import itertools
 import json
 import re
 import signal
@@ -100,9 +101,8 @@ def page(tmp_path):
 
 def test_a_grid_runs_every_cell_and_seeds_follow_each_other(started, tmp_path, capsys):
   assert start('--grid.seed=0,1', '--grid.ipc=1,2', '--config.data.normalisation=idc') == 0
-  assert started.runs == [
-    (method, ipc, seed) for ipc in (1, 2) for method in ('m3d', 'dm') for seed in (0, 1)
-  ]
+  order = itertools.product((1, 2), ('m3d', 'dm'), (0, 1))
+  assert started.runs == [(method, ipc, seed) for ipc, method, seed in order]
   out = capsys.readouterr().out
   assert 'run 1 of 8: m3d:digits, ipc=1, seed=0\n' in out and '8 of 8 runs are done' in out
   # Three of ipc 1 are left after the first; those of ipc 2 are taken to be as long as the only one

@@ -148,6 +148,17 @@ def all_rows(rows: jax.Array) -> jax.Array:
   return rows if axis is None else jax.lax.all_gather(rows, axis, tiled=True)
 
 
+def row_numbers(count: int) -> jax.Array:
+  """Returns where `count` rows of this device's part of a batch stand in `all_rows`: int [count].
+
+  >>> row_numbers(3).tolist()
+  [0, 1, 2]
+  """
+  axis = _batch_axis.get()
+  first = 0 if axis is None else jax.lax.axis_index(axis) * count
+  return first + jnp.arange(count)
+
+
 @contextlib.contextmanager
 def _sharing_batch(axis: str | None) -> Iterator[None]:
   token = _batch_axis.set(axis)

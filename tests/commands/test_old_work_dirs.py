@@ -77,10 +77,10 @@ def test_an_old_work_dir_goes_on_to_the_old_end(finished):
   expected, result = (
     json.loads((folder / place / 'result.json').read_text()) for place in ('expected', 'run')
   )
-  assert list(result) == list(expected)
+  assert result.keys() == expected.keys()
   assert without_run(result['config']) == without_run(expected['config'])
   for row, before in zip(result['rows'], expected['rows'], strict=True):
-    assert list(row) == list(before) and row['curve']['steps'] == before['curve']['steps']
+    assert row.keys() == before.keys() and row['curve']['steps'] == before['curve']['steps']
     assert row['last']['mean'] == pytest.approx(before['last']['mean'], abs=0.02)
     if row['name'] != name:  # real images: the same bits, and so the name that scores are shared by
       assert row['key'] == before['key']

@@ -336,3 +336,41 @@ def test_portions_of_classes_save_memory():
       jax.jit(functions.step).lower(state, batch).compile().memory_analysis().temp_size_in_bytes
     )
   assert taken[1] < 0.8 * taken[2] < 0.8 * 0.8 * taken[5], taken
+
+
+@pytest.mark.parametrize('feature', ['logits', 'block1'])
+def test_any_feature_of_one_constant_network_can_be_matched_without_augmentation(feature):
+  """One gradient step, written out: no augmentation, one network, the feature by name."""
+  images, counts, canvases = data()
+  variables = model().init(jax.random.key(5), jnp.zeros((1, *SHAPE)))
+  chosen = engine.Plugs(engine.constant_network, losses.mean_discrepancy)
+  settings = dataclasses.replace(SETTINGS, feature=feature, update='joint', momentum=0.0)
+  functions = engine.make(chosen, settings, model(), num_classes=CLASSES, mean=MEAN, std=STD)
+  real = engine.real_data(images, counts, pool=variables)
+  state = engine.start(functions, KEY, canvases)
+  batch = jax.jit(functions.sample)(real, jax.random.wrap_key_data(state.key), state.step)
+  after, metrics = jax.jit(functions.step)(state, batch)
+
+  def mean_feature(pixels):
+    logits, features = model().apply(variables, augment.normalise(pixels, MEAN, STD))
+    return {**features, 'logits': logits}[feature].reshape(len(pixels), -1).mean(0)
+
+  @jax.jit
+  @jax.value_and_grad
+  def total(canvases):
+    gaps = [
+      mean_feature(decode.decode(of_class, 2)) - mean_feature(pixels)
+      for of_class, pixels in zip(canvases, batch['images'])
+    ]
+    return sum(jnp.square(gap).sum() for gap in gaps)
+
+  loss, gradient = total(jnp.asarray(canvases))
+  np.testing.assert_allclose(after.images, canvases - 0.5 * gradient, atol=1e-5)
+  np.testing.assert_allclose(metrics['loss'], loss / CLASSES, rtol=1e-5)
+
+
+def test_a_feature_that_the_network_has_not_is_refused():
+  settings = dataclasses.replace(SETTINGS, feature='block2')
+  functions, real, state = build(settings)
+  with pytest.raises(UserError, match="no feature of the network 'block2'; did you mean 'block1'"):
+    jax.eval_shape(functions.step, state, functions.sample(real, jax.random.key(0), 0))

@@ -13,10 +13,13 @@ import pytest
 
 from jaxdistill import models
 from jaxdistill.data import Dataset
+from jaxdistill.data.crops import Flip
 from jaxdistill.data.examples import Examples
+from jaxdistill.data.mixing import Mixup
 from jaxdistill.errors import UserError
 from jaxdistill.models import linear, normalisation
 from jaxdistill.training import classifier, loop, parallel, replicas, scorer, together
+from jaxdistill.training.averages import Average
 from jaxdistill.training.optim import Optimizer
 from jaxdistill.training.recipe import Recipe
 from jaxdistill.training.run import Run
@@ -402,6 +405,29 @@ def test_a_simple_problem_is_learned():
 
 def test_steps_of_a_recipe_count_the_short_batch():
   assert Recipe('r', batch=64, epochs=10).steps(130) == 30
+
+
+def test_any_recipe_learns_the_simple_problem():
+  rng = np.random.default_rng(1)
+  labels = np.repeat(np.arange(CLASSES), 20).astype(np.int32)
+  images = np.clip(rng.normal(100, 20, (60, *SHAPE)), 0, 155)
+  images[np.arange(60), labels] += 100  # a bright row, which cropping moves by one at most
+  split = Dataset(images.astype(np.uint8), labels)
+  recipe = Recipe(
+    'other',
+    batch=16,
+    epochs=20,
+    schedule=Schedule('cosine', 0.02, warmup_share=0.1),
+    optimizer=Optimizer('adamw', weight_decay=0.01),
+    transforms=(Flip(),),
+    mixing=Mixup(alpha=0.2, probability=0.5),
+    drop_last=True,
+    average=Average(0.8),
+  )
+  with Run(progress=False) as run:
+    examples = Examples(split.images, labels, CLASSES, (0.4,), (0.2,))
+    scores = classifier.train(run, 'phase', Net(), examples, recipe, test=split, networks=2)
+  assert scores.steps == 60 and scores.columns['last'].min() > 0.95
 
 
 def test_unknown_way_is_refused():

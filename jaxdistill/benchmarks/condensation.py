@@ -21,7 +21,8 @@ import jax
 
 from jaxdistill import config as configs
 from jaxdistill.benchmarks import Settings, growth, timing
-from jaxdistill.condensation import api, methods
+from jaxdistill.condensation import methods, problem
+from jaxdistill.condensation.problem import Condensing
 from jaxdistill.errors import UserError
 from jaxdistill.report import numbers
 from jaxdistill.training import child, cost, parallel
@@ -196,10 +197,12 @@ def measure(method: str, settings: Settings, devices: int = 1) -> dict[str, Any]
   config.condensation.batch_real = settings.batch_real
   config.dtype = settings.dtype
   images = timing.random_images(_REAL_A_CLASS, settings.classes)
-  model = api.build_model(config, images.num_classes, images.image_shape)
+  condensing = Condensing.of_config(config)
+  model = condensing.network(images)
   mesh = parallel.make_mesh(devices) if devices > 1 else None
-  problem = api.setup(config, images, mesh, methods.untrained(config, images.image_shape, model))
-  built, seconds = timing.time_steps(problem, settings.iters)
+  pool = methods.untrained(config, images.image_shape, model)
+  ready = problem.setup(condensing, images, mesh, pool)
+  built, seconds = timing.time_steps(ready, settings.iters)
   median, memory = statistics.median(seconds), peak_memory_bytes()
   flops = cost.program_flops(built.lowered, built.compiled, devices)
   return {

@@ -2,13 +2,16 @@
 
   random, herding, kcenter, kmeans: ipc real images a class at full size, as the tables of the
     papers have them
-  ..._mix:                          ipc factor^2 images a class, shrunk into the cells of ipc
-  canvases whole:                            the whole training set
+  ..._mix: ipc factor^2 images a class, shrunk into the cells of ipc canvases
+  whole: the whole training set
 
 A method with factor > 1 trains on factor^2 images a canvas. Its fair opponent is the '_mix' form,
 which has the same storage, the same decoding and the same number of training steps; 'mix' alone is
 the random one, 'random_mix'.
 """
+
+import dataclasses
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -32,6 +35,29 @@ LABELS = {
   'kmeans_mix': 'K-means, nearest images, shrunk',
   'whole': 'Whole training set',
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Storage:
+  """What a set stores of each class.
+
+  Attributes:
+    ipc: stored images.
+    factor: cells along the side of one.
+    init: what a condensation starts them from, 'mix', 'real' or 'noise'.
+  """
+
+  ipc: int
+  factor: int = 1
+  init: str = 'real'
+
+  def needed(self, names: Sequence[str]) -> int:
+    """Returns the real images of a class that the start, or a baseline of these names, takes.
+
+    >>> Storage(ipc=2, factor=2).needed(['random']), Storage(ipc=2, factor=2).needed(['mix'])
+    (2, 8)
+    """
+    return self.ipc * (self.factor**2 if self.init == 'mix' or any(map(is_mix, names)) else 1)
 
 
 def make(
@@ -66,8 +92,8 @@ def make(
 
   >>> from jaxdistill import data
   >>> train, _ = data.load('digits', image_size=8)
-  >>> made = make('random_mix', train, ipc=2, factor=2)
-  >>> len(made.images), len(made.decode()[0])
+  >>> mixed = make('random_mix', train, ipc=2, factor=2)
+  >>> len(mixed.images), len(mixed.decode()[0])
   (20, 80)
   """
   if name == 'whole':

@@ -1,5 +1,7 @@
-"""The features by which a config's selection baselines choose real images."""
+"""The features by which the selection baselines choose real images."""
 
+import dataclasses
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,10 +9,10 @@ import flax.linen as nn
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from jaxdistill.condensation import baselines
 from jaxdistill.data import Dataset
+from jaxdistill.experiment import schema
 from jaxdistill.training import features, pretrained
 from jaxdistill.training.problem import Problem
 from jaxdistill.training.run import Run
@@ -21,57 +23,81 @@ NETWORKS = ('trained', 'random')
 _WEIGHTS = 2
 
 
-def of_config(
-  config: ConfigDict, train: Dataset, run: Run, mesh: Mesh | None, model: nn.Module, pool: Any = ()
-) -> np.ndarray:
-  """Returns the features by which a config's selection baselines choose: the embedding of `train`
-  under one network.
+@dataclasses.dataclass(frozen=True)
+class Selection:
+  """The network whose features the baselines herding, kcenter and kmeans compare."""
 
-  The network is the one that condenses. `selection.network` says whether it is trained on `train`
-  first or stays random. A trained one is an expert, found again by other runs; if the method
-  trained experts, `pool`, it is the first of them.
+  network: str = schema.field('trained', choices=NETWORKS, help='whose features select real images')
+  epochs: int = schema.field(60, at_least=0, help='passes of its training')
+  steps: int = schema.field(0, at_least=0, help='steps of its training; 0: from the epochs')
+
+  def experts(self, seed: int) -> dict[str, Any]:
+    """Returns how the network is trained, see `pretrained.train`."""
+    return dict(number=1, epochs=self.epochs, steps=self.steps, seed=seed)
+
+
+def embed(
+  selection: Selection,
+  train: Dataset,
+  model: nn.Module,
+  run: Run,
+  *,
+  seed: int,
+  mesh: Mesh | None = None,
+  pool: Any = (),
+  directory: pathlib.Path | None = None,
+) -> np.ndarray:
+  """Returns the features by which selection baselines choose: the embedding of `train` under one
+  network.
+
+  Args:
+    selection: whether the network is trained on `train` first or stays random. A trained one is an
+      expert, found again by other runs.
+    train: the real images.
+    model: the network, the one that condenses.
+    run: keeps what is trained.
+    seed: of its weights.
+    mesh: the devices.
+    pool: what the method trained; if these are experts, the network is the first of them.
+    directory: where experts are kept for other runs.
   """
-  if config.selection.network == 'random':
-    key = jax.random.fold_in(jax.random.key(config.seed), _WEIGHTS)
+  if selection.network == 'random':
+    key = jax.random.fold_in(jax.random.key(seed), _WEIGHTS)
     variables = jax.jit(model.init)(key, np.zeros((1, *train.image_shape), np.float32))
   else:
     if not isinstance(pool, pretrained.Pool):
       pool = pretrained.train(
-        run,
-        model,
-        train,
-        **_options(config),
-        mesh=mesh,
-        directory=pretrained.directory(config, run),
+        run, model, train, **selection.experts(seed), mesh=mesh, directory=directory
       )
     variables = jax.tree.map(lambda a: a[0], pool.final)
   run.say(f'Embedding {len(train):,} images to select from.')
   return features.embed(model, variables, train, mesh=mesh, progress=run.progress)
 
 
-def is_prepared(config: ConfigDict, train: Dataset, run: Run, model: nn.Module) -> bool:
-  """Whether the network that `of_config` trains, where the method trains no experts, is there
-  already; for estimates."""
-  return pretrained.are_kept(pretrained.directory(config, run), model, train, **_options(config))
+def is_prepared(
+  selection: Selection,
+  train: Dataset,
+  model: nn.Module,
+  *,
+  seed: int,
+  directory: pathlib.Path | None,
+) -> bool:
+  """Whether the network that `embed` trains, where the method trains no experts, is there already;
+  for estimates."""
+  return pretrained.are_kept(directory, model, train, **selection.experts(seed))
 
 
 def preparation(
-  config: ConfigDict,
+  selection: Selection,
+  names: Sequence[str],
   train: Dataset,
-  mesh: Mesh | None,
   model: nn.Module,
-  names: Sequence[str] | None = None,
+  *,
+  seed: int,
+  mesh: Mesh | None = None,
 ) -> Problem | None:
-  """Returns the training that `of_config` needs where the method trains no experts; for estimates.
-
-  None if none of the baselines `names` needs it; they are those of the config unless given.
-  """
-  names = config.evaluation.baselines if names is None else names
-  if config.selection.network == 'random' or not any(map(baselines.needs_features, names)):
+  """Returns the training that `embed` needs where the method trains no experts, for estimates; None
+  if none of the baselines `names` needs it."""
+  if selection.network == 'random' or not any(map(baselines.needs_features, names)):
     return None
-  return pretrained.setup(model, train, **_options(config), mesh=mesh)
-
-
-def _options(config):
-  section = config.selection
-  return dict(number=1, epochs=section.epochs, steps=section.steps, seed=config.seed)
+  return pretrained.setup(model, train, **selection.experts(seed), mesh=mesh)

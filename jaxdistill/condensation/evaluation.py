@@ -3,7 +3,7 @@ fixed, named recipe."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import numpy as np
@@ -84,24 +84,73 @@ def find_recipe(name: str, *, flip: bool = True, epochs: int = 0) -> Recipe:
   return dataclasses.replace(chosen, strategy=strategy, epochs=epochs or chosen.epochs)
 
 
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+  """How a set is scored: all that decides its scores beside the images.
+
+  Attributes:
+    recipe: 'idc', 'dm' or 'ddranking', see `RECIPES`.
+    networks: fresh networks that are trained, each with its own weights, order and augmentation.
+    seed: of all of them.
+    model: what `models.build` takes; None: ConvNet-3 of width 128 with instance norm.
+    dtype: of the networks' computation.
+    epochs: passes over the decoded set; 0: the recipe's.
+    steps: training steps; 0: from the epochs.
+    checks: how often the networks are scored during training, evenly spread.
+    search_on: the images by which a recipe that searches the learning rate chooses it, 'validation'
+      or 'test'; '': no search.
+    augment: False leaves out the recipe's augmentation and CutMix.
+
+  Raises:
+    UserError: for an unknown name, or a number below its least value.
+  """
+
+  recipe: str = 'idc'
+  networks: int = 5
+  seed: int = 0
+  model: Mapping[str, Any] | None = None
+  dtype: str = 'float32'
+  epochs: int = 0
+  steps: int = 0
+  checks: int = 6
+  search_on: str = 'validation'
+  augment: bool = True
+
+  def __post_init__(self):
+    find_recipe(self.recipe)
+    if self.checks < 1:
+      raise errors.UserError(f'An evaluation needs checks >= 1; got {self.checks}.')
+    if self.networks < 1 or self.epochs < 0 or self.steps < 0:
+      raise errors.UserError(
+        'An evaluation needs seeds >= 1, epochs >= 0 and steps >= 0; got '
+        f'{self.networks}, {self.epochs} and {self.steps}.'
+      )
+    if self.search_on and self.search_on not in SEARCH_ON:
+      raise errors.unknown('way to search the learning rate', self.search_on, SEARCH_ON)
+
+  @property
+  def rates(self) -> tuple[float, ...]:
+    """The learning rates that are tried; () for the recipe's own."""
+    return SEARCHED.get(self.recipe, ()) if self.search_on else ()
+
+  def described(self) -> dict[str, Any]:
+    """Returns the fields under the names by which scores are found again, see
+    `scoring.identity`."""
+    fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+    return {'seeds': fields.pop('networks'), **fields, 'model': self.model and dict(self.model)}
+
+
 def evaluate(
   condensed: Condensed | Dataset,
   test: Dataset,
   recipe: str = 'idc',
   seeds: int = 5,
   *,
-  seed: int = 0,
-  model: Mapping[str, Any] | None = None,
-  epochs: int = 0,
-  steps: int = 0,
-  checks: int = 6,
   validation: Dataset | None = None,
-  search_on: str = 'validation',
-  augment: bool = True,
   run: Run | None = None,
   name: str = 'evaluate',
   mesh: Mesh | None = None,
-  dtype: str = 'float32',
+  **protocol: Any,
 ) -> dict[str, Any]:
   """Trains `seeds` fresh networks together on a set and scores them on real images.
 
@@ -110,20 +159,13 @@ def evaluate(
     test: real images to score on.
     recipe: 'idc', 'dm' or 'ddranking', see `RECIPES`.
     seeds: number of networks, each with its own weights, order and augmentation.
-    seed: of all of them.
-    model: what `models.build` takes; None: ConvNet-3 of width 128 with instance norm.
-    epochs: passes over the decoded set; 0: the recipe's.
-    steps: training steps; 0: from the epochs.
-    checks: how often the networks are scored during training.
     validation: held-out real images by which a check is chosen for the column 'selected'; None: no
       such column.
-    search_on: the images by which a recipe that searches the learning rate chooses it, 'validation'
-      or 'test'; '': no search.
-    augment: False leaves out the recipe's augmentation and CutMix.
     run: keeps metrics and checkpoints; None: in memory.
     name: of the phase in the run.
     mesh: devices over which the networks are spread.
-    dtype: of the networks' computation.
+    **protocol: the other fields of `Protocol`: seed, model, dtype, epochs, steps, checks,
+      search_on, augment.
 
   Returns:
     dict with 'last', 'best_test' and, with validation images, 'selected': each dict(mean, std, n,
@@ -149,44 +191,58 @@ def evaluate(
   >>> scores['last']['n'], len(scores['last']['values'])
   (2, 2)
   """
-  if checks < 1:
-    raise errors.UserError(f'An evaluation needs checks >= 1; got {checks}.')
-  job = _job(
+  names = [field.name for field in dataclasses.fields(Protocol)]
+  for field in protocol:
+    if field not in names:
+      raise errors.unknown('argument of evaluate', field, names)
+  return score(
     condensed,
     test,
-    recipe,
-    seeds,
-    model=model,
-    epochs=epochs,
-    steps=steps,
-    search_on=search_on,
-    augment=augment,
-    dtype=dtype,
+    Protocol(recipe, seeds, **protocol),
+    validation=validation,
+    run=run,
+    name=name,
+    mesh=mesh,
   )
-  if job.rates and search_on == 'validation' and validation is None:
+
+
+def score(
+  images: Condensed | Dataset,
+  test: Dataset,
+  protocol: Protocol,
+  *,
+  validation: Dataset | None = None,
+  run: Run | None = None,
+  name: str = 'evaluate',
+  mesh: Mesh | None = None,
+) -> dict[str, Any]:
+  """Trains fresh networks together on a set and scores them on real images; arguments and result as
+  in `evaluate`."""
+  training = _training(images, test, protocol)
+  if protocol.rates and protocol.search_on == 'validation' and validation is None:
     raise errors.UserError(
-      f'The recipe {recipe} searches the learning rate on held-out images: give some '
-      '(validation), or '
-      "choose on the test set as its public code does (search_on='test'), which is optimistic."
+      f'The recipe {protocol.recipe} searches the learning rate on held-out images: give some '
+      "(validation), or choose on the test set as its public code does (search_on='test'), which "
+      'is optimistic.'
     )
   scores = classifier.train(
     run or Run(progress=False),
     name,
-    **job.arguments,
-    seed=seed,
+    **training,
+    seed=protocol.seed,
     test=test,
     validation=validation,
-    checks=checks,
+    checks=protocol.checks,
     mesh=mesh,
   )
   checked = {
     split: scores.checked[split] for split in ('test', 'validation') if split in scores.checked
   }
-  found = {}
-  if job.rates:
-    chosen = choose(checked[search_on], len(job.rates))
+  searched = {}
+  if rates := protocol.rates:
+    chosen = choose(checked[protocol.search_on], len(rates))
     checked = {split: accuracies[:, chosen] for split, accuracies in checked.items()}
-    found = {'learning_rates': [job.rates[number // seeds] for number in chosen]}
+    searched = {'learning_rates': [rates[number // protocol.networks] for number in chosen]}
   curve = {
     'steps': scores.checked['steps'].tolist(),
     'mean': checked['test'].mean(1).tolist(),
@@ -196,9 +252,9 @@ def evaluate(
     **{
       column: metrics.mean_std(values) for column, values in classifier.columns(**checked).items()
     },
-    **found,
+    **searched,
     'curve': curve,
-    'training_images': len(job.arguments['examples']),
+    'training_images': len(training['examples']),
     'steps': scores.steps,
     'seconds': scores.seconds,
   }
@@ -231,22 +287,21 @@ def cross_architecture(
 
   >>> import jaxdistill
   >>> train, test = jaxdistill.data.load('digits', image_size=8)
-  >>> found = cross_architecture(train.take(range(20)), test.take(range(50)), ['MLP'],
-  ...   recipe='dm', seeds=1, steps=1,
-  ...                            checks=1, width=4)
-  >>> list(found['networks'])
+  >>> scores = cross_architecture(train.take(range(20)), test.take(range(50)), ['MLP'],
+  ...   recipe='dm', seeds=1, steps=1, checks=1, width=4)
+  >>> list(scores['networks'])
   ['MLP,width=4']
   """
   chosen = networks(architectures, width)
   for model in chosen.values():
     network(model, test)
-  name = options.pop('name', 'evaluate')
-  return across(
-    {
-      each: evaluate(condensed, test, recipe, seeds, model=model, name=f'{name}-{each}', **options)
-      for each, model in chosen.items()
-    }
-  )
+  phase = options.pop('name', 'evaluate')
+  scores = {}
+  for name, model in chosen.items():
+    scores[name] = evaluate(
+      condensed, test, recipe, seeds, model=model, name=f'{phase}-{name}', **options
+    )
+  return across(scores)
 
 
 def across(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -264,12 +319,11 @@ def across(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
   ...   'b': {'last': {'mean': 0.7}}})['average']
   {'last': 0.6}
   """
-  others = list(scores.values())[1:]
-  average = {
-    column: round(float(np.mean([each[column]['mean'] for each in others])), 6)
-    for column in COLUMNS
-    if others and all(column in each for each in others)
-  }
+  others, average = list(scores.values())[1:], {}
+  for column in COLUMNS:
+    means = [transfer[column]['mean'] for transfer in others if column in transfer]
+    if means and len(means) == len(others):
+      average[column] = round(float(np.mean(means)), 6)
   return {'networks': dict(scores), 'average': average}
 
 
@@ -280,13 +334,13 @@ def networks(names: Sequence[str], width: int = 0) -> dict[str, dict[str, Any]]:
   >>> networks(['ConvNet-3'], width=16)
   {'ConvNet-3,width=16': {'name': 'convnet', 'depth': 3, 'width': 16}}
   """
-  found = {}
+  chosen = {}
   for name in names:
     model = architectures.find(name)
     if width and 'width' in models.defaults(model['name']):
       name, model = f'{name},width={width}', {**model, 'width': width}
-    found[name] = model
-  return found
+    chosen[name] = model
+  return chosen
 
 
 def choose(accuracies: np.ndarray, rates: int) -> np.ndarray:
@@ -305,34 +359,11 @@ def choose(accuracies: np.ndarray, rates: int) -> np.ndarray:
 
 
 def setup(
-  condensed: Condensed | Dataset,
-  test: Dataset,
-  recipe: str = 'idc',
-  seeds: int = 5,
-  *,
-  model: Mapping[str, Any] | None = None,
-  epochs: int = 0,
-  steps: int = 0,
-  search_on: str = 'validation',
-  augment: bool = True,
-  mesh: Mesh | None = None,
-  dtype: str = 'float32',
+  images: Condensed | Dataset, test: Dataset, protocol: Protocol, mesh: Mesh | None = None
 ) -> Problem:
-  """Returns the training that `evaluate` with the same arguments would run, ready for the loop (for
+  """Returns the training that `score` with the same arguments would run, ready for the loop (for
   estimates)."""
-  job = _job(
-    condensed,
-    test,
-    recipe,
-    seeds,
-    model=model,
-    epochs=epochs,
-    steps=steps,
-    search_on=search_on,
-    augment=augment,
-    dtype=dtype,
-  )
-  return classifier.setup(**job.arguments, mesh=mesh)
+  return classifier.setup(**_training(images, test, protocol), mesh=mesh)
 
 
 def mirrored(condensed: Condensed | Dataset, test: Dataset) -> bool:
@@ -346,46 +377,25 @@ def mirrored(condensed: Condensed | Dataset, test: Dataset) -> bool:
   return condensed.flip and test.flip
 
 
-class _Job(NamedTuple):
-  """What is to be trained: arguments of classifier.setup and train, and the learning rates that are
-  tried (() for one)."""
-
-  arguments: dict[str, Any]
-  rates: tuple[float, ...]
-
-
-def _job(
-  condensed, test, recipe, seeds, *, model, epochs, steps, search_on, augment, dtype
-) -> _Job:
-  if seeds < 1 or epochs < 0 or steps < 0:
-    raise errors.UserError(
-      f'An evaluation needs seeds >= 1, epochs >= 0 and steps >= 0; got {seeds}, {epochs} and '
-      f'{steps}.'
-    )
-  if search_on and search_on not in SEARCH_ON:
-    raise errors.unknown('way to search the learning rate', search_on, SEARCH_ON)
-  check_fit(condensed, test)
-  chosen = find_recipe(recipe, flip=mirrored(condensed, test), epochs=epochs)
-  if not augment:
-    chosen = dataclasses.replace(chosen, strategy='', cutmix=0.0)
-  images, labels = (
-    condensed.decode() if isinstance(condensed, Condensed) else (condensed.images, condensed.labels)
+def _training(images: Condensed | Dataset, test: Dataset, protocol: Protocol) -> dict[str, Any]:
+  """Returns what is to be trained: arguments that `classifier.setup` and `train` share."""
+  check_fit(images, test)
+  recipe = find_recipe(protocol.recipe, flip=mirrored(images, test), epochs=protocol.epochs)
+  if not protocol.augment:
+    recipe = dataclasses.replace(recipe, strategy='', cutmix=0.0)
+  pixels, labels = (
+    images.decode() if isinstance(images, Condensed) else (images.images, images.labels)
   )
-  if recipe in _HARD_LABELS and labels.ndim == 2:
+  if protocol.recipe in _HARD_LABELS and labels.ndim == 2:
     labels = labels.argmax(1)
-  rates = SEARCHED.get(recipe, ()) if search_on else ()
-  return _Job(
-    dict(
-      model=network(model, test, dtype),
-      examples=Examples(
-        images, labels, test.num_classes, condensed.mean, condensed.std, condensed.flip
-      ),
-      recipe=chosen,
-      networks=seeds * max(1, len(rates)),
-      num_steps=steps,
-      learning_rates=np.repeat(rates, seeds),
-    ),
-    rates,
+  rates = protocol.rates
+  return dict(
+    model=network(protocol.model, test, protocol.dtype),
+    examples=Examples(pixels, labels, test.num_classes, images.mean, images.std, images.flip),
+    recipe=recipe,
+    networks=protocol.networks * max(1, len(rates)),
+    num_steps=protocol.steps,
+    learning_rates=np.repeat(rates, protocol.networks),
   )
 
 
@@ -402,8 +412,8 @@ def check_fit(
   """Raises `UserError` where a set and real images differ in shape, in the number of classes or in
   the classes' order.
 
-  >>> a, b = (Dataset(np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 1]),
-  ...   names) for names in [('cat', 'dog'), ('dog', 'cat')])
+  >>> images, labels = np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 1])
+  >>> a, b = (Dataset(images, labels, names) for names in [('cat', 'dog'), ('dog', 'cat')])
   >>> check_fit(a, b)
   Traceback (most recent call last):
   jaxdistill.errors.UserError: The set numbers the classes in another order than the test set: ...

@@ -4,14 +4,17 @@ beforehand how long that takes."""
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
+from jax.sharding import Mesh
 
-from jaxdistill import files, models
+from jaxdistill import files
 from jaxdistill.condensation import baselines, evaluation
+from jaxdistill.condensation.baselines import Storage
+from jaxdistill.condensation.evaluation import Protocol
+from jaxdistill.condensation.settings import Evaluation
 from jaxdistill.data import Dataset
 from jaxdistill.data.examples import Examples
 from jaxdistill.experiment import estimates, kept
@@ -20,73 +23,97 @@ from jaxdistill.synthesis.condensed import Condensed
 from jaxdistill.training import loop, scorer
 from jaxdistill.training.run import Run, peak_memory_bytes
 
-# How often a training is scored where the config does not say; DANCE's public code has six checks.
-CHECKS = 6
+
+class Contestant(NamedTuple):
+  """A set that is to be scored; `name` for files, `label` for people."""
+
+  name: str
+  label: str
+  images: Condensed | Dataset
+
+
+def protocol(
+  section: Evaluation,
+  images: Condensed | Dataset,
+  *,
+  seed: int,
+  model: Mapping[str, Any],
+  dtype: str,
+  augment: bool = True,
+) -> Protocol:
+  """Returns how a set is scored where a config's section says how all are.
+
+  Real images train for `whole_epochs`, and no learning rate is searched for them, as in
+  DD-Ranking's public code. A check every so many steps becomes that many checks of the training,
+  evenly spread.
+
+  Args:
+    section: `evaluation` of the config.
+    images: the set.
+    seed, model, dtype, augment: see `evaluation.Protocol`.
+  """
+  real = isinstance(images, Dataset)
+  chosen = Protocol(
+    section.recipe,
+    section.networks,
+    seed,
+    model,
+    dtype,
+    epochs=section.whole_epochs if real else section.epochs,
+    steps=section.steps,
+    search_on='' if real else section.search_on,
+    augment=augment,
+  )
+  if not section.every:
+    return chosen
+  recipe = evaluation.find_recipe(section.recipe, epochs=chosen.epochs)
+  steps = section.steps or recipe.steps(_trained_on(images))
+  return dataclasses.replace(chosen, checks=max(1, steps // section.every))
 
 
 def row(
-  config: ConfigDict,
   run: Run,
-  mesh,
-  name: str,
-  label: str,
-  images: Condensed | Dataset,
+  contestant: Contestant,
+  protocol: Protocol,
   test: Dataset,
-  validation: Dataset | None,
+  validation: Dataset | None = None,
   *,
-  seed: int | None = None,
-  model: Mapping[str, Any] | None = None,
+  mesh: Mesh | None = None,
+  rows: str = '',
   phase: str = '',
-  augment: bool = True,
 ) -> Row:
-  """Scores one set under the config's recipe; a finished row is read back.
+  """Scores one set; a finished row is read back.
 
   Args:
-    config: with the sections `evaluation` and, unless `model` is given, `model`.
     run: keeps the row as results/PHASE.json.
-    mesh: devices over which the networks are spread.
-    name, label: of the row, for files and for people.
-    images: the set; real images train for `evaluation.whole_epochs`.
+    contestant: the set.
+    protocol: how it is scored.
     test: images to score on.
     validation: held-out images to choose by, or None.
-    seed: in place of the config's.
-    model: in place of the config's network.
+    mesh: devices over which the networks are spread.
+    rows: folder in which runs share scores; '': none.
     phase: of the training; '': evaluate-NAME.
-    augment: False trains without augmentation.
 
   Returns:
     What `evaluation.evaluate` gives, with images_per_class and factor, and the key under which runs
-    with one folder `run.rows` share the scores.
+    share the scores.
   """
-  section, phase = config.evaluation, phase or f'evaluate-{name}'
-  options = dict(
-    recipe=section.recipe,
-    seeds=section.networks,
-    seed=config.seed if seed is None else seed,
-    model=_network(config, model),
-    dtype=config.dtype,
-    epochs=_epochs(config, images),
-    steps=section.steps,
-    checks=_checks(config, images),
-    search_on=_search_on(config, images),
-    augment=augment,
-  )
+  images, phase = contestant.images, phase or f'evaluate-{contestant.name}'
 
   def evaluated():
-    return evaluation.evaluate(
-      images, test, **options, validation=validation, run=run, name=phase, mesh=mesh
+    return evaluation.score(
+      images, test, protocol, validation=validation, run=run, name=phase, mesh=mesh
     )
 
   def compute():
-    key = identity(images, test, validation, options)
-    scores = kept.once(run, config.run.rows, key, lambda: {'key': key, **evaluated()})
-    stored = len(images) if isinstance(images, Dataset) else len(images.images)
+    key = identity(images, test, validation, protocol.described())
+    scores = kept.once(run, rows, key, lambda: {'key': key, **evaluated()})
     return {
-      'name': name,
-      'label': label,
-      'images_per_class': stored / test.num_classes,
+      'name': contestant.name,
+      'label': contestant.label,
+      'images_per_class': len(images.images) / test.num_classes,
       'factor': getattr(images, 'factor', 1),
-      'reference': name == 'whole',
+      'reference': contestant.name == 'whole',
       **scores,
     }
 
@@ -96,70 +123,51 @@ def row(
 
 
 def estimate(
-  config: ConfigDict,
-  images: Condensed | Dataset,
-  test: Dataset,
-  mesh,
-  *,
-  model: Mapping[str, Any] | None = None,
-  augment: bool = True,
+  images: Condensed | Dataset, test: Dataset, protocol: Protocol, mesh: Mesh | None = None
 ) -> loop.Estimate:
   """Measures a few steps of what `row` would do, and the memory of scoring."""
-  section = config.evaluation
-  training = evaluation.setup(
-    images,
-    test,
-    section.recipe,
-    section.networks,
-    model=_network(config, model),
-    dtype=config.dtype,
-    epochs=_epochs(config, images),
-    steps=section.steps,
-    search_on=_search_on(config, images),
-    augment=augment,
-    mesh=mesh,
-  )
-  measured = estimates.measure(training, config.dtype)
-  network = models.build(
-    dict(_network(config, model), dtype=config.dtype), test.num_classes, test.image_shape
-  )
+  training = evaluation.setup(images, test, protocol, mesh)
+  measured = estimates.measure(training, protocol.dtype)
   few = test.take(range(min(len(test), scorer.MOST_SCORED)))
-  scorer.Scorer(network, Examples.of(few).normalised_as(images))(training.state.variables)
+  scored = Examples.of(few).normalised_as(images)
+  network = evaluation.network(protocol.model, test, protocol.dtype)
+  scorer.Scorer(network, scored)(training.state.variables)
   return dataclasses.replace(measured, needed_bytes=peak_memory_bytes().bytes)
 
 
 def baseline_sets(
-  config: ConfigDict,
+  names: Sequence[str],
   train: Dataset,
+  storage: Storage,
+  recipe: str,
   select: Callable[[str], np.ndarray],
   before: Condensed | None = None,
-) -> Iterator[tuple[str, str, Condensed | Dataset]]:
-  """Yields (name, label, set) for every baseline that a config asks for.
+) -> Iterator[Contestant]:
+  """Yields the set of every baseline.
 
   Args:
-    config: with the sections `condensation` (ipc, factor, init) and `evaluation`.
+    names: of the baselines.
     train: the real images.
+    storage: what a set stores of each class.
+    recipe: of the evaluation that goes with the sets.
     select: from a baseline to the positions of the images that it takes, see `selector`.
     before: the canvases that a condensation started from, which are the baseline 'mix' where it
       starts from a mix.
   """
-  section, wanted = config.condensation, config.evaluation.baselines
-  for name in wanted:
+  for name in names:
     if name == 'whole':
       images = train
-    elif baselines.is_mix(name) and section.factor == 1 and baselines.selected_by(name) in wanted:
+    elif baselines.is_mix(name) and storage.factor == 1 and baselines.selected_by(name) in names:
       continue  # without cells it is the row of the images at full size
-    elif name == 'mix' and section.init == 'mix' and before is not None:
+    elif name == 'mix' and storage.init == 'mix' and before is not None:
       images = before
     else:
-      images = baselines.build(
-        name, train, select(name), factor=section.factor, recipe=config.evaluation.recipe
-      )
-    yield name, baselines.LABELS[name], images
+      images = baselines.build(name, train, select(name), factor=storage.factor, recipe=recipe)
+    yield Contestant(name, baselines.LABELS[name], images)
 
 
 def selector(
-  config: ConfigDict, train: Dataset, run: Run, features: Callable[[], np.ndarray]
+  storage: Storage, seed: int, train: Dataset, run: Run, features: Callable[[], np.ndarray]
 ) -> Callable[[str], np.ndarray]:
   """Returns the function from a baseline to the images that it takes, which the run keeps in
   results/selection/NAME.json.
@@ -168,15 +176,14 @@ def selector(
   before.
   """
   features = functools.cache(features)
-  section = config.condensation
 
   def choose(name):
     return baselines.pick(
       name,
       train,
-      ipc=section.ipc,
-      factor=section.factor,
-      seed=config.seed,
+      ipc=storage.ipc,
+      factor=storage.factor,
+      seed=seed,
       features=features() if baselines.needs_features(name) else None,
     )
 
@@ -184,11 +191,11 @@ def selector(
 
 
 @contextlib.contextmanager
-def stand_in(config: ConfigDict, train: Dataset) -> Iterator[Callable[[str], np.ndarray]]:
+def stand_in(storage: Storage, seed: int, train: Dataset) -> Iterator[Callable[[str], np.ndarray]]:
   """Gives a `selector` for estimates: what is picked makes no difference to the time, so features
   that cost nothing stand in."""
   with Run(progress=False) as memory:
-    yield selector(config, train, memory, lambda: np.zeros((len(train), 1), np.float32))
+    yield selector(storage, seed, train, memory, lambda: np.zeros((len(train), 1), np.float32))
 
 
 def identity(
@@ -197,12 +204,12 @@ def identity(
   """Returns the hash of everything that decides the scores of a set.
 
   A random draw of real images, or the whole training set, scores the same beside every method: runs
-  that name one folder for such rows (`config.run.rows`) compute each of them once.
+  that name one folder for such rows (`run.rows` of the config) compute each of them once.
 
   Args:
     images: the set that is scored.
     test, validation: the real images that score it.
-    options: the other arguments of the evaluation.
+    options: the protocol, see `evaluation.Protocol.described`.
 
   >>> import jaxdistill
   >>> train, test = jaxdistill.data.load('digits', image_size=8)
@@ -227,23 +234,6 @@ def identity(
   )
 
 
-def _network(config: ConfigDict, model: Mapping[str, Any] | None) -> dict[str, Any]:
-  return dict(config.model.to_dict() if model is None else model)
-
-
-def _epochs(config: ConfigDict, images: Condensed | Dataset) -> int:
-  return config.evaluation.whole_epochs if isinstance(images, Dataset) else config.evaluation.epochs
-
-
-def _checks(config: ConfigDict, images: Condensed | Dataset) -> int:
-  if not config.evaluation.every:
-    return CHECKS
-  count = len(images) if isinstance(images, Dataset) else len(images.images) * images.factor**2
-  recipe = evaluation.find_recipe(config.evaluation.recipe, epochs=_epochs(config, images))
-  return max(1, (config.evaluation.steps or recipe.steps(count)) // config.evaluation.every)
-
-
-def _search_on(config: ConfigDict, images: Condensed | Dataset) -> str:
-  """On what the learning rate is searched; not at all for real images, as in DD-Ranking's public
-  code."""
-  return '' if isinstance(images, Dataset) else config.evaluation.search_on
+def _trained_on(images: Condensed | Dataset) -> int:
+  """Returns the number of images that networks see of a set."""
+  return len(images.images) * getattr(images, 'factor', 1) ** 2

@@ -10,7 +10,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxdistill import models
-from jaxdistill.condensation import baselines, embedding, evaluation, methods
+from jaxdistill.condensation import baselines, evaluation, methods
+from jaxdistill.condensation.baselines import Storage
+from jaxdistill.condensation.embedding import Selection
 from jaxdistill.data import Dataset, augment, presets, selection, subsets
 from jaxdistill.errors import UserError
 from jaxdistill.experiment import schema
@@ -99,6 +101,36 @@ class Condensation:
     choices=augment.COMPOSITIONS, help='whose way to compose the operations'
   )
 
+  @property
+  def storage(self) -> Storage:
+    """What is stored of each class."""
+    return Storage(self.ipc, self.factor, self.init)
+
+  def augmentation_of(self, flip: bool) -> str:
+    """Returns the augmentation of images that may be mirrored, or that would lose their class.
+
+    >>> from jaxdistill import config
+    >>> read(config.load('dm:cifar10')).condensation.augmentation_of(flip=False)
+    'color_crop_cutout_scale_rotate'
+    """
+    return self.augmentation if flip else augment.unmirrored(self.augmentation)
+
+  def engine_settings(self, flip: bool, classes_at_once: int = 0) -> engine.Settings:
+    """Returns the numbers that the engine takes for images that may be mirrored, or not."""
+    return engine.Settings(
+      ipc=self.ipc,
+      factor=self.factor,
+      batch_real=self.batch_real,
+      batch_syn_max=self.batch_syn_max,
+      learning_rate=self.learning_rate,
+      momentum=self.momentum,
+      update=self.order,
+      space=self.space,
+      strategy=self.augmentation_of(flip),
+      composition=self.composition,
+      classes_at_once=classes_at_once,
+    )
+
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
@@ -133,17 +165,6 @@ class EvaluationOnSeveral(Evaluation):
   robustness: bool = schema.field(
     False, help="train without augmentation as well, for DD-Ranking's ARS"
   )
-
-
-@dataclasses.dataclass(frozen=True)
-class Selection:
-  """The network whose features the baselines herding, kcenter and kmeans compare."""
-
-  network: str = schema.field(
-    'trained', choices=embedding.NETWORKS, help='whose features select real images'
-  )
-  epochs: int = schema.field(60, at_least=0, help='passes of its training')
-  steps: int = schema.field(0, at_least=0, help='steps of its training; 0: from the epochs')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -467,6 +488,12 @@ def check(config: ConfigDict) -> None:
   check_parts(config, train)
 
 
+def read(config: ConfigDict) -> Config:
+  """Returns the fields of a config as frozen values: a `CondenseConfig`, `ContinualConfig` or
+  `EvaluateConfig`, by its task."""
+  return schema.read(CONFIGS[config.task], config)
+
+
 def explain(config: ConfigDict) -> dict[str, str]:
   """Returns what each field of a config means, by its dotted key."""
   return schema.explain(CONFIGS[config.task])
@@ -503,33 +530,52 @@ def _check_recipe(config: ConfigDict) -> None:
 def check_parts(config: ConfigDict, train: Dataset) -> None:
   """Raises `UserError` when the network, the method, `ipc` or `factor` do not go with the training
   set."""
-  model = models.build(config.model, train.num_classes, train.image_shape)
+  fields = read(config)
+  model = models.build(fields.model, train.num_classes, train.image_shape)
   engine.check_network(model)
-  methods.plugs(config.method, model, train.image_shape)
-  check_sizes(config, train)
+  methods.plugs(fields.method, model, train.image_shape)
+  check_sizes(
+    fields.condensation.storage,
+    fields.evaluation.baselines,
+    train,
+    held_out=bool(fields.data.validation_share),
+  )
 
 
-def check_sizes(config: ConfigDict, train: Dataset) -> None:
-  """Raises `UserError` when the training set (less the validation share) is too small for `ipc` or
-  `factor`."""
-  ipc, factor = config.condensation.ipc, config.condensation.factor
+def check_sizes(
+  storage: Storage,
+  names: Sequence[str],
+  train: Dataset,
+  *,
+  held_out: bool,
+  section: str = 'condensation',
+) -> None:
+  """Raises `UserError` when a training set is too small for what is to be stored.
+
+  Args:
+    storage: what that is.
+    names: of the baselines.
+    train: the set, without the share that was held out.
+    held_out: whether there is such a share.
+    section: of the config, with the fields `ipc` and `factor`.
+  """
+  ipc, factor = storage.ipc, storage.factor
   height, width = train.image_shape[:2]
   if factor > min(height, width):
     raise UserError(
-      f'condensation.factor is {factor}, but the images of {train.name} are only {height}x{width}; '
+      f'{section}.factor is {factor}, but the images of {train.name} are only {height}x{width}; '
       f'a factor of 1 to 3 is usual.'
     )
-  smallest = int(train.counts.min())
-  shrunk = any(baselines.is_mix(name) for name in config.evaluation.baselines)
-  cells = factor**2 if config.condensation.init == 'mix' or shrunk else 1
-  if ipc * cells > smallest:
+  smallest, needed = int(train.counts.min()), storage.needed(names)
+  cells = needed // ipc
+  if needed > smallest:
     name = train.class_names[train.counts.argmin()]
     needs = (
       f'ipc={ipc}'
       if cells == 1
-      else f'ipc={ipc} with factor={factor} needs {ipc * cells} images a class, which'
+      else f'ipc={ipc} with factor={factor} needs {needed} images a class, which'
     )
-    left = ' without the validation share' if config.data.validation_share else ''
+    left = ' without the validation share' if held_out else ''
     instead = (
       f'ipc={smallest // cells} or less' if smallest >= cells else 'a smaller factor or more images'
     )

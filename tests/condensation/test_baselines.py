@@ -115,7 +115,11 @@ def test_a_run_keeps_what_its_baselines_picked_and_looks_only_once(tmp_path, cap
   def is_ready():
     with Run(tmp_path / 'other', config, progress=False) as other:
       return embedding.is_prepared(
-        config, settings.datasets(config)[0], other, models.build(config.model, 10, (8, 8, 1))
+        settings.read(config).selection,
+        settings.datasets(config)[0],
+        models.build(config.model, 10, (8, 8, 1)),
+        seed=config.seed,
+        directory=pretrained.directory(config, other),
       )
 
   assert not is_ready()
@@ -149,10 +153,23 @@ def seen(config, pool=()):
   """The features of a config, and whether a network was trained for them."""
   train, _, _ = settings.datasets(config)
   with Run(progress=False) as work:
-    features = embedding.of_config(
-      config, train, work, None, models.build(config.model, 10, (8, 8, 1)), pool
+    features = embedding.embed(
+      settings.read(config).selection,
+      train,
+      models.build(config.model, 10, (8, 8, 1)),
+      work,
+      seed=config.seed,
+      pool=pool,
     )
     return features, bool(work.timing('experts'))
+
+
+def preparation(config):
+  fields = settings.read(config)
+  train, _, _ = settings.datasets(config)
+  return embedding.preparation(
+    fields.selection, fields.evaluation.baselines, train, None, seed=fields.seed
+  )
 
 
 def test_experts_of_the_method_are_used_where_there_are_some(digits):
@@ -177,16 +194,14 @@ def test_experts_of_the_method_are_used_where_there_are_some(digits):
 def test_a_random_network_is_not_trained_and_follows_the_seed():
   config = small('m3d', **{'evaluation.baselines': 'kcenter', 'selection.network': 'random'})
   features, trained = seen(config)
-  assert (
-    not trained and embedding.preparation(config, settings.datasets(config)[0], None, None) is None
-  )
+  assert not trained and preparation(config) is None
   config.seed = 1
   assert not np.allclose(features, seen(config)[0])
 
 
 def test_random_baselines_need_no_network():
   config = small('m3d')
-  assert embedding.preparation(config, settings.datasets(config)[0], None, None) is None
+  assert preparation(config) is None
 
 
 def test_without_cells_a_mix_is_a_row_of_its_own_only_where_the_full_size_is_not_asked_for(
@@ -198,9 +213,9 @@ def test_without_cells_a_mix_is_a_row_of_its_own_only_where_the_full_size_is_not
   def names(*wanted):
     config.evaluation.baselines = wanted
     return [
-      row[0]
-      for row in condense_task.contestants(
-        config,
+      contestant.name
+      for contestant in condense_task.contestants(
+        settings.read(config),
         digits,
         blank,
         blank,

@@ -1,5 +1,6 @@
 """DANCE and its experts, on digits at 8x8 with small networks."""
 
+import dataclasses
 import functools
 
 import jax
@@ -9,7 +10,8 @@ import pytest
 
 from jaxdistill import config as configs
 from jaxdistill import data, losses, models
-from jaxdistill.condensation import api, dance, dm, drift
+from jaxdistill.condensation import dance, dm, drift, problem
+from jaxdistill.condensation.problem import Condensing
 from jaxdistill.data import samplers
 from jaxdistill.errors import UserError
 from jaxdistill.synthesis import engine
@@ -137,11 +139,11 @@ def condensed(**changes):
   }
   for key, value in (fields | changes).items():
     configs.override(config, key, str(value))
-  problem = api.setup(config, digits()[0], None, pool())
+  ready = problem.setup(Condensing.of_config(config), digits()[0], pool=pool())
   with Run(progress=False) as run:
-    state = loop.fit(run, 'condense', problem)
+    state = loop.fit(run, 'condense', ready)
     curve = run.curve('condense')
-  return problem, np.asarray(state.images), curve
+  return ready, np.asarray(state.images), curve
 
 
 def recognised(images):
@@ -188,13 +190,13 @@ def four_cells(method, start=None, **changes):
   }
   for key, value in (fields | changes).items():
     configs.override(config, key, str(value))
-  problem = api.setup(config, digits()[0], None, pool() if method == 'dance' else ())
+  condensing, train = Condensing.of_config(config), digits()[0]
+  ready = problem.setup(condensing, train, pool=pool() if method == 'dance' else ())
   if start:
-    problem = problem._replace(
-      state=problem.state.replace(images=jnp.asarray(start().images.reshape(10, 4, *SHAPE)))
-    )
+    begun = ready.state.replace(images=jnp.asarray(start().images.reshape(10, 4, *SHAPE)))
+    ready = dataclasses.replace(ready, state=begun)
   with Run(progress=False) as run:
-    return api.condense_config(config, digits()[0], run, None, problem)[0]
+    return problem.condense(condensing, train, ready, run)[0]
 
 
 def test_means_stay_near_all_along_an_independent_training_where_those_of_dm_drift_away():

@@ -136,7 +136,8 @@ def test_soft_labels_of_a_hard_label_protocol_are_their_largest(digits):
     flip=False,
   )
   problems = {
-    recipe: evaluation.setup(made, test, recipe, 1, model=SMALL) for recipe in ('idc', 'ddranking')
+    recipe: evaluation.setup(made, test, evaluation.Protocol(recipe, 1, model=SMALL))
+    for recipe in ('idc', 'ddranking')
   }
   np.testing.assert_array_equal(problems['ddranking'].source.data['labels'], few.labels)
   np.testing.assert_array_equal(problems['idc'].source.data['labels'], soft)
@@ -183,6 +184,7 @@ def test_images_of_another_shape_are_refused(digits):
     (dict(checks=0), 'checks >= 1'),
     (dict(steps=-1), 'steps >= 0; got 5, 0 and -1'),
     (dict(search_on='vaildation'), "did you mean 'validation'"),
+    (dict(augmnt=False), "no argument of evaluate 'augmnt'; did you mean 'augment'"),
     (dict(recipe='ddranking'), 'searches the learning rate on held-out images: give some'),
   ],
 )

@@ -8,7 +8,8 @@ import pytest
 
 from jaxdistill import config as configs
 from jaxdistill import data
-from jaxdistill.condensation import api, condense, evaluation, scoring
+from jaxdistill.condensation import condense, evaluation, scoring
+from jaxdistill.condensation.problem import Condensing
 from jaxdistill.data import Dataset
 
 SMALL = {'model.width': 4, 'model.depth': 1, 'condensation.batch_real': 4}
@@ -43,9 +44,9 @@ def test_the_rest_of_the_augmentation_stays(method):
   config = configs.load(f'{method}:npz:arrays,quick')
   listed = config.condensation.augmentation.split('_')
   for flip in (True, False):
-    made = api.as_condensed(config, arrows(flip), np.zeros((2, 1, 8, 8, 1)))
+    wrapped = Condensing.of_config(config).wrap(np.zeros((2, 1, 8, 8, 1)), arrows(flip))
     kept = [name for name in listed if flip or name != 'flip']
-    assert made.augmentation['strategy'].split('_') == kept
+    assert wrapped.augmentation['strategy'].split('_') == kept
   # The config is that of the set's kind and does not change with what the file says.
   assert 'flip' in configs.load('dm:npz:arrays').condensation.augmentation.split('_')
 

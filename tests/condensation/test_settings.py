@@ -102,7 +102,7 @@ def test_check_sizes_refuses(digits, ipc, factor, init, baselines, words):
   digits.condensation.update(ipc=ipc, factor=factor, init=init)
   digits.evaluation.baselines = baselines
   with pytest.raises(UserError, match=words):
-    settings.check_sizes(digits, ten_and_six())
+    check_sizes(digits)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,14 @@ def test_check_sizes_refuses(digits, ipc, factor, init, baselines, words):
 def test_check_sizes_allows_the_last_image(digits, ipc, factor, init):
   digits.condensation.update(ipc=ipc, factor=factor, init=init)
   digits.evaluation.baselines = ()
-  settings.check_sizes(digits, ten_and_six())
+  check_sizes(digits)
+
+
+def check_sizes(config):
+  fields = settings.read(config)
+  settings.check_sizes(
+    fields.condensation.storage, fields.evaluation.baselines, ten_and_six(), held_out=True
+  )
 
 
 def test_check_reads_the_data_set_and_builds_the_model(digits):

@@ -12,7 +12,8 @@ import pytest
 
 from jaxdistill import config as configs
 from jaxdistill import data, losses, models
-from jaxdistill.condensation import api, settings
+from jaxdistill.condensation import methods, problem, settings
+from jaxdistill.condensation.problem import Condensing
 from jaxdistill.condensation.tasks import condense as condense_task
 from jaxdistill.data import samplers, streaming, subsets
 from jaxdistill.data.examples import Examples
@@ -63,7 +64,13 @@ def condensed(folder, stream, spec):
   chosen = config(folder, stream, spec, **experts)
   train, _, _ = settings.datasets(chosen)
   with Run(progress=False) as quiet:
-    return train, api.condense_config(chosen, train, quiet, None)[0].images
+    return train, condense(chosen, train, quiet).images
+
+
+def condense(chosen, train, run):
+  condensing = Condensing.of_config(chosen)
+  pool = methods.prepare(chosen, train, run, None, condensing.network(train))
+  return problem.condense(condensing, train, problem.setup(condensing, train, pool=pool), run)[0]
 
 
 @pytest.mark.parametrize('spec', ['m3d:digits', 'dance:digits,model=mlp'])
@@ -88,17 +95,17 @@ def test_stopped_and_started_again_it_ends_with_the_same_bits(folder, tmp_path):
     raise Crash
 
   with Run(tmp_path, chosen, progress=False, checkpoint_every=2) as stopped, pytest.raises(Crash):
-    problem = api.setup(chosen, train, None)
+    ready = problem.setup(Condensing.of_config(chosen), train)
     loop.fit(
       stopped,
       'condense',
-      dataclasses.replace(problem, num_steps=6),
+      dataclasses.replace(ready, num_steps=6),
       evaluate=loop.Evaluation(crash, 5),
     )
   with Run(tmp_path, chosen, progress=False, checkpoint_every=2) as again:
     assert again.checkpoints('condense').steps()[-1] == 4
-    made, _ = api.condense_config(chosen, train, again, None)
-  np.testing.assert_array_equal(made.images, expected)
+    resumed = condense(chosen, train, again)
+  np.testing.assert_array_equal(resumed.images, expected)
 
 
 def test_four_devices_read_their_classes_and_draw_as_one_does(folder):

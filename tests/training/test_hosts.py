@@ -95,7 +95,7 @@ def test_the_kept_memory_of_continual_learning_reaches_a_process_without_work_di
     'results/condense-order1-step1.json', {'result': {'seconds': 3.0, 'steps_per_second': 2.0}}
   )
   monkeypatch.setattr(
-    continual.api, 'condense_config', lambda *arguments: pytest.fail('condensed once more')
+    continual.problem, 'condense', lambda *arguments: pytest.fail('condensed once more')
   )
   for number, run in enumerate(runs):
     as_process(number)

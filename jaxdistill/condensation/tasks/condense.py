@@ -2,21 +2,26 @@
 baselines, write the page."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxdistill import models
-from jaxdistill.condensation import api, embedding, methods, page, scoring, settings
+from jaxdistill.condensation import embedding, methods, page, problem, scoring, settings
+from jaxdistill.condensation.evaluation import Protocol
+from jaxdistill.condensation.problem import Condensing
+from jaxdistill.condensation.scoring import Contestant
 from jaxdistill.data import Dataset
-from jaxdistill.experiment import estimates, results
+from jaxdistill.experiment import datasets, estimates, results
 from jaxdistill.experiment.results import Row
 from jaxdistill.report import pictures
 from jaxdistill.synthesis.condensed import Condensed
-from jaxdistill.training import parallel
+from jaxdistill.training import parallel, pretrained
 from jaxdistill.training.run import Run
 
 check = settings.check
@@ -25,11 +30,12 @@ check = settings.check
 def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   """Runs the experiment of a config in a work dir, or continues it; returns what result.json
   holds."""
-  train, validation, test = settings.datasets(config)
-  mesh = parallel.make_mesh(config.run.devices)
+  fields, condensing = settings.read(config), Condensing.of_config(config)
+  train, validation, test = datasets.load(fields.data)
+  mesh = parallel.make_mesh(fields.run.devices)
   run.say(train.describe())
   run.say(test.describe())
-  model = api.build_model(config, train.num_classes, train.image_shape)
+  model = condensing.network(train)
   expected = estimates.estimate_once(
     run,
     lambda: estimate(config, train, test, mesh, model),
@@ -37,18 +43,36 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   )
 
   pool = methods.prepare(config, train, run, mesh, model)
-  problem = api.setup(config, train, mesh, pool)
-  condensed, before = api.condense_config(config, train, run, mesh, problem)
+  ready = problem.setup(condensing, train, mesh, pool)
+  condensed, before = problem.condense(condensing, train, ready, run)
   if run.workdir:
     condensed.save(run.workdir / 'condensed.npz')
     run.write_bytes('condensed.png', pictures.png_bytes(condensed.picture()))
 
-  select = scoring.selector(
-    config, train, run, lambda: embedding.of_config(config, train, run, mesh, model, pool)
-  )
+  def features():
+    return embedding.embed(
+      fields.selection,
+      train,
+      model,
+      run,
+      seed=fields.seed,
+      mesh=mesh,
+      pool=pool,
+      directory=pretrained.directory(config, run),
+    )
+
+  select = scoring.selector(fields.condensation.storage, fields.seed, train, run, features)
   rows = [
-    scoring.row(config, run, mesh, name, label, images, test, validation)
-    for name, label, images in contestants(config, train, condensed, before, select)
+    scoring.row(
+      run,
+      contestant,
+      _protocol(fields, contestant),
+      test,
+      validation,
+      mesh=mesh,
+      rows=fields.run.rows,
+    )
+    for contestant in contestants(fields, train, condensed, before, select)
   ]
   result = summary(config, run, train, expected['condense'], rows)
   content = result.to_json()
@@ -60,9 +84,10 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
 def dry_run(config: ConfigDict) -> str:
   """Returns the parameter table and the estimate of time and memory of a config, without starting
   anything."""
-  train, _, test = settings.datasets(config)
-  mesh = parallel.make_mesh(config.run.devices)
-  model = api.build_model(config, train.num_classes, train.image_shape)
+  fields = settings.read(config)
+  train, _, test = datasets.load(fields.data)
+  mesh = parallel.make_mesh(fields.run.devices)
+  model = Condensing.of_config(config).network(train)
   variables = jax.eval_shape(
     model.init, jax.random.key(0), np.zeros((1, *train.image_shape), np.float32)
   )
@@ -77,40 +102,59 @@ def dry_run(config: ConfigDict) -> str:
 
 
 def contestants(
-  config: ConfigDict,
+  fields: settings.CondenseConfig,
   train: Dataset,
   condensed: Condensed,
   before: Condensed,
   select: Callable[[str], np.ndarray],
-):
-  """Yields (name, label, set) for every row of the table: the method, then the baselines that the
-  config asks for.
+) -> Iterator[Contestant]:
+  """Yields the set of every row of the table: the method, then the baselines that are asked for.
 
   `select` gives the positions of the real images that a baseline takes.
   """
-  yield config.method.name, methods.LABELS[config.method.name], condensed
-  yield from scoring.baseline_sets(config, train, select, before)
+  name, section = fields.method['name'], fields.evaluation
+  yield Contestant(name, methods.LABELS[name], condensed)
+  yield from scoring.baseline_sets(
+    section.baselines, train, fields.condensation.storage, section.recipe, select, before
+  )
 
 
-def _are_experts_ready(config, train, run, model) -> bool:
-  network = methods if methods.prepares(config.method.name) else embedding
-  return network.is_prepared(config, train, run, model)
+def _protocol(fields: settings.CondenseConfig, contestant: Contestant) -> Protocol:
+  return scoring.protocol(
+    fields.evaluation,
+    contestant.images,
+    seed=fields.seed,
+    model=fields.model,
+    dtype=fields.dtype,
+  )
 
 
-def estimate(config: ConfigDict, train: Dataset, test: Dataset, mesh, model) -> dict[str, Any]:
+def _are_experts_ready(config: ConfigDict, train: Dataset, run: Run, model: nn.Module) -> bool:
+  if methods.prepares(config.method.name):
+    return methods.is_prepared(config, train, run, model)
+  selection, directory = settings.read(config).selection, pretrained.directory(config, run)
+  return embedding.is_prepared(selection, train, model, seed=config.seed, directory=directory)
+
+
+def estimate(
+  config: ConfigDict, train: Dataset, test: Dataset, mesh: Mesh | None, model: nn.Module
+) -> dict[str, Any]:
   """Measures a few steps of every phase and extrapolates; nothing of it enters the run."""
-  expected = {}
+  fields, condensing, expected = settings.read(config), Condensing.of_config(config), {}
   if first := methods.preparation(config, train, mesh, model) or embedding.preparation(
-    config, train, mesh, model
+    fields.selection, fields.evaluation.baselines, train, model, seed=fields.seed, mesh=mesh
   ):
-    expected['experts'] = estimates.measure(first, config.dtype)
-  problem = api.setup(config, train, mesh, methods.untrained(config, train.image_shape, model))
-  expected['condense'] = estimates.measure(problem, config.dtype)
-  blank = api.as_condensed(config, train, problem.canvases)
-  with scoring.stand_in(config, train) as select:
-    rows = list(contestants(config, train, blank, blank, select))
-  for name, _, images in rows:
-    expected[f'evaluate-{name}'] = scoring.estimate(config, images, test, mesh)
+    expected['experts'] = estimates.measure(first, fields.dtype)
+  pool = methods.untrained(config, train.image_shape, model)
+  ready = problem.setup(condensing, train, mesh, pool)
+  expected['condense'] = estimates.measure(ready, fields.dtype)
+  blank = condensing.wrap(ready.canvases, train)
+  with scoring.stand_in(fields.condensation.storage, fields.seed, train) as select:
+    sets = list(contestants(fields, train, blank, blank, select))
+  for contestant in sets:
+    expected[f'evaluate-{contestant.name}'] = scoring.estimate(
+      contestant.images, test, _protocol(fields, contestant), mesh
+    )
   return {name: dataclasses.asdict(value) for name, value in expected.items()}
 
 

@@ -14,25 +14,22 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxdistill import metrics, models
-from jaxdistill.condensation import (
-  api,
-  baselines,
-  embedding,
-  methods,
-  scoring,
-  settings,
-)
+from jaxdistill.condensation import baselines, embedding, methods, problem, scoring, settings
+from jaxdistill.condensation.evaluation import Protocol
+from jaxdistill.condensation.problem import Condensing
+from jaxdistill.condensation.scoring import Contestant
 from jaxdistill.condensation.tasks import continual_page
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
-from jaxdistill.experiment import estimates, results
+from jaxdistill.experiment import datasets, estimates, results
 from jaxdistill.experiment.results import Row
 from jaxdistill.report import numbers, pictures
 from jaxdistill.synthesis.condensed import Condensed, join
-from jaxdistill.training import parallel, progress
+from jaxdistill.training import parallel, pretrained, progress
 from jaxdistill.training.run import Run
 
 
@@ -136,8 +133,9 @@ def check(config: ConfigDict) -> None:
   """Raises `UserError` for what would fail later: all that condensing needs, and classes that make
   no equal steps."""
   settings.check(config)
-  train, _, test = settings.datasets(config)
-  steps, classes = config.continual.steps, train.num_classes
+  fields = settings.read(config)
+  train, _, test = datasets.load(fields.data)
+  steps, classes = fields.continual.steps, train.num_classes
   if classes % steps:
     right = [str(number) for number in range(1, classes + 1) if classes % number == 0]
     raise UserError(
@@ -145,7 +143,7 @@ def check(config: ConfigDict) -> None:
       f'into {steps} equal '
       f'steps; use {", ".join(right[:-1])} or {right[-1]}.'
     )
-  if config.evaluation.baselines:
+  if fields.evaluation.baselines:
     raise UserError(
       'evaluation.baselines must be empty for continual learning; run it once more with '
       'another method to compare.'
@@ -160,11 +158,12 @@ def check(config: ConfigDict) -> None:
 def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   """Runs the orders of a config in a work dir, or continues them; returns what result.json
   holds."""
-  train, validation, test = settings.datasets(config)
-  mesh = parallel.make_mesh(config.run.devices)
+  fields = settings.read(config)
+  train, validation, test = datasets.load(fields.data)
+  mesh = parallel.make_mesh(fields.run.devices)
   run.say(train.describe())
   run.say(test.describe())
-  todo = _plan(config, train)
+  todo = _plan(fields, train.num_classes)
   expected = estimates.estimate_once(run, lambda: estimate(config, train, test, mesh, todo))
 
   job = progress.Job(_durations(expected, todo))
@@ -179,15 +178,13 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
         job.finish(f'condense-{name}', taken['seconds'])
       images = join((memories[part], label) for part, label in todo.places(number, step))
       row = scoring.row(
-        config,
         run,
-        mesh,
-        name,
-        f'{len(seen)} classes',
-        images,
+        Contestant(name, f'{len(seen)} classes', images),
+        _protocol(fields, images, networks_seed(fields.seed, number, step)),
         test.take_classes(seen),
         validation and validation.take_classes(seen),
-        seed=_seed(config, number, step),
+        mesh=mesh,
+        rows=fields.run.rows,
       )
       scores[-1].append(row)
       job.finish(f'evaluate-{name}', row.seconds)
@@ -226,9 +223,10 @@ def _accuracy_text(accuracy: dict[str, Any]) -> str:
 def dry_run(config: ConfigDict) -> str:
   """Returns the parameter table and the estimate of time and memory of a config, without starting
   anything."""
-  train, _, test = settings.datasets(config)
-  mesh, todo = parallel.make_mesh(config.run.devices), _plan(config, train)
-  model = api.build_model(config, train.num_classes, train.image_shape)
+  fields = settings.read(config)
+  train, _, test = datasets.load(fields.data)
+  mesh, todo = parallel.make_mesh(fields.run.devices), _plan(fields, train.num_classes)
+  model = Condensing.of_config(config).network(train)
   variables = jax.eval_shape(
     model.init, jax.random.key(0), np.zeros((1, *train.image_shape), np.float32)
   )
@@ -241,18 +239,20 @@ def dry_run(config: ConfigDict) -> str:
   )
 
 
-def selected(config: ConfigDict) -> str:
+def selected(kept: str, factor: int) -> str:
   """Returns the baseline whose real images are the memory, '' where the memory is condensed.
 
   With a factor above 1 the images are shrunk into the cells of as many canvases as a condensed
   memory has.
+
+  >>> selected('herding', 2), selected('condensed', 2)
+  ('herding_mix', '')
   """
-  name = config.continual.memory
-  return '' if name == 'condensed' else f'{name}_mix' if config.condensation.factor > 1 else name
+  return '' if kept == settings.MEMORIES[0] else f'{kept}_mix' if factor > 1 else kept
 
 
 def memory(
-  config: ConfigDict, part: Part, train: Dataset, run: Run, mesh
+  config: ConfigDict, part: Part, train: Dataset, run: Run, mesh: Mesh | None
 ) -> tuple[Condensed, dict]:
   """Condenses the classes of a part (or selects from them), or reads what an earlier start has
   kept.
@@ -270,29 +270,10 @@ def memory(
     return {'seconds': seconds, 'steps_per_second': run.timing(phase).get('steps_per_second', 0.0)}
 
   def compute():
-    real = train.take_classes(part.classes)
-    model = api.build_model(config, real.num_classes, real.image_shape)
     run.set_timing('experts', {})  # what they took for the part before
-    if name := selected(config):
-      features = (
-        embedding.of_config(config, real, run, mesh, model)
-        if baselines.needs_features(name)
-        else None
-      )
-      condensed = _select(config, name, real, features)
-    else:
-      problem = api.setup(
-        config,
-        real,
-        mesh,
-        methods.prepare(config, real, run, mesh, model),
-        part.classes,
-        int(train.counts.max()),
-      )
-      condensed, _ = api.condense_config(config, real, run, mesh, problem, phase)
-    run.once(
-      phase, measured
-    )  # before the set is kept: a start that finds the set no longer knows the times
+    condensed = _memorised(config, part, train, run, mesh)
+    # Before the set is kept: a start that finds the set no longer knows the times.
+    run.once(phase, measured)
     return condensed
 
   condensed = run.kept(
@@ -303,51 +284,83 @@ def memory(
   return condensed, taken
 
 
-def estimate(config: ConfigDict, train: Dataset, test: Dataset, mesh, todo: Plan) -> dict[str, Any]:
+def _memorised(
+  config: ConfigDict, part: Part, train: Dataset, run: Run, mesh: Mesh | None
+) -> Condensed:
+  """Condenses the classes of a part, or selects from them."""
+  fields, condensing = settings.read(config), Condensing.of_config(config)
+  real = train.take_classes(part.classes)
+  model = condensing.network(real)
+  name = selected(fields.continual.memory, fields.condensation.factor)
+  if not name:
+    pool = methods.prepare(config, real, run, mesh, model)
+    ready = problem.setup(condensing, real, mesh, pool, _place(part, train))
+    condensed, _ = problem.condense(condensing, real, ready, run, f'condense-{part.name}')
+    return condensed
+  features = None
+  if baselines.needs_features(name):
+    directory = pretrained.directory(config, run)
+    features = embedding.embed(
+      fields.selection, real, model, run, seed=fields.seed, mesh=mesh, directory=directory
+    )
+  return _select(fields, name, real, features)
+
+
+def _place(part: Part, train: Dataset) -> problem.Part:
+  """Returns where the classes of a part stand in the whole set."""
+  return problem.Part(part.classes, int(train.counts.max()))
+
+
+def estimate(
+  config: ConfigDict, train: Dataset, test: Dataset, mesh: Mesh | None, todo: Plan
+) -> dict[str, Any]:
   """Measures a few steps of every phase and extrapolates to the whole job; nothing of it enters the
   run."""
-  part, orders = todo.parts[0], len(todo.orders)
+  fields, condensing = settings.read(config), Condensing.of_config(config)
+  part, parts = todo.parts[0], len(todo.parts)
   real = train.take_classes(part.classes)
-  model = api.build_model(config, real.num_classes, real.image_shape)
-  expected, name = {}, selected(config)
-  first = (
-    embedding.preparation(config, real, mesh, model, [name])
-    if name
-    else methods.preparation(config, real, mesh, model)
-  )
-  if first:
-    expected['experts'] = estimates.repeated(
-      estimates.measure(first, config.dtype), len(todo.parts)
-    )
+  model, expected = condensing.network(real), {}
+  name = selected(fields.continual.memory, fields.condensation.factor)
   if name:
-    blank = _select(config, name, real, np.zeros((len(real), 1), np.float32))
-  else:
-    pool = methods.untrained(config, real.image_shape, model)
-    problem = api.setup(config, real, mesh, pool, part.classes, int(train.counts.max()))
-    expected['condense'] = estimates.repeated(
-      estimates.measure(problem, config.dtype), len(todo.parts)
+    first = embedding.preparation(
+      fields.selection, [name], real, model, seed=fields.seed, mesh=mesh
     )
-    blank = api.as_condensed(config, real, problem.canvases)
+    blank = _select(fields, name, real, np.zeros((len(real), 1), np.float32))
+  else:
+    first = methods.preparation(config, real, mesh, model)
+    pool = methods.untrained(config, real.image_shape, model)
+    ready = problem.setup(condensing, real, mesh, pool, _place(part, train))
+    blank = condensing.wrap(ready.canvases, real)
+  if first:
+    expected['experts'] = estimates.repeated(estimates.measure(first, fields.dtype), parts)
+  if not name:
+    expected['condense'] = estimates.repeated(estimates.measure(ready, fields.dtype), parts)
   for step in range(len(todo.orders[0])):
     shown = test.take_classes(todo.seen(0, step))
     images = join((blank, position % todo.way) for position in range(shown.num_classes))
     images = dataclasses.replace(images, class_names=shown.class_names)
-    expected[f'evaluate-{shown.num_classes}-classes'] = estimates.repeated(
-      scoring.estimate(config, images, shown, mesh), orders
-    )
+    once = scoring.estimate(images, shown, _protocol(fields, images, fields.seed), mesh)
+    expected[f'evaluate-{shown.num_classes}-classes'] = estimates.repeated(once, len(todo.orders))
   return expected
 
 
-def _select(config: ConfigDict, name: str, real: Dataset, features: np.ndarray | None) -> Condensed:
-  section = config.condensation
+def _protocol(fields: settings.ContinualConfig, images: Condensed, seed: int) -> Protocol:
+  return scoring.protocol(
+    fields.evaluation, images, seed=seed, model=fields.model, dtype=fields.dtype
+  )
+
+
+def _select(
+  fields: settings.ContinualConfig, name: str, real: Dataset, features: np.ndarray | None
+) -> Condensed:
   return baselines.make(
     name,
     real,
-    ipc=section.ipc,
-    factor=section.factor,
-    seed=config.seed,
+    ipc=fields.condensation.ipc,
+    factor=fields.condensation.factor,
+    seed=fields.seed,
     features=features,
-    recipe=config.evaluation.recipe,
+    recipe=fields.evaluation.recipe,
   )
 
 
@@ -366,16 +379,17 @@ def _durations(expected: Mapping[str, Any], todo: Plan) -> dict[str, float]:
   return durations
 
 
-def _plan(config: ConfigDict, train: Dataset) -> Plan:
-  section = config.continual
-  alone = not selected(config) and not methods.prepares(config.method.name)
-  return plan(train.num_classes, section.steps, section.orders, shared=alone)
+def _plan(fields: settings.ContinualConfig, num_classes: int) -> Plan:
+  section = fields.continual
+  condensed = not selected(section.memory, fields.condensation.factor)
+  alone = condensed and not methods.prepares(fields.method['name'])
+  return plan(num_classes, section.steps, section.orders, shared=alone)
 
 
-def _seed(config: ConfigDict, order: int, step: int) -> int:
+def networks_seed(seed: int, order: int, step: int) -> int:
   """Returns the seed of the networks of one order and step: other networks each time, the same ones
   for every method."""
-  return int(np.random.SeedSequence([config.seed, order, step]).generate_state(1)[0])
+  return int(np.random.SeedSequence([seed, order, step]).generate_state(1)[0])
 
 
 def table(way: int, scores: Sequence[Sequence[Row]]) -> list[Row]:
@@ -427,7 +441,7 @@ def summary(
 ) -> results.Result:
   """Returns the content of result.json; `expected` is the estimate of condensing."""
   section, rows = config.continual, table(todo.way, scores)
-  name = selected(config)
+  name = selected(section.memory, config.condensation.factor)
   label = baselines.LABELS[name] if name else methods.LABELS[config.method.name]
   orders = [
     {'classes': steps, 'last': _scores_of(scored, 'last', 'mean')}

@@ -4,23 +4,27 @@ on one network or several."""
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxdistill import models
 from jaxdistill.condensation import embedding, evaluation, methods, page, ranking, scoring, settings
+from jaxdistill.condensation.baselines import Storage
+from jaxdistill.condensation.evaluation import Protocol
+from jaxdistill.condensation.scoring import Contestant
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
-from jaxdistill.experiment import estimates, results
+from jaxdistill.experiment import datasets, estimates, results
 from jaxdistill.experiment.results import Row
 from jaxdistill.models import architectures
 from jaxdistill.report import pictures
 from jaxdistill.synthesis.condensed import Condensed
-from jaxdistill.training import parallel
+from jaxdistill.training import parallel, pretrained
 from jaxdistill.training.run import Run
 
 
@@ -34,12 +38,10 @@ class Entry(NamedTuple):
 
 
 class Job(NamedTuple):
-  """A training: the set `name` on the network `network`, with or without augmentation, and the
-  phase of the run."""
+  """A training: a set on the network `network`, with or without augmentation, and the phase of the
+  run."""
 
-  name: str
-  label: str
-  images: Condensed | Dataset
+  contestant: Contestant
   network: str
   augment: bool
   phase: str
@@ -50,23 +52,28 @@ def check(config: ConfigDict) -> None:
   network and size."""
   settings.check_fields(config)
   settings.check_values(config)
-  parallel.make_mesh(config.run.devices)
-  train, _, test = settings.datasets(config)
-  entries = load(config)
+  fields = settings.read(config)
+  parallel.make_mesh(fields.run.devices)
+  train, _, test = datasets.load(fields.data)
+  entries = load(fields.sets)
   for entry in entries:
     evaluation.check_fit(entry.condensed, test, entry.path)
-  for model in networks(config, entries).values():
-    evaluation.network(model, test, config.dtype)
-  settings.check_sizes(resolved(config, entries), train)
-  if config.evaluation.recipe == 'ddranking' and not {'random', 'whole'} <= set(
-    config.evaluation.baselines
-  ):
+  for model in networks(fields.evaluation, entries).values():
+    evaluation.network(model, test, fields.dtype)
+  names = fields.evaluation.baselines
+  settings.check_sizes(
+    storage(fields.baseline, entries),
+    names,
+    train,
+    held_out=bool(fields.data.validation_share),
+    section='baseline',
+  )
+  if fields.evaluation.recipe == 'ddranking' and not {'random', 'whole'} <= set(names):
     raise UserError(
-      'The recipe ddranking compares with random images and with the whole set: put random '
-      'and whole into '
-      'evaluation.baselines.'
+      'The recipe ddranking compares with random images and with the whole set: put random and '
+      'whole into evaluation.baselines.'
     )
-  if not entries and not config.evaluation.baselines:
+  if not entries and not names:
     raise UserError(
       'There is nothing to score: name condensed sets with set=PATH, or baselines in '
       'evaluation.baselines.'
@@ -75,41 +82,44 @@ def check(config: ConfigDict) -> None:
 
 def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   """Scores the sets of a config in a work dir, or continues; returns what result.json holds."""
-  train, validation, test = settings.datasets(config)
-  mesh = parallel.make_mesh(config.run.devices)
-  entries = load(config)
+  fields = settings.read(config)
+  train, validation, test = datasets.load(fields.data)
+  mesh = parallel.make_mesh(fields.run.devices)
+  entries = load(fields.sets)
   _check_unchanged(entries, run)
   for text in (train.describe(), test.describe(), *(_describe(entry) for entry in entries)):
     run.say(text)
-  config = resolved(config, entries)
-  chosen = networks(config, entries)
+  chosen = networks(fields.evaluation, entries)
   estimates.estimate_once(
-    run, lambda: estimate(config, entries, chosen, train, test, mesh), 'training'
+    run, lambda: estimate(fields, entries, chosen, train, test, mesh), 'training'
   )
-  model = evaluation.network(next(iter(chosen.values())), test, config.dtype)
-  select = scoring.selector(
-    config, train, run, lambda: embedding.of_config(config, train, run, mesh, model)
-  )
-  jobs = list(plan(config, entries, train, tuple(chosen), select))
+
+  def features():
+    model = evaluation.network(next(iter(chosen.values())), test, fields.dtype)
+    directory = pretrained.directory(config, run)
+    return embedding.embed(
+      fields.selection, train, model, run, seed=fields.seed, mesh=mesh, directory=directory
+    )
+
+  stored = storage(fields.baseline, entries)
+  select = scoring.selector(stored, fields.seed, train, run, features)
+  jobs = list(plan(fields.evaluation, entries, train, stored, tuple(chosen), select))
   rows = [
     scoring.row(
-      config,
       run,
-      mesh,
-      job.name,
-      job.label,
-      job.images,
+      job.contestant,
+      _protocol(fields, job, chosen),
       test,
       validation,
-      model=chosen[job.network],
+      mesh=mesh,
+      rows=fields.run.rows,
       phase=job.phase,
-      augment=job.augment,
     )
     for job in jobs
   ]
   if run.workdir and entries:
     run.write_bytes('condensed.png', pictures.png_bytes(entries[0].condensed.picture()))
-  result = summary(config, run, train, entries, chosen, list(zip(jobs, rows, strict=True)))
+  result = summary(config, run, train, entries, stored, chosen, list(zip(jobs, rows, strict=True)))
   content = result.to_json()
   run.write_json('result.json', content)
   sets = [(entry.label, entry.condensed) for entry in entries]
@@ -120,11 +130,11 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
 def dry_run(config: ConfigDict) -> str:
   """Returns the sets, the size of every network and the estimate of time and memory, without
   starting anything."""
-  train, _, test = settings.datasets(config)
-  mesh = parallel.make_mesh(config.run.devices)
-  entries = load(config)
-  config = resolved(config, entries)
-  chosen = networks(config, entries)
+  fields = settings.read(config)
+  train, _, test = datasets.load(fields.data)
+  mesh = parallel.make_mesh(fields.run.devices)
+  entries = load(fields.sets)
+  chosen = networks(fields.evaluation, entries)
   sizes = []
   for name, model in chosen.items():
     built = evaluation.network(model, test)
@@ -132,7 +142,7 @@ def dry_run(config: ConfigDict) -> str:
       built.init, jax.random.key(0), np.zeros((1, *test.image_shape), np.float32)
     )
     sizes.append(f'{name}: {models.count(variables):,} parameters')
-  expected = estimate(config, entries, chosen, train, test, mesh)
+  expected = estimate(fields, entries, chosen, train, test, mesh)
   return '\n\n'.join(
     [
       '\n'.join([train.describe(), test.describe(), *map(_describe, entries)]),
@@ -142,28 +152,29 @@ def dry_run(config: ConfigDict) -> str:
   )
 
 
-def load(config: ConfigDict) -> list[Entry]:
-  """Reads the condensed sets of a config. A label says the method where it is known, and the path
+def load(paths: Sequence[str]) -> list[Entry]:
+  """Reads condensed sets. A label says the method where it is known, and the path
   where that is not enough."""
-  sets = [(path, Condensed.load(pathlib.Path(path).expanduser())) for path in config.sets]
+  sets = [(path, Condensed.load(pathlib.Path(path).expanduser())) for path in paths]
   labels = [
     methods.LABELS.get(condensed.method) or condensed.method or pathlib.PurePath(path).stem
     for path, condensed in sets
   ]
-  return [
-    Entry(
-      f'set{number}', label if labels.count(label) == 1 else f'{label} ({path})', path, condensed
-    )
-    for number, ((path, condensed), label) in enumerate(zip(sets, labels, strict=True), 1)
-  ]
+  entries = []
+  for (path, condensed), label in zip(sets, labels, strict=True):
+    full = label if labels.count(label) == 1 else f'{label} ({path})'
+    entries.append(Entry(f'set{len(entries) + 1}', full, path, condensed))
+  return entries
 
 
-def networks(config: ConfigDict, entries: list[Entry]) -> dict[str, dict[str, Any]]:
-  """Returns what `models.build` takes for every network, by name: those that the config lists, or
-  the first set's own."""
-  listed, width = config.evaluation.architectures, config.evaluation.width
-  if listed:
-    return evaluation.networks(listed, width)
+def networks(
+  section: settings.EvaluationOnSeveral, entries: Sequence[Entry]
+) -> dict[str, dict[str, Any]]:
+  """Returns what `models.build` takes for every network, by name: those that are listed, or the
+  first set's own."""
+  width = section.width
+  if section.architectures:
+    return evaluation.networks(section.architectures, width)
   model = dict(
     entries[0].condensed.config.get('model', models.DEFAULT) if entries else models.DEFAULT
   )
@@ -180,81 +191,90 @@ def name_of(model: Mapping[str, Any]) -> str:
   ('ConvNet-3', 'convnet,width=16')
   """
   usual = models.defaults(model['name'])
-  full = usual | {field: value for field, value in model.items() if field != 'name'}
+  full = {**usual, **model}
   for name, known in architectures.ARCHITECTURES.items():
-    if known['name'] == model['name'] and full == usual | {
-      field: value for field, value in known.items() if field != 'name'
-    }:
+    if full == {**usual, **known}:
       return name
-  return ','.join(
-    [
-      model['name'],
-      *(f'{field}={value}' for field, value in full.items() if value != usual.get(field)),
-    ]
-  )
+  differing = [
+    f'{field}={value}'
+    for field, value in full.items()
+    if field != 'name' and value != usual.get(field)
+  ]
+  return ','.join([model['name'], *differing])
 
 
-def resolved(config: ConfigDict, entries: list[Entry]) -> ConfigDict:
-  """Returns the config with the section `condensation` that the baselines need: their own numbers,
-  or those of the first set."""
-  config = ConfigDict(config.to_dict())
+def storage(baseline: settings.Baseline, entries: Sequence[Entry]) -> Storage:
+  """Returns what the baselines store: their own numbers, or those of the first set."""
   ipc, factor = (entries[0].condensed.ipc, entries[0].condensed.factor) if entries else (1, 1)
-  config.condensation = dict(
-    ipc=config.baseline.ipc or ipc, factor=config.baseline.factor or factor, init='real'
-  )
-  return config
+  return Storage(baseline.ipc or ipc, baseline.factor or factor)
 
 
 def plan(
-  config: ConfigDict,
-  entries: list[Entry],
+  section: settings.EvaluationOnSeveral,
+  entries: Sequence[Entry],
   train: Dataset,
-  chosen: tuple[str, ...],
+  stored: Storage,
+  chosen: Sequence[str],
   select: Callable[[str], np.ndarray],
 ) -> Iterator[Job]:
   """Yields what is trained: every set on the first network, then on the others; then without
   augmentation where that is asked.
 
-  `select` gives the positions of the real images that a baseline takes.
+  Args:
+    section: `evaluation` of the config.
+    entries: the condensed sets.
+    train: the real images.
+    stored: what the baselines store.
+    chosen: names of the networks.
+    select: from a baseline to the positions of the real images that it takes.
   """
-  sets = [(entry.name, entry.label, entry.condensed) for entry in entries] + list(
-    scoring.baseline_sets(config, train, select)
+  sets = [Contestant(entry.name, entry.label, entry.condensed) for entry in entries]
+  sets += scoring.baseline_sets(section.baselines, train, stored, section.recipe, select)
+  for contestant in sets:
+    yield Job(contestant, chosen[0], True, f'evaluate-{contestant.name}')
+  for network in chosen[1:]:
+    for contestant in sets:
+      yield Job(contestant, network, True, f'evaluate-{contestant.name}-{network}')
+  if section.robustness:
+    for contestant in sets:
+      if contestant.name != 'whole':
+        yield Job(contestant, chosen[0], False, f'evaluate-{contestant.name}-plain')
+
+
+def _protocol(
+  fields: settings.EvaluateConfig, job: Job, chosen: Mapping[str, Mapping[str, Any]]
+) -> Protocol:
+  return scoring.protocol(
+    fields.evaluation,
+    job.contestant.images,
+    seed=fields.seed,
+    model=chosen[job.network],
+    dtype=fields.dtype,
+    augment=job.augment,
   )
-  for network in chosen:
-    for name, label, images in sets:
-      yield Job(
-        name,
-        label,
-        images,
-        network,
-        True,
-        f'evaluate-{name}' if network == chosen[0] else f'evaluate-{name}-{network}',
-      )
-  if config.evaluation.robustness:
-    for name, label, images in sets:
-      if name != 'whole':
-        yield Job(name, label, images, chosen[0], False, f'evaluate-{name}-plain')
 
 
 def estimate(
-  config: ConfigDict,
-  entries: list[Entry],
+  fields: settings.EvaluateConfig,
+  entries: Sequence[Entry],
   chosen: Mapping[str, dict],
   train: Dataset,
   test: Dataset,
-  mesh,
+  mesh: Mesh | None,
 ) -> dict[str, Any]:
   """Measures a few steps of every training and extrapolates; nothing of it enters the run."""
-  expected = {}
+  section, expected = fields.evaluation, {}
+  model = evaluation.network(next(iter(chosen.values())), test, fields.dtype)
   if first := embedding.preparation(
-    config, train, mesh, evaluation.network(next(iter(chosen.values())), test, config.dtype)
+    fields.selection, section.baselines, train, model, seed=fields.seed, mesh=mesh
   ):
-    expected['experts'] = estimates.measure(first, config.dtype)
-  with scoring.stand_in(config, train) as select:
-    jobs = list(plan(config, entries, train, tuple(chosen), select))
+    expected['experts'] = estimates.measure(first, fields.dtype)
+  stored = storage(fields.baseline, entries)
+  with scoring.stand_in(stored, fields.seed, train) as select:
+    jobs = list(plan(section, entries, train, stored, tuple(chosen), select))
   for job in jobs:
     expected[job.phase] = scoring.estimate(
-      config, job.images, test, mesh, model=chosen[job.network], augment=job.augment
+      job.contestant.images, test, _protocol(fields, job, chosen), mesh
     )
   return {name: dataclasses.asdict(value) for name, value in expected.items()}
 
@@ -263,9 +283,10 @@ def summary(
   config: ConfigDict,
   run: Run,
   train: Dataset,
-  entries: list[Entry],
+  entries: Sequence[Entry],
+  stored: Storage,
   chosen: Mapping[str, dict],
-  rows: list[tuple[Job, Row]],
+  rows: Sequence[tuple[Job, Row]],
 ) -> results.Result:
   """Returns the content of result.json."""
   section, first = config.evaluation, next(iter(chosen))
@@ -286,9 +307,10 @@ def summary(
     seed=config.seed,
     rows=table,
     seconds={'evaluate': sum(row.seconds for _, row in rows)},
-    config=config.to_dict(),
-    ipc=config.condensation.ipc,
-    factor=config.condensation.factor,
+    # Results of this task have the baselines' size under `condensation`, too.
+    config={**config.to_dict(), 'condensation': dataclasses.asdict(stored)},
+    ipc=stored.ipc,
+    factor=stored.factor,
     recipe=section.recipe,
     sets=list(map(_identity, entries)),
     networks=dict(chosen),
@@ -297,9 +319,11 @@ def summary(
   )
 
 
-def _across(row: Row, rows: list[tuple[Job, Row]]) -> dict[str, Any]:
+def _across(row: Row, rows: Sequence[tuple[Job, Row]]) -> dict[str, Any]:
   """Returns the scores of a set on all networks, with their average over the transfer."""
-  same = {job.network: scored for job, scored in rows if job.name == row.name and job.augment}
+  same = {
+    job.network: scored for job, scored in rows if job.contestant.name == row.name and job.augment
+  }
   return {
     'name': row.name,
     'label': row.label,

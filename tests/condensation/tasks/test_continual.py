@@ -9,7 +9,8 @@ import pytest
 
 from jaxdistill import config as configs
 from jaxdistill.commands import run as launcher
-from jaxdistill.condensation import Condensed, api
+from jaxdistill.condensation import Condensed, problem, scoring, settings
+from jaxdistill.condensation.problem import Condensing
 from jaxdistill.condensation.tasks import continual, continual_page
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
@@ -127,11 +128,13 @@ def test_a_memory_does_not_depend_on_the_other_classes_nor_on_the_order(own):
   """The classes of one step, condensed as they arrive and among all six, where nothing but their
   numbers is the same."""
   config = small(own)
-  train, _, _ = continual.settings.datasets(config)
+  train, _, _ = settings.datasets(config)
   part = continual.Part('order1-step1', (3, 5))
   with Run(progress=False) as work:
     alone, _ = continual.memory(config, part, train, work, None)
-    among_all, before = api.condense_config(config, train, work, None)
+    condensing = Condensing.of_config(config)
+    ready = problem.setup(condensing, train)
+    among_all, before = problem.condense(condensing, train, ready, work)
   assert alone.class_names == tuple(train.class_names[label] for label in (3, 5))
   np.testing.assert_allclose(alone.images, among_all.images[[3, 5]], atol=1e-5)
   assert np.abs(alone.images - before.images[[3, 5]]).max() > 1e-3
@@ -154,12 +157,15 @@ def test_networks_are_scored_on_the_classes_seen_and_no_others(own):
   shown = Condensed(
     np.stack([images[20], images[0]]) / 255, [0, 1], ('1', '0'), whole.mean, whole.std
   )
-  test = whole.take_classes([1, 0])
+  fields, test = settings.read(config), whole.take_classes([1, 0])
   assert len(test) == 40 and test.class_names == shown.class_names
   with Run(progress=False) as work:
     row, swapped = (
-      continual.scoring.row(
-        config, work, None, f'order{number}-step1', '2 classes', shown, scored, None, seed=1
+      scoring.row(
+        work,
+        scoring.Contestant(f'order{number}-step1', '2 classes', shown),
+        scoring.protocol(fields.evaluation, shown, seed=1, model=fields.model, dtype=fields.dtype),
+        scored,
       )
       for number, scored in enumerate([test, dataclasses.replace(test, labels=1 - test.labels)])
     )
@@ -227,7 +233,9 @@ def test_run_leaves_numbers_memories_and_a_page(finished):
 
 def test_every_network_of_every_step_is_another_one(finished):
   _, config, _, _ = finished
-  seeds = [continual._seed(config, order, step) for order in range(5) for step in range(10)]
+  seeds = [
+    continual.networks_seed(config.seed, order, step) for order in range(5) for step in range(10)
+  ]
   assert len(set(seeds)) == 50 and max(seeds) < 2**32
 
 
@@ -280,7 +288,7 @@ def test_selected_real_images_are_a_memory_too(own, tmp_path):
   it takes the most central."""
   config = small(own, 'herding', **{'selection.network': 'random', 'continual.orders': '1'})
   result = start(tmp_path, config)
-  train, _, _ = continual.settings.datasets(config)
+  train, _, _ = settings.datasets(config)
   assert result['title'].startswith('Herding as the memory') and result['method'] == 'herding'
   made = Condensed.load(tmp_path / 'memory' / 'order1-step1.npz')
   for picture, label in zip(
@@ -315,11 +323,11 @@ def test_baselines_and_fields_of_other_tasks_are_refused(own):
   plain = configs.load('m3d:digits')
   plain.continual = dict(steps=5, orders=1)
   with pytest.raises(UserError, match="no config key 'continual'"):
-    continual.settings.check_fields(plain)
+    settings.check_fields(plain)
   config = small(own)
   del config.continual['orders']
   with pytest.raises(UserError, match='The config lacks continual.orders'):
-    continual.settings.check_fields(config)
+    settings.check_fields(config)
 
 
 def test_dry_run_counts_the_whole_job(own):
@@ -369,9 +377,8 @@ def test_config_takes_the_numbers_of_the_method_and_the_protocol():
     == 'dm'
   )
   assert configs.load('continual:cifar100,method=herding').continual.memory == 'herding'
-  assert (
-    continual.selected(configs.load('continual:cifar100,method=random,factor=2')) == 'random_mix'
-  )
+  shrunk = settings.read(configs.load('continual:cifar100,method=random,factor=2'))
+  assert continual.selected(shrunk.continual.memory, shrunk.condensation.factor) == 'random_mix'
   assert configs.load('continual:cifar100,quick').continual.orders == 2
 
 

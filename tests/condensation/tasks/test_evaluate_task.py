@@ -170,7 +170,8 @@ def test_a_set_that_changed_is_not_mixed_with_old_rows(finished, sets):
 def test_the_network_is_the_first_sets_own_and_dry_run_tells_its_cost(sets):
   config = configured(sets[:1], **{'evaluation.width': '0', 'evaluation.baselines': '()'})
   evaluate_task.check(config)
-  assert evaluate_task.networks(config, evaluate_task.load(config)) == {
+  fields = settings.read(config)
+  assert evaluate_task.networks(fields.evaluation, evaluate_task.load(fields.sets)) == {
     'convnet,width=8,depth=1': OWN
   }
   text = evaluate_task.dry_run(config)
@@ -186,7 +187,7 @@ def test_the_network_is_the_first_sets_own_and_dry_run_tells_its_cost(sets):
 
 def test_two_sets_of_one_method_are_told_apart(sets, tmp_path):
   other = make(tmp_path / 'second.npz', method='m3d')
-  labels = [entry.label for entry in evaluate_task.load(configured([sets[0], other]))]
+  labels = [entry.label for entry in evaluate_task.load([str(sets[0]), str(other)])]
   assert labels == [f'M3D ({sets[0]})', f'M3D ({other})']
 
 

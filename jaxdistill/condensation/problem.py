@@ -1,0 +1,179 @@
+"""A condensation as a phase: built from the fields that decide it, run through the loop, wrapped as
+a condensed set."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from jaxdistill import models
+from jaxdistill.condensation import methods, settings
+from jaxdistill.data import Dataset, augment, samplers
+from jaxdistill.synthesis import decode, engine
+from jaxdistill.synthesis.condensed import Condensed
+from jaxdistill.training import loop, parallel, problem
+from jaxdistill.training.run import Run, environment
+
+
+@dataclasses.dataclass(frozen=True)
+class Condensing:
+  """What a condensation is told.
+
+  Attributes:
+    section: the numbers that every method has.
+    method: its name and its own fields, see `methods.plugs`.
+    model: what `models.build` takes, but for the dtype.
+    dtype: that the network computes in.
+    seed: of everything random.
+    classes_at_once: classes that one call of the network takes; 0: chosen for the backend.
+    recipe: of the evaluation that goes with the set.
+    origin: the whole config, which the set carries along.
+  """
+
+  section: settings.Condensation
+  method: Mapping[str, Any]
+  model: Mapping[str, Any]
+  dtype: str = 'float32'
+  seed: int = 0
+  classes_at_once: int = 0
+  recipe: str = 'idc'
+  origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+  @classmethod
+  def of_config(cls, config: ConfigDict) -> 'Condensing':
+    """Returns what a config tells a condensation.
+
+    >>> from jaxdistill import config
+    >>> condensing = Condensing.of_config(config.load('m3d:digits,ipc=2'))
+    >>> condensing.section.storage.ipc, condensing.method['kernel']
+    (2, 'gaussian')
+    """
+    fields = settings.read(config)
+    return cls(
+      fields.condensation,
+      fields.method,
+      fields.model,
+      fields.dtype,
+      fields.seed,
+      fields.run.classes_at_once,
+      fields.evaluation.recipe,
+      config.to_dict(),
+    )
+
+  def network(self, train: Dataset) -> nn.Module:
+    """Builds the network for the classes and images of a data set."""
+    fields = {**self.model, 'dtype': self.dtype}
+    return models.build(fields, train.num_classes, train.image_shape)
+
+  def wrap(self, canvases: np.ndarray, train: Dataset) -> Condensed:
+    """Returns canvases [classes, ipc, h, w, c] with all that is needed to use them."""
+    augmentation = self.section.augmentation_of(train.flip)
+    return Condensed(
+      canvases.reshape(-1, *canvases.shape[2:]),
+      np.repeat(np.arange(len(canvases)), canvases.shape[1]),
+      train.class_names,
+      train.mean,
+      train.std,
+      factor=self.section.factor,
+      flip=train.flip,
+      dataset=train.name,
+      method=self.method['name'],
+      recipe=self.recipe,
+      config=dict(self.origin),
+      versions=environment()['versions'],
+      augmentation={'strategy': augmentation, 'composition': self.section.composition},
+    )
+
+
+class Part(NamedTuple):
+  """Where the classes of a training set stand in a larger one.
+
+  numbers: of each class there, which its random draws follow. most: the images of the largest class
+  there, so that all parts share one program.
+  """
+
+  numbers: Sequence[int] | None = None
+  most: int = 0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Problem(problem.Problem):
+  """A condensation ready for the loop, and the canvases [classes, ipc, h, w, c] it starts from."""
+
+  canvases: np.ndarray | None = None
+
+
+def setup(
+  condensing: Condensing,
+  train: Dataset,
+  mesh: Mesh | None = None,
+  pool: Any = (),
+  part: Part = Part(),
+) -> Problem:
+  """Builds a condensation and places data, canvases and the method's networks on the devices.
+
+  Args:
+    condensing: what is to be done.
+    train: the real images.
+    mesh: devices over which the classes are spread; None: the default device.
+    pool: the networks that the method wants.
+    part: where `train` stands in a larger set.
+  """
+  section, model = condensing.section, condensing.network(train)
+  functions = engine.make(
+    methods.plugs(condensing.method, model, train.image_shape),
+    section.engine_settings(train.flip, condensing.classes_at_once),
+    model,
+    num_classes=train.num_classes,
+    mean=train.mean,
+    std=train.std,
+    mesh=mesh,
+  )
+  images, counts = samplers.class_major(train, part.most)
+  key_canvases, key = jax.random.split(jax.random.key(condensing.seed))
+  canvases = decode.first_canvases(
+    key_canvases,
+    images,
+    counts,
+    ipc=section.ipc,
+    factor=section.factor,
+    init=section.init,
+    mean=train.mean,
+    std=train.std,
+    numbers=part.numbers,
+  )
+  canvases = np.asarray(canvases)
+  state = engine.start(functions, jax.random.key_data(key), canvases, mesh)
+  source = engine.source(
+    functions, state, section.iterations, images, counts, mesh, pool, part.numbers
+  )
+  return Problem(
+    functions.step, state, source, section.iterations, rows=train.num_classes, canvases=canvases
+  )
+
+
+def condense(
+  condensing: Condensing,
+  train: Dataset,
+  ready: Problem,
+  run: Run,
+  phase: str = 'condense',
+) -> tuple[Condensed, Condensed]:
+  """Runs a condensation that is ready for the loop; returns (the condensed set, the canvases that
+  it started from).
+
+  `phase` names it in the run: metrics, checkpoints and resuming are the loop's.
+  """
+  before = condensing.wrap(ready.canvases, train)
+  state = loop.fit(run, phase, ready)
+  images = np.asarray(parallel.gather(state.images))[: train.num_classes]
+  if condensing.section.space == 'normalised':
+    images = np.asarray(augment.denormalise(images, train.mean, train.std))
+  else:
+    images = np.clip(images, 0, 1)
+  return condensing.wrap(images, train), before

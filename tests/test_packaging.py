@@ -117,3 +117,9 @@ def test_readme_opens_with_the_two_commands():
   assert '--config=configs/condensation/m3d.py:digits' in blocks[0]
   assert blocks[1].endswith('python -m pytest') and '[test]' in blocks[1]
   assert text.index('```bash') < text.index('\n## ')
+
+
+def test_slow_tests_have_a_command_that_ci_runs_too(setup):
+  assert '-m "not slow"' in setup['tool:pytest']['addopts']
+  assert '`python -m pytest -m slow`' in (ROOT / 'README.md').read_text()
+  assert 'python -m pytest -m slow </dev/null' in (ROOT / '.ci' / 'run').read_text()

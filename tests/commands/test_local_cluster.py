@@ -124,6 +124,7 @@ def test_four_devices_of_two_processes_give_the_numbers_of_one(uninterrupted):
   assert not (uninterrupted / 'run.lock').exists()
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_and_the_death_of_one_lose_nothing(uninterrupted):
   workdir = uninterrupted.parents[1] / 'stopped' / 'run'
   job = cluster(workdir)

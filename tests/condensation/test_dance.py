@@ -199,6 +199,7 @@ def four_cells(method, start=None, **changes):
     return problem.condense(condensing, train, ready, run)[0]
 
 
+@pytest.mark.slow
 def test_means_stay_near_all_along_an_independent_training_where_those_of_dm_drift_away():
   """The paper's Fig. 3a, under networks that took no part.
 
@@ -224,6 +225,7 @@ def test_means_stay_near_all_along_an_independent_training_where_those_of_dm_dri
   ), found
 
 
+@pytest.mark.slow
 def test_experts_recognise_calibrated_images_and_lose_them_again_without_calibration():
   """The paper's Fig. 3c: images that are recognised stay so with the calibration and drift away
   without it, as DM's do."""

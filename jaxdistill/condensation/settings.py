@@ -86,7 +86,7 @@ class Condensation:
   momentum: float = schema.field(at_least=0, below=1, help='of the stored images')
   # `update` is a method of ConfigDict, so that the field is read as config['update'] only.
   order: str = schema.field(
-    key='update', choices=engine.UPDATES, help='one momentum step a class, or one for all classes'
+    key='update', choices=engine.ORDERS, help='one momentum step a class, or one for all classes'
   )
   space: str = schema.field(
     choices=engine.SPACES, help='learn pixels in [0, 1], or normalised ones without bounds'
@@ -124,9 +124,9 @@ class Condensation:
       batch_syn_max=self.batch_syn_max,
       learning_rate=self.learning_rate,
       momentum=self.momentum,
-      update=self.order,
+      order=self.order,
       space=self.space,
-      strategy=self.augmentation_of(flip),
+      augmentation=self.augmentation_of(flip),
       composition=self.composition,
       classes_at_once=classes_at_once,
     )

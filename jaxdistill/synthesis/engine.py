@@ -31,7 +31,7 @@ from jaxdistill.training import batches, parallel, problem
 # takes the number above).
 _NETWORKS = 2**32 - 2
 
-UPDATES = ('per_class', 'joint')
+ORDERS = ('per_class', 'joint')
 SPACES = ('unit', 'normalised')
 
 
@@ -71,14 +71,14 @@ class Settings:
     batch_syn_max: at most so many decoded images a class and iteration, a random subset beyond
       that.
     learning_rate, momentum: of the canvases' SGD, as the released code of the method names them.
-    update: 'per_class': the released code takes one momentum step per class on the tensor of all
+    order: 'per_class': the released code takes one momentum step per class on the tensor of all
       classes. Between two steps of one class its momentum runs out (to 2^-(classes-1) at momentum
       1/2), so every class makes plain SGD steps of length learning_rate / (1 - momentum), which is
       how they are computed here, all classes at once. 'joint': one momentum step for the sum of all
       classes' losses.
     space: 'unit': canvases live in [0, 1] and are clamped once an iteration; 'normalised': canvases
       are normalised images and never clamped.
-    strategy, composition: the siamese augmentation, see `data.augment.diffaugment`.
+    augmentation, composition: the siamese augmentation, see `data.augment.diffaugment`.
     classes_at_once: classes that one call of the network takes; 0: chosen for the backend.
     feature: what of the network is matched: 'embedding', 'logits', or another of its features by
       name, flattened.
@@ -90,9 +90,9 @@ class Settings:
   batch_syn_max: int = 200
   learning_rate: float = 1.0
   momentum: float = 0.5
-  update: str = 'per_class'
+  order: str = 'per_class'
   space: str = 'unit'
-  strategy: str = 'color_crop_cutout'
+  augmentation: str = 'color_crop_cutout'
   composition: str = 'idc'
   classes_at_once: int = 0
   feature: str = 'embedding'
@@ -203,7 +203,7 @@ class _Iteration:
   def optimizer(self) -> optax.GradientTransformation:
     """Of the canvases."""
     learning_rate, momentum = self.settings.learning_rate, self.settings.momentum
-    if self.settings.update == 'per_class':
+    if self.settings.order == 'per_class':
       return optax.sgd(learning_rate / (1 - momentum))
     return optax.sgd(learning_rate, momentum=momentum or None)
 
@@ -211,7 +211,7 @@ class _Iteration:
     """Keys [classes, 2] for decoding and augmenting, and the operation that all classes share."""
     key = jax.random.fold_in(jax.random.fold_in(run_key, step), number)
     choice = augment.draw_choice(
-      jax.random.fold_in(key, _NETWORKS), self.settings.strategy, self.settings.composition
+      jax.random.fold_in(key, _NETWORKS), self.settings.augmentation, self.settings.composition
     )
     keys = jax.vmap(lambda c: jax.random.split(jax.random.fold_in(key, c)))(class_numbers)
     return keys, choice
@@ -247,7 +247,7 @@ class _Iteration:
       return augment.diffaugment(
         key,
         images,
-        self.settings.strategy,
+        self.settings.augmentation,
         composition=self.settings.composition,
         siamese=True,
         choice=choice,
@@ -437,8 +437,8 @@ def check_network(model: nn.Module) -> None:
 
 
 def _check(settings: Settings, model: nn.Module) -> None:
-  if settings.update not in UPDATES:
-    raise errors.unknown('update of the canvases', settings.update, UPDATES)
+  if settings.order not in ORDERS:
+    raise errors.unknown('update of the canvases', settings.order, ORDERS)
   if settings.space not in SPACES:
     raise errors.unknown('space of the canvases', settings.space, SPACES)
   check_network(model)

@@ -19,7 +19,7 @@ CLASSES, REAL, SHAPE = 5, 6, (8, 8, 1)
 MEAN, STD = (0.4,), (0.3,)
 KEY = jax.random.key_data(jax.random.key(3))
 SETTINGS = engine.Settings(
-  ipc=2, factor=2, batch_real=4, learning_rate=0.5, momentum=0.5, strategy=''
+  ipc=2, factor=2, batch_real=4, learning_rate=0.5, momentum=0.5, augmentation=''
 )
 
 
@@ -120,7 +120,7 @@ def test_one_update_of_all_classes_equals_the_released_loop_over_classes():
 
 
 def test_joint_update_is_one_momentum_step_for_all():
-  settings = dataclasses.replace(SETTINGS, update='joint', space='normalised', learning_rate=0.1)
+  settings = dataclasses.replace(SETTINGS, order='joint', space='normalised', learning_rate=0.1)
   functions, real, state = build(settings)
   np.testing.assert_allclose(state.images, (data()[2] - MEAN[0]) / STD[0], atol=1e-6)
   plain = dataclasses.replace(settings, momentum=0.0)
@@ -168,7 +168,7 @@ def condensed_alone(classes, numbers):
   chosen = engine.Plugs(
     engine.fresh_networks(network, SHAPE, 2), functools.partial(losses.mmd, kernel='gaussian')
   )
-  settings = dataclasses.replace(SETTINGS, strategy='color_crop_cutout')
+  settings = dataclasses.replace(SETTINGS, augmentation='color_crop_cutout')
   functions = engine.make(chosen, settings, network, num_classes=len(classes), mean=MEAN, std=STD)
   classes = list(classes)
   real = engine.real_data(images[classes], counts[classes], numbers=numbers)
@@ -220,10 +220,10 @@ def test_calibration_is_a_second_step_with_the_expert_and_without_real_images():
   np.testing.assert_allclose(calibrated.images, matched.images - 0.02 * gradient, atol=1e-6)
 
 
-@pytest.mark.parametrize('update', engine.UPDATES)
-def test_one_device_and_four_agree(update):
+@pytest.mark.parametrize('order', engine.ORDERS)
+def test_one_device_and_four_agree(order):
   settings = dataclasses.replace(
-    SETTINGS, update=update, strategy='color_crop_cutout', learning_rate=0.1
+    SETTINGS, order=order, augmentation='color_crop_cutout', learning_rate=0.1
   )
   alone, metrics = iterate(settings, 2)
   spread, spread_metrics = iterate(settings, 2, parallel.make_mesh(4))
@@ -250,7 +250,7 @@ def test_only_the_losses_cross_devices():
 
 def test_a_condensation_goes_on_with_another_number_of_devices(tmp_path):
   """Five classes: alone, then padded to eight on four devices, then alone again."""
-  settings = dataclasses.replace(SETTINGS, strategy='color_crop_cutout', learning_rate=0.1)
+  settings = dataclasses.replace(SETTINGS, augmentation='color_crop_cutout', learning_rate=0.1)
 
   def advance(workdir, devices, steps):
     functions, real, state = build(settings, parallel.make_mesh(devices))
@@ -283,7 +283,7 @@ def test_at_most_so_many_decoded_images_are_matched():
 
 def test_each_step_sees_new_real_images_and_a_new_augmentation():
   functions, real, state = build(
-    dataclasses.replace(SETTINGS, strategy='color', learning_rate=0.0), chosen=plugs(100)
+    dataclasses.replace(SETTINGS, augmentation='color', learning_rate=0.0), chosen=plugs(100)
   )
   step = jax.jit(functions.step)
   batch = functions.sample(real, jax.random.wrap_key_data(state.key), 0)
@@ -296,7 +296,7 @@ def test_each_step_sees_new_real_images_and_a_new_augmentation():
 
 @pytest.mark.parametrize(
   'changes, message',
-  [(dict(update='each'), 'no update of the canvases'), (dict(space='log'), 'no space')],
+  [(dict(order='each'), 'no update of the canvases'), (dict(space='log'), 'no space')],
 )
 def test_unknown_choices_are_refused(changes, message):
   with pytest.raises(UserError, match=message):
@@ -344,7 +344,7 @@ def test_any_feature_of_one_constant_network_can_be_matched_without_augmentation
   images, counts, canvases = data()
   variables = model().init(jax.random.key(5), jnp.zeros((1, *SHAPE)))
   chosen = engine.Plugs(engine.constant_network, losses.mean_discrepancy)
-  settings = dataclasses.replace(SETTINGS, feature=feature, update='joint', momentum=0.0)
+  settings = dataclasses.replace(SETTINGS, feature=feature, order='joint', momentum=0.0)
   functions = engine.make(chosen, settings, model(), num_classes=CLASSES, mean=MEAN, std=STD)
   real = engine.real_data(images, counts, pool=variables)
   state = engine.start(functions, KEY, canvases)

@@ -34,7 +34,7 @@ from ml_collections import ConfigDict
 
 from jaxdistill import config
 from jaxdistill.condensation import settings
-from jaxdistill.experiment import schema
+from jaxdistill.experiment import arguments, schema
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,18 +73,18 @@ class Arguments(settings.CondensingArguments):
 
 
 def get_config(arg: str | Mapping[str, Any] = '') -> ConfigDict:
-  args = schema.arguments(Arguments, arg)
+  args = arguments.read(Arguments, arg)
   # The method's own config gives all that concerns condensing; selected images take DM's network
   # and statistics.
   selected = args.method in settings.MEMORIES
   method = 'dm' if selected else args.method
-  arguments = dict(
+  chosen = dict(
     data=args.data, ipc=args.ipc, classes=args.classes, model=args.model, quick=args.quick
   )
   if args.factor:
-    arguments['factor'] = args.factor
+    chosen['factor'] = args.factor
   return settings.continual(
-    config.load(f'condensation/{method}', arguments),
+    config.load(f'condensation/{method}', chosen),
     steps=args.steps,
     memory=args.method if selected else settings.MEMORIES[0],
     orders=min(args.orders, 2) if args.quick else args.orders,

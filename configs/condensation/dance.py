@@ -30,7 +30,7 @@ from ml_collections import ConfigDict
 
 from jaxdistill.condensation import settings
 from jaxdistill.data import presets
-from jaxdistill.experiment import schema
+from jaxdistill.experiment import arguments, schema
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Arguments(settings.CondensingArguments):
 
 
 def get_config(arg: str | Mapping[str, Any] = '') -> ConfigDict:
-  args = schema.arguments(Arguments, arg)
+  args = arguments.read(Arguments, arg)
   digits, imagenet = args.data == 'digits', presets.find(args.data).of_imagenet
   factor = args.factor or (1 if digits else 2)
   result = settings.defaults(

@@ -25,7 +25,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxdistill.condensation import settings
-from jaxdistill.experiment import schema
+from jaxdistill.experiment import arguments, schema
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Arguments(settings.CondensingArguments):
 
 
 def get_config(arg: str | Mapping[str, Any] = '') -> ConfigDict:
-  args = schema.arguments(Arguments, arg)
+  args = arguments.read(Arguments, arg)
   digits = args.data == 'digits'
   return settings.defaults(
     args.data,

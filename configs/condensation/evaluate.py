@@ -33,7 +33,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxdistill.condensation import evaluation, settings
-from jaxdistill.experiment import schema
+from jaxdistill.experiment import arguments, schema
 from jaxdistill.models import architectures
 
 
@@ -73,7 +73,7 @@ class Arguments(settings.Arguments):
 
 
 def get_config(arg: str | Mapping[str, Any] = '') -> ConfigDict:
-  args = schema.arguments(Arguments, arg)
+  args = arguments.read(Arguments, arg)
   result = settings.scoreboard(
     args.data,
     sets=[path for path in args.set.split('+') if path],

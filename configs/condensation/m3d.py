@@ -29,7 +29,7 @@ from ml_collections import ConfigDict
 
 from jaxdistill.condensation import settings
 from jaxdistill.data import presets
-from jaxdistill.experiment import schema
+from jaxdistill.experiment import arguments, schema
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Arguments(settings.CondensingArguments):
 
 
 def get_config(arg: str | Mapping[str, Any] = '') -> ConfigDict:
-  args = schema.arguments(Arguments, arg)
+  args = arguments.read(Arguments, arg)
   digits, imagenet = args.data == 'digits', presets.find(args.data).of_imagenet
   factor = args.factor or (1 if digits else 2)
   # Mean matching as in DANCE's public code.

@@ -15,6 +15,7 @@ from jaxdistill.condensation.baselines import Storage
 from jaxdistill.condensation.embedding import Selection
 from jaxdistill.data import Dataset, augment, presets, selection, subsets
 from jaxdistill.errors import UserError
+from jaxdistill.experiment import explain as explaining
 from jaxdistill.experiment import schema
 from jaxdistill.experiment.datasets import DataSource, load
 from jaxdistill.synthesis import decode, engine
@@ -496,7 +497,7 @@ def read(config: ConfigDict) -> Config:
 
 def explain(config: ConfigDict) -> dict[str, str]:
   """Returns what each field of a config means, by its dotted key."""
-  return schema.explain(CONFIGS[config.task])
+  return explaining.lines(CONFIGS[config.task])
 
 
 def check_fields(config: ConfigDict) -> None:

@@ -6,16 +6,15 @@ choices, a line of help.
     ipc: int = schema.field(help='stored images a class', at_least=1)
 
 From it come the checks of any config (`check_fields`, `check_values`), the frozen value that a flow
-hands on (`read`), the section of a config with the defaults (`section`), what --dry_run says of
-each field (`explain`), and the arguments behind a config's file name with their list in its header
-(`arguments`, `argument_list`). A field whose type is such a dataclass is a section; one whose type
-is Mapping is a section that others check (a network's or a method's own fields).
+hands on (`read`), the section of a config with the defaults (`section`), what people are told of
+each field (`experiment.explain`), and the arguments behind a config's file name with their list in
+its header (`experiment.arguments`). A field whose type is such a dataclass is a section; one whose
+type is Mapping is a section that others check (a network's or a method's own fields).
 """
 
 import dataclasses
 import functools
 import numbers
-import textwrap
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,11 +22,10 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from jaxdistill import config as configs
 from jaxdistill.errors import UserError, unknown
 
 # What a value has to be, by its declared type, and the words for it.
-_TYPES = {
+TYPES = {
   bool: ('true or false', lambda value: isinstance(value, bool)),
   int: (
     'a whole number',
@@ -40,7 +38,6 @@ _TYPES = {
   str: ('a text', lambda value: isinstance(value, str)),
   tuple: ('a list of texts', lambda value: isinstance(value, tuple | list)),
 }
-_WIDTH = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,12 +55,14 @@ class _Rule:
 
 
 class Field(NamedTuple):
-  """A declared field: its dotted key, the names in the config and in the dataclass, type, rule."""
+  """A declared field: its dotted key, the names in the config and in the dataclass, type, default
+  (`dataclasses.MISSING` for none) and rule."""
 
   key: str
   name: str
   attribute: str
   type: Any
+  default: Any
   rule: _Rule
 
   @property
@@ -132,8 +131,17 @@ def declared(cls: type, prefix: str = '') -> tuple[Field, ...]:
   for item in dataclasses.fields(cls):
     rule = item.metadata.get('rule') or field().metadata['rule']
     name = rule.key or item.name
-    fields.append(Field(f'{prefix}{name}', name, item.name, hints[item.name], rule))
+    fields.append(Field(f'{prefix}{name}', name, item.name, hints[item.name], item.default, rule))
   return tuple(fields)
+
+
+def flat(cls: type, prefix: str = '') -> Iterator[Field]:
+  """Yields every declared field, those of sections in their place."""
+  for item in declared(cls, prefix):
+    if item.is_section:
+      yield from flat(item.type, f'{item.key}.')
+    elif not item.is_open:
+      yield item
 
 
 def check_fields(cls: type, config: ConfigDict, prefix: str = '') -> None:
@@ -182,7 +190,7 @@ def _values(cls: type, config: ConfigDict, prefix: str = '') -> Iterator[tuple[F
 
 def _check(item: Field, value: Any) -> None:
   rule, kind = item.rule, typing.get_origin(item.type) or item.type
-  words, fits = _TYPES[kind]
+  words, fits = TYPES[kind]
   if not fits(value):
     raise UserError(f'{item.key} is {value!r}; it must be {words}.')
   chosen = value if kind is tuple else [value]
@@ -245,96 +253,3 @@ def section(value: Any) -> ConfigDict:
       content = dict(content)
     config[item.name] = content
   return config
-
-
-def explain(cls: type, prefix: str = '') -> dict[str, str]:
-  """Returns the line of help of every field, those of sections too, by dotted key.
-
-  The choices of a field follow it.
-
-  >>> @dataclasses.dataclass(frozen=True)
-  ... class Data:
-  ...   stream: str = field('auto', choices=('auto', 'on'), help='read batches from disk')
-  >>> explain(Data)
-  {'stream': 'read batches from disk: auto, on'}
-  """
-  lines = {}
-  for item in declared(cls, prefix):
-    if item.is_section:
-      lines |= explain(item.type, f'{item.key}.')
-    elif item.rule.help:
-      choices = ', '.join(map(str, item.rule.choices))
-      lines[item.key] = f'{item.rule.help}: {choices}' if choices else item.rule.help
-  return lines
-
-
-def arguments(cls: type, given: str | Mapping[str, Any] = '') -> Any:
-  """Returns what stands behind a config's file name as the value that `cls` declares.
-
-  Args:
-    cls: the arguments; the choices of its field `data`, if it has one, are the bare words.
-    given: the text, 'cifar10,ipc=10,quick', or values by name, see `config.parse_argument`.
-
-  Raises:
-    UserError: for an unknown name or value, with the nearest valid one.
-
-  >>> @dataclasses.dataclass(frozen=True)
-  ... class Arguments:
-  ...   data: str = field('digits', choices=('digits', 'npz:'))
-  ...   ipc: int = field(1)
-  >>> arguments(Arguments, 'npz:mine.npz,ipc=5') == arguments(
-  ...   Arguments, dict(data='npz:mine.npz', ipc=5))
-  True
-  """
-  presets, defaults = (), {}
-  for item in dataclasses.fields(cls):
-    choices = item.metadata['rule'].choices
-    if item.name == 'data':
-      presets = choices
-    elif choices:
-      defaults[item.name] = (item.default, *(word for word in choices if word != item.default))
-    else:
-      defaults[item.name] = item.default
-  return cls(**configs.parse_argument(given, presets, **defaults))
-
-
-def argument_list(cls: type) -> str:
-  """Returns the list of arguments as the header of a config shows it: the bare words, then a line
-  an argument with an example, its help and its default.
-
-  >>> @dataclasses.dataclass(frozen=True)
-  ... class Arguments:
-  ...   data: str = field('digits', choices=('digits', 'npz:'), help='the data set')
-  ...   ipc: int = field(1, example=10, help='stored images a class')
-  ...   quick: bool = field(False, help='a smoke run')
-  >>> print(argument_list(Arguments))
-  After the colon stand the data set (digits or npz:PATH) and, behind commas:
-    ipc=10  stored images a class (1)
-    quick   a smoke run
-  """
-  fields = {item.name: item.metadata['rule'] for item in dataclasses.fields(cls)}
-  defaults = {item.name: item.default for item in dataclasses.fields(cls)}
-  data = fields.pop('data', None)
-  names = {
-    name: name if defaults[name] is False else f'{name}={rule.example}'
-    for name, rule in fields.items()
-  }
-  column = max(map(len, names.values())) + 4
-  lines = []
-  if data:
-    *words, last = [f'{word}PATH' if word.endswith(':') else word for word in data.choices]
-    opening = (
-      f'After the colon stand {data.help} ({", ".join(words)} or {last}) and, behind commas:'
-    )
-    lines += textwrap.wrap(opening, _WIDTH, break_long_words=False, break_on_hyphens=False)
-  for name, rule in fields.items():
-    default = f' ({defaults[name]})' if defaults[name] else ''
-    lines += textwrap.wrap(
-      f'{rule.help}{default}',
-      _WIDTH,
-      initial_indent=f'  {names[name]}'.ljust(column),
-      subsequent_indent=' ' * column,
-      break_long_words=False,
-      break_on_hyphens=False,
-    )
-  return '\n'.join(lines)

@@ -8,7 +8,7 @@ import pytest
 
 from jaxdistill import config, models
 from jaxdistill.condensation import settings
-from jaxdistill.experiment import schema
+from jaxdistill.experiment import arguments, explain
 
 NAMES = [name for name in config.names() if name.startswith('condensation/')]
 DATA = [f'{preset}x.npz' if preset.endswith(':') else preset for preset in settings.PRESETS]
@@ -29,7 +29,7 @@ def test_header_lists_the_arguments_that_the_config_takes(name):
   spec = importlib.util.spec_from_file_location(path.stem, path)
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
-  listed = schema.argument_list(module.Arguments)
+  listed = arguments.listing(module.Arguments)
   assert f'\n\n{listed}\n' in module.__doc__, (
     f'The header of {path} lists other arguments; put these there:\n{listed}'
   )
@@ -51,6 +51,12 @@ def test_every_field_is_explained(task):
   assert {
     key for key in config.flat(loaded) if key.split('.')[0] not in ('model', 'method')
   } == set(explained)
+
+
+def test_the_page_of_fields_is_current():
+  table = explain.markdown(*settings.CONFIGS.values())
+  page = config.root() / 'condensation' / 'FIELDS.md'
+  assert table in page.read_text(), f'{page} shows another table; put this one there:\n{table}'
 
 
 @pytest.mark.parametrize('name', NAMES)

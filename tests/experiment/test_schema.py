@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from jaxdistill import config as configs
 from jaxdistill.errors import UserError
-from jaxdistill.experiment import schema
+from jaxdistill.experiment import explain, schema
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,15 +28,6 @@ class Whole:
   seed: int = schema.field(0, at_least=0, help='of everything')
   storage: Storage
   model: Mapping[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Arguments:
-  data: str = schema.field('digits', choices=('digits', 'mnist', 'npz:'), help='the data set')
-  size: int = schema.field(1, example=10, help='stored images')
-  kernel: str = schema.field('linear', choices=('gaussian', 'linear'), example='gaussian')
-  rate: float = schema.field(0.5)
-  quick: bool = schema.field(False, help='a smoke run')
 
 
 @pytest.fixture
@@ -133,39 +124,8 @@ def test_one_section_may_serve_two_readers(config):
 
 
 def test_every_field_is_explained_by_its_key_in_the_config():
-  assert schema.explain(Whole) == {
+  assert explain.lines(Whole) == {
     'seed': 'of everything',
     'storage.size': 'stored images',
     'storage.update': 'of the steps: joint, alone',
   }
-
-
-def test_arguments_are_texts_or_values():
-  expected = Arguments('npz:mine.npz', size=3, kernel='gaussian', quick=True)
-  assert schema.arguments(Arguments, 'npz:mine.npz,size=3,kernel=gaussian,quick') == expected
-  values = dict(data='npz:mine.npz', size=3, kernel='gaussian', quick=True)
-  assert schema.arguments(Arguments, values) == expected
-  assert schema.arguments(Arguments) == schema.arguments(Arguments, {}) == Arguments()
-
-
-@pytest.mark.parametrize(
-  'given, words',
-  [
-    (dict(sise=3), "no argument 'sise'; did you mean 'size'"),
-    (dict(size='three'), "size needs a whole number, not 'three'"),
-    (dict(size=1.5), 'size needs a whole number, not 1.5'),
-    (dict(size=None), 'size needs a whole number, not None'),
-    (dict(size=True), 'size needs a whole number, not True'),
-    (dict(rate=float('nan')), 'rate needs a finite number, not nan'),
-    (dict(quick='perhaps'), "quick needs true or false, not 'perhaps'"),
-    (dict(kernel='gausian'), "no value of kernel 'gausian'; did you mean 'gaussian'"),
-    ('digitz', "no data set or argument 'digitz'; did you mean 'digits'"),
-  ],
-)
-def test_arguments_refuse(given, words):
-  with pytest.raises(UserError, match=words):
-    schema.arguments(Arguments, given)
-
-
-def test_images_in_memory_need_no_preset():
-  assert schema.arguments(Arguments, dict(data='')).data == ''

@@ -1,0 +1,93 @@
+"""The arguments behind a config's file name, declared as a dataclass of `experiment.schema` fields.
+
+  @dataclasses.dataclass(frozen=True)
+  class Arguments:
+    data: str = schema.field('digits', choices=('digits', 'npz:'), help='the data set')
+    ipc: int = schema.field(1, example=10, help='stored images a class')
+
+`get_config` reads them from the text that it is given, or from values; the header of the config
+lists them, and a test compares it with `listing`.
+"""
+
+import dataclasses
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+from jaxdistill import config as configs
+
+_WIDTH = 100
+
+
+def read(cls: type, given: str | Mapping[str, Any] = '') -> Any:
+  """Returns what stands behind a config's file name as the value that `cls` declares.
+
+  Args:
+    cls: the arguments; the choices of its field `data`, if it has one, are the bare words.
+    given: the text, 'cifar10,ipc=10,quick', or values by name, see `config.parse_argument`.
+
+  Raises:
+    UserError: for an unknown name or value, with the nearest valid one.
+
+  >>> from jaxdistill.experiment import schema
+  >>> @dataclasses.dataclass(frozen=True)
+  ... class Arguments:
+  ...   data: str = schema.field('digits', choices=('digits', 'npz:'))
+  ...   ipc: int = schema.field(1)
+  >>> read(Arguments, 'npz:mine.npz,ipc=5') == read(
+  ...   Arguments, dict(data='npz:mine.npz', ipc=5))
+  True
+  """
+  presets, defaults = (), {}
+  for item in dataclasses.fields(cls):
+    choices = item.metadata['rule'].choices
+    if item.name == 'data':
+      presets = choices
+    elif choices:
+      defaults[item.name] = (item.default, *(word for word in choices if word != item.default))
+    else:
+      defaults[item.name] = item.default
+  return cls(**configs.parse_argument(given, presets, **defaults))
+
+
+def listing(cls: type) -> str:
+  """Returns the list of arguments as the header of a config shows it: the bare words, then a line
+  an argument with an example, its help and its default.
+
+  >>> from jaxdistill.experiment import schema
+  >>> @dataclasses.dataclass(frozen=True)
+  ... class Arguments:
+  ...   data: str = schema.field('digits', choices=('digits', 'npz:'), help='the data set')
+  ...   ipc: int = schema.field(1, example=10, help='stored images a class')
+  ...   quick: bool = schema.field(False, help='a smoke run')
+  >>> print(listing(Arguments))
+  After the colon stand the data set (digits or npz:PATH) and, behind commas:
+    ipc=10  stored images a class (1)
+    quick   a smoke run
+  """
+  fields = {item.name: item.metadata['rule'] for item in dataclasses.fields(cls)}
+  defaults = {item.name: item.default for item in dataclasses.fields(cls)}
+  data = fields.pop('data', None)
+  names = {
+    name: name if defaults[name] is False else f'{name}={rule.example}'
+    for name, rule in fields.items()
+  }
+  column = max(map(len, names.values())) + 4
+  lines = []
+  if data:
+    *words, last = [f'{word}PATH' if word.endswith(':') else word for word in data.choices]
+    opening = (
+      f'After the colon stand {data.help} ({", ".join(words)} or {last}) and, behind commas:'
+    )
+    lines += textwrap.wrap(opening, _WIDTH, break_long_words=False, break_on_hyphens=False)
+  for name, rule in fields.items():
+    default = f' ({defaults[name]})' if defaults[name] else ''
+    lines += textwrap.wrap(
+      f'{rule.help}{default}',
+      _WIDTH,
+      initial_indent=f'  {names[name]}'.ljust(column),
+      subsequent_indent=' ' * column,
+      break_long_words=False,
+      break_on_hyphens=False,
+    )
+  return '\n'.join(lines)

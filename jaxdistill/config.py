@@ -347,9 +347,8 @@ def differences(old: ConfigDict | Mapping, new: ConfigDict | Mapping) -> dict[st
   ...   data=dict(name='digits')))
   {'seed': 'seed: 0 -> 1'}
   """
-  before, after = (
-    {key: _tuples(value) for key, value in flat(each).items()} for each in (old, new)
-  )
+  before = {key: _tuples(value) for key, value in flat(old).items()}
+  after = {key: _tuples(value) for key, value in flat(new).items()}
   absent = object()
 
   def told(value: Any) -> str:

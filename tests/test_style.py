@@ -62,6 +62,14 @@ def test_what_has_no_docstring_is_seen():
   assert undocumented(ast.parse(code)) == [('g', 2), ('C', 4)]
 
 
+def test_no_comprehension_is_nested():
+  places = []
+  for path in sources('jaxdistill', 'configs', 'launch'):
+    lines = nested(ast.parse(path.read_text()))
+    places += [f'{path.relative_to(ROOT)}:{line}' for line in lines]
+  assert not places, 'write a loop, or name the inner part:\n' + '\n'.join(places)
+
+
 def test_no_file_has_a_vague_name():
   vague = [path for path in sources('jaxdistill', 'configs', 'launch') if path.stem in VAGUE]
   folders = [path.parent for path in sources('jaxdistill') if path.parent.name in VAGUE]

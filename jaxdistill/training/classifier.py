@@ -194,9 +194,9 @@ def train(
     run, name, problem, evaluate=loop.Evaluation(measure, every), keep_final=keep_final
   )
   history = run.history(name)
-  checked = {
-    split: np.asarray([record[f'{split}_accuracies'] for record in history]) for split in scorers
-  }
+  checked = {}
+  for split in scorers:
+    checked[split] = np.asarray([record[f'{split}_accuracies'] for record in history])
   variables = jax.tree.map(lambda a: parallel.gather(a)[:networks], state.scored)
   return Scores(
     columns(**checked),

@@ -76,11 +76,11 @@ def split(
   >>> split(variables, owned(variables, ('head',)))
   ({'params': {'head': {'kernel': 2.0}}}, {'params': {'conv': {'kernel': 1.0}}})
   """
-  halves = [
-    {name: _half(tree, mask[name], side) for name, tree in variables.items()}
-    for side in (True, False)
-  ]
-  return tuple(halves)
+
+  def half(side):
+    return {name: _half(tree, mask[name], side) for name, tree in variables.items()}
+
+  return half(True), half(False)
 
 
 def merge(owned: Mapping[str, Any], frozen: Mapping[str, Any]) -> dict[str, Any]:

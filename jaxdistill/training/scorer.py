@@ -48,13 +48,9 @@ class Scorer:
 
   def __call__(self, variables: Any) -> np.ndarray:
     variables = jax.tree.map(parallel.local, variables)
-    return (
-      sum(
-        np.asarray(hits, np.float64)
-        for hits in [self.hits(variables, *batch) for batch in self.batches]
-      )
-      / self.total
-    )
+    # All are under way before the first is waited for.
+    hits = [self.hits(variables, *batch) for batch in self.batches]
+    return sum(np.asarray(count, np.float64) for count in hits) / self.total
 
 
 @functools.lru_cache(maxsize=32)

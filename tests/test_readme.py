@@ -1,5 +1,5 @@
-"""What README.md shows is what the code does: its table of configs, and its example of a method,
-run as a user would."""
+"""What README.md and the pages of the families show is what the code does: their tables of configs,
+their commands, and the README's examples, run as a user would."""
 
 import importlib
 import json
@@ -20,20 +20,55 @@ from jaxdistill.commands import run as launcher
 from jaxdistill.condensation import methods
 from jaxdistill.errors import UserError
 
-README = (pathlib.Path(__file__).parents[1] / 'README.md').read_text()
+ROOT = pathlib.Path(__file__).parents[1]
+README = (ROOT / 'README.md').read_text()
+PAGES = {
+  family: (ROOT / 'configs' / family / 'README.md').read_text() for family in jaxdistill.FAMILIES
+}
 SMALL = {'model.width': 4, 'model.depth': 1, 'condensation.batch_real': 4}
 
 
-def test_the_table_of_configs_is_current():
-  table = listing.markdown()
-  assert table in README, f'README.md shows another table of configs; put this one there:\n{table}'
+def test_the_tables_of_configs_are_current():
+  """The list of all configs, as `listing.markdown` writes it, divided by its headings."""
+  _, *blocks = re.split('^### ', listing.markdown(), flags=re.MULTILINE)
+  tables = dict(block.strip().split('\n\n') for block in blocks)
+  assert tables.keys() == PAGES.keys() == set(jaxdistill.FAMILIES)
+  for family, table in tables.items():
+    assert f'\n{table}\n' in PAGES[family], (
+      f'configs/{family}/README.md shows another table of configs; put this one there:\n{table}'
+    )
+
+
+@pytest.mark.parametrize('family', PAGES)
+def test_readme_names_every_family_and_its_methods(family):
+  (row,) = re.findall(
+    rf'^\| \[{family}\]\(configs/{family}/README\.md\) \|.*$', README, re.MULTILINE
+  )
+  module = importlib.import_module(f'jaxdistill.{family}.methods')
+  for name, label in module.LABELS.items():
+    assert label in row and f'`{family}/{name}`' in PAGES[family]
+
+
+@pytest.mark.parametrize('path', ['README.md', 'BUILD_NOTES.md', *sorted(PAGES)])
+def test_links_lead_somewhere(path):
+  path = ROOT / path if path not in PAGES else ROOT / 'configs' / path / 'README.md'
+  links = re.findall(r'\]\(([^)#:\s]*)(?:#([^)\s]*))?\)', path.read_text())
+  assert links
+  for target, anchor in links:
+    file = path.parent / target if target else path
+    assert file.exists(), target
+    if anchor:
+      headings = re.findall(r'^#+ (.*)$', file.read_text(), re.MULTILINE)
+      anchors = [re.sub(r'[^\w -]', '', heading.lower()).replace(' ', '-') for heading in headings]
+      assert anchor in anchors, f'{target}#{anchor}'
 
 
 def commands():
-  """Returns the words of every `jaxdistill` command: in code blocks, where a backslash continues a
-  line, and between backticks."""
-  lines = re.findall(r'^jaxdistill (?:.*\\\n)*.*$', README, re.MULTILINE)
-  lines += re.findall(r'`(jaxdistill [^`\n]*)`', README)
+  """Returns the words of every `jaxdistill` command of the pages: in code blocks, where a backslash
+  continues a line, and between backticks."""
+  text = '\n'.join([README, *PAGES.values()])
+  lines = re.findall(r'^jaxdistill (?:.*\\\n)*.*$', text, re.MULTILINE)
+  lines += re.findall(r'`(jaxdistill [^`\n]*)`', text)
   words = [shlex.split(line.replace('\\\n', ' '), comments=True)[1:] for line in lines]
   return [command for command in words if command[0] != 'COMMAND']
 
@@ -135,3 +170,22 @@ def test_a_method_of_ones_own_may_be_replaced_but_none_of_the_package(example):
   with pytest.raises(UserError, match="'m3d' belongs to a method of jaxdistill"):
     methods.register('m3d', methods.find('dm'))
   assert methods.LABELS['m3d'] == 'M3D'
+
+
+def test_the_objective_of_ones_own_trains_and_goes_on(tmp_path, monkeypatch, capsys):
+  """As `python focal.py` would; the second start finds all done and says the same."""
+  section = README.split('\n## Train with your own loss\n')[1].split('\n## ')[0]
+  (code,) = re.findall(r'```python\n(.*?)```', section, re.DOTALL)
+  assert len(code.splitlines()) < 60
+  monkeypatch.chdir(tmp_path)
+  printed = []
+  for _ in range(2):
+    exec(compile(code, 'focal.py', 'exec'), {'__name__': '__main__'})
+    printed.append(capsys.readouterr().out.splitlines()[-1])
+  assert printed[0] == printed[1]
+  accuracies = np.array(json.loads(printed[0]))
+  assert accuracies.shape == (4, 3) and accuracies[-1].min() > 0.8
+  lines = (tmp_path / 'runs' / 'focal' / 'metrics.jsonl').read_text().splitlines()
+  trained = [line for line in map(json.loads, lines) if line['kind'] == 'train']
+  assert trained[-1]['confidence'] > trained[0]['confidence']
+  assert trained[-1]['loss'] < trained[0]['loss'] / 2

@@ -1,5 +1,11 @@
 """What the figures of speed measure: a file a family, and one for what all of them stand on.
 
+  condensation   seconds an iteration of the methods: beside another program, by size, by devices
+  growth         how the cost of an iteration grows, as lines and a page
+  networks       many networks at once against one by one; the forms of a convolution
+  loop           what the loop costs beside the bare compiled steps
+  timing         seconds of compiled steps and functions
+
 A file holds the parts of the benchmark that it knows in `PARTS`, {name: function (Settings, tell)
 -> figures for JSON}; `tell` gets a line as soon as there is something to say. A file with settings
 of its own to check has `check(settings)`, which is called before any part begins.

@@ -1,1 +1,16 @@
-"""What a person types: run, sweep, benchmark, faults, local_cluster."""
+"""What a person types; each command answers its flags without JAX.
+
+  main           the console script: its first word says which command
+  run            a config becomes a finished work dir
+  sweep          a grid of runs and the page that compares them
+  evaluate       sets side by side, short for `run` with the config of that name
+  benchmark      speed on this machine
+  local_cluster  a command as several processes here, for rehearsal
+  faults         a run killed at random moments and started again
+  families       what the commands ask of a family of methods
+  listing        the shipped configs, for a terminal and for Markdown
+  flags          command lines divided into flags and a config's own fields
+  process        the process: exit statuses, messages, devices, the compilation cache
+
+None of them knows a family beyond what `families` asks of it.
+"""

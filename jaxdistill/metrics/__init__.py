@@ -5,11 +5,12 @@ jax arrays and works inside compiled steps; all other files are for reports, on 
 float64. What one value of a paper means (ties, empty bins, the number that divides) stands in the
 function's docstring, and every function is tested against an independent reference.
 
-`accuracy`, `accuracy_by_class`: of logits. `expected_calibration_error` and its like: what the
-probabilities are worth. `confusion_matrix`: which classes are taken for which. `mean_std`,
-`paired_difference`, `t_interval`, `bootstrap_interval`: several runs, or clustered examples, as one
-number with its uncertainty. `roc_auc` and its like: scores of two kinds of examples.
-`cohen_kappa` and its like: do several raters, or several networks, say the same?
+  accuracies   accuracy of logits, over all examples or by class
+  calibration  what the probabilities are worth: calibration errors, Brier score, likelihood
+  confusion    which classes are taken for which
+  summary      several runs, or clustered examples, as one number with its uncertainty
+  ranking      scores of two kinds of examples: ROC, AUC, average precision, equal error rate
+  agreement    do several raters, or several networks, say the same?
 """
 
 from jaxdistill.metrics.accuracies import accuracy, accuracy_by_class

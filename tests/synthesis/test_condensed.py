@@ -334,7 +334,7 @@ def test_the_file_is_decoded_with_numpy_alone(tmp_path, factor):
   images = np.random.default_rng(3).random((6, 8, 8, 3))
   made = example(images=images, factor=factor, labels=[2, 0, 1, 1, 0, 2])
   path = made.save(tmp_path / 'set.npz')
-  # The lines of the README, with numpy for torch.
+  # The lines of the family's page, with numpy for torch.
   file = np.load(path)
   info, x = json.loads(str(file['description'])), file['images']
   f, (n, h, w, c) = info['factor'], x.shape

@@ -7,6 +7,7 @@ import pathlib
 import re
 import shlex
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from jaxdistill.commands import main as door
 from jaxdistill.commands import run as launcher
 from jaxdistill.condensation import methods
 from jaxdistill.errors import UserError
+from jaxdistill.training import pretrained
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
@@ -100,17 +102,18 @@ def test_commands_of_readme_are_seen():
 
 @pytest.fixture
 def example(tmp_path, monkeypatch):
-  """The example of the section 'Add a method' as a file; the method that it registers is forgotten
-  afterwards."""
-  for registry in ('METHODS', 'LABELS', '_REGISTERED'):
-    monkeypatch.setattr(methods, registry, dict(getattr(methods, registry)))
+  """The two examples of the section 'Add a method' as files; the methods that they register are
+  forgotten afterwards."""
   section = README.split('\n## Add a method\n')[1].split('\n## ')[0]
-  (code,) = re.findall(r'```python\n(.*?)```', section, re.DOTALL)
-  assert len(code.splitlines()) < 60
-  path = tmp_path / 'variance.py'
-  path.write_text(code)
+  codes = re.findall(r'```python\n(.*?)```', section, re.DOTALL)
+  for name, code in zip(('variance.py', 'trained.py'), codes, strict=True):
+    assert len(code.splitlines()) < 60
+    (tmp_path / name).write_text(code)
   monkeypatch.chdir(tmp_path)
-  return path
+  shipped = set(methods.METHODS)
+  yield
+  for name in set(methods.METHODS) - shipped:
+    del methods.METHODS[name]
 
 
 def test_the_added_method_matches_means_and_variances(example):
@@ -160,6 +163,39 @@ def test_the_added_method_condenses_from_python(example):
   assert np.abs(made.images - start.images).max() > 0
 
 
+def test_the_method_that_wants_networks_draws_from_those(example):
+  loaded = config.load('trained.py:digits')
+  assert methods.wants(loaded.method) == pretrained.Wanted(5, epochs=20)
+  model = jaxdistill.models.build({'name': 'mlp', 'width': 4}, 10, (4, 4, 1))
+  drawn = methods.plugs(loaded.method, model, (4, 4, 1)).draw
+  numbers = np.arange(5)
+  pool = pretrained.Pool({'number': -numbers}, {'number': numbers})
+  seen = {int(drawn(pool, jax.random.key(0), step).matching['number']) for step in range(40)}
+  assert seen == set(range(5))
+  with pytest.raises(UserError, match="no field of method trained 'epoch'; did you mean 'epochs'"):
+    methods.wants({'name': 'trained', 'epoch': 3})
+
+
+def test_the_networks_that_a_method_wants_are_trained_once_for_all_runs(example, tmp_path, capsys):
+  fields = SMALL | {'method.networks': 2, 'method.steps': 2, 'condensation.iterations': 2}
+  only_once = {'evaluation.baselines': '', 'data.image_size': 8, 'data.validation_share': 0}
+  changes = [f'--config.{key}={value}' for key, value in (fields | only_once).items()]
+  flags = ['--no-progress', '--no-tensorboard', '--compilation_cache=off', '--workdir=runs/first']
+  assert launcher.main(['--config=trained.py:digits,quick,ipc=1', *flags, *changes]) == 0
+  (kept,) = (tmp_path / 'runs' / 'experts').iterdir()
+  capsys.readouterr()
+  train, _ = jaxdistill.data.load('digits', image_size=8)
+  second = jaxdistill.condensation.condense(
+    train, 'trained.py', ipc=1, quick=True, overrides=fields, workdir='runs/second'
+  )
+  assert f'read from {kept}' in capsys.readouterr().out
+  first = tmp_path / 'runs' / 'first'
+  assert 'experts' in json.loads((first / 'results' / 'estimate.json').read_text())['result']
+  np.testing.assert_array_equal(np.load(first / 'condensed.npz')['images'], second.images)
+  lines = (tmp_path / 'runs' / 'second' / 'metrics.jsonl').read_text().splitlines()
+  assert {json.loads(line)['phase'] for line in lines} == {'condense'}
+
+
 def test_a_method_of_ones_own_may_be_replaced_but_none_of_the_package(example):
   config.load('variance.py:digits')
   config.load('variance.py:digits')
@@ -167,7 +203,7 @@ def test_a_method_of_ones_own_may_be_replaced_but_none_of_the_package(example):
     list(methods.METHODS).count('variance') == 1
     and methods.LABELS['variance'] == 'Mean and variance'
   )
-  with pytest.raises(UserError, match="'m3d' belongs to a method of jaxdistill"):
+  with pytest.raises(UserError, match="'m3d' belongs to a condensation method of jaxdistill"):
     methods.register('m3d', methods.find('dm'))
   assert methods.LABELS['m3d'] == 'M3D'
 

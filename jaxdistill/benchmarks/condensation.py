@@ -25,7 +25,7 @@ from jaxdistill.condensation import methods, problem
 from jaxdistill.condensation.problem import Condensing
 from jaxdistill.errors import UserError
 from jaxdistill.report import numbers
-from jaxdistill.training import child, cost, parallel
+from jaxdistill.training import child, cost, parallel, pretrained
 from jaxdistill.training.machine import peak_memory_bytes
 
 _COMMAND = (sys.executable, '-m', 'jaxdistill.benchmarks.condensation')
@@ -200,7 +200,7 @@ def measure(method: str, settings: Settings, devices: int = 1) -> dict[str, Any]
   condensing = Condensing.of_config(config)
   model = condensing.network(images)
   mesh = parallel.make_mesh(devices) if devices > 1 else None
-  pool = methods.untrained(config, images.image_shape, model)
+  pool = pretrained.untrained(model, images.image_shape, methods.wants(config.method))
   ready = problem.setup(condensing, images, mesh, pool)
   built, seconds = timing.time_steps(ready, settings.iters)
   median, memory = statistics.median(seconds), peak_memory_bytes()

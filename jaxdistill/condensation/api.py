@@ -10,7 +10,7 @@ from jaxdistill.condensation import methods, problem, settings
 from jaxdistill.condensation.problem import Condensing
 from jaxdistill.data import Dataset
 from jaxdistill.synthesis.condensed import Condensed
-from jaxdistill.training import parallel
+from jaxdistill.training import parallel, pretrained
 from jaxdistill.training.run import Run
 
 
@@ -79,7 +79,15 @@ def condense(
   settings.check_parts(config, train)
   condensing, mesh = Condensing.of_config(config), parallel.make_mesh(config.run.devices)
   with Run(workdir, config, progress=progress) as run:
-    pool = methods.prepare(config, train, run, mesh, condensing.network(train))
+    pool = pretrained.train(
+      run,
+      condensing.network(train),
+      train,
+      methods.wants(condensing.method),
+      seed=condensing.seed,
+      mesh=mesh,
+      directory=pretrained.directory(run, config.run.experts),
+    )
     ready = problem.setup(condensing, train, mesh, pool)
     condensed, _ = problem.condense(condensing, train, ready, run)
   return condensed

@@ -11,15 +11,10 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from jaxdistill import errors, losses
-from jaxdistill.data import Dataset
 from jaxdistill.synthesis import engine
-from jaxdistill.training import pretrained
-from jaxdistill.training.problem import Problem
-from jaxdistill.training.run import Run
+from jaxdistill.training.pretrained import Wanted
 
 ENCODERS = ('middle', 'random')
 # Folded into the key in place of a step, so that the choice of an expert shares no random bits with
@@ -32,9 +27,6 @@ def plugs(
   image_shape: tuple[int, int, int],
   *,
   experts: int = 5,
-  expert_epochs: int = 60,
-  expert_batch: int = 64,
-  expert_steps: int = 0,
   encoders: str = 'middle',
   calibrate: bool = True,
 ) -> engine.Plugs:
@@ -49,12 +41,11 @@ def plugs(
     model: the network.
     image_shape: (h, w, c).
     experts: networks in the pool.
-    expert_epochs, expert_batch, expert_steps: their training (`prepare` reads them).
     encoders: 'middle', or 'random' for a new random network every iteration, an ablation.
     calibrate: whether L_inter follows; False is an ablation.
 
   Returns:
-    Plugs. They expect the `pretrained.Pool` of `prepare`.
+    Plugs. They expect the `pretrained.Pool` that the method wants.
 
   Raises:
     UserError: for an unknown kind of encoders or an empty pool.
@@ -62,7 +53,6 @@ def plugs(
   Source: the paper and its public code. There the random encoder of the ablation is never redrawn;
   here it is, which makes it DM (our choice).
   """
-  del expert_epochs, expert_batch, expert_steps
   if encoders not in ENCODERS:
     raise errors.unknown('kind of encoders', encoders, ENCODERS)
   if experts < 1:
@@ -83,6 +73,23 @@ def plugs(
   return engine.Plugs(draw, losses.mean_discrepancy, _calibration if calibrate else None)
 
 
+def wants(
+  *, experts: int = 5, expert_epochs: int = 60, expert_batch: int = 64, expert_steps: int = 0
+) -> Wanted:
+  """Says which networks DANCE trains first, its phase 1.
+
+  Args:
+    experts: their number.
+    expert_epochs: passes over the real set.
+    expert_batch: images a step.
+    expert_steps: steps in place of epochs; 0: from the epochs.
+
+  Returns:
+    The experts, in the recipe of the public code.
+  """
+  return Wanted(experts, epochs=expert_epochs, batch=expert_batch, steps=expert_steps)
+
+
 def interpolate(start: Any, end: Any, share: jax.Array | float) -> Any:
   """Returns share * start + (1 - share) * end for every parameter: share 0 is the expert, 1 the
   untrained network.
@@ -91,44 +98,6 @@ def interpolate(start: Any, end: Any, share: jax.Array | float) -> Any:
   2.5
   """
   return jax.tree.map(lambda a, b: share * a + (1 - share) * b, start, end)
-
-
-def prepare(
-  config: ConfigDict, train: Dataset, run: Run, mesh: Mesh | None, model: nn.Module
-) -> pretrained.Pool:
-  """Phase 1: trains the experts that a config asks for, or finds those of an earlier run beside its
-  work dir."""
-  return pretrained.train(
-    run, model, train, **_options(config), mesh=mesh, directory=pretrained.directory(config, run)
-  )
-
-
-def preparation(config: ConfigDict, train: Dataset, mesh: Mesh | None, model: nn.Module) -> Problem:
-  """Returns the training of the experts, for estimates."""
-  return pretrained.setup(model, train, **_options(config), mesh=mesh)
-
-
-def is_prepared(config: ConfigDict, train: Dataset, run: Run, model: nn.Module) -> bool:
-  """Whether the experts are there already."""
-  return pretrained.are_kept(pretrained.directory(config, run), model, train, **_options(config))
-
-
-def untrained(
-  config: ConfigDict, image_shape: tuple[int, int, int], model: nn.Module
-) -> pretrained.Pool:
-  """Returns a pool of the right form, for estimates."""
-  return pretrained.untrained(model, image_shape, config.method.experts)
-
-
-def _options(config):
-  method = config.method
-  return dict(
-    number=method.experts,
-    epochs=method.expert_epochs,
-    batch=method.expert_batch,
-    steps=method.expert_steps,
-    seed=config.seed,
-  )
 
 
 def _calibration(logits, label):

@@ -101,7 +101,8 @@ def along_training(
   """
   _check(sets, train, networks=networks, epochs=epochs, checks=checks, per_class=per_class)
   network = evaluation.network(model, train)
-  problem = pretrained.setup(network, train, number=networks, epochs=epochs, steps=steps, seed=seed)
+  wanted = pretrained.Wanted(networks, epochs=epochs, steps=steps)
+  problem = pretrained.setup(network, train, wanted, seed=seed)
   real = train.take(
     np.concatenate([train.of_class(label)[:per_class] for label in range(train.num_classes)])
   )

@@ -14,7 +14,7 @@ from jaxdistill.condensation import baselines
 from jaxdistill.data import Dataset
 from jaxdistill.experiment import schema
 from jaxdistill.training import features, pretrained
-from jaxdistill.training.problem import Problem
+from jaxdistill.training.pretrained import Wanted
 from jaxdistill.training.run import Run
 
 NETWORKS = ('trained', 'random')
@@ -31,9 +31,20 @@ class Selection:
   epochs: int = schema.field(60, at_least=0, help='passes of its training')
   steps: int = schema.field(0, at_least=0, help='steps of its training; 0: from the epochs')
 
-  def experts(self, seed: int) -> dict[str, Any]:
-    """Returns how the network is trained, see `pretrained.train`."""
-    return dict(number=1, epochs=self.epochs, steps=self.steps, seed=seed)
+  @property
+  def expert(self) -> Wanted | None:
+    """The network that is trained on the real images; None where it stays random."""
+    if self.network == 'random':
+      return None
+    return Wanted(1, epochs=self.epochs, steps=self.steps)
+
+  def wants(self, names: Sequence[str]) -> Wanted | None:
+    """Returns the network that is trained for the baselines `names`; None if none of them needs it.
+
+    >>> Selection(epochs=3).wants(['random', 'herding_mix']).epochs, Selection().wants(['random'])
+    (3, None)
+    """
+    return self.expert if any(map(baselines.needs_features, names)) else None
 
 
 def embed(
@@ -67,37 +78,8 @@ def embed(
   else:
     if not isinstance(pool, pretrained.Pool):
       pool = pretrained.train(
-        run, model, train, **selection.experts(seed), mesh=mesh, directory=directory
+        run, model, train, selection.expert, seed=seed, mesh=mesh, directory=directory
       )
     variables = jax.tree.map(lambda a: a[0], pool.final)
   run.say(f'Embedding {len(train):,} images to select from.')
   return features.embed(model, variables, train, mesh=mesh, progress=run.progress)
-
-
-def is_prepared(
-  selection: Selection,
-  train: Dataset,
-  model: nn.Module,
-  *,
-  seed: int,
-  directory: pathlib.Path | None,
-) -> bool:
-  """Whether the network that `embed` trains, where the method trains no experts, is there already;
-  for estimates."""
-  return pretrained.are_kept(directory, model, train, **selection.experts(seed))
-
-
-def preparation(
-  selection: Selection,
-  names: Sequence[str],
-  train: Dataset,
-  model: nn.Module,
-  *,
-  seed: int,
-  mesh: Mesh | None = None,
-) -> Problem | None:
-  """Returns the training that `embed` needs where the method trains no experts, for estimates; None
-  if none of the baselines `names` needs it."""
-  if selection.network == 'random' or not any(map(baselines.needs_features, names)):
-    return None
-  return pretrained.setup(model, train, **selection.experts(seed), mesh=mesh)

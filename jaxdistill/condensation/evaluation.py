@@ -11,7 +11,6 @@ from jax.sharding import Mesh
 
 from jaxdistill import errors, metrics, models
 from jaxdistill.data import Dataset
-from jaxdistill.data import augment as augmentation
 from jaxdistill.data.examples import Examples
 from jaxdistill.models import architectures
 from jaxdistill.synthesis.condensed import Condensed
@@ -79,9 +78,8 @@ def find_recipe(name: str, *, flip: bool = True, epochs: int = 0) -> Recipe:
   """
   if name not in RECIPES:
     raise errors.unknown('evaluation recipe', name, RECIPES)
-  chosen = RECIPES[name]
-  strategy = chosen.strategy if flip else augmentation.unmirrored(chosen.strategy)
-  return dataclasses.replace(chosen, strategy=strategy, epochs=epochs or chosen.epochs)
+  chosen = RECIPES[name] if flip else RECIPES[name].unmirrored()
+  return dataclasses.replace(chosen, epochs=epochs or chosen.epochs)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,29 +1,34 @@
-"""The methods of this family by name; each module is imported when it is asked for."""
+"""The methods of this family by name; each module is imported when it is asked for.
 
-import importlib
-import inspect
-import types
-import typing
+A method is a function `plugs` that fills the plug points of the engine and, where networks are to
+be trained on the real images first, a function `wants` beside it that says which.
+"""
+
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import NamedTuple
 
 import flax.linen as nn
-from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
-from jaxdistill import errors
-from jaxdistill.data import Dataset
+from jaxdistill import registry
 from jaxdistill.synthesis import engine
-from jaxdistill.training.problem import Problem
-from jaxdistill.training.run import Run
+from jaxdistill.training.pretrained import Wanted
 
-METHODS = {name: f'jaxdistill.condensation.{name}' for name in ('dance', 'dm', 'm3d')}
-LABELS = {'dance': 'DANCE', 'dm': 'DM', 'm3d': 'M3D'}
-# Methods that users add with `register`, each in place of a module.
-_REGISTERED: dict[str, types.SimpleNamespace] = {}
+METHODS = registry.Registry(
+  'condensation method',
+  {name: f'jaxdistill.condensation.{name}' for name in ('dance', 'dm', 'm3d')},
+  labels={'dance': 'DANCE', 'dm': 'DM', 'm3d': 'M3D'},
+)
+LABELS = METHODS.labels
 
 
-def register(name: str, plugs: Callable, label: str = '') -> None:
+class _Own(NamedTuple):
+  """A method of the user's, in place of a module."""
+
+  plugs: Callable
+  wants: Callable | None
+
+
+def register(name: str, plugs: Callable, label: str = '', wants: Callable | None = None) -> None:
   """Adds a method of your own, which configs can then name; under a name given before, it takes the
   place of that one.
 
@@ -32,20 +37,18 @@ def register(name: str, plugs: Callable, label: str = '') -> None:
     plugs: the factory, (model, image_shape, *, fields of the method's config) -> engine.Plugs;
       every field has a default.
     label: how tables and reports call it; '': the name.
+    wants: (*, fields of the method's config) -> pretrained.Wanted, the networks that are trained on
+      the real set before; the plugs' `draw` gets them as its first argument. None: no networks.
+      Each of the two functions takes the fields that it needs.
 
   Raises:
     UserError: for the name of a method that jaxdistill brings.
 
   >>> register('dm', lambda model, image_shape: None)
   Traceback (most recent call last):
-  jaxdistill.errors.UserError: The name 'dm' belongs to a method of jaxdistill; give yours ...
+  jaxdistill.errors.UserError: The name 'dm' belongs to a condensation method of jaxdistill; ...
   """
-  if name in METHODS and name not in _REGISTERED:
-    raise errors.UserError(
-      f'The name {name!r} belongs to a method of jaxdistill; give yours another one.'
-    )
-  _REGISTERED[name] = types.SimpleNamespace(plugs=plugs)
-  METHODS[name], LABELS[name] = plugs.__module__, label or name
+  METHODS.register(name, _Own(plugs, wants), label)
 
 
 def plugs(
@@ -64,8 +67,22 @@ def plugs(
   jaxdistill.errors.UserError: There is no field of method m3d 'kernels'; did you mean 'kernel'? ...
   """
   check(method)
-  fields = dict(method)
-  return find(fields.pop('name'))(model, image_shape, **fields)
+  return registry.call(find(method['name']), model, image_shape, given=_fields(method))
+
+
+def wants(method: Mapping[str, object]) -> Wanted | None:
+  """Returns the networks that a method wants before it condenses; None for a method without, where
+  each class is condensed as it would be alone.
+
+  Raises:
+    UserError: for a method or a field that does not exist.
+
+  >>> wants({'name': 'dance', 'experts': 3}).number, wants({'name': 'dm'})
+  (3, None)
+  """
+  check(method)
+  factory = _wants(method['name'])
+  return registry.call(factory, given=_fields(method)) if factory else None
 
 
 def check(method: Mapping[str, object]) -> None:
@@ -76,87 +93,27 @@ def check(method: Mapping[str, object]) -> None:
   Traceback (most recent call last):
   jaxdistill.errors.UserError: There is no kernel 'gausian'; did you mean 'gaussian'? Valid: ...
   """
-  fields = dict(method)
-  name = fields.pop('name')
-  valid = {
-    parameter.name: _choices(parameter.annotation)
-    for parameter in inspect.signature(find(name)).parameters.values()
-    if parameter.kind == parameter.KEYWORD_ONLY
-  }
-  for field, value in fields.items():
-    if not valid:
-      raise errors.UserError(
-        f'There is no field of method {name} {field!r}, it has none of its own; '
-        f'start from its config, --config={name}.'
-      )
-    if field not in valid:
-      raise errors.unknown(f'field of method {name}', field, valid)
-    if valid[field] and value not in valid[field]:
-      raise errors.unknown(field, value, valid[field])
+  name = method['name']
+  registry.check(
+    filter(None, (find(name), _wants(name))),
+    _fields(method),
+    f'method {name}',
+    f'start from its config, --config={name}',
+  )
 
 
-def _choices(annotation: Any) -> tuple[Any, ...]:
-  return typing.get_args(annotation) if typing.get_origin(annotation) is typing.Literal else ()
-
-
-def find(name: str):
+def find(name: str) -> Callable:
   """Returns the factory of a method's plug points.
 
   >>> find('dm').__module__
   'jaxdistill.condensation.dm'
   """
-  if name not in METHODS:
-    raise errors.unknown('condensation method', name, METHODS)
-  return _module(name).plugs
+  return METHODS.find(name).plugs
 
 
-def prepares(name: str) -> bool:
-  """Whether a method first trains networks on the real set; if not, each class is condensed as it
-  would be alone.
-
-  >>> prepares('dance'), prepares('dm')
-  (True, False)
-  """
-  return hasattr(_module(name), 'prepare')
+def _wants(name: str) -> Callable | None:
+  return getattr(METHODS.find(name), 'wants', None)
 
 
-def prepare(
-  config: ConfigDict, train: Dataset, run: Run, mesh: Mesh | None, model: nn.Module
-) -> Any:
-  """Returns the networks that a method makes before it condenses (the experts of DANCE), () for a
-  method without."""
-  return (
-    _module(config.method.name).prepare(config, train, run, mesh, model)
-    if prepares(config.method.name)
-    else ()
-  )
-
-
-def preparation(
-  config: ConfigDict, train: Dataset, mesh: Mesh | None, model: nn.Module
-) -> Problem | None:
-  """Returns the training that `prepare` would run, None for a method without, for estimates."""
-  return (
-    _module(config.method.name).preparation(config, train, mesh, model)
-    if prepares(config.method.name)
-    else None
-  )
-
-
-def is_prepared(config: ConfigDict, train: Dataset, run: Run, model: nn.Module) -> bool:
-  """Returns whether `prepare` would find its networks ready, for estimates."""
-  tells = getattr(_module(config.method.name), 'is_prepared', None)
-  return tells is not None and tells(config, train, run, model)
-
-
-def untrained(config: ConfigDict, image_shape: tuple[int, int, int], model: nn.Module) -> Any:
-  """Returns a stand-in for what `prepare` makes, of the same form, for estimates."""
-  return (
-    _module(config.method.name).untrained(config, image_shape, model)
-    if prepares(config.method.name)
-    else ()
-  )
-
-
-def _module(name: str):
-  return _REGISTERED.get(name) or importlib.import_module(METHODS[name])
+def _fields(method: Mapping[str, object]) -> dict[str, object]:
+  return {field: value for field, value in method.items() if field != 'name'}

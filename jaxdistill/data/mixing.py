@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxdistill.data import augment
 from jaxdistill.data.transform import check_range
 from jaxdistill.errors import UserError
+from jaxdistill.registry import Registry
 
 
 class Mixing:
@@ -177,4 +178,4 @@ def _check_alpha(mixing):
     raise UserError(f'{type(mixing).__name__} needs an alpha above 0; it is {mixing.alpha}.')
 
 
-MIXINGS = dict(mixup=Mixup, cutmix=CutMix, one_of=OneOf)
+MIXINGS = Registry('mixing', dict(mixup=Mixup, cutmix=CutMix, one_of=OneOf))

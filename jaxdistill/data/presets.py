@@ -1,11 +1,13 @@
 """The data sets that are known by name: one table, a row a set, which all else asks.
 
-To add a set is to add a row.
+To add a set is to add a row; of your own, `TABLE['scans'] = Preset('scans:', ...)`.
 """
 
 import dataclasses
 import re
 from collections.abc import Sequence
+
+from jaxdistill.registry import Registry
 
 # Mean and standard deviation per channel, of images in [0, 1].
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
@@ -32,9 +34,9 @@ class Preset:
     idc: statistics by the convention 'idc', see `statistics.choose`; None: they are measured.
     dm: by the convention 'dm'; None: as `idc`.
     variant: the full name in TensorFlow Datasets of a set that comes in several.
-    reader: 'module:function' that reads what lies at the path.
-    folders: whether the classes are folders, of which some may be chosen and which may stay on
-      disk.
+    reader: 'module:function' that reads what lies at the path: (path, image_size) -> `Stored`.
+    folders: whether the classes are folders, of which some may be chosen, and whose images may stay
+      on disk: the reader takes (path, image_size, classes, stream_above), as `files.read_folder`.
   """
 
   name: str
@@ -116,7 +118,7 @@ _ROWS = (
   Preset('omniglot', offered=False, flip=False),
 )
 # By name, without the colon.
-TABLE = {row.name.rstrip(':'): row for row in _ROWS}
+TABLE = Registry('data set', {row.name.rstrip(':'): row for row in _ROWS})
 
 
 def find(name: str) -> Preset:

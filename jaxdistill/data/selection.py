@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxdistill import errors
 from jaxdistill.data import samplers
+from jaxdistill.registry import Registry
 
 
 def select(
@@ -82,9 +83,7 @@ def find(name: str) -> Callable:
   Traceback (most recent call last):
   jaxdistill.errors.UserError: There is no selection method 'hearding'; did you mean 'herding'? ...
   """
-  if name not in METHODS:
-    raise errors.unknown('selection method', name, METHODS)
-  return METHODS[name]
+  return METHODS.find(name)
 
 
 def check_number(number: int, counts: np.ndarray, class_names: tuple[str, ...] = ()) -> None:
@@ -211,5 +210,7 @@ def _centred(features: jax.Array, valid: jax.Array) -> jax.Array:
   return jnp.where(valid[:, None], features - mean, 0)
 
 
-METHODS = {'random': random, 'herding': herding, 'kcenter': kcenter, 'kmeans': kmeans}
+METHODS = Registry(
+  'selection method', dict(random=random, herding=herding, kcenter=kcenter, kmeans=kmeans)
+)
 NEED_FEATURES = ('herding', 'kcenter', 'kmeans')

@@ -1,9 +1,8 @@
 """Where data sets come from: one name for each source, one function that loads them all."""
 
-import importlib
-
 import numpy as np
 
+from jaxdistill import registry
 from jaxdistill.data import presets, statistics, streaming
 from jaxdistill.data.dataset import Dataset, stratified
 from jaxdistill.data.stored import Stored, check_size, resize
@@ -65,7 +64,7 @@ def load(
     stored = _read_digits(image_size or preset.size)
   elif preset.reader and name.startswith(preset.name):
     path, options = name.removeprefix(preset.name), (classes, stream_above)
-    read = _reader(preset)
+    read = registry.load(preset.reader)
     stored = read(path, image_size or preset.size, *(options if preset.folders else ()))
   else:
     from jaxdistill.data import tfds_sets
@@ -76,11 +75,6 @@ def load(
   if stream_above is not None and isinstance(images, np.ndarray) and images.nbytes > stream_above:
     stored = stored._replace(train=(Streamed.of_array(images), labels))
   return _datasets(name, stored, normalisation, seed)
-
-
-def _reader(preset):
-  module, _, function = preset.reader.partition(':')
-  return getattr(importlib.import_module(module), function)
 
 
 def _datasets(name: str, stored: Stored, normalisation: str, seed: int) -> tuple[Dataset, Dataset]:

@@ -18,6 +18,7 @@ from jaxdistill.data.chain import Chain, Normalise
 from jaxdistill.data.mixing import Mixing
 from jaxdistill.data.transform import Transform
 from jaxdistill.errors import UserError
+from jaxdistill.registry import Registry
 
 _RESERVED = ('labels', 'weight')
 
@@ -75,18 +76,21 @@ class DiffAug(Transform):
     )
 
 
-TRANSFORMS = dict(
-  autoaugment=autoaugment.AutoAugment,
-  centre_crop=crops.CentreCrop,
-  crop=crops.Crop,
-  cutout=crops.Cutout,
-  diffaug=DiffAug,
-  flip=crops.Flip,
-  grey=photometric.Grey,
-  jitter=photometric.Jitter,
-  normalise=Normalise,
-  resize=crops.Resize,
-  resized_crop=crops.ResizedCrop,
+TRANSFORMS = Registry(
+  'operation of a view',
+  dict(
+    autoaugment=autoaugment.AutoAugment,
+    centre_crop=crops.CentreCrop,
+    crop=crops.Crop,
+    cutout=crops.Cutout,
+    diffaug=DiffAug,
+    flip=crops.Flip,
+    grey=photometric.Grey,
+    jitter=photometric.Jitter,
+    normalise=Normalise,
+    resize=crops.Resize,
+    resized_crop=crops.ResizedCrop,
+  ),
 )
 
 

@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxdistill import errors
+from jaxdistill.registry import Registry
 
-KERNELS = ('gaussian', 'linear', 'polynomial')
 # Five widths as multiples of the mean squared distance; the kernel is their sum, so that k(u, u) =
 # 5.
 MULTIPLIERS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -65,25 +65,9 @@ def mmd(
   >>> round(float(mmd(x, y)), 3)
   4.986
   """
-  if kernel not in KERNELS:
-    raise errors.unknown('kernel', kernel, KERNELS)
+  discrepancy = KERNELS.find(kernel)
   _check(x, y, x_mask, y_mask)
-  if kernel == 'linear':
-    return mean_discrepancy(x, y, x_mask=x_mask, y_mask=y_mask)
-  x, x_weight = _prepare(x, x_mask)
-  y, y_weight = _prepare(y, y_mask)
-  x, y, centre = _centred(x, y, x_weight > 0, y_weight > 0)
-  if kernel == 'polynomial':
-    return _polynomial(x, y, x_weight, y_weight, centre)
-  if bandwidth is None:
-    bandwidth = jax.lax.stop_gradient(_mean_distance(x, y, x_weight > 0, y_weight > 0))
-  # Where all points coincide there is no scale; 1/b := 0 makes every kernel value 5 and the
-  # gradient 0.
-  inverse = jnp.where(bandwidth > 0, 1 / jnp.where(bandwidth > 0, bandwidth, 1.0), 0.0)
-  xx = _total(_bank(_distances(x, x, same=True), inverse), x_weight, x_weight)
-  xy = _total(_bank(_distances(x, y), inverse), x_weight, y_weight)
-  yy = _total(_bank(_distances(y, y, same=True), inverse), y_weight, y_weight)
-  return jnp.where(_both(x_weight, y_weight), xx - 2 * xy + yy, 0.0)
+  return discrepancy(x, y, x_mask, y_mask, bandwidth)
 
 
 def mean_discrepancy(
@@ -188,13 +172,37 @@ def _total(values, u_weight, v_weight):
   return (values * u_weight[:, None] * v_weight[None, :]).sum()
 
 
-def _polynomial(x, y, x_weight, y_weight, centre):
+def _gaussian(x, y, x_mask, y_mask, bandwidth):
+  x, x_weight = _prepare(x, x_mask)
+  y, y_weight = _prepare(y, y_mask)
+  x, y, _ = _centred(x, y, x_weight > 0, y_weight > 0)
+  if bandwidth is None:
+    bandwidth = jax.lax.stop_gradient(_mean_distance(x, y, x_weight > 0, y_weight > 0))
+  # Where all points coincide there is no scale; 1/b := 0 makes every kernel value 5 and the
+  # gradient 0.
+  inverse = jnp.where(bandwidth > 0, 1 / jnp.where(bandwidth > 0, bandwidth, 1.0), 0.0)
+  xx = _total(_bank(_distances(x, x, same=True), inverse), x_weight, x_weight)
+  xy = _total(_bank(_distances(x, y), inverse), x_weight, y_weight)
+  yy = _total(_bank(_distances(y, y, same=True), inverse), y_weight, y_weight)
+  return jnp.where(_both(x_weight, y_weight), xx - 2 * xy + yy, 0.0)
+
+
+def _linear(x, y, x_mask, y_mask, bandwidth):
+  del bandwidth  # that of the Gaussian alone
+  return mean_discrepancy(x, y, x_mask=x_mask, y_mask=y_mask)
+
+
+def _polynomial(x, y, x_mask, y_mask, bandwidth):
   """V-statistic of (u.v + 1)^2 from centred points u = centre + x, less all terms that cancel.
 
   With p_i = centre.x_i, g_ij = x_i.x_j and c = 1 + ||centre||^2 the kernel is (c + p_i + p_j +
   g_ij)^2. Weights of both sets sum to 0 (+ for x, - for y), so terms of one index alone vanish, and
   g^2 + 2 g (c + p_i + p_j) + 2 p_i p_j remains.
   """
+  del bandwidth  # that of the Gaussian alone
+  x, x_weight = _prepare(x, x_mask)
+  y, y_weight = _prepare(y, y_mask)
+  x, y, centre = _centred(x, y, x_weight > 0, y_weight > 0)
   constant = 1 + jnp.square(centre).sum()
   x_p, y_p = ((points * centre[None, :]).sum(1) for points in (x, y))
 
@@ -209,3 +217,7 @@ def _polynomial(x, y, x_weight, y_weight, centre):
   )
   loss = quadratic + 2 * jnp.square((x_p * x_weight).sum() - (y_p * y_weight).sum())
   return jnp.where(_both(x_weight, y_weight), loss, 0.0)
+
+
+# Kernel -> the discrepancy under it, (x, y, x_mask, y_mask, bandwidth) -> scalar, as `mmd` has it.
+KERNELS = Registry('kernel', dict(gaussian=_gaussian, linear=_linear, polynomial=_polynomial))

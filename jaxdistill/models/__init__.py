@@ -4,33 +4,36 @@ Every network returns (logits, features): logits float32 [n, num_classes]; featu
 'embedding' [n, d], the input of the classifier, and 'block1', 'block2', ..., what each block or
 stage hands on.
 
-A network of your own joins with `REGISTRY['mine'] = 'my_package.networks:Mine'`: a flax module with
-the fields `num_classes` and, if it likes, `width`, `depth`, `norm`, `dtype` ..., all with defaults,
-a dict `choices` of the fields that have a closed set of values, and a method `check(image_shape)`
-that raises a UserError for images it cannot take.
+A network of your own joins with `REGISTRY['mine'] = 'my_package.networks:Mine'`, or the class
+itself: a flax module with the fields `num_classes` and, if it likes, `width`, `depth`, `norm`,
+`dtype` ..., all with defaults, a dict `choices` of the fields that have a closed set of values, and
+a method `check(image_shape)` that raises a UserError for images it cannot take.
 """
 
 import dataclasses
-import importlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxdistill import errors
+from jaxdistill.registry import Registry
 
 # Name -> 'module:class', imported when built.
-REGISTRY = {
-  'alexnet': 'jaxdistill.models.alexnet:AlexNet',
-  'convnet': 'jaxdistill.models.convnet:ConvNet',
-  'densenet': 'jaxdistill.models.densenet:DenseNet',
-  'imagenet_resnet': 'jaxdistill.models.imagenet_resnet:ImageNetResNet',
-  'lenet': 'jaxdistill.models.lenet:LeNet',
-  'mlp': 'jaxdistill.models.mlp:MLP',
-  'resnet': 'jaxdistill.models.resnet:ResNet',
-  'resnet_ap': 'jaxdistill.models.resnet_ap:ResNetAP',
-  'vgg': 'jaxdistill.models.vgg:VGG',
-  'vit': 'jaxdistill.models.vit:ViT',
-}
+REGISTRY = Registry(
+  'model',
+  {
+    'alexnet': 'jaxdistill.models.alexnet:AlexNet',
+    'convnet': 'jaxdistill.models.convnet:ConvNet',
+    'densenet': 'jaxdistill.models.densenet:DenseNet',
+    'imagenet_resnet': 'jaxdistill.models.imagenet_resnet:ImageNetResNet',
+    'lenet': 'jaxdistill.models.lenet:LeNet',
+    'mlp': 'jaxdistill.models.mlp:MLP',
+    'resnet': 'jaxdistill.models.resnet:ResNet',
+    'resnet_ap': 'jaxdistill.models.resnet_ap:ResNetAP',
+    'vgg': 'jaxdistill.models.vgg:VGG',
+    'vit': 'jaxdistill.models.vit:ViT',
+  },
+)
 DTYPES = ('float32', 'bfloat16')
 # What the papers condense and score with at 28 and 32 pixels: ConvNet-3 of width 128 with instance
 # norm.
@@ -66,7 +69,7 @@ def build(config: Mapping[str, Any] | str, num_classes: int, image_shape: tuple[
     raise errors.UserError(f'A model needs a name, one of {", ".join(sorted(REGISTRY))}.')
   name = fields.pop('name')
   known = defaults(name)
-  network = _network(name)
+  network = REGISTRY.find(name)
   for field, value in fields.items():
     if field not in known:
       raise errors.unknown(f'field of the model {name!r} called', field, known)
@@ -85,7 +88,7 @@ def defaults(name: str) -> dict[str, Any]:
   skipped = ('num_classes', 'parent', 'name')
   return {
     field.name: field.default
-    for field in dataclasses.fields(_network(name))
+    for field in dataclasses.fields(REGISTRY.find(name))
     if field.name not in skipped
   }
 
@@ -122,13 +125,6 @@ def parameter_table(variables: Mapping[str, Any]) -> str:
   rows = [('parameter', 'shape', 'number'), *rows, ('total', '', f'{count(variables):,}')]
   path, shape, number = (max(map(len, column)) for column in zip(*rows))
   return '\n'.join(f'{row[0]:{path}}  {row[1]:{shape}}  {row[2]:>{number}}' for row in rows)
-
-
-def _network(name):
-  if name not in REGISTRY:
-    raise errors.unknown('model', name, REGISTRY)
-  module, _, cls = REGISTRY[name].partition(':')
-  return getattr(importlib.import_module(module), cls)
 
 
 def _checked(name, field, value, default, choices):

@@ -1,8 +1,9 @@
-"""Experts: networks trained on the real set, of which the weights at the start and at the end are
-kept.
+"""Networks trained on the real set before something else begins, of which the weights at the start
+and at the end are kept.
 
-They depend on the real set, the network and their recipe, not on how a set is condensed with them;
-so they are trained once and found again by a hash of all that made them.
+They depend on the real set, the network and their recipe, not on what is done with them; so they
+are trained once and found again by a hash of all that made them. Who wants some says so with a
+`Wanted`; all functions here take it, or None where nothing is wanted.
 """
 
 import dataclasses
@@ -14,9 +15,8 @@ import jax
 import numpy as np
 from flax import serialization
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
-from jaxdistill import files
+from jaxdistill import errors, files
 from jaxdistill.data import Dataset
 from jaxdistill.data.examples import Examples
 from jaxdistill.training import classifier, parallel
@@ -40,6 +40,51 @@ RECIPE = Recipe(
 _SCORED = 2000  # training images that the experts are scored on
 
 
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+  """Networks that are to be trained on the real set.
+
+  Attributes:
+    number: of networks, K.
+    epochs: passes over the set; 0: the recipe's.
+    batch: images a step; 0: the recipe's.
+    steps: of the training; 0: from the epochs.
+    recipe: how they are trained.
+
+  Raises:
+    UserError: for less than one network, or a negative number.
+
+  >>> Wanted(5, epochs=10).recipe.name
+  'expert'
+  """
+
+  number: int = 1
+  epochs: int = 0
+  batch: int = 0
+  steps: int = 0
+  recipe: Recipe = RECIPE
+
+  def __post_init__(self):
+    if self.number < 1 or min(self.epochs, self.batch, self.steps) < 0:
+      raise errors.UserError(
+        'Pretrained networks need a number of at least 1, and epochs, batch and steps of at least '
+        f'0; got {self.number}, {self.epochs}, {self.batch} and {self.steps}.'
+      )
+
+  @property
+  def complete_recipe(self) -> Recipe:
+    """The recipe with the epochs and the batch that are wanted."""
+    return dataclasses.replace(
+      self.recipe,
+      epochs=self.epochs or self.recipe.epochs,
+      batch=self.batch or self.recipe.batch,
+    )
+
+  def num_steps(self, images: int) -> int:
+    """Returns the steps of the whole training on so many images."""
+    return self.steps or self.complete_recipe.steps(images)
+
+
 class Pool(NamedTuple):
   """K networks at the start and at the end of their training: variables with a leading axis K."""
 
@@ -51,51 +96,45 @@ def train(
   run: Run,
   model: nn.Module,
   images: Dataset,
+  wanted: Wanted | None,
   *,
-  number: int,
-  epochs: int = 0,
-  batch: int = 0,
-  steps: int = 0,
   seed: int = 0,
   mesh: Mesh | None = None,
   directory: pathlib.Path | None = None,
-) -> Pool:
-  """Trains `number` networks together on a real set, or reads them back.
+) -> Pool | tuple[()]:
+  """Trains networks together on a real set, or reads them back.
 
   Args:
     run: keeps metrics and checkpoints under the phase 'experts'.
     model: the network.
     images: the real training set.
-    number: K.
-    epochs: passes over the set; 0: the recipe's 60.
-    batch: images a step; 0: the recipe's 64.
-    steps: training steps; 0: from the epochs.
+    wanted: how many, and how they are trained; None: nothing is.
     seed: of weights, order and augmentation.
     mesh: devices over which the networks are spread.
     directory: where finished pools are kept for other runs; None: nowhere.
 
   Returns:
-    The pool, as numpy arrays.
+    The pool, as numpy arrays; () where nothing is wanted.
 
-  Source: phase 1 of DANCE (Zhang et al., IJCAI 2024) with its public code's recipe.
+  Source: phase 1 of DANCE (Zhang et al., IJCAI 2024), with its public code's recipe unless another
+  one is wanted.
   """
-  options = dict(number=number, epochs=epochs, batch=batch, steps=steps, seed=seed)
-  initial = classifier.setup(**_problem(model, images, **options, mesh=mesh)).state.variables
-  initial = jax.tree.map(lambda a: np.asarray(parallel.gather(a))[:number], initial)
-  path = directory and _path(directory, model, images, options)
+  if wanted is None:
+    return ()
+  problem = _problem(model, images, wanted, seed, mesh)
+  initial = classifier.setup(**problem).state.variables
+  initial = jax.tree.map(lambda a: np.asarray(parallel.gather(a))[: wanted.number], initial)
 
   def compute():
     scored = images.take(
       np.linspace(0, len(images) - 1, min(_SCORED, len(images))).astype(int), 'train sample'
     )
-    final = classifier.train(
-      run, 'experts', **_problem(model, images, **options, mesh=mesh), test=scored
-    ).variables
+    final = classifier.train(run, 'experts', **problem, test=scored).variables
     return Pool(initial, jax.tree.map(lambda a: np.asarray(parallel.gather(a)), final))
 
   template = Pool(initial, initial)
   pool = run.kept(
-    path,
+    directory and _path(directory, model, images, wanted, seed),
     compute,
     serialization.to_bytes,
     lambda content: serialization.from_bytes(template, content),
@@ -105,63 +144,56 @@ def train(
   return pool
 
 
-def are_kept(directory: pathlib.Path | None, model: nn.Module, images: Dataset, **options) -> bool:
-  """Whether `train` would find these experts in its directory; options as there."""
-  return directory is not None and _path(directory, model, images, options).is_file()
+def are_kept(
+  directory: pathlib.Path | None,
+  model: nn.Module,
+  images: Dataset,
+  wanted: Wanted | None,
+  *,
+  seed: int = 0,
+) -> bool:
+  """Returns whether `train` would find these networks in its directory."""
+  if directory is None or wanted is None:
+    return False
+  return _path(directory, model, images, wanted, seed).is_file()
 
 
-def _path(directory, model, images, options):
-  return directory / f'{identity(model, images, **options)}.msgpack'
+def setup(
+  model: nn.Module,
+  images: Dataset,
+  wanted: Wanted | None,
+  *,
+  seed: int = 0,
+  mesh: Mesh | None = None,
+) -> Problem | None:
+  """Returns the training itself, ready for the loop or for an estimate; arguments as for `train`;
+  None where nothing is wanted."""
+  return classifier.setup(**_problem(model, images, wanted, seed, mesh)) if wanted else None
 
 
-def setup(model: nn.Module, images: Dataset, **options) -> Problem:
-  """Returns the training itself, ready for the loop or for an estimate; options as for `train`."""
-  return classifier.setup(**_problem(model, images, **options))
-
-
-def directory(config: ConfigDict, run: Run) -> pathlib.Path | None:
-  """Returns where the runs of a config keep experts: `run.experts`, else beside the work dir; None
-  in memory."""
-  return run.workdir and pathlib.Path(config.run.experts or run.shared / 'experts')
-
-
-def _problem(model, images, *, number, epochs=0, batch=0, steps=0, seed=0, mesh=None):
-  recipe = _recipe(epochs, batch)
-  return dict(
-    model=model,
-    examples=Examples.of(images),
-    recipe=recipe,
-    networks=number,
-    seed=seed,
-    mesh=mesh,
-    num_steps=steps or recipe.steps(len(images)),
-  )
-
-
-def _recipe(epochs, batch):
-  return dataclasses.replace(RECIPE, epochs=epochs or RECIPE.epochs, batch=batch or RECIPE.batch)
-
-
-def untrained(model: nn.Module, image_shape: tuple[int, int, int], number: int) -> Pool:
-  """Returns a pool of the right form without any training, for estimates."""
-  keys = jax.random.split(jax.random.key(0), number)
+def untrained(
+  model: nn.Module, image_shape: tuple[int, int, int], wanted: Wanted | None
+) -> Pool | tuple[()]:
+  """Returns a stand-in for what `train` makes, of the same form, without any training, for
+  estimates."""
+  if wanted is None:
+    return ()
+  keys = jax.random.split(jax.random.key(0), wanted.number)
   variables = jax.jit(
     jax.vmap(lambda key: model.init(key, np.zeros((1, *image_shape), np.float32)))
   )(keys)
   return Pool(variables, variables)
 
 
-def identity(
-  model: nn.Module,
-  images: Dataset,
-  number: int,
-  epochs: int = 0,
-  batch: int = 0,
-  steps: int = 0,
-  seed: int = 0,
-) -> str:
-  """Returns the hash of everything that decides what the experts become."""
-  recipe = _recipe(epochs, batch)
+def directory(run: Run, folder: str = '') -> pathlib.Path | None:
+  """Returns where a run keeps networks for others: in a folder that is named, else beside its work
+  dir; None for a run in memory."""
+  return run.workdir and pathlib.Path(folder or run.shared / 'experts')
+
+
+def identity(model: nn.Module, images: Dataset, wanted: Wanted, *, seed: int = 0) -> str:
+  """Returns the hash of everything that decides what the networks become."""
+  recipe = _recipe(images, wanted)
   return files.content_hash(
     (images.images, images.labels),
     dict(
@@ -169,8 +201,30 @@ def identity(
       std=images.std,
       model=repr(model),
       recipe=recipe.described(),
-      number=number,
+      number=wanted.number,
       seed=seed,
-      num_steps=steps or recipe.steps(len(images)),
+      num_steps=wanted.num_steps(len(images)),
     ),
   )
+
+
+def _path(directory, model, images, wanted, seed):
+  return directory / f'{identity(model, images, wanted, seed=seed)}.msgpack'
+
+
+def _problem(model, images, wanted, seed, mesh):
+  return dict(
+    model=model,
+    examples=Examples.of(images),
+    recipe=_recipe(images, wanted),
+    networks=wanted.number,
+    seed=seed,
+    mesh=mesh,
+    num_steps=wanted.num_steps(len(images)),
+  )
+
+
+def _recipe(images, wanted):
+  """What is wanted, unmirrored where the images lose their class."""
+  recipe = wanted.complete_recipe
+  return recipe if images.flip else recipe.unmirrored()

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from jaxdistill.data import views
+from jaxdistill.data import augment, views
 from jaxdistill.data.examples import Examples
 from jaxdistill.data.mixing import Mixing
 from jaxdistill.data.transform import Transform
@@ -99,6 +99,19 @@ class Recipe:
     return plain | {
       name: text for name, text in changed.items() if text != repr(getattr(usual, name))
     }
+
+  def unmirrored(self) -> 'Recipe':
+    """Returns the recipe as it is for images that lose their class when they are mirrored.
+
+    >>> Recipe('short', strategy='color_flip').unmirrored().strategy
+    'color'
+    """
+    kept = [transform.unmirrored() for transform in self.transforms]
+    return dataclasses.replace(
+      self,
+      strategy=augment.unmirrored(self.strategy),
+      transforms=tuple(transform for transform in kept if transform is not None),
+    )
 
   def steps(self, images: int) -> int:
     """Steps of the whole training for so many images."""

@@ -15,6 +15,7 @@ from jaxdistill.errors import UserError
 from jaxdistill.synthesis import decode
 from jaxdistill.training import parallel, pretrained
 from jaxdistill.training.features import embed
+from jaxdistill.training.pretrained import Wanted
 from jaxdistill.training.run import Run
 
 SMALL = {
@@ -114,12 +115,12 @@ def test_a_run_keeps_what_its_baselines_picked_and_looks_only_once(tmp_path, cap
 
   def is_ready():
     with Run(tmp_path / 'other', config, progress=False) as other:
-      return embedding.is_prepared(
-        settings.read(config).selection,
-        settings.datasets(config)[0],
+      return pretrained.are_kept(
+        pretrained.directory(other),
         models.build(config.model, 10, (8, 8, 1)),
+        settings.datasets(config)[0],
+        wanted(config),
         seed=config.seed,
-        directory=pretrained.directory(config, other),
       )
 
   assert not is_ready()
@@ -136,7 +137,7 @@ def test_a_run_keeps_what_its_baselines_picked_and_looks_only_once(tmp_path, cap
   model = models.build(config.model, 10, (8, 8, 1))
   with Run(progress=False) as memory:
     trained = pretrained.train(
-      memory, model, train, number=1, epochs=10, steps=3, directory=tmp_path / 'experts'
+      memory, model, train, Wanted(1, epochs=10, steps=3), directory=tmp_path / 'experts'
     )
     assert not memory.timing('experts')  # found where the run left it
   features = embed(model, jax.tree.map(lambda a: a[0], trained.final), train)
@@ -164,12 +165,9 @@ def seen(config, pool=()):
     return features, bool(work.timing('experts'))
 
 
-def preparation(config):
+def wanted(config):
   fields = settings.read(config)
-  train, _, _ = settings.datasets(config)
-  return embedding.preparation(
-    fields.selection, fields.evaluation.baselines, train, None, seed=fields.seed
-  )
+  return fields.selection.wants(fields.evaluation.baselines)
 
 
 def test_experts_of_the_method_are_used_where_there_are_some(digits):
@@ -194,14 +192,14 @@ def test_experts_of_the_method_are_used_where_there_are_some(digits):
 def test_a_random_network_is_not_trained_and_follows_the_seed():
   config = small('m3d', **{'evaluation.baselines': 'kcenter', 'selection.network': 'random'})
   features, trained = seen(config)
-  assert not trained and preparation(config) is None
+  assert not trained and wanted(config) is None
   config.seed = 1
   assert not np.allclose(features, seen(config)[0])
 
 
 def test_random_baselines_need_no_network():
   config = small('m3d')
-  assert preparation(config) is None
+  assert wanted(config) is None
 
 
 def test_without_cells_a_mix_is_a_row_of_its_own_only_where_the_full_size_is_not_asked_for(

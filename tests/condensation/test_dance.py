@@ -34,7 +34,7 @@ def model():
 @functools.cache
 def pool():
   with Run(progress=False) as run:
-    return pretrained.train(run, model(), digits()[0], number=2, steps=400)
+    return pretrained.train(run, model(), digits()[0], pretrained.Wanted(2, steps=400))
 
 
 @functools.cache
@@ -243,16 +243,15 @@ def test_experts_are_found_again_by_what_made_them(tmp_path):
   train = digits()[0].take(range(40))
   small = models.build({'name': 'mlp', 'width': 8}, 10, SHAPE)
 
-  def make(**changes):
+  def make(steps=3, seed=0):
+    wanted = pretrained.Wanted(2, steps=steps)
     with Run(progress=False) as run:
-      made = pretrained.train(
-        run, small, train, **(dict(number=2, steps=3, directory=tmp_path) | changes)
-      )
+      made = pretrained.train(run, small, train, wanted, seed=seed, directory=tmp_path)
       return made, run.timing('experts')
 
   first, timing = make()
-  assert pretrained.are_kept(tmp_path, small, train, number=2, steps=3)
-  assert not pretrained.are_kept(tmp_path, small, train, number=2, steps=4)
+  assert pretrained.are_kept(tmp_path, small, train, pretrained.Wanted(2, steps=3))
+  assert not pretrained.are_kept(tmp_path, small, train, pretrained.Wanted(2, steps=4))
   again, nothing = make()
   assert timing['steps'] == 3 and not nothing
   for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(again)):

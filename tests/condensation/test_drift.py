@@ -69,7 +69,7 @@ def test_distances_are_those_of_a_plain_reference():
     {'first': one}, train, 2, steps=1, checks=1, per_class=5, seed=7, model=MODEL
   )
   layers = pretrained.setup(
-    models.build(MODEL, 10, (8, 8, 1)), train, number=2, steps=1, seed=7
+    models.build(MODEL, 10, (8, 8, 1)), train, pretrained.Wanted(2, steps=1), seed=7
   ).state.variables['params']
   first_five = np.concatenate([train.of_class(label)[:5] for label in range(10)])
   distances, spreads = [], []

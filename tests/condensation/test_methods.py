@@ -15,6 +15,7 @@ from jaxdistill.condensation import m3d, methods
 from jaxdistill.data import augment, samplers
 from jaxdistill.errors import UserError
 from jaxdistill.synthesis import decode, engine
+from jaxdistill.training import pretrained
 
 SHAPE = (16, 16, 1)
 
@@ -82,7 +83,9 @@ def ran(name):
       std=train.std,
     )
   )
-  source = engine.real_data(images, counts, pool=methods.untrained(config, (8, 8, 1), small))
+  source = engine.real_data(
+    images, counts, pool=pretrained.untrained(small, (8, 8, 1), methods.wants(config.method))
+  )
   step = jax.jit(
     lambda s: functions.step(s, functions.sample(source, jax.random.wrap_key_data(s.key), s.step))
   )
@@ -130,7 +133,7 @@ def test_values_are_checked_by_the_signature_alone():
 
 def test_the_kernels_of_m3d_are_those_of_the_loss():
   kernel = inspect.signature(m3d.plugs).parameters['kernel']
-  assert typing.get_args(kernel.annotation) == losses.KERNELS
+  assert typing.get_args(kernel.annotation) == tuple(losses.KERNELS)
 
 
 def test_unknown_method_names_the_nearest():

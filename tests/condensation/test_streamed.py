@@ -69,7 +69,8 @@ def condensed(folder, stream, spec):
 
 def condense(chosen, train, run):
   condensing = Condensing.of_config(chosen)
-  pool = methods.prepare(chosen, train, run, None, condensing.network(train))
+  wanted = methods.wants(condensing.method)
+  pool = pretrained.train(run, condensing.network(train), train, wanted, seed=condensing.seed)
   return problem.condense(condensing, train, problem.setup(condensing, train, pool=pool), run)[0]
 
 
@@ -161,7 +162,7 @@ def test_experts_of_streamed_images_are_found_again(folder):
   streamed, loaded = (settings.datasets(config(folder, stream))[0] for stream in ('on', 'off'))
   model = models.build('mlp', CLASSES, (8, 8, 1))
   names = [
-    pretrained.identity(model, each, number=2)
+    pretrained.identity(model, each, pretrained.Wanted(2))
     for each in (streamed, streamed, loaded, streamed.take(range(90)))
   ]
   assert names[0] == names[1] and len(set(names)) == 3

@@ -22,6 +22,7 @@ from jaxdistill.experiment.results import Row
 from jaxdistill.report import pictures
 from jaxdistill.synthesis.condensed import Condensed
 from jaxdistill.training import parallel, pretrained
+from jaxdistill.training.pretrained import Wanted
 from jaxdistill.training.run import Run
 
 check = settings.check
@@ -36,13 +37,21 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   run.say(train.describe())
   run.say(test.describe())
   model = condensing.network(train)
+  directory = pretrained.directory(run, fields.run.experts)
   expected = estimates.estimate_once(
     run,
     lambda: estimate(config, train, test, mesh, model),
-    ready={'experts': lambda: _are_experts_ready(config, train, run, model)},
+    ready={
+      'experts': lambda: pretrained.are_kept(
+        directory, model, train, _wanted(fields), seed=fields.seed
+      )
+    },
   )
 
-  pool = methods.prepare(config, train, run, mesh, model)
+  wanted = methods.wants(fields.method)
+  pool = pretrained.train(
+    run, model, train, wanted, seed=fields.seed, mesh=mesh, directory=directory
+  )
   ready = problem.setup(condensing, train, mesh, pool)
   condensed, before = problem.condense(condensing, train, ready, run)
   if run.workdir:
@@ -58,7 +67,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
       seed=fields.seed,
       mesh=mesh,
       pool=pool,
-      directory=pretrained.directory(config, run),
+      directory=directory,
     )
 
   select = scoring.selector(fields.condensation.storage, fields.seed, train, run, features)
@@ -129,11 +138,10 @@ def _protocol(fields: settings.CondenseConfig, contestant: Contestant) -> Protoc
   )
 
 
-def _are_experts_ready(config: ConfigDict, train: Dataset, run: Run, model: nn.Module) -> bool:
-  if methods.prepares(config.method.name):
-    return methods.is_prepared(config, train, run, model)
-  selection, directory = settings.read(config).selection, pretrained.directory(config, run)
-  return embedding.is_prepared(selection, train, model, seed=config.seed, directory=directory)
+def _wanted(fields: settings.CondenseConfig) -> Wanted | None:
+  """Returns the networks that are trained before all else: the method's, of which the first selects
+  real images too, or one for the selection alone."""
+  return methods.wants(fields.method) or fields.selection.wants(fields.evaluation.baselines)
 
 
 def estimate(
@@ -141,11 +149,10 @@ def estimate(
 ) -> dict[str, Any]:
   """Measures a few steps of every phase and extrapolates; nothing of it enters the run."""
   fields, condensing, expected = settings.read(config), Condensing.of_config(config), {}
-  if first := methods.preparation(config, train, mesh, model) or embedding.preparation(
-    fields.selection, fields.evaluation.baselines, train, model, seed=fields.seed, mesh=mesh
-  ):
+  first = pretrained.setup(model, train, _wanted(fields), seed=fields.seed, mesh=mesh)
+  if first:
     expected['experts'] = estimates.measure(first, fields.dtype)
-  pool = methods.untrained(config, train.image_shape, model)
+  pool = pretrained.untrained(model, train.image_shape, methods.wants(fields.method))
   ready = problem.setup(condensing, train, mesh, pool)
   expected['condense'] = estimates.measure(ready, fields.dtype)
   blank = condensing.wrap(ready.canvases, train)

@@ -292,17 +292,17 @@ def _memorised(
   real = train.take_classes(part.classes)
   model = condensing.network(real)
   name = selected(fields.continual.memory, fields.condensation.factor)
+  networks = dict(
+    seed=fields.seed, mesh=mesh, directory=pretrained.directory(run, fields.run.experts)
+  )
   if not name:
-    pool = methods.prepare(config, real, run, mesh, model)
+    pool = pretrained.train(run, model, real, methods.wants(fields.method), **networks)
     ready = problem.setup(condensing, real, mesh, pool, _place(part, train))
     condensed, _ = problem.condense(condensing, real, ready, run, f'condense-{part.name}')
     return condensed
   features = None
   if baselines.needs_features(name):
-    directory = pretrained.directory(config, run)
-    features = embedding.embed(
-      fields.selection, real, model, run, seed=fields.seed, mesh=mesh, directory=directory
-    )
+    features = embedding.embed(fields.selection, real, model, run, **networks)
   return _select(fields, name, real, features)
 
 
@@ -322,15 +322,14 @@ def estimate(
   model, expected = condensing.network(real), {}
   name = selected(fields.continual.memory, fields.condensation.factor)
   if name:
-    first = embedding.preparation(
-      fields.selection, [name], real, model, seed=fields.seed, mesh=mesh
-    )
+    wanted = fields.selection.wants([name])
     blank = _select(fields, name, real, np.zeros((len(real), 1), np.float32))
   else:
-    first = methods.preparation(config, real, mesh, model)
-    pool = methods.untrained(config, real.image_shape, model)
+    wanted = methods.wants(fields.method)
+    pool = pretrained.untrained(model, real.image_shape, wanted)
     ready = problem.setup(condensing, real, mesh, pool, _place(part, train))
     blank = condensing.wrap(ready.canvases, real)
+  first = pretrained.setup(model, real, wanted, seed=fields.seed, mesh=mesh)
   if first:
     expected['experts'] = estimates.repeated(estimates.measure(first, fields.dtype), parts)
   if not name:
@@ -382,7 +381,7 @@ def _durations(expected: Mapping[str, Any], todo: Plan) -> dict[str, float]:
 def _plan(fields: settings.ContinualConfig, num_classes: int) -> Plan:
   section = fields.continual
   condensed = not selected(section.memory, fields.condensation.factor)
-  alone = condensed and not methods.prepares(fields.method['name'])
+  alone = condensed and methods.wants(fields.method) is None
   return plan(num_classes, section.steps, section.orders, shared=alone)
 
 

@@ -96,7 +96,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
 
   def features():
     model = evaluation.network(next(iter(chosen.values())), test, fields.dtype)
-    directory = pretrained.directory(config, run)
+    directory = pretrained.directory(run, fields.run.experts)
     return embedding.embed(
       fields.selection, train, model, run, seed=fields.seed, mesh=mesh, directory=directory
     )
@@ -265,9 +265,9 @@ def estimate(
   """Measures a few steps of every training and extrapolates; nothing of it enters the run."""
   section, expected = fields.evaluation, {}
   model = evaluation.network(next(iter(chosen.values())), test, fields.dtype)
-  if first := embedding.preparation(
-    fields.selection, section.baselines, train, model, seed=fields.seed, mesh=mesh
-  ):
+  wanted = fields.selection.wants(section.baselines)
+  first = pretrained.setup(model, train, wanted, seed=fields.seed, mesh=mesh)
+  if first:
     expected['experts'] = estimates.measure(first, fields.dtype)
   stored = storage(fields.baseline, entries)
   with scoring.stand_in(stored, fields.seed, train) as select:

@@ -1,0 +1,110 @@
+"""Networks that others want: what they are found by, and what stands in for them."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from jaxdistill import models
+from jaxdistill.data import Dataset
+from jaxdistill.errors import UserError
+from jaxdistill.training import pretrained
+from jaxdistill.training.pretrained import Wanted
+from jaxdistill.training.run import Run
+
+SHAPE = (8, 8, 1)
+
+
+def images(**changes):
+  pixels = np.arange(12 * 64, dtype=np.uint8).reshape(12, *SHAPE)
+  return Dataset(pixels, np.arange(12) % 3, mean=(0.5,), std=(0.25,), **changes)
+
+
+def network():
+  return models.build({'name': 'convnet', 'width': 4, 'depth': 1}, 3, SHAPE)
+
+
+@pytest.mark.parametrize(
+  'wanted, seed, name',
+  [
+    (Wanted(2), 0, 'ef74f0e038d43a7e'),
+    (Wanted(5, epochs=10, batch=128), 3, 'b6f5afb0a9ae9ad2'),
+    (Wanted(1, epochs=10, steps=7), 0, 'ebf67f804b00eb1d'),
+  ],
+)
+def test_networks_are_found_by_the_names_that_they_had_from_the_first_version_on(
+  tmp_path, wanted, seed, name
+):
+  for flip in (True, False):
+    assert pretrained.identity(network(), images(flip=flip), wanted, seed=seed) == name
+  assert not pretrained.are_kept(tmp_path, network(), images(), wanted, seed=seed)
+  (tmp_path / f'{name}.msgpack').write_bytes(b'')
+  assert pretrained.are_kept(tmp_path, network(), images(), wanted, seed=seed)
+  assert not pretrained.are_kept(tmp_path, network(), images(), wanted, seed=seed + 1)
+  assert not pretrained.are_kept(None, network(), images(), wanted, seed=seed)
+
+
+def test_everything_wanted_decides_the_name():
+  usual = Wanted(2, epochs=3, batch=4)
+  others = [
+    usual,
+    dataclasses.replace(usual, number=3),
+    dataclasses.replace(usual, epochs=4),
+    dataclasses.replace(usual, batch=5),
+    dataclasses.replace(usual, steps=1),
+    dataclasses.replace(usual, recipe=dataclasses.replace(pretrained.RECIPE, cutmix=0.0)),
+  ]
+  names = [pretrained.identity(network(), images(), wanted) for wanted in others]
+  assert len(set(names)) == len(names)
+
+
+def test_a_recipe_that_mirrors_does_so_only_where_the_class_stays():
+  plain, mirroring = (
+    Wanted(1, recipe=dataclasses.replace(pretrained.RECIPE, strategy=strategy))
+    for strategy in ('color_crop', 'color_crop_flip')
+  )
+  kept, lost = images(flip=True), images(flip=False)
+  names = [
+    pretrained.identity(network(), examples, wanted)
+    for examples, wanted in ((lost, mirroring), (lost, plain), (kept, plain), (kept, mirroring))
+  ]
+  assert names[0] == names[1] == names[2] != names[3]
+
+
+def test_the_stand_in_has_the_form_of_what_is_trained():
+  wanted = Wanted(2, steps=1)
+  with Run(progress=False) as run:
+    pool = pretrained.train(run, network(), images(), wanted)
+  blank = pretrained.untrained(network(), SHAPE, wanted)
+  assert jax.tree.structure(pool) == jax.tree.structure(blank)
+  assert [leaf.shape for leaf in jax.tree.leaves(pool)] == [
+    leaf.shape for leaf in jax.tree.leaves(blank)
+  ]
+  moved = [np.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, pool), strict=True)]
+  assert max(moved) > 0
+
+
+def test_where_nothing_is_wanted_nothing_is_done(tmp_path):
+  with Run(progress=False) as run:
+    assert pretrained.train(run, network(), images(), None, directory=tmp_path) == ()
+    assert not run.timing('experts')
+  assert pretrained.untrained(network(), SHAPE, None) == ()
+  assert pretrained.setup(network(), images(), None) is None
+  assert not pretrained.are_kept(tmp_path, network(), images(), None)
+
+
+@pytest.mark.parametrize(
+  'fields', [dict(number=0), dict(epochs=-1), dict(batch=-2), dict(steps=-1)]
+)
+def test_what_cannot_be_wanted_is_refused(fields):
+  with pytest.raises(UserError, match='a number of at least 1, and epochs, batch and steps of at'):
+    Wanted(**fields)
+
+
+def test_networks_lie_beside_the_work_dir_or_where_one_says(tmp_path):
+  with Run(progress=False) as memory:
+    assert pretrained.directory(memory) is None and pretrained.directory(memory, 'mine') is None
+  with Run(tmp_path / 'runs' / 'first', progress=False) as run:
+    assert pretrained.directory(run) == tmp_path / 'runs' / 'experts'
+    assert pretrained.directory(run, 'mine').as_posix() == 'mine'

@@ -420,7 +420,7 @@ def test_any_recipe_learns_the_simple_problem():
     schedule=Schedule('cosine', 0.02, warmup_share=0.1),
     optimizer=Optimizer('adamw', weight_decay=0.01),
     transforms=(Flip(),),
-    mixing=Mixup(alpha=0.2, probability=0.5),
+    mixing=Mixup(alpha=0.2),
     drop_last=True,
     average=Average(0.8),
   )

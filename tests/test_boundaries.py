@@ -236,6 +236,12 @@ def test_imports_go_down():
   assert not wrong, '\n'.join(wrong)
 
 
+def test_no_files_import_each_other_in_a_circle():
+  names = set(modules())
+  graph = {name: {other for other, _ in imports(tree, names)} for name, tree in modules().items()}
+  assert not cycles(graph)
+
+
 def test_an_entry_point_imports_its_command_and_a_config_its_own_family():
   names, wrong = set(modules()), []
   for path in [*(ROOT / 'configs').rglob('*.py'), *(ROOT / 'launch').rglob('*.py')]:
@@ -259,6 +265,20 @@ def test_no_floor_below_a_family_knows_its_fields():
   for name, tree in below_a_family().items():
     words = fields - OF_ROOM.get(room(name), set())
     wrong += [f'{name}:{line} {what}' for what, line in reads_of(tree, sections, dotted, words)]
+  assert not wrong, '\n'.join(wrong)
+
+
+def test_no_command_knows_a_familys_fields():
+  """The table of the families, FAMILIES, and a command named like one are all that may be said."""
+  sections, dotted, fields = family_words()
+  sections = sections - set(jaxdistill.FAMILIES)
+  wrong = []
+  for name, tree in in_rooms('commands').items():
+    wrong += [f'{name}:{line} {what}' for what, line in reads_of(tree, sections, dotted, fields)]
+    # The section that is named like the family, read from a config.
+    for text, line in keys(tree):
+      if text in jaxdistill.FAMILIES:
+        wrong.append(f'{name}:{line} {text!r}')
   assert not wrong, '\n'.join(wrong)
 
 
@@ -290,6 +310,15 @@ def may_take_a_config(name):
     or in_family
     and (parts[1:2] == ['tasks'] or parts[1:] == ['settings'])
   )
+
+
+def test_a_config_is_read_in_a_tasks_flow_and_nowhere_below():
+  wrong = []
+  for name, tree in modules().items():
+    if not may_take_a_config(name):
+      bare = room(name) in jaxdistill.FAMILIES
+      wrong += [f'{name}:{line} {function}' for function, line in takes_a_config(tree, bare)]
+  assert not wrong, '\n'.join(wrong)
 
 
 # The readers themselves: a test that sees nothing would pass as well.

@@ -8,6 +8,8 @@ A family is a sub-package, one of `jaxdistill.FAMILIES`, with a module `settings
   explain(config)        what the fields of a config mean: {dotted key: text}
   workdir_parts(config)  what the name of a default work dir tells between the data set and the
                          seed, a list of texts
+  TRIAL                  flags of a run of half a minute that goes through every kind of phase,
+                         with checkpoints; a family may lack it
 
 and with configs in a folder of its name. A module `columns`, where it has one, says what the
 tables of its results hold.
@@ -32,6 +34,18 @@ def settings(config: ConfigDict) -> ModuleType:
   if family not in jaxdistill.FAMILIES:
     raise unknown('family', family, jaxdistill.FAMILIES)
   return importlib.import_module(f'jaxdistill.{family}.settings')
+
+
+def trial() -> tuple[str, ...]:
+  """Returns the flags of a short run to try things on: that of the first family that has one.
+
+  >>> trial()[0]
+  '--config=m3d:digits'
+  """
+  modules = (
+    importlib.import_module(f'jaxdistill.{family}.settings') for family in jaxdistill.FAMILIES
+  )
+  return next(module.TRIAL for module in modules if hasattr(module, 'TRIAL'))
 
 
 def find_flow(config: ConfigDict) -> ModuleType:

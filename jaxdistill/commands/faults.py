@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from jaxdistill import files
+from jaxdistill.commands import families, local_cluster
 from jaxdistill.commands import flags as command_flags
-from jaxdistill.commands import local_cluster
 from jaxdistill.commands.process import exit_status
 from jaxdistill.commands.run import folder
 from jaxdistill.errors import UserError
@@ -29,7 +29,7 @@ Kills a run at random moments, starts it again, and compares its end with that o
 run.
 
   jaxdistill faults --kills=20 --terms=5 --seed=0
-  jaxdistill faults --kills=20 -- --config=dm:digits --config.condensation.iterations=500
+  jaxdistill faults --kills=20 -- --config=dm:digits,quick --config.seed=1
 
 The flags after the -- are those of `jaxdistill run`, without --workdir; left out, a small one on
 digits that condenses and then trains classifiers. It runs twice undisturbed, the second time with
@@ -40,24 +40,6 @@ metrics and the rows of the result, all but times. Exit status: 0 if nothing dif
 something does, 2 for a mistake.
 
 Flags, before the --:"""
-_RUN = (
-  '--config=m3d:digits',
-  *(
-    f'--config.{key}={value}'
-    for key, value in {
-      'data.image_size': 8,
-      'model.width': 8,
-      'model.depth': 1,
-      'condensation.iterations': 1500,
-      'condensation.batch_real': 16,
-      'evaluation.networks': 2,
-      'evaluation.steps': 2000,
-      'evaluation.every': 250,
-      'evaluation.baselines': '()',
-      'run.checkpoint_every': 100,
-    }.items()
-  ),
-)
 # How a start may end, by the signal. On SIGTERM: with its state saved, before the run began, or
 # before Python could tell.
 _ENDS = {
@@ -115,7 +97,7 @@ def _start(values: flags.FlagValues, forwarded: list[str]) -> int:
   draw = random.Random(values.seed)
   signals = [signal.SIGKILL] * values.kills + [signal.SIGTERM] * values.terms
   draw.shuffle(signals)
-  return run(forwarded or _RUN, workdir, signals, draw)
+  return run(forwarded or families.trial(), workdir, signals, draw)
 
 
 def _flags() -> flags.FlagValues:

@@ -37,15 +37,14 @@ _USAGE = """\
 Runs every combination of some configs and some values, and writes one page that compares them.
 
   jaxdistill sweep --config=m3d:digits --config=dm:digits --config=dance:digits \\
-      --grid.ipc=1,10 --grid.factor=1,2 --grid.seed=0,1,2 \\
-      --config.evaluation.recipe=idc --workdir=runs/digits
+      --grid.ipc=1,10 --grid.seed=0,1,2 --workdir=runs/digits
 
   --config=NAME[:DATA,ARGUMENTS]  a config, as for `jaxdistill run`; once for each that takes part
-  --grid.KEY=VALUE,VALUE,...      an axis of the grid: KEY is an argument of the configs (ipc,
-                                  factor, kernel ...) or a field (seed, condensation.iterations ...;
-                                  the dry run of a config shows all)
-  --config.KEY=VALUE              changes one field of every config; evaluation.recipe=idc makes
-                                  methods comparable whose papers evaluate differently
+  --grid.KEY=VALUE,VALUE,...      an axis of the grid: KEY is an argument of the configs (ipc
+                                  ...) or a field (seed, model.width ...; the dry run of a config
+                                  shows all)
+  --config.KEY=VALUE              changes one field of every config; methods are comparable where
+                                  they are evaluated alike, see the page of their family
 
 The same command continues: what is done is skipped, what was stopped goes on, what failed is
 tried again. A larger grid in the same work dir keeps what the smaller one has computed.

@@ -28,6 +28,20 @@ TASKS = {
   'continual': 'tasks.continual',
   'evaluate': 'tasks.evaluate',
 }
+# A run of half a minute that condenses and then trains classifiers, to try things on.
+TRIAL = (
+  '--config=m3d:digits',
+  '--config.data.image_size=8',
+  '--config.model.width=8',
+  '--config.model.depth=1',
+  '--config.condensation.iterations=1500',
+  '--config.condensation.batch_real=16',
+  '--config.evaluation.networks=2',
+  '--config.evaluation.steps=2000',
+  '--config.evaluation.every=250',
+  '--config.evaluation.baselines=()',
+  '--config.run.checkpoint_every=100',
+)
 PRESETS = presets.NAMES
 MEMORIES = ('condensed', *selection.METHODS)
 MODELS = ('convnet', *sorted(models.REGISTRY.keys() - {'convnet'}))

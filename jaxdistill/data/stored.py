@@ -75,3 +75,12 @@ def resize(images: np.ndarray, image_size: int) -> np.ndarray:
     )
   pictures = (Image.fromarray(image[:, :, 0] if channels == 1 else image) for image in images)
   return np.stack([fit(picture, image_size) for picture in pictures])
+
+
+def to_uint8(images: np.ndarray) -> np.ndarray:
+  """Returns images in units of [0, 1] as bytes, rounded; what lies outside becomes 0 or 255.
+
+  >>> to_uint8(np.array([-0.5, 0.5, 2.0])).tolist()
+  [0, 128, 255]
+  """
+  return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)

@@ -163,6 +163,7 @@ class Condensed:
     'toy (condensed): 8 images of 8x8x1, 2 classes of 4 images'
     """
     from jaxdistill.data import Dataset
+    from jaxdistill.data.stored import to_uint8
 
     images, labels = dataclasses.replace(self, labels=self.hard_labels).decode()
     return Dataset(
@@ -270,15 +271,6 @@ class Condensed:
       raise UserError(f'{path} cannot be used: {error}') from error
 
 
-def to_uint8(images: np.ndarray) -> np.ndarray:
-  """Returns images in units of [0, 1] as bytes, rounded; what lies outside becomes 0 or 255.
-
-  >>> to_uint8(np.array([-0.5, 0.5, 2.0])).tolist()
-  [0, 128, 255]
-  """
-  return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
-
-
 def _checked_labels(labels: np.ndarray, classes: int) -> np.ndarray:
   if labels.ndim == 1:
     if labels.dtype.kind not in 'iu':
@@ -379,6 +371,7 @@ def _plain(found: dict[str, np.ndarray]) -> dict[str, Any]:
       f'images of floats lie in [0, 1]; these range from {images.min():g} to {images.max():g}.'
     )
   from jaxdistill.data import statistics
+  from jaxdistill.data.stored import to_uint8
 
   mean, std = statistics.measure(to_uint8(images))
   classes = (

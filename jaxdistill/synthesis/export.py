@@ -16,17 +16,14 @@ from typing import Any
 import numpy as np
 
 from jaxdistill.data import Dataset
-from jaxdistill.data.stored import MODES
+from jaxdistill.data.stored import MODES, to_uint8
 from jaxdistill.errors import UserError
-from jaxdistill.synthesis.condensed import Condensed, to_uint8
 
 MANIFEST = 'manifest.json'
 _VERSION = '1.0.0'
 
 
-def to_png(
-  condensed: Condensed, folder: str | os.PathLike, *, decoded: bool = True
-) -> pathlib.Path:
+def to_png(condensed: Any, folder: str | os.PathLike, *, decoded: bool = True) -> pathlib.Path:
   """Writes a PNG file an image, a folder a class, and manifest.json.
 
   The manifest holds the description of the set (class names, mean, std, recipe, augmentation,
@@ -35,7 +32,7 @@ def to_png(
   a folder. PNG has 8 bits a channel: values are rounded, and those outside [0, 1] clipped.
 
   Args:
-    condensed: the set.
+    condensed: the set, a `condensed.Condensed`.
     folder: to be made; it must not exist yet.
     decoded: whether to write the training images; False: the canvases as they are stored.
 
@@ -46,6 +43,7 @@ def to_png(
     UserError: when the folder exists or cannot be written, or the images have neither 1, 3 nor 4
       channels.
 
+  >>> from jaxdistill.synthesis.condensed import Condensed
   >>> made = Condensed(np.full((2, 8, 8, 1), 0.5), [0, 1], ('ant', 'bee'), (0.5,), (0.25,),
   ...   factor=2)
   >>> sorted(path.name for path in to_png(made, 'pictures').iterdir())
@@ -75,7 +73,7 @@ def to_png(
 
 
 def to_tfds(
-  condensed: Condensed,
+  condensed: Any,
   folder: str | os.PathLike,
   *,
   name: str = 'condensed',
@@ -141,7 +139,7 @@ def to_tfds(
 
 
 def _write_tfds(
-  name: str, splits: dict[str, tuple[np.ndarray, np.ndarray]], condensed: Condensed, place: str
+  name: str, splits: dict[str, tuple[np.ndarray, np.ndarray]], condensed: Any, place: str
 ) -> None:
   import tensorflow_datasets as tfds
 
@@ -188,7 +186,7 @@ def _write_tfds(
   Set(data_dir=place, file_format='array_record').download_and_prepare()
 
 
-def _manifest(condensed: Condensed, decoded: bool) -> dict[str, Any]:
+def _manifest(condensed: Any, decoded: bool) -> dict[str, Any]:
   return condensed.description() | {'factor': 1 if decoded else condensed.factor}
 
 
@@ -201,7 +199,7 @@ def _png(image: np.ndarray) -> io.BytesIO:
   return content
 
 
-def _check_channels(condensed: Condensed) -> None:
+def _check_channels(condensed: Any) -> None:
   channels = condensed.images.shape[-1]
   if channels not in MODES:
     raise UserError(

@@ -32,7 +32,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxdistill.condensation import evaluation, settings
+from jaxdistill.condensation import protocols, settings
 from jaxdistill.experiment import arguments, schema
 from jaxdistill.models import architectures
 
@@ -54,7 +54,7 @@ class Arguments(settings.Arguments):
   )
   recipe: str = schema.field(
     'idc',
-    choices=tuple(evaluation.RECIPES),
+    choices=tuple(protocols.RECIPES),
     example='dm',
     help='the protocol: idc (IDC, M3D, DANCE), dm (DC, DSA, DM), ddranking (searched learning '
     'rate, LRS)',

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jaxdistill import models
 from jaxdistill.benchmarks import Settings, timing
-from jaxdistill.condensation import evaluation
+from jaxdistill.condensation import protocols
 from jaxdistill.data import Dataset
 from jaxdistill.data.examples import Examples
 from jaxdistill.models import convolution
@@ -36,7 +36,7 @@ def evaluated(settings: Settings, tell: Callable[[str], None]) -> dict[str, Any]
   """Training `networks` networks on a condensed set of CIFAR-10's shape at once, and one by one in
   calls of their own; see `compare`."""
   images = timing.random_images(settings.ipc * settings.factor**2)
-  return compare(settings, images, evaluation.find_recipe('idc'), tell)
+  return compare(settings, images, protocols.find_recipe('idc'), tell)
 
 
 def experts(settings: Settings, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def ways(settings: Settings, tell: Callable[[str], None]) -> list[dict[str, Any]
   rows = []
   for way in together.WAYS:
     for count in _COUNTS:
-      recipe = evaluation.find_recipe('idc')
+      recipe = protocols.find_recipe('idc')
       problem = _problem(settings, images, recipe, networks=count, way=way)
       built, seconds = timing.time_steps(problem, settings.iters)
       median = statistics.median(seconds)

@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxdistill import config as configs
 from jaxdistill import errors
-from jaxdistill.condensation import methods, problem, settings
+from jaxdistill.condensation import checks, methods, problem, settings
 from jaxdistill.condensation.problem import Condensing
 from jaxdistill.data import Dataset
 from jaxdistill.synthesis.condensed import Condensed
@@ -74,9 +74,9 @@ def condense(
     changes = {'condensation.iterations': iterations} | changes
   for key, value in changes.items():
     configs.override(config, key, value)
-  settings.check_fields(config)
-  settings.check_values(config)
-  settings.check_parts(config, train)
+  checks.check_fields(config)
+  checks.check_values(config)
+  checks.check_parts(config, train)
   condensing, mesh = Condensing.of_config(config), parallel.make_mesh(config.run.devices)
   with Run(workdir, config, progress=progress) as run:
     pool = pretrained.train(

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxdistill import models
-from jaxdistill.condensation import methods, settings
+from jaxdistill.condensation import methods, sections
 from jaxdistill.data import Dataset, augment, samplers
 from jaxdistill.synthesis import decode, engine
 from jaxdistill.synthesis.condensed import Condensed
@@ -35,7 +35,7 @@ class Condensing:
     origin: the whole config, which the set carries along.
   """
 
-  section: settings.Condensation
+  section: sections.Condensation
   method: Mapping[str, Any]
   model: Mapping[str, Any]
   dtype: str = 'float32'
@@ -53,7 +53,7 @@ class Condensing:
     >>> condensing.section.storage.ipc, condensing.method['kernel']
     (2, 'gaussian')
     """
-    fields = settings.read(config)
+    fields = sections.read(config)
     return cls(
       fields.condensation,
       fields.method,

@@ -11,10 +11,10 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxdistill import files
-from jaxdistill.condensation import baselines, evaluation
+from jaxdistill.condensation import baselines, evaluation, protocols
 from jaxdistill.condensation.baselines import Storage
-from jaxdistill.condensation.evaluation import Protocol
-from jaxdistill.condensation.settings import Evaluation
+from jaxdistill.condensation.protocols import Protocol
+from jaxdistill.condensation.sections import Evaluation
 from jaxdistill.data import Dataset
 from jaxdistill.data.examples import Examples
 from jaxdistill.experiment import estimates, kept
@@ -50,7 +50,7 @@ def protocol(
   Args:
     section: `evaluation` of the config.
     images: the set.
-    seed, model, dtype, augment: see `evaluation.Protocol`.
+    seed, model, dtype, augment: see `protocols.Protocol`.
   """
   real = isinstance(images, Dataset)
   chosen = Protocol(
@@ -66,7 +66,7 @@ def protocol(
   )
   if not section.every:
     return chosen
-  recipe = evaluation.find_recipe(section.recipe, epochs=chosen.epochs)
+  recipe = protocols.find_recipe(section.recipe, epochs=chosen.epochs)
   steps = section.steps or recipe.steps(_trained_on(images))
   return dataclasses.replace(chosen, checks=max(1, steps // section.every))
 
@@ -209,7 +209,7 @@ def identity(
   Args:
     images: the set that is scored.
     test, validation: the real images that score it.
-    options: the protocol, see `evaluation.Protocol.described`.
+    options: the protocol, see `protocols.Protocol.described`.
 
   >>> import jaxdistill
   >>> train, test = jaxdistill.data.load('digits', image_size=8)

@@ -1,5 +1,5 @@
-"""What the configs of this family share: their sections, what differs between data sets, the checks
-before any work."""
+"""What the configs of this family share: their arguments, and whole configs from a data set and the
+numbers of a method."""
 
 import dataclasses
 import pathlib
@@ -10,16 +10,11 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxdistill import models
-from jaxdistill.condensation import baselines, evaluation, methods
-from jaxdistill.condensation.baselines import Storage
-from jaxdistill.condensation.embedding import Selection
-from jaxdistill.data import Dataset, augment, presets, selection, subsets
-from jaxdistill.errors import UserError
+from jaxdistill.condensation import protocols, sections
+from jaxdistill.data import Dataset, augment, presets, subsets
 from jaxdistill.experiment import explain as explaining
 from jaxdistill.experiment import schema
 from jaxdistill.experiment.datasets import DataSource, load
-from jaxdistill.synthesis import decode, engine
-from jaxdistill.training import parallel
 
 # Task of a config -> the module of this package with its flow: check(config), run(config, run),
 # dry_run(config).
@@ -43,7 +38,7 @@ TRIAL = (
   '--config.run.checkpoint_every=100',
 )
 PRESETS = presets.NAMES
-MEMORIES = ('condensed', *selection.METHODS)
+MEMORIES = sections.MEMORIES
 MODELS = ('convnet', *sorted(models.REGISTRY.keys() - {'convnet'}))
 # Depth of the ConvNet by the side of the images, where it is not 3.
 _DEPTHS = {64: 4, 128: 5}
@@ -54,189 +49,6 @@ _SHRUNK = {
   'condense': {'condensation': dict(iterations=4, batch_real=8), 'selection': dict(steps=4)},
   'evaluate': {'evaluation': dict(width=16), 'selection': dict(steps=4)},
 }
-# JAX would take a larger seed modulo this number, and two seeds would give one result.
-_SEEDS = 2**32
-_BASELINES = ('random', 'mix', 'whole')
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-  """How a run goes about it; nothing here changes a result."""
-
-  devices: int = schema.field(0, at_least=0, help='at most so many; 0: all')
-  steps_per_call: int = schema.field(
-    0, at_least=0, help='steps in one call of the compiled program; 0: by the backend'
-  )
-  rows: str = schema.field('', help="folder of scores that several runs share; '': none")
-  experts: str = schema.field(
-    '', help="folder of trained networks that several runs share; '': beside the work dir"
-  )
-  checkpoint_every: int = schema.field(500, at_least=1, help='steps between two checkpoints')
-  keep: int = schema.field(2, at_least=1, help='checkpoints that are kept')
-  log_every: int = schema.field(10, at_least=1, help='steps between two lines of metrics')
-
-
-@dataclasses.dataclass(frozen=True)
-class CondensingRun(Run):
-  """A run that condenses, too."""
-
-  classes_at_once: int = schema.field(
-    0, at_least=0, help='classes that one call of the network takes; 0: by the backend'
-  )
-
-
-@dataclasses.dataclass(frozen=True)
-class Condensation:
-  """What the engine does, the same fields for every method."""
-
-  ipc: int = schema.field(at_least=1, help='stored images a class')
-  factor: int = schema.field(at_least=1, help='cells along the side of a stored image')
-  init: str = schema.field(choices=decode.INITS, help='what the images start from')
-  iterations: int = schema.field(at_least=0, help='steps on the stored images')
-  batch_real: int = schema.field(at_least=1, help='real images a class and iteration')
-  batch_syn_max: int = schema.field(
-    at_least=1, help='at most so many decoded images a class and iteration'
-  )
-  learning_rate: float = schema.field(at_least=0, help='of the stored images')
-  momentum: float = schema.field(at_least=0, below=1, help='of the stored images')
-  # `update` is a method of ConfigDict, so that the field is read as config['update'] only.
-  order: str = schema.field(
-    key='update', choices=engine.ORDERS, help='one momentum step a class, or one for all classes'
-  )
-  space: str = schema.field(
-    choices=engine.SPACES, help='learn pixels in [0, 1], or normalised ones without bounds'
-  )
-  augmentation: str = schema.field(
-    choices=augment.OPERATIONS,
-    separator='_',
-    kind='augmentation',
-    help="operations on real and stored images alike, joined by '_'",
-  )
-  composition: str = schema.field(
-    choices=augment.COMPOSITIONS, help='whose way to compose the operations'
-  )
-
-  @property
-  def storage(self) -> Storage:
-    """What is stored of each class."""
-    return Storage(self.ipc, self.factor, self.init)
-
-  def augmentation_of(self, flip: bool) -> str:
-    """Returns the augmentation of images that may be mirrored, or that would lose their class.
-
-    >>> from jaxdistill import config
-    >>> read(config.load('dm:cifar10')).condensation.augmentation_of(flip=False)
-    'color_crop_cutout_scale_rotate'
-    """
-    return self.augmentation if flip else augment.unmirrored(self.augmentation)
-
-  def engine_settings(self, flip: bool, classes_at_once: int = 0) -> engine.Settings:
-    """Returns the numbers that the engine takes for images that may be mirrored, or not."""
-    return engine.Settings(
-      ipc=self.ipc,
-      factor=self.factor,
-      batch_real=self.batch_real,
-      batch_syn_max=self.batch_syn_max,
-      learning_rate=self.learning_rate,
-      momentum=self.momentum,
-      order=self.order,
-      space=self.space,
-      augmentation=self.augmentation_of(flip),
-      composition=self.composition,
-      classes_at_once=classes_at_once,
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-  """How a set is scored: fresh networks trained on it under a named recipe."""
-
-  recipe: str = schema.field('idc', choices=tuple(evaluation.RECIPES), help='the protocol')
-  networks: int = schema.field(5, at_least=1, help='fresh networks a set')
-  epochs: int = schema.field(0, at_least=0, help="passes over a set; 0: the recipe's")
-  whole_epochs: int = schema.field(200, at_least=0, help='passes over the whole training set')
-  steps: int = schema.field(0, at_least=0, help='training steps; 0: from the epochs')
-  every: int = schema.field(0, at_least=0, help='steps between two checks; 0: six checks')
-  search_on: str = schema.field(
-    'validation',
-    choices=evaluation.SEARCH_ON,
-    help='images by which a searched learning rate is chosen',
-  )
-  baselines: tuple[str, ...] = schema.field(
-    _BASELINES, choices=tuple(baselines.LABELS), kind='baseline', help='sets to compare with'
-  )
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluationOnSeveral(Evaluation):
-  """How sets are scored side by side, on one network or several."""
-
-  architectures: tuple[str, ...] = schema.field(
-    (), help='networks, see models.architectures; none: that of the first set'
-  )
-  width: int = schema.field(
-    0, at_least=0, help="of every network that has one; 0: the networks' own"
-  )
-  robustness: bool = schema.field(
-    False, help="train without augmentation as well, for DD-Ranking's ARS"
-  )
-
-
-@dataclasses.dataclass(frozen=True)
-class Baseline:
-  """The size of the baselines where sets are scored side by side."""
-
-  ipc: int = schema.field(0, at_least=0, help="images a class; 0: the first set's")
-  factor: int = schema.field(0, at_least=0, help="cells along a side; 0: the first set's")
-
-
-@dataclasses.dataclass(frozen=True)
-class Arrival:
-  """How the classes arrive in continual learning, and what is kept of them."""
-
-  steps: int = schema.field(at_least=1, help='steps in which the classes arrive')
-  orders: int = schema.field(at_least=1, help='orders of the classes')
-  memory: str = schema.field(MEMORIES[0], choices=MEMORIES, help='what is kept of each class')
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
-  """What the configs of all tasks have."""
-
-  family: str = schema.field('condensation', help='family of methods')
-  task: str = schema.field(help='what is done')
-  seed: int = schema.field(0, at_least=0, below=_SEEDS, help='of everything random')
-  dtype: str = schema.field('float32', choices=models.DTYPES, help="of the networks' computation")
-  data: DataSource
-  evaluation: Evaluation
-  selection: Selection
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CondenseConfig(Config):
-  """Condensing and scoring; `models.build` checks the fields of `model`, the method its own."""
-
-  model: Mapping[str, Any]
-  method: Mapping[str, Any]
-  condensation: Condensation
-  run: CondensingRun
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ContinualConfig(CondenseConfig):
-  """Class-incremental learning with what is condensed."""
-
-  continual: Arrival
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(Config):
-  """Scoring of sets that are there."""
-
-  sets: tuple[str, ...] = schema.field((), help='paths of condensed sets')
-  baseline: Baseline
-  evaluation: EvaluationOnSeveral
-  run: Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -264,10 +76,6 @@ class CondensingArguments(Arguments):
     example='resnet_ap',
     help='the network that condenses and evaluates',
   )
-
-
-# Task -> the fields of its config.
-CONFIGS = {'condense': CondenseConfig, 'continual': ContinualConfig, 'evaluate': EvaluateConfig}
 
 
 def defaults(
@@ -314,7 +122,7 @@ def defaults(
       model=dict(network, name=model),
       method=dict(method),
       condensation=dict(condensation, augmentation=augmentation),
-      run=schema.section(CondensingRun()),
+      run=schema.section(sections.CondensingRun()),
     )
   )
   return shrink(config) if quick else config
@@ -347,11 +155,11 @@ def scoreboard(
       _shared(preset, recipe, classes),
       task='evaluate',
       sets=tuple(sets),
-      baseline=schema.section(Baseline(ipc, factor)),
-      run=schema.section(Run()),
+      baseline=schema.section(sections.Baseline(ipc, factor)),
+      run=schema.section(sections.Run()),
     )
   )
-  scoring = EvaluationOnSeveral(**config.evaluation, architectures=tuple(networks))
+  scoring = sections.EvaluationOnSeveral(**config.evaluation, architectures=tuple(networks))
   config.evaluation = schema.section(scoring)
   return shrink(config) if quick else config
 
@@ -359,7 +167,7 @@ def scoreboard(
 def _shared(preset: str, recipe: str, classes: str = '') -> dict[str, Any]:
   """Returns what the configs of every task have."""
   known = presets.find(preset)
-  held_out = not known.published or recipe in evaluation.SEARCHED
+  held_out = not known.published or recipe in protocols.SEARCHED
   source = DataSource(
     name=known.variant or preset,
     image_size=known.size,
@@ -373,8 +181,8 @@ def _shared(preset: str, recipe: str, classes: str = '') -> dict[str, Any]:
     seed=0,
     data=schema.section(source),
     dtype='float32',
-    evaluation=schema.section(Evaluation(recipe, steps=200 if digits else 0)),
-    selection=schema.section(Selection(epochs=10 if digits else 60)),
+    evaluation=schema.section(sections.Evaluation(recipe, steps=200 if digits else 0)),
+    selection=schema.section(sections.Selection(epochs=10 if digits else 60)),
   )
 
 
@@ -402,7 +210,7 @@ def continual(
   """
   config = ConfigDict(config.to_dict())
   config.task = 'continual'
-  config.continual = schema.section(Arrival(steps, orders, memory))
+  config.continual = schema.section(sections.Arrival(steps, orders, memory))
   config.evaluation.update(recipe=recipe, networks=networks, epochs=0, baselines=())
   return config
 
@@ -487,114 +295,6 @@ def datasets(config: ConfigDict) -> tuple[Dataset, Dataset | None, Dataset]:
   return load(schema.read(DataSource, config.data))
 
 
-def check(config: ConfigDict) -> None:
-  """Raises `UserError` for what would fail later, cheapest first: fields, values, then the data set
-  and its sizes.
-
-  >>> config = defaults('digits', method=dict(name='dm'), augmentation='color_crop', recipe='dm')
-  >>> check(config)
-  Traceback (most recent call last):
-  jaxdistill.errors.UserError: The config lacks condensation.batch_real, ...
-  """
-  check_fields(config)
-  check_values(config)
-  parallel.make_mesh(config.run.devices)
-  train, _, _ = datasets(config)
-  check_parts(config, train)
-
-
-def read(config: ConfigDict) -> Config:
-  """Returns the fields of a config as frozen values: a `CondenseConfig`, `ContinualConfig` or
-  `EvaluateConfig`, by its task."""
-  return schema.read(CONFIGS[config.task], config)
-
-
 def explain(config: ConfigDict) -> dict[str, str]:
   """Returns what each field of a config means, by its dotted key."""
-  return explaining.lines(CONFIGS[config.task])
-
-
-def check_fields(config: ConfigDict) -> None:
-  """Raises `UserError` for a field that is missing or that the config's task does not read."""
-  schema.check_fields(CONFIGS[config.task], config)
-
-
-def check_values(config: ConfigDict) -> None:
-  """Raises `UserError` for a field whose value is of the wrong type, out of range or no valid name;
-  of the fields that the config's task has."""
-  schema.check_values(CONFIGS[config.task], config)
-  if 'method' in config:
-    methods.check(config.method)
-  _check_recipe(config)
-
-
-def _check_recipe(config: ConfigDict) -> None:
-  recipe = config.evaluation.recipe
-  if (
-    recipe in evaluation.SEARCHED
-    and config.evaluation.search_on == 'validation'
-    and not config.data.validation_share
-  ):
-    raise UserError(
-      f'The recipe {recipe} searches the learning rate on held-out images: set '
-      'data.validation_share, such as '
-      '0.1, or evaluation.search_on=test as its public code does.'
-    )
-
-
-def check_parts(config: ConfigDict, train: Dataset) -> None:
-  """Raises `UserError` when the network, the method, `ipc` or `factor` do not go with the training
-  set."""
-  fields = read(config)
-  model = models.build(fields.model, train.num_classes, train.image_shape)
-  engine.check_network(model)
-  methods.plugs(fields.method, model, train.image_shape)
-  check_sizes(
-    fields.condensation.storage,
-    fields.evaluation.baselines,
-    train,
-    held_out=bool(fields.data.validation_share),
-  )
-
-
-def check_sizes(
-  storage: Storage,
-  names: Sequence[str],
-  train: Dataset,
-  *,
-  held_out: bool,
-  section: str = 'condensation',
-) -> None:
-  """Raises `UserError` when a training set is too small for what is to be stored.
-
-  Args:
-    storage: what that is.
-    names: of the baselines.
-    train: the set, without the share that was held out.
-    held_out: whether there is such a share.
-    section: of the config, with the fields `ipc` and `factor`.
-  """
-  ipc, factor = storage.ipc, storage.factor
-  height, width = train.image_shape[:2]
-  if factor > min(height, width):
-    raise UserError(
-      f'{section}.factor is {factor}, but the images of {train.name} are only {height}x{width}; '
-      f'a factor of 1 to 3 is usual.'
-    )
-  smallest, needed = int(train.counts.min()), storage.needed(names)
-  cells = needed // ipc
-  if needed > smallest:
-    name = train.class_names[train.counts.argmin()]
-    needs = (
-      f'ipc={ipc}'
-      if cells == 1
-      else f'ipc={ipc} with factor={factor} needs {needed} images a class, which'
-    )
-    left = ' without the validation share' if held_out else ''
-    instead = (
-      f'ipc={smallest // cells} or less' if smallest >= cells else 'a smaller factor or more images'
-    )
-    raise UserError(
-      f'{needs} is more than class {name!r} of {train.name} has ({smallest} for '
-      f'training{left}); use {instead}.'
-    )
+  return explaining.lines(sections.CONFIGS[config.task])

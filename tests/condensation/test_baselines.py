@@ -8,7 +8,7 @@ import pytest
 
 from jaxdistill import config as configs
 from jaxdistill import data, models
-from jaxdistill.condensation import baselines, embedding, settings
+from jaxdistill.condensation import baselines, checks, embedding, sections, settings
 from jaxdistill.condensation.tasks import condense as condense_task
 from jaxdistill.data import augment, selection
 from jaxdistill.errors import UserError
@@ -102,7 +102,7 @@ def small(method, **overrides):
   config = configs.load(f'{method}:digits,factor=2,model=mlp')
   for key, value in (SMALL | overrides).items():
     configs.override(config, key, value)
-  settings.check(config)
+  checks.check(config)
   return config
 
 
@@ -155,7 +155,7 @@ def seen(config, pool=()):
   train, _, _ = settings.datasets(config)
   with Run(progress=False) as work:
     features = embedding.embed(
-      settings.read(config).selection,
+      sections.read(config).selection,
       train,
       models.build(config.model, 10, (8, 8, 1)),
       work,
@@ -166,7 +166,7 @@ def seen(config, pool=()):
 
 
 def wanted(config):
-  fields = settings.read(config)
+  fields = sections.read(config)
   return fields.selection.wants(fields.evaluation.baselines)
 
 
@@ -213,7 +213,7 @@ def test_without_cells_a_mix_is_a_row_of_its_own_only_where_the_full_size_is_not
     return [
       contestant.name
       for contestant in condense_task.contestants(
-        settings.read(config),
+        sections.read(config),
         digits,
         blank,
         blank,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxdistill import data
-from jaxdistill.condensation import evaluation
+from jaxdistill.condensation import evaluation, protocols
 from jaxdistill.errors import UserError
 from jaxdistill.synthesis.condensed import Condensed
 from jaxdistill.training.optim import Optimizer
@@ -22,7 +22,7 @@ def digits():
 
 
 def test_recipes_are_those_of_the_published_codes():
-  idc, dm = evaluation.find_recipe('idc'), evaluation.find_recipe('dm')
+  idc, dm = protocols.find_recipe('idc'), protocols.find_recipe('dm')
   sgd = Optimizer('sgd', momentum=0.9, weight_decay=5e-4)
   assert idc.optimizer == dm.optimizer == sgd
   assert (idc.batch, idc.epochs, idc.cutmix, idc.clear_momentum) == (64, 1000, 0.5, False)
@@ -31,22 +31,22 @@ def test_recipes_are_those_of_the_published_codes():
   assert (dm.batch, dm.epochs, dm.cutmix) == (256, 1000, 0)
   assert dm.schedule == Schedule('multistep', 0.01, drops=(0.5,), drop=0.1)
   assert dm.clear_momentum and dm.composition == 'dm'
-  dd = evaluation.find_recipe('ddranking')
+  dd = protocols.find_recipe('ddranking')
   assert dd.optimizer == sgd and (dd.batch, dd.epochs, dd.cutmix) == (128, 1000, 0)
   assert (dd.schedule.drops, dd.schedule.drop) == ((0.5,), 0.1)
-  assert dd.composition == 'dm' and evaluation.SEARCHED == {
+  assert dd.composition == 'dm' and protocols.SEARCHED == {
     'ddranking': (0.001, 0.005, 0.01, 0.05, 0.1)
   }
 
 
 def test_flips_leave_where_they_change_the_label_and_epochs_can_be_set():
-  assert 'flip' not in evaluation.find_recipe('idc', flip=False).strategy
-  assert evaluation.find_recipe('idc', epochs=3).steps(128) == 6
+  assert 'flip' not in protocols.find_recipe('idc', flip=False).strategy
+  assert protocols.find_recipe('idc', epochs=3).steps(128) == 6
 
 
 def test_unknown_recipe_names_the_nearest():
   with pytest.raises(UserError, match="no evaluation recipe 'icd'; did you mean 'idc'"):
-    evaluation.find_recipe('icd')
+    protocols.find_recipe('icd')
 
 
 def test_a_condensed_set_is_decoded_and_scored(digits):
@@ -101,7 +101,7 @@ def searched(digits):
 
 def test_the_learning_rate_is_the_one_that_held_out_images_choose_for_every_network(searched):
   scores, (on_test, on_validation) = searched
-  rates = evaluation.SEARCHED['ddranking']
+  rates = protocols.SEARCHED['ddranking']
   for network in range(2):
     rate = on_validation[:, :, network].max(0).argmax()
     check = on_validation[:, rate, network].argmax()
@@ -136,7 +136,7 @@ def test_soft_labels_of_a_hard_label_protocol_are_their_largest(digits):
     flip=False,
   )
   problems = {
-    recipe: evaluation.setup(made, test, evaluation.Protocol(recipe, 1, model=SMALL))
+    recipe: evaluation.setup(made, test, protocols.Protocol(recipe, 1, model=SMALL))
     for recipe in ('idc', 'ddranking')
   }
   np.testing.assert_array_equal(problems['ddranking'].source.data['labels'], few.labels)

@@ -8,7 +8,7 @@ import pytest
 
 from jaxdistill import config as configs
 from jaxdistill import data
-from jaxdistill.condensation import condense, evaluation, scoring
+from jaxdistill.condensation import condense, evaluation, protocols, scoring
 from jaxdistill.condensation.problem import Condensing
 from jaxdistill.data import Dataset
 
@@ -52,8 +52,8 @@ def test_the_rest_of_the_augmentation_stays(method):
 
 
 def test_evaluation_mirrors_only_where_set_and_real_images_allow_it(monkeypatch):
-  recipe = dataclasses.replace(evaluation.RECIPES['dm'], strategy='flip', composition='idc')
-  monkeypatch.setitem(evaluation.RECIPES, 'dm', recipe)
+  recipe = dataclasses.replace(protocols.RECIPES['dm'], strategy='flip', composition='idc')
+  monkeypatch.setitem(protocols.RECIPES, 'dm', recipe)
   train, test = data.load('digits', image_size=8)
   options = dict(recipe='dm', seeds=1, steps=30, checks=1, model=WIDE)
 

@@ -12,7 +12,7 @@ import pytest
 
 from jaxdistill import config as configs
 from jaxdistill import data, losses, models
-from jaxdistill.condensation import methods, problem, settings
+from jaxdistill.condensation import checks, methods, problem, settings
 from jaxdistill.condensation.problem import Condensing
 from jaxdistill.condensation.tasks import condense as condense_task
 from jaxdistill.data import samplers, streaming, subsets
@@ -175,7 +175,7 @@ def test_auto_streams_what_takes_more_than_its_share_of_the_memory(folder, monke
     train, _, _ = settings.datasets(config(folder, 'auto', **{'data.validation_share': '0'}))
     assert isinstance(train.images, streaming.Streamed) == on_disk
   with pytest.raises(UserError, match="no data.stream 'onn'; did you mean 'on'"):
-    settings.check_values(config(folder, 'onn'))
+    checks.check_values(config(folder, 'onn'))
 
 
 def test_a_run_on_a_subset_of_imagenet_streams_through_every_phase(tmp_path):
@@ -200,7 +200,7 @@ def test_a_run_on_a_subset_of_imagenet_streams_through_every_phase(tmp_path):
   }
   for key, value in small.items():
     configs.override(chosen, key, value)
-  settings.check(chosen)
+  checks.check(chosen)
   with Run(tmp_path / 'run', chosen, progress=False) as work:
     result = condense_task.run(chosen, work)
   assert [row['name'] for row in result['rows']] == ['m3d', 'whole']

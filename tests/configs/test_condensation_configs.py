@@ -7,7 +7,7 @@ import pathlib
 import pytest
 
 from jaxdistill import config, models
-from jaxdistill.condensation import settings
+from jaxdistill.condensation import checks, sections, settings
 from jaxdistill.experiment import arguments, explain
 
 NAMES = [name for name in config.names() if name.startswith('condensation/')]
@@ -44,7 +44,7 @@ def test_a_config_holds_what_it_held_when_work_dirs_were_made_with_it(spec):
   assert config.to_json(config.load(f'condensation/{spec}')) == stored.read_text().rstrip()
 
 
-@pytest.mark.parametrize('task', settings.CONFIGS)
+@pytest.mark.parametrize('task', sections.CONFIGS)
 def test_every_field_is_explained(task):
   loaded = next(shipped for shipped in map(config.load, NAMES) if shipped.task == task)
   explained = settings.explain(loaded)
@@ -54,7 +54,7 @@ def test_every_field_is_explained(task):
 
 
 def test_the_page_of_fields_is_current():
-  table = explain.markdown(*settings.CONFIGS.values())
+  table = explain.markdown(*sections.CONFIGS.values())
   page = config.root() / 'condensation' / 'FIELDS.md'
   assert table in page.read_text(), f'{page} shows another table; put this one there:\n{table}'
 
@@ -64,8 +64,8 @@ def test_the_page_of_fields_is_current():
 def test_every_preset_passes_the_checks_that_need_no_data(name, data):
   for arg in (data, f'{data},ipc=10', f'{data},quick'):
     loaded = config.load(f'{name}:{arg}')
-    settings.check_fields(loaded)
-    settings.check_values(loaded)
+    checks.check_fields(loaded)
+    checks.check_values(loaded)
     assert loaded.data.name.startswith(data) and loaded.family == 'condensation'
     assert config.from_json(config.to_json(loaded)) == loaded
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from jaxdistill import config as configs
-from jaxdistill.condensation import Condensed
+from jaxdistill.condensation import Condensed, sections
+from jaxdistill.condensation.problem import Condensing
 from jaxdistill.condensation.tasks import continual
 from jaxdistill.errors import UserError
 from jaxdistill.training import hosts
@@ -99,6 +100,8 @@ def test_the_kept_memory_of_continual_learning_reaches_a_process_without_work_di
   )
   for number, run in enumerate(runs):
     as_process(number)
-    found, took = continual.memory(config, part, None, run, None)
+    found, took = continual.memory(
+      sections.read(config), Condensing.of_config(config), part, None, run, None
+    )
     np.testing.assert_array_equal(found.images, made.images)
     assert took == {'seconds': 3.0, 'steps_per_second': 2.0}

@@ -5,16 +5,23 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxdistill import models
-from jaxdistill.condensation import embedding, methods, page, problem, scoring, settings
-from jaxdistill.condensation.evaluation import Protocol
+from jaxdistill.condensation import (
+  checks,
+  embedding,
+  methods,
+  page,
+  problem,
+  scoring,
+  sections,
+)
 from jaxdistill.condensation.problem import Condensing
+from jaxdistill.condensation.protocols import Protocol
 from jaxdistill.condensation.scoring import Contestant
 from jaxdistill.data import Dataset
 from jaxdistill.experiment import datasets, estimates, results
@@ -25,13 +32,13 @@ from jaxdistill.training import parallel, pretrained
 from jaxdistill.training.pretrained import Wanted
 from jaxdistill.training.run import Run
 
-check = settings.check
+check = checks.check
 
 
 def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   """Runs the experiment of a config in a work dir, or continues it; returns what result.json
   holds."""
-  fields, condensing = settings.read(config), Condensing.of_config(config)
+  fields, condensing = sections.read(config), Condensing.of_config(config)
   train, validation, test = datasets.load(fields.data)
   mesh = parallel.make_mesh(fields.run.devices)
   run.say(train.describe())
@@ -40,7 +47,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   directory = pretrained.directory(run, fields.run.experts)
   expected = estimates.estimate_once(
     run,
-    lambda: estimate(config, train, test, mesh, model),
+    lambda: estimate(fields, condensing, train, test, mesh),
     ready={
       'experts': lambda: pretrained.are_kept(
         directory, model, train, _wanted(fields), seed=fields.seed
@@ -83,7 +90,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
     )
     for contestant in contestants(fields, train, condensed, before, select)
   ]
-  result = summary(config, run, train, expected['condense'], rows)
+  result = summary(fields, run, train, expected['condense'], rows, config.to_dict())
   content = result.to_json()
   run.write_json('result.json', content)
   run.write_bytes('report.html', page.html(result, run, before, condensed, train).encode())
@@ -93,14 +100,14 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
 def dry_run(config: ConfigDict) -> str:
   """Returns the parameter table and the estimate of time and memory of a config, without starting
   anything."""
-  fields = settings.read(config)
+  fields, condensing = sections.read(config), Condensing.of_config(config)
   train, _, test = datasets.load(fields.data)
   mesh = parallel.make_mesh(fields.run.devices)
-  model = Condensing.of_config(config).network(train)
+  model = condensing.network(train)
   variables = jax.eval_shape(
     model.init, jax.random.key(0), np.zeros((1, *train.image_shape), np.float32)
   )
-  expected = estimate(config, train, test, mesh, model)
+  expected = estimate(fields, condensing, train, test, mesh)
   return '\n\n'.join(
     [
       f'{train.describe()}\n{test.describe()}',
@@ -111,7 +118,7 @@ def dry_run(config: ConfigDict) -> str:
 
 
 def contestants(
-  fields: settings.CondenseConfig,
+  fields: sections.CondenseConfig,
   train: Dataset,
   condensed: Condensed,
   before: Condensed,
@@ -128,7 +135,7 @@ def contestants(
   )
 
 
-def _protocol(fields: settings.CondenseConfig, contestant: Contestant) -> Protocol:
+def _protocol(fields: sections.CondenseConfig, contestant: Contestant) -> Protocol:
   return scoring.protocol(
     fields.evaluation,
     contestant.images,
@@ -138,17 +145,21 @@ def _protocol(fields: settings.CondenseConfig, contestant: Contestant) -> Protoc
   )
 
 
-def _wanted(fields: settings.CondenseConfig) -> Wanted | None:
+def _wanted(fields: sections.CondenseConfig) -> Wanted | None:
   """Returns the networks that are trained before all else: the method's, of which the first selects
   real images too, or one for the selection alone."""
   return methods.wants(fields.method) or fields.selection.wants(fields.evaluation.baselines)
 
 
 def estimate(
-  config: ConfigDict, train: Dataset, test: Dataset, mesh: Mesh | None, model: nn.Module
+  fields: sections.CondenseConfig,
+  condensing: Condensing,
+  train: Dataset,
+  test: Dataset,
+  mesh: Mesh | None,
 ) -> dict[str, Any]:
   """Measures a few steps of every phase and extrapolates; nothing of it enters the run."""
-  fields, condensing, expected = settings.read(config), Condensing.of_config(config), {}
+  model, expected = condensing.network(train), {}
   first = pretrained.setup(model, train, _wanted(fields), seed=fields.seed, mesh=mesh)
   if first:
     expected['experts'] = estimates.measure(first, fields.dtype)
@@ -166,22 +177,29 @@ def estimate(
 
 
 def summary(
-  config: ConfigDict, run: Run, train: Dataset, expected: Mapping[str, Any], rows: Sequence[Row]
+  fields: sections.CondenseConfig,
+  run: Run,
+  train: Dataset,
+  expected: Mapping[str, Any],
+  rows: Sequence[Row],
+  config: Mapping[str, Any],
 ) -> results.Result:
-  """Returns the content of result.json; `expected` is the estimate of condensing."""
-  timing, section = run.timing('condense'), config.condensation
+  """Returns the content of result.json; `expected` is the estimate of condensing, `config` what the
+  file keeps of the config."""
+  timing, storage = run.timing('condense'), fields.condensation.storage
+  name = fields.method['name']
   return results.of_run(
     run,
-    title=f'{methods.LABELS[config.method.name]} on {train.name}, {section.ipc} image(s) a class',
-    family=config.family,
+    title=f'{methods.LABELS[name]} on {train.name}, {storage.ipc} image(s) a class',
+    family=fields.family,
     dataset=train.name,
-    seed=config.seed,
+    seed=fields.seed,
     rows=rows,
     seconds={'condense': timing['seconds'], 'evaluate': sum(row.seconds for row in rows)},
-    config=config.to_dict(),
-    method=config.method.name,
-    ipc=section.ipc,
-    factor=section.factor,
+    config=config,
+    method=name,
+    ipc=storage.ipc,
+    factor=storage.factor,
     steps_per_second=timing['steps_per_second'],
     flops_per_step=expected['flops_per_step'],
     peak_share=expected['peak_share'],

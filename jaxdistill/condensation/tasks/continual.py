@@ -18,9 +18,18 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxdistill import metrics, models
-from jaxdistill.condensation import baselines, embedding, methods, problem, scoring, settings
-from jaxdistill.condensation.evaluation import Protocol
+from jaxdistill.condensation import (
+  baselines,
+  checks,
+  embedding,
+  methods,
+  problem,
+  scoring,
+  sections,
+  settings,
+)
 from jaxdistill.condensation.problem import Condensing
+from jaxdistill.condensation.protocols import Protocol
 from jaxdistill.condensation.scoring import Contestant
 from jaxdistill.condensation.tasks import continual_page
 from jaxdistill.data import Dataset
@@ -132,8 +141,8 @@ def _places(classes: Sequence[int], parts: Sequence[Part]) -> list[tuple[Part, i
 def check(config: ConfigDict) -> None:
   """Raises `UserError` for what would fail later: all that condensing needs, and classes that make
   no equal steps."""
-  settings.check(config)
-  fields = settings.read(config)
+  checks.check(config)
+  fields = sections.read(config)
   train, _, test = datasets.load(fields.data)
   steps, classes = fields.continual.steps, train.num_classes
   if classes % steps:
@@ -158,13 +167,15 @@ def check(config: ConfigDict) -> None:
 def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   """Runs the orders of a config in a work dir, or continues them; returns what result.json
   holds."""
-  fields = settings.read(config)
+  fields, condensing = sections.read(config), Condensing.of_config(config)
   train, validation, test = datasets.load(fields.data)
   mesh = parallel.make_mesh(fields.run.devices)
   run.say(train.describe())
   run.say(test.describe())
   todo = _plan(fields, train.num_classes)
-  expected = estimates.estimate_once(run, lambda: estimate(config, train, test, mesh, todo))
+  expected = estimates.estimate_once(
+    run, lambda: estimate(fields, condensing, train, test, mesh, todo)
+  )
 
   job = progress.Job(_durations(expected, todo))
   scores, memories, times = [], {}, []
@@ -173,7 +184,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
     for step in range(len(order)):
       name, seen = _name(number, step), todo.seen(number, step)
       for part in (part for part in todo.parts if part.name == name):
-        memories[part], taken = memory(config, part, train, run, mesh)
+        memories[part], taken = memory(fields, condensing, part, train, run, mesh)
         times.append(taken)
         job.finish(f'condense-{name}', taken['seconds'])
       images = join((memories[part], label) for part, label in todo.places(number, step))
@@ -193,25 +204,17 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
         f'{_accuracy_text(row.scores["last"])}; {job.line()}'
       )
   kept = join((memories[part], label) for part, label in todo.places(0, len(todo.orders[0]) - 1))
-  return write(config, run, todo, expected.get('condense', {}), scores, times, kept)
+  result = summary(fields, run, todo, expected.get('condense', {}), scores, times, config.to_dict())
+  return write(result, run, kept, todo.way)
 
 
-def write(
-  config: ConfigDict,
-  run: Run,
-  todo: Plan,
-  expected: Mapping[str, Any],
-  scores: Sequence[Sequence[Row]],
-  times: Sequence[Mapping[str, float]],
-  kept: Condensed,
-) -> dict[str, Any]:
+def write(result: results.Result, run: Run, kept: Condensed, way: int) -> dict[str, Any]:
   """Writes the numbers, the page and the picture of the memory that the first order has kept;
-  returns the numbers. `expected` is the estimate of condensing."""
-  result = summary(config, run, todo, expected, scores, times)
+  returns the numbers."""
   content = result.to_json()
   run.write_bytes('memory.png', pictures.png_bytes(kept.picture()))
   run.write_json('result.json', content)
-  run.write_bytes('report.html', continual_page.html(result, run, kept, todo.way).encode())
+  run.write_bytes('report.html', continual_page.html(result, run, kept, way).encode())
   return content
 
 
@@ -223,10 +226,10 @@ def _accuracy_text(accuracy: dict[str, Any]) -> str:
 def dry_run(config: ConfigDict) -> str:
   """Returns the parameter table and the estimate of time and memory of a config, without starting
   anything."""
-  fields = settings.read(config)
+  fields, condensing = sections.read(config), Condensing.of_config(config)
   train, _, test = datasets.load(fields.data)
   mesh, todo = parallel.make_mesh(fields.run.devices), _plan(fields, train.num_classes)
-  model = Condensing.of_config(config).network(train)
+  model = condensing.network(train)
   variables = jax.eval_shape(
     model.init, jax.random.key(0), np.zeros((1, *train.image_shape), np.float32)
   )
@@ -234,7 +237,7 @@ def dry_run(config: ConfigDict) -> str:
     [
       f'{train.describe()}\n{test.describe()}',
       models.parameter_table(variables),
-      estimates.estimate_text(estimate(config, train, test, mesh, todo)),
+      estimates.estimate_text(estimate(fields, condensing, train, test, mesh, todo)),
     ]
   )
 
@@ -252,7 +255,12 @@ def selected(kept: str, factor: int) -> str:
 
 
 def memory(
-  config: ConfigDict, part: Part, train: Dataset, run: Run, mesh: Mesh | None
+  fields: sections.ContinualConfig,
+  condensing: Condensing,
+  part: Part,
+  train: Dataset,
+  run: Run,
+  mesh: Mesh | None,
 ) -> tuple[Condensed, dict]:
   """Condenses the classes of a part (or selects from them), or reads what an earlier start has
   kept.
@@ -271,7 +279,7 @@ def memory(
 
   def compute():
     run.set_timing('experts', {})  # what they took for the part before
-    condensed = _memorised(config, part, train, run, mesh)
+    condensed = _memorised(fields, condensing, part, train, run, mesh)
     # Before the set is kept: a start that finds the set no longer knows the times.
     run.once(phase, measured)
     return condensed
@@ -285,10 +293,14 @@ def memory(
 
 
 def _memorised(
-  config: ConfigDict, part: Part, train: Dataset, run: Run, mesh: Mesh | None
+  fields: sections.ContinualConfig,
+  condensing: Condensing,
+  part: Part,
+  train: Dataset,
+  run: Run,
+  mesh: Mesh | None,
 ) -> Condensed:
   """Condenses the classes of a part, or selects from them."""
-  fields, condensing = settings.read(config), Condensing.of_config(config)
   real = train.take_classes(part.classes)
   model = condensing.network(real)
   name = selected(fields.continual.memory, fields.condensation.factor)
@@ -312,11 +324,15 @@ def _place(part: Part, train: Dataset) -> problem.Part:
 
 
 def estimate(
-  config: ConfigDict, train: Dataset, test: Dataset, mesh: Mesh | None, todo: Plan
+  fields: sections.ContinualConfig,
+  condensing: Condensing,
+  train: Dataset,
+  test: Dataset,
+  mesh: Mesh | None,
+  todo: Plan,
 ) -> dict[str, Any]:
   """Measures a few steps of every phase and extrapolates to the whole job; nothing of it enters the
   run."""
-  fields, condensing = settings.read(config), Condensing.of_config(config)
   part, parts = todo.parts[0], len(todo.parts)
   real = train.take_classes(part.classes)
   model, expected = condensing.network(real), {}
@@ -343,14 +359,14 @@ def estimate(
   return expected
 
 
-def _protocol(fields: settings.ContinualConfig, images: Condensed, seed: int) -> Protocol:
+def _protocol(fields: sections.ContinualConfig, images: Condensed, seed: int) -> Protocol:
   return scoring.protocol(
     fields.evaluation, images, seed=seed, model=fields.model, dtype=fields.dtype
   )
 
 
 def _select(
-  fields: settings.ContinualConfig, name: str, real: Dataset, features: np.ndarray | None
+  fields: sections.ContinualConfig, name: str, real: Dataset, features: np.ndarray | None
 ) -> Condensed:
   return baselines.make(
     name,
@@ -378,7 +394,7 @@ def _durations(expected: Mapping[str, Any], todo: Plan) -> dict[str, float]:
   return durations
 
 
-def _plan(fields: settings.ContinualConfig, num_classes: int) -> Plan:
+def _plan(fields: sections.ContinualConfig, num_classes: int) -> Plan:
   section = fields.continual
   condensed = not selected(section.memory, fields.condensation.factor)
   alone = condensed and methods.wants(fields.method) is None
@@ -431,39 +447,41 @@ def _step_row(step: int, seen: int, same: Sequence[Row]) -> Row:
 
 
 def summary(
-  config: ConfigDict,
+  fields: sections.ContinualConfig,
   run: Run,
   todo: Plan,
   expected: Mapping[str, Any],
   scores: Sequence[Sequence[Row]],
   times: Sequence[Mapping[str, float]],
+  config: Mapping[str, Any],
 ) -> results.Result:
-  """Returns the content of result.json; `expected` is the estimate of condensing."""
-  section, rows = config.continual, table(todo.way, scores)
-  name = selected(section.memory, config.condensation.factor)
-  label = baselines.LABELS[name] if name else methods.LABELS[config.method.name]
+  """Returns the content of result.json; `expected` is the estimate of condensing, `config` what the
+  file keeps of the config."""
+  section, storage, rows = fields.continual, fields.condensation.storage, table(todo.way, scores)
+  name = selected(section.memory, storage.factor)
+  label = baselines.LABELS[name] if name else methods.LABELS[fields.method['name']]
   orders = [
     {'classes': steps, 'last': _scores_of(scored, 'last', 'mean')}
     for steps, scored in zip(todo.orders, scores)
   ]
   return results.of_run(
     run,
-    title=f'{label} as the memory of continual learning on {config.data.name}: '
-    f'{section.steps} steps, {config.condensation.ipc} image(s) a class',
-    family=config.family,
-    task=config.task,
-    dataset=config.data.name,
-    seed=config.seed,
+    title=f'{label} as the memory of continual learning on {fields.data.name}: '
+    f'{section.steps} steps, {storage.ipc} image(s) a class',
+    family=fields.family,
+    task=fields.task,
+    dataset=fields.data.name,
+    seed=fields.seed,
     rows=rows,
     seconds={
       'condense': sum(taken['seconds'] for taken in times),
       'evaluate': rows[-1].seconds,
     },
-    config=config.to_dict(),
-    method=name or config.method.name,
+    config=config,
+    method=name or fields.method['name'],
     label=label,
-    ipc=config.condensation.ipc,
-    factor=config.condensation.factor,
+    ipc=storage.ipc,
+    factor=storage.factor,
     final=rows[-2].scores['last'],
     average=rows[-1].scores['last'],
     orders=orders,

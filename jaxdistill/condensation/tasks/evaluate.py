@@ -13,9 +13,18 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxdistill import models
-from jaxdistill.condensation import embedding, evaluation, methods, page, ranking, scoring, settings
+from jaxdistill.condensation import (
+  checks,
+  embedding,
+  evaluation,
+  methods,
+  page,
+  ranking,
+  scoring,
+  sections,
+)
 from jaxdistill.condensation.baselines import Storage
-from jaxdistill.condensation.evaluation import Protocol
+from jaxdistill.condensation.protocols import Protocol
 from jaxdistill.condensation.scoring import Contestant
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
@@ -50,9 +59,9 @@ class Job(NamedTuple):
 def check(config: ConfigDict) -> None:
   """Raises `UserError` for what would fail later: fields, values, the data set, then every set,
   network and size."""
-  settings.check_fields(config)
-  settings.check_values(config)
-  fields = settings.read(config)
+  checks.check_fields(config)
+  checks.check_values(config)
+  fields = sections.read(config)
   parallel.make_mesh(fields.run.devices)
   train, _, test = datasets.load(fields.data)
   entries = load(fields.sets)
@@ -61,7 +70,7 @@ def check(config: ConfigDict) -> None:
   for model in networks(fields.evaluation, entries).values():
     evaluation.network(model, test, fields.dtype)
   names = fields.evaluation.baselines
-  settings.check_sizes(
+  checks.check_sizes(
     storage(fields.baseline, entries),
     names,
     train,
@@ -82,7 +91,7 @@ def check(config: ConfigDict) -> None:
 
 def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   """Scores the sets of a config in a work dir, or continues; returns what result.json holds."""
-  fields = settings.read(config)
+  fields = sections.read(config)
   train, validation, test = datasets.load(fields.data)
   mesh = parallel.make_mesh(fields.run.devices)
   entries = load(fields.sets)
@@ -119,7 +128,8 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   ]
   if run.workdir and entries:
     run.write_bytes('condensed.png', pictures.png_bytes(entries[0].condensed.picture()))
-  result = summary(config, run, train, entries, stored, chosen, list(zip(jobs, rows, strict=True)))
+  scored = list(zip(jobs, rows, strict=True))
+  result = summary(fields, run, train, entries, stored, chosen, scored, config.to_dict())
   content = result.to_json()
   run.write_json('result.json', content)
   sets = [(entry.label, entry.condensed) for entry in entries]
@@ -130,7 +140,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
 def dry_run(config: ConfigDict) -> str:
   """Returns the sets, the size of every network and the estimate of time and memory, without
   starting anything."""
-  fields = settings.read(config)
+  fields = sections.read(config)
   train, _, test = datasets.load(fields.data)
   mesh = parallel.make_mesh(fields.run.devices)
   entries = load(fields.sets)
@@ -168,7 +178,7 @@ def load(paths: Sequence[str]) -> list[Entry]:
 
 
 def networks(
-  section: settings.EvaluationOnSeveral, entries: Sequence[Entry]
+  section: sections.EvaluationOnSeveral, entries: Sequence[Entry]
 ) -> dict[str, dict[str, Any]]:
   """Returns what `models.build` takes for every network, by name: those that are listed, or the
   first set's own."""
@@ -203,14 +213,14 @@ def name_of(model: Mapping[str, Any]) -> str:
   return ','.join([model['name'], *differing])
 
 
-def storage(baseline: settings.Baseline, entries: Sequence[Entry]) -> Storage:
+def storage(baseline: sections.Baseline, entries: Sequence[Entry]) -> Storage:
   """Returns what the baselines store: their own numbers, or those of the first set."""
   ipc, factor = (entries[0].condensed.ipc, entries[0].condensed.factor) if entries else (1, 1)
   return Storage(baseline.ipc or ipc, baseline.factor or factor)
 
 
 def plan(
-  section: settings.EvaluationOnSeveral,
+  section: sections.EvaluationOnSeveral,
   entries: Sequence[Entry],
   train: Dataset,
   stored: Storage,
@@ -242,7 +252,7 @@ def plan(
 
 
 def _protocol(
-  fields: settings.EvaluateConfig, job: Job, chosen: Mapping[str, Mapping[str, Any]]
+  fields: sections.EvaluateConfig, job: Job, chosen: Mapping[str, Mapping[str, Any]]
 ) -> Protocol:
   return scoring.protocol(
     fields.evaluation,
@@ -255,7 +265,7 @@ def _protocol(
 
 
 def estimate(
-  fields: settings.EvaluateConfig,
+  fields: sections.EvaluateConfig,
   entries: Sequence[Entry],
   chosen: Mapping[str, dict],
   train: Dataset,
@@ -280,16 +290,17 @@ def estimate(
 
 
 def summary(
-  config: ConfigDict,
+  fields: sections.EvaluateConfig,
   run: Run,
   train: Dataset,
   entries: Sequence[Entry],
   stored: Storage,
   chosen: Mapping[str, dict],
   rows: Sequence[tuple[Job, Row]],
+  config: Mapping[str, Any],
 ) -> results.Result:
-  """Returns the content of result.json."""
-  section, first = config.evaluation, next(iter(chosen))
+  """Returns the content of result.json; `config` is what the file keeps of the config."""
+  section, first = fields.evaluation, next(iter(chosen))
   names = ', '.join(entry.label for entry in entries) or 'Baselines'
   table = [row for job, row in rows if job.network == first and job.augment]
   plain = [row.to_json() for job, row in rows if not job.augment]
@@ -301,14 +312,14 @@ def summary(
   return results.of_run(
     run,
     title=f'{names} on {train.name}, recipe {section.recipe}',
-    family=config.family,
-    task=config.task,
+    family=fields.family,
+    task=fields.task,
     dataset=train.name,
-    seed=config.seed,
+    seed=fields.seed,
     rows=table,
     seconds={'evaluate': sum(row.seconds for _, row in rows)},
     # Results of this task have the baselines' size under `condensation`, too.
-    config={**config.to_dict(), 'condensation': dataclasses.asdict(stored)},
+    config={**config, 'condensation': dataclasses.asdict(stored)},
     ipc=stored.ipc,
     factor=stored.factor,
     recipe=section.recipe,

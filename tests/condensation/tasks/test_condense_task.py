@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from jaxdistill import config as configs
-from jaxdistill.condensation import Condensed, settings
+from jaxdistill.condensation import Condensed, checks
 from jaxdistill.condensation.tasks import condense as condense_task
 from jaxdistill.training.run import Run
 
@@ -35,7 +35,7 @@ def small(**overrides):
     SMALL | {'condensation.iterations': '6', 'run.checkpoint_every': '3'} | overrides
   ).items():
     configs.override(config, key, value)
-  settings.check(config)
+  checks.check(config)
   return config
 
 

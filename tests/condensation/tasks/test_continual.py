@@ -9,7 +9,7 @@ import pytest
 
 from jaxdistill import config as configs
 from jaxdistill.commands import run as launcher
-from jaxdistill.condensation import Condensed, problem, scoring, settings
+from jaxdistill.condensation import Condensed, checks, problem, scoring, sections, settings
 from jaxdistill.condensation.problem import Condensing
 from jaxdistill.condensation.tasks import continual, continual_page
 from jaxdistill.data import Dataset
@@ -131,8 +131,8 @@ def test_a_memory_does_not_depend_on_the_other_classes_nor_on_the_order(own):
   train, _, _ = settings.datasets(config)
   part = continual.Part('order1-step1', (3, 5))
   with Run(progress=False) as work:
-    alone, _ = continual.memory(config, part, train, work, None)
-    condensing = Condensing.of_config(config)
+    condensing, fields = Condensing.of_config(config), sections.read(config)
+    alone, _ = continual.memory(fields, condensing, part, train, work, None)
     ready = problem.setup(condensing, train)
     among_all, before = problem.condense(condensing, train, ready, work)
   assert alone.class_names == tuple(train.class_names[label] for label in (3, 5))
@@ -157,7 +157,7 @@ def test_networks_are_scored_on_the_classes_seen_and_no_others(own):
   shown = Condensed(
     np.stack([images[20], images[0]]) / 255, [0, 1], ('1', '0'), whole.mean, whole.std
   )
-  fields, test = settings.read(config), whole.take_classes([1, 0])
+  fields, test = sections.read(config), whole.take_classes([1, 0])
   assert len(test) == 40 and test.class_names == shown.class_names
   with Run(progress=False) as work:
     row, swapped = (
@@ -323,11 +323,11 @@ def test_baselines_and_fields_of_other_tasks_are_refused(own):
   plain = configs.load('m3d:digits')
   plain.continual = dict(steps=5, orders=1)
   with pytest.raises(UserError, match="no config key 'continual'"):
-    settings.check_fields(plain)
+    checks.check_fields(plain)
   config = small(own)
   del config.continual['orders']
   with pytest.raises(UserError, match='The config lacks continual.orders'):
-    settings.check_fields(config)
+    checks.check_fields(config)
 
 
 def test_dry_run_counts_the_whole_job(own):
@@ -377,7 +377,7 @@ def test_config_takes_the_numbers_of_the_method_and_the_protocol():
     == 'dm'
   )
   assert configs.load('continual:cifar100,method=herding').continual.memory == 'herding'
-  shrunk = settings.read(configs.load('continual:cifar100,method=random,factor=2'))
+  shrunk = sections.read(configs.load('continual:cifar100,method=random,factor=2'))
   assert continual.selected(shrunk.continual.memory, shrunk.condensation.factor) == 'random_mix'
   assert configs.load('continual:cifar100,quick').continual.orders == 2
 

@@ -10,7 +10,14 @@ import pytest
 from jaxdistill import config as configs
 from jaxdistill import data
 from jaxdistill.commands import run as launcher
-from jaxdistill.condensation import Condensed, cross_architecture, evaluation, ranking, settings
+from jaxdistill.condensation import (
+  Condensed,
+  checks,
+  cross_architecture,
+  protocols,
+  ranking,
+  sections,
+)
 from jaxdistill.condensation.tasks import evaluate as evaluate_task
 from jaxdistill.errors import UserError
 from jaxdistill.models import architectures
@@ -74,7 +81,7 @@ def finished(sets, tmp_path_factory):
     patch.setitem(
       architectures.ARCHITECTURES, 'Flat', {'name': 'mlp', 'depth': 1}
     )  # compiles in no time
-    patch.setitem(evaluation.SEARCHED, 'ddranking', (0.01, 0.05))
+    patch.setitem(protocols.SEARCHED, 'ddranking', (0.01, 0.05))
     evaluate_task.check(config)
     with Run(workdir, config, progress=False) as work:
       result = evaluate_task.run(config, work)
@@ -170,7 +177,7 @@ def test_a_set_that_changed_is_not_mixed_with_old_rows(finished, sets):
 def test_the_network_is_the_first_sets_own_and_dry_run_tells_its_cost(sets):
   config = configured(sets[:1], **{'evaluation.width': '0', 'evaluation.baselines': '()'})
   evaluate_task.check(config)
-  fields = settings.read(config)
+  fields = sections.read(config)
   assert evaluate_task.networks(fields.evaluation, evaluate_task.load(fields.sets)) == {
     'convnet,width=8,depth=1': OWN
   }
@@ -234,7 +241,7 @@ def test_a_field_of_another_task_is_none_of_this_one(sets):
   config = configured(sets)
   config.condensation = dict(ipc=1)
   with pytest.raises(UserError, match="no config key 'condensation'"):
-    settings.check_fields(config)
+    checks.check_fields(config)
 
 
 def test_arguments_and_work_dir():

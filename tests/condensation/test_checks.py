@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxdistill import config
-from jaxdistill.condensation import settings
+from jaxdistill.condensation import checks, sections, settings
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
 
@@ -47,7 +47,7 @@ def ten_and_six():
 def test_check_values_refuses(digits, key, text, words):
   config.override(digits, key, text)
   with pytest.raises(UserError, match=words):
-    settings.check_values(digits)
+    checks.check_values(digits)
 
 
 def test_check_fields_finds_what_is_too_much_and_what_lacks(digits):
@@ -56,22 +56,22 @@ def test_check_fields_finds_what_is_too_much_and_what_lacks(digits):
     UserError,
     match="no config key 'condensation.itertions'; did you mean 'condensation.iterations'",
   ):
-    settings.check_fields(digits)
+    checks.check_fields(digits)
   del digits.condensation['itertions'], digits.condensation['space']
   with pytest.raises(UserError, match='The config lacks condensation.space'):
-    settings.check_fields(digits)
+    checks.check_fields(digits)
 
 
 def test_a_search_needs_images_to_choose_by(digits):
   digits.evaluation.recipe = 'ddranking'
-  settings.check_values(digits)
+  checks.check_values(digits)
   digits.data.validation_share = 0.0
   with pytest.raises(
     UserError, match='searches the learning rate on held-out images: set data.validation_share'
   ):
-    settings.check_values(digits)
+    checks.check_values(digits)
   digits.evaluation.search_on = 'test'
-  settings.check_values(digits)
+  checks.check_values(digits)
 
 
 @pytest.mark.parametrize(
@@ -115,20 +115,20 @@ def test_check_sizes_allows_the_last_image(digits, ipc, factor, init):
 
 
 def check_sizes(config):
-  fields = settings.read(config)
-  settings.check_sizes(
+  fields = sections.read(config)
+  checks.check_sizes(
     fields.condensation.storage, fields.evaluation.baselines, ten_and_six(), held_out=True
   )
 
 
 def test_check_reads_the_data_set_and_builds_the_model(digits):
-  settings.check(digits)
+  checks.check(digits)
   config.override(digits, 'model.name', 'convnt')
   with pytest.raises(UserError, match="did you mean 'convnet'"):
-    settings.check(digits)
+    checks.check(digits)
   config.override(digits, 'data.name', 'cifra10')
   with pytest.raises(UserError, match='cifar10'):
-    settings.check(digits)
+    checks.check(digits)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_check_reads_the_data_set_and_builds_the_model(digits):
 def test_check_refuses_what_only_the_parts_know(digits, key, text, words):
   config.override(digits, key, text)
   with pytest.raises(UserError, match=words):
-    settings.check(digits)
+    checks.check(digits)
 
 
 def test_datasets_split_is_disjoint_and_does_not_follow_the_seed(digits):

@@ -1,8 +1,14 @@
-"""Scores that several runs share: found again by all that decides them."""
+"""How sets are scored, and scores that several runs share: found again by all that decides
+them."""
 
 import numpy as np
+import pytest
 
+from jaxdistill import data
 from jaxdistill.condensation import Condensed, scoring
+from jaxdistill.condensation.baselines import Storage
+from jaxdistill.condensation.protocols import Protocol
+from jaxdistill.condensation.sections import Evaluation
 from jaxdistill.experiment import kept
 from jaxdistill.training.run import Run
 
@@ -30,3 +36,55 @@ def test_scores_are_read_only_where_everything_is_the_same(tmp_path, capsys):
   assert (
     once(images, seed=0)['n'] == 1 and len(computed) == 5 and 'damaged' in capsys.readouterr().out
   )
+
+
+def test_the_key_of_a_row_is_that_of_earlier_versions():
+  """Rows that earlier versions left in a shared folder are found."""
+  train, test = data.load('digits', image_size=8)
+  protocol = Protocol(
+    'dm', 2, seed=3, model={'name': 'mlp', 'width': 4}, steps=12, checks=2, search_on=''
+  )
+  key = scoring.identity(train.take(range(20)), test.take(range(50)), None, protocol.described())
+  assert key == '99891986f319c833'
+
+
+@pytest.mark.parametrize(
+  'every, steps, factor, checks',
+  [
+    (0, 200, 1, 6),  # six where nothing is said
+    (50, 200, 1, 4),
+    (30, 200, 1, 6),  # evenly spread, so that they come a little later than asked for
+    (300, 200, 1, 1),
+    (10, 0, 1, 30),  # 300 epochs of one batch of 20 images
+    (10, 0, 3, 60),  # 180 images: two batches of 128
+  ],
+)
+def test_a_check_every_so_many_steps_gives_their_number(every, steps, factor, checks):
+  images = Condensed(
+    np.zeros((20, 6, 6, 1), np.float32),
+    np.arange(20) % 2,
+    ('a', 'b'),
+    (0.0,),
+    (1.0,),
+    factor=factor,
+  )
+  section = Evaluation('ddranking', epochs=300, steps=steps, every=every)
+  protocol = scoring.protocol(section, images, seed=0, model={'name': 'mlp'}, dtype='float32')
+  assert protocol.checks == checks
+
+
+def test_real_images_train_for_their_own_epochs_without_a_search():
+  train, _ = data.load('digits', image_size=8)
+  section = Evaluation('ddranking', epochs=5, whole_epochs=7)
+  few = Condensed(np.zeros((2, 8, 8, 1)), [0, 1], ('a', 'b'), (0.0,), (1.0,))
+  real, condensed = (
+    scoring.protocol(section, images, seed=0, model={}, dtype='float32') for images in (train, few)
+  )
+  assert (real.epochs, real.search_on, real.rates) == (7, '', ())
+  assert (condensed.epochs, condensed.search_on) == (5, 'validation') and len(condensed.rates) == 5
+
+
+def test_a_start_from_a_mix_needs_an_image_for_every_cell():
+  assert Storage(2, factor=3, init='mix').needed([]) == 18
+  assert Storage(2, factor=3, init='real').needed(['herding', 'whole']) == 2
+  assert Storage(2, factor=3, init='noise').needed(['herding_mix']) == 18

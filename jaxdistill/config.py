@@ -70,22 +70,18 @@ def find(path: str) -> pathlib.Path:
   >>> find('m3d') == find('configs/condensation/m3d.py') == find('condensation/m3d')
   True
   """
-  own = pathlib.Path(path).expanduser()
-  if own.suffix == '.py' and own.is_file():
-    return own.resolve()
+  file = pathlib.Path(path).expanduser()
+  if file.suffix == '.py' and file.is_file():
+    return file.resolve()
   name = re.sub(r'\.py$', '', re.sub(r'^(\./)?(configs/)?', '', path))
-  shipped = names()
-  matches = [each for each in shipped if each == name] or [
-    each for each in shipped if each.split('/')[-1] == name
-  ]
+  shipped = {full: full.split('/')[-1] for full in names()}
+  matches = [name] if name in shipped else [full for full, bare in shipped.items() if bare == name]
   if len(matches) > 1:
     raise UserError(f'The config name {path!r} is ambiguous; write one of: {", ".join(matches)}.')
   if not matches:
     # A bare method name is compared with bare names, else the family's name would drown the
     # likeness.
-    raise unknown(
-      'config', path, shipped if '/' in path else {each.split('/')[-1] for each in shipped}
-    )
+    raise unknown('config', path, shipped if '/' in path else set(shipped.values()))
   return root() / f'{matches[0]}.py'
 
 
@@ -351,14 +347,14 @@ def differences(old: ConfigDict | Mapping, new: ConfigDict | Mapping) -> dict[st
   after = {key: _tuples(value) for key, value in flat(new).items()}
   absent = object()
 
-  def told(value: Any) -> str:
+  def shown(value: Any) -> str:
     return 'nothing' if value is absent else repr(value)
 
   pairs = {
     key: (before.get(key, absent), after.get(key, absent))
     for key in sorted(before.keys() | after.keys())
   }
-  return {key: f'{key}: {told(a)} -> {told(b)}' for key, (a, b) in pairs.items() if a != b}
+  return {key: f'{key}: {shown(a)} -> {shown(b)}' for key, (a, b) in pairs.items() if a != b}
 
 
 def list_configs() -> list[Entry]:

@@ -301,14 +301,15 @@ def takes_a_config(tree, bare):
 
 
 def may_take_a_config(name):
-  """Commands, the file of configs, the check of any config, a family's own check and its tasks."""
+  """Commands, the file of configs, the check of any config, a family's settings, its own checks and
+  its tasks."""
   parts = name.split('.')[1:]
   in_family = parts[:1] and parts[0] in jaxdistill.FAMILIES
   return (
     parts[:1] in (['commands'], ['config'])
     or parts == ['experiment', 'schema']
     or in_family
-    and (parts[1:2] == ['tasks'] or parts[1:] == ['settings'])
+    and (parts[1:2] == ['tasks'] or parts[1:] in (['settings'], ['checks']))
   )
 
 

@@ -64,7 +64,7 @@ def _check_recipe(config: ConfigDict) -> None:
 def check_parts(config: ConfigDict, train: Dataset) -> None:
   """Raises `UserError` when the network, the method, `ipc` or `factor` do not go with the training
   set."""
-  fields = sections.read(config)
+  fields = sections.of_config(config)
   model = models.build(fields.model, train.num_classes, train.image_shape)
   engine.check_network(model)
   methods.plugs(fields.method, model, train.image_shape)

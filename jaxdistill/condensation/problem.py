@@ -53,7 +53,7 @@ class Condensing:
     >>> condensing.section.storage.ipc, condensing.method['kernel']
     (2, 'gaussian')
     """
-    fields = sections.read(config)
+    fields = sections.of_config(config)
     return cls(
       fields.condensation,
       fields.method,

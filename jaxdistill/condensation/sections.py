@@ -68,7 +68,7 @@ class Condensation:
     """Returns the augmentation of images that may be mirrored, or that would lose their class.
 
     >>> from jaxdistill import config
-    >>> read(config.load('dm:cifar10')).condensation.augmentation_of(flip=False)
+    >>> of_config(config.load('dm:cifar10')).condensation.augmentation_of(flip=False)
     'color_crop_cutout_scale_rotate'
     """
     return self.augmentation if flip else augment.unmirrored(self.augmentation)
@@ -184,7 +184,7 @@ class EvaluateConfig(Config):
 CONFIGS = {'condense': CondenseConfig, 'continual': ContinualConfig, 'evaluate': EvaluateConfig}
 
 
-def read(config: ConfigDict) -> Config:
+def of_config(config: ConfigDict) -> Config:
   """Returns the fields of a config as frozen values: a `CondenseConfig`, `ContinualConfig` or
   `EvaluateConfig`, by its task."""
   return schema.read(CONFIGS[config.task], config)

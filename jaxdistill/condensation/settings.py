@@ -204,8 +204,8 @@ def continual(
   or real images selected from those of the step.
 
   >>> config = defaults('digits', method=dict(name='dm'), augmentation='', recipe='dm', ipc=1)
-  >>> made = continual(config, steps=5, orders=2, networks=3, recipe='idc')
-  >>> made.task, made.continual.steps, made.evaluation.networks
+  >>> config = continual(config, steps=5, orders=2, networks=3, recipe='idc')
+  >>> config.task, config.continual.steps, config.evaluation.networks
   ('continual', 5, 3)
   """
   config = ConfigDict(config.to_dict())

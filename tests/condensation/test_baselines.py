@@ -155,7 +155,7 @@ def seen(config, pool=()):
   train, _, _ = settings.datasets(config)
   with Run(progress=False) as work:
     features = embedding.embed(
-      sections.read(config).selection,
+      sections.of_config(config).selection,
       train,
       models.build(config.model, 10, (8, 8, 1)),
       work,
@@ -166,7 +166,7 @@ def seen(config, pool=()):
 
 
 def wanted(config):
-  fields = sections.read(config)
+  fields = sections.of_config(config)
   return fields.selection.wants(fields.evaluation.baselines)
 
 
@@ -213,7 +213,7 @@ def test_without_cells_a_mix_is_a_row_of_its_own_only_where_the_full_size_is_not
     return [
       contestant.name
       for contestant in condense_task.contestants(
-        sections.read(config),
+        sections.of_config(config),
         digits,
         blank,
         blank,

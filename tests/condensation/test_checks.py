@@ -115,7 +115,7 @@ def test_check_sizes_allows_the_last_image(digits, ipc, factor, init):
 
 
 def check_sizes(config):
-  fields = sections.read(config)
+  fields = sections.of_config(config)
   checks.check_sizes(
     fields.condensation.storage, fields.evaluation.baselines, ten_and_six(), held_out=True
   )

@@ -101,7 +101,7 @@ def test_the_kept_memory_of_continual_learning_reaches_a_process_without_work_di
   for number, run in enumerate(runs):
     as_process(number)
     found, took = continual.memory(
-      sections.read(config), Condensing.of_config(config), part, None, run, None
+      sections.of_config(config), Condensing.of_config(config), part, None, run, None
     )
     np.testing.assert_array_equal(found.images, made.images)
     assert took == {'seconds': 3.0, 'steps_per_second': 2.0}

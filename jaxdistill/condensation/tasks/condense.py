@@ -38,7 +38,7 @@ check = checks.check
 def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   """Runs the experiment of a config in a work dir, or continues it; returns what result.json
   holds."""
-  fields, condensing = sections.read(config), Condensing.of_config(config)
+  fields, condensing = sections.of_config(config), Condensing.of_config(config)
   train, validation, test = datasets.load(fields.data)
   mesh = parallel.make_mesh(fields.run.devices)
   run.say(train.describe())
@@ -100,7 +100,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
 def dry_run(config: ConfigDict) -> str:
   """Returns the parameter table and the estimate of time and memory of a config, without starting
   anything."""
-  fields, condensing = sections.read(config), Condensing.of_config(config)
+  fields, condensing = sections.of_config(config), Condensing.of_config(config)
   train, _, test = datasets.load(fields.data)
   mesh = parallel.make_mesh(fields.run.devices)
   model = condensing.network(train)

@@ -142,7 +142,7 @@ def check(config: ConfigDict) -> None:
   """Raises `UserError` for what would fail later: all that condensing needs, and classes that make
   no equal steps."""
   checks.check(config)
-  fields = sections.read(config)
+  fields = sections.of_config(config)
   train, _, test = datasets.load(fields.data)
   steps, classes = fields.continual.steps, train.num_classes
   if classes % steps:
@@ -167,7 +167,7 @@ def check(config: ConfigDict) -> None:
 def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   """Runs the orders of a config in a work dir, or continues them; returns what result.json
   holds."""
-  fields, condensing = sections.read(config), Condensing.of_config(config)
+  fields, condensing = sections.of_config(config), Condensing.of_config(config)
   train, validation, test = datasets.load(fields.data)
   mesh = parallel.make_mesh(fields.run.devices)
   run.say(train.describe())
@@ -226,7 +226,7 @@ def _accuracy_text(accuracy: dict[str, Any]) -> str:
 def dry_run(config: ConfigDict) -> str:
   """Returns the parameter table and the estimate of time and memory of a config, without starting
   anything."""
-  fields, condensing = sections.read(config), Condensing.of_config(config)
+  fields, condensing = sections.of_config(config), Condensing.of_config(config)
   train, _, test = datasets.load(fields.data)
   mesh, todo = parallel.make_mesh(fields.run.devices), _plan(fields, train.num_classes)
   model = condensing.network(train)

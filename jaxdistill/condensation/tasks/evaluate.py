@@ -61,7 +61,7 @@ def check(config: ConfigDict) -> None:
   network and size."""
   checks.check_fields(config)
   checks.check_values(config)
-  fields = sections.read(config)
+  fields = sections.of_config(config)
   parallel.make_mesh(fields.run.devices)
   train, _, test = datasets.load(fields.data)
   entries = load(fields.sets)
@@ -91,7 +91,7 @@ def check(config: ConfigDict) -> None:
 
 def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   """Scores the sets of a config in a work dir, or continues; returns what result.json holds."""
-  fields = sections.read(config)
+  fields = sections.of_config(config)
   train, validation, test = datasets.load(fields.data)
   mesh = parallel.make_mesh(fields.run.devices)
   entries = load(fields.sets)
@@ -140,7 +140,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
 def dry_run(config: ConfigDict) -> str:
   """Returns the sets, the size of every network and the estimate of time and memory, without
   starting anything."""
-  fields = sections.read(config)
+  fields = sections.of_config(config)
   train, _, test = datasets.load(fields.data)
   mesh = parallel.make_mesh(fields.run.devices)
   entries = load(fields.sets)

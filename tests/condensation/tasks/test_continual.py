@@ -131,7 +131,7 @@ def test_a_memory_does_not_depend_on_the_other_classes_nor_on_the_order(own):
   train, _, _ = settings.datasets(config)
   part = continual.Part('order1-step1', (3, 5))
   with Run(progress=False) as work:
-    condensing, fields = Condensing.of_config(config), sections.read(config)
+    condensing, fields = Condensing.of_config(config), sections.of_config(config)
     alone, _ = continual.memory(fields, condensing, part, train, work, None)
     ready = problem.setup(condensing, train)
     among_all, before = problem.condense(condensing, train, ready, work)
@@ -157,7 +157,7 @@ def test_networks_are_scored_on_the_classes_seen_and_no_others(own):
   shown = Condensed(
     np.stack([images[20], images[0]]) / 255, [0, 1], ('1', '0'), whole.mean, whole.std
   )
-  fields, test = sections.read(config), whole.take_classes([1, 0])
+  fields, test = sections.of_config(config), whole.take_classes([1, 0])
   assert len(test) == 40 and test.class_names == shown.class_names
   with Run(progress=False) as work:
     row, swapped = (
@@ -377,7 +377,7 @@ def test_config_takes_the_numbers_of_the_method_and_the_protocol():
     == 'dm'
   )
   assert configs.load('continual:cifar100,method=herding').continual.memory == 'herding'
-  shrunk = sections.read(configs.load('continual:cifar100,method=random,factor=2'))
+  shrunk = sections.of_config(configs.load('continual:cifar100,method=random,factor=2'))
   assert continual.selected(shrunk.continual.memory, shrunk.condensation.factor) == 'random_mix'
   assert configs.load('continual:cifar100,quick').continual.orders == 2
 

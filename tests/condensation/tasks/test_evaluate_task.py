@@ -177,7 +177,7 @@ def test_a_set_that_changed_is_not_mixed_with_old_rows(finished, sets):
 def test_the_network_is_the_first_sets_own_and_dry_run_tells_its_cost(sets):
   config = configured(sets[:1], **{'evaluation.width': '0', 'evaluation.baselines': '()'})
   evaluate_task.check(config)
-  fields = sections.read(config)
+  fields = sections.of_config(config)
   assert evaluate_task.networks(fields.evaluation, evaluate_task.load(fields.sets)) == {
     'convnet,width=8,depth=1': OWN
   }

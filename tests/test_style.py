@@ -2,6 +2,7 @@
 docstrings."""
 
 import ast
+import collections
 import pathlib
 
 import pytest
@@ -74,6 +75,12 @@ def test_no_file_has_a_vague_name():
   vague = [path for path in sources('jaxdistill', 'configs', 'launch') if path.stem in VAGUE]
   folders = [path.parent for path in sources('jaxdistill') if path.parent.name in VAGUE]
   assert not vague + folders
+
+
+def test_test_files_have_names_of_their_own():
+  """pytest tells files of one name in two folders apart only where the folders are packages."""
+  names = collections.Counter(path.name for path in sources('tests'))
+  assert {name for name, count in names.items() if count > 1} <= {'conftest.py'}
 
 
 def test_public_names_have_docstrings():

@@ -1,6 +1,7 @@
 """What every flow does around its phases.
 
   schema       sections of a config declared once: checks, values, defaults
+  sections     the sections and fields that the configs of every family have
   explain      what is told of the fields: for --dry_run, for a page
   arguments    what stands behind a config's file name, and the list of it in the header
   datasets     the images of a run: loaded, a share held out, streamed where they are many

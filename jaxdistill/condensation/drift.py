@@ -94,9 +94,9 @@ def along_training(
   >>> train, _ = jaxdistill.data.load('digits', image_size=8)
   >>> same = Condensed(train.images / np.float32(255), train.labels, train.class_names,
   ...   train.mean, train.std)
-  >>> found = along_training({'all': same}, train, 1, steps=2, checks=2, model={'name': 'mlp',
+  >>> drift = along_training({'all': same}, train, 1, steps=2, checks=2, model={'name': 'mlp',
   ...   'width': 4})
-  >>> found.steps.tolist(), bool(found.distance['all'].max() < 1e-6)
+  >>> drift.steps.tolist(), bool(drift.distance['all'].max() < 1e-6)
   ([0, 1, 2], True)
   """
   _check(sets, train, networks=networks, epochs=epochs, checks=checks, per_class=per_class)
@@ -117,9 +117,9 @@ def along_training(
     )
 
   def one_network(variables):
-    found = features(variables, real.images)
-    means = class_means(found, real.labels, train.num_classes)
-    gaps = [found - means[real.labels]]
+    of_real = features(variables, real.images)
+    means = class_means(of_real, real.labels, train.num_classes)
+    gaps = [of_real - means[real.labels]]
     gaps += [
       class_means(features(variables, images), labels, train.num_classes) - means
       for images, labels in decoded.values()
@@ -127,10 +127,11 @@ def along_training(
     return [np.square(gap).sum(1).mean() for gap in gaps]
 
   def measure(state):
-    each = [
+    by_network = [
       one_network(jax.tree.map(lambda a, k=k: a[k], state.variables)) for k in range(networks)
     ]
-    return dict(zip(('spread', *map(_column, sets)), np.mean(each, 0).tolist(), strict=True))
+    means = np.mean(by_network, 0).tolist()
+    return dict(zip(('spread', *map(_column, sets)), means, strict=True))
 
   run = run or Run(progress=False)
   first = measure(problem.state)  # before the loop takes the state over
@@ -141,7 +142,7 @@ def along_training(
   return Drift(values('step'), {name: values(_column(name)) for name in sets}, values('spread'))
 
 
-def chart(found: Drift, *, relative: bool = True) -> str:
+def chart(drift: Drift, *, relative: bool = True) -> str:
   """Draws the curves of all sets as one <svg> element for a page or a notebook: distances in units
   of the spread, or as they are.
 
@@ -149,9 +150,9 @@ def chart(found: Drift, *, relative: bool = True) -> str:
   ...   2.]))).startswith('<svg')
   True
   """
-  lines = found.relative() if relative else found.distance
+  lines = drift.relative() if relative else drift.distance
   return curves.svg(
-    [(name, found.steps, values) for name, values in lines.items()],
+    [(name, drift.steps, values) for name, values in lines.items()],
     title='Distance to the real images',
     x_title='training steps of a network that took no part',
     y_title='squared distance of the class means' + (' / spread of a class' if relative else ''),

@@ -93,12 +93,14 @@ def scores(
   plain = {row['name']: row for row in plain}
   if not {'random', 'whole'} <= by_name.keys():
     return []
-  found = []
+  scored = []
   for name, row in by_name.items():
     for column in COLUMNS if name not in ('random', 'whole') else ():
       if column not in row:
         continue
-      mean, random, whole = (by_name[each][column]['mean'] for each in (name, 'random', 'whole'))
+      mean, random, whole = (
+        by_name[competitor][column]['mean'] for competitor in (name, 'random', 'whole')
+      )
       score = dict(
         name=name,
         label=row['label'],
@@ -109,10 +111,10 @@ def scores(
       )
       if {name, 'random'} <= plain.keys():
         score['ars'] = ars(
-          mean, random, *(plain[each][column]['mean'] for each in (name, 'random'))
+          mean, random, plain[name][column]['mean'], plain['random'][column]['mean']
         )
-      found.append(score)
-  return found
+      scored.append(score)
+  return scored
 
 
 def _normalised(a: float) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxdistill import config as configs
-from jaxdistill.condensation import Condensed, sections
+from jaxdistill.condensation import Condensed, arrivals, sections
 from jaxdistill.condensation.problem import Condensing
 from jaxdistill.condensation.tasks import continual
 from jaxdistill.errors import UserError
@@ -85,7 +85,7 @@ def test_the_kept_memory_of_continual_learning_reaches_a_process_without_work_di
   as_process, runs, monkeypatch
 ):
   config = configs.load('continual:digits,quick')
-  part = continual.Part('order1-step1', (0, 1))
+  part = arrivals.Part('order1-step1', (0, 1))
   made = Condensed(
     np.random.default_rng(0).random((2, 4, 4, 1), np.float32), [0, 1], ('0', '1'), (0.0,), (1.0,)
   )

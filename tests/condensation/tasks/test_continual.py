@@ -9,7 +9,15 @@ import pytest
 
 from jaxdistill import config as configs
 from jaxdistill.commands import run as launcher
-from jaxdistill.condensation import Condensed, checks, problem, scoring, sections, settings
+from jaxdistill.condensation import (
+  Condensed,
+  arrivals,
+  checks,
+  problem,
+  scoring,
+  sections,
+  settings,
+)
 from jaxdistill.condensation.problem import Condensing
 from jaxdistill.condensation.tasks import continual, continual_page
 from jaxdistill.data import Dataset
@@ -79,16 +87,16 @@ def finished(own, tmp_path_factory):
 
 def test_orders_are_numpys_permutations_of_the_first_seeds():
   expected = [np.random.RandomState(seed).permutation(100) for seed in range(5)]
-  np.testing.assert_array_equal(continual.class_orders(100, 5), expected)
+  np.testing.assert_array_equal(arrivals.class_orders(100, 5), expected)
   # Frozen by numpy: these numbers must never change.
-  assert continual.class_orders(10, 1)[0].tolist() == [2, 8, 4, 9, 1, 6, 7, 3, 0, 5]
+  assert arrivals.class_orders(10, 1)[0].tolist() == [2, 8, 4, 9, 1, 6, 7, 3, 0, 5]
 
 
 @pytest.mark.parametrize('shared, count', [(True, 5), (False, 15)])
 def test_plan_divides_every_order_and_finds_each_class_again(shared, count):
-  todo = continual.plan(10, steps=5, orders=3, shared=shared)
+  todo = arrivals.plan(10, steps=5, orders=3, shared=shared)
   assert len(todo.parts) == len({part.classes for part in todo.parts}) <= count and todo.way == 2
-  for order, permutation in zip(range(3), continual.class_orders(10, 3)):
+  for order, permutation in zip(range(3), arrivals.class_orders(10, 3)):
     for step in range(5):
       assert todo.seen(order, step) == permutation[: 2 * step + 2].tolist()
       assert [part.classes[position] for part, position in todo.places(order, step)] == todo.seen(
@@ -103,7 +111,7 @@ def test_plan_divides_every_order_and_finds_each_class_again(shared, count):
 
 
 def test_steps_of_the_same_classes_are_condensed_once():
-  todo = continual.plan(2, steps=1, orders=4, shared=False)
+  todo = arrivals.plan(2, steps=1, orders=4, shared=False)
   assert [part.name for part in todo.parts] == ['order1-step1']
   assert {steps[0] for steps in todo.orders} == {(0, 1), (1, 0)}
   assert [
@@ -129,7 +137,7 @@ def test_a_memory_does_not_depend_on_the_other_classes_nor_on_the_order(own):
   numbers is the same."""
   config = small(own)
   train, _, _ = settings.datasets(config)
-  part = continual.Part('order1-step1', (3, 5))
+  part = arrivals.Part('order1-step1', (3, 5))
   with Run(progress=False) as work:
     condensing, fields = Condensing.of_config(config), sections.of_config(config)
     alone, _ = continual.memory(fields, condensing, part, train, work, None)
@@ -214,7 +222,7 @@ def test_run_leaves_numbers_memories_and_a_page(finished):
     == sorted(path.stem for path in (workdir / 'memory').iterdir())
     == ['order1-step1', 'order1-step2']
   )
-  order = continual.class_orders(CLASSES, 1)[0]
+  order = arrivals.class_orders(CLASSES, 1)[0]
   made = Condensed.load(workdir / 'memory' / 'order1-step1.npz')
   assert made.class_names == tuple(
     str(label) for label in sorted(order[:3])
@@ -292,7 +300,7 @@ def test_selected_real_images_are_a_memory_too(own, tmp_path):
   assert result['title'].startswith('Herding as the memory') and result['method'] == 'herding'
   made = Condensed.load(tmp_path / 'memory' / 'order1-step1.npz')
   for picture, label in zip(
-    made.images, sorted(continual.class_orders(CLASSES, 1)[0][:3]), strict=True
+    made.images, sorted(arrivals.class_orders(CLASSES, 1)[0][:3]), strict=True
   ):
     real = train.images[train.of_class(label)]
     assert (np.abs(real / 255 - picture[None]).max((1, 2, 3)) < 1e-6).sum() == 1

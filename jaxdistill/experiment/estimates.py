@@ -33,34 +33,57 @@ def repeated(once: loop.Estimate, times: int) -> dict[str, Any]:
   return {**dataclasses.asdict(once), 'times': times, 'total_seconds': total}
 
 
+# A first part of a run that takes less is done before the rest is measured (our choice): nobody
+# plans an afternoon by it, and what one looks at is there sooner.
+SHORT_SECONDS = 120.0
+
+
 def estimate_once(
   run: Run,
   compute: Callable[[], dict[str, Any]],
-  what: str = 'phase',
+  what: str = 'every phase',
   ready: Mapping[str, Callable[[], bool]] = types.MappingProxyType({}),
+  name: str = 'estimate',
+  until: str = 'in all',
 ) -> dict[str, Any]:
   """Returns the estimates of a run, by name: measured at its first start and kept, told at every
   start that has work left.
 
-  `ready` tells of a phase whether other runs have left its result; those that this run has finished
-  are known.
+  Args:
+    run: keeps and tells them.
+    compute: measures.
+    what: is measured, for the one who waits.
+    ready: tells of a phase whether other runs have left its result; those that this run has
+      finished are known.
+    name: that they are kept under.
+    until: what the sum of their times is the time of.
   """
 
   def measured():
-    run.say(f'Compiling every {what} and timing a few of its steps.')
+    run.say(f'Compiling {what} and timing a few steps.')
     return compute()
 
-  estimates = run.once('estimate', measured)
-  finished = run.workdir and (run.workdir / 'result.json').exists()
-  if finished:
+  estimates = run.once(name, measured)
+  if is_finished(run):
     run.say('This run is finished; its results are read back.')
   else:
-    run.say(
-      estimate_text(
-        estimates, [name for name in estimates if run.has(name) or name in ready and ready[name]()]
-      )
-    )
+    there = [name for name in estimates if run.has(name) or name in ready and ready[name]()]
+    run.say(estimate_text(estimates, there, until))
   return estimates
+
+
+def is_finished(run: Run) -> bool:
+  """Whether a work dir holds the result of its run."""
+  return run.workdir is not None and (run.workdir / 'result.json').exists()
+
+
+def is_short(estimates: Mapping[str, Mapping[str, Any]]) -> bool:
+  """Whether the phases of these estimates are done before the rest of a run is measured.
+
+  >>> is_short({'condense': {'total_seconds': 20.0}})
+  True
+  """
+  return sum(estimate['total_seconds'] for estimate in estimates.values()) < SHORT_SECONDS
 
 
 def first_step(run: Run) -> float | None:
@@ -69,7 +92,11 @@ def first_step(run: Run) -> float | None:
   return run.once('first_step', lambda: run.first_step_seconds)
 
 
-def estimate_text(estimates: Mapping[str, Mapping[str, Any]], ready: Collection[str] = ()) -> str:
+def estimate_text(
+  estimates: Mapping[str, Mapping[str, Any]],
+  ready: Collection[str] = (),
+  until: str = 'in all',
+) -> str:
   """Returns estimates by phase as an aligned table: steps, times, memory and work of a step; then
   what the run needs.
 
@@ -95,7 +122,7 @@ def estimate_text(estimates: Mapping[str, Mapping[str, Any]], ready: Collection[
   remark = f' ({", ".join(there)}: there already)' if there else ''
   needed = max(row['needed_bytes'] for row in rows)
   return (
-    f'{tables.text(rows, columns)}\nin all about {numbers.seconds(total)}{remark}, scoring and '
+    f'{tables.text(rows, columns)}\n{until} about {numbers.seconds(total)}{remark}, scoring and '
     f'selecting images not counted; memory of the {rows[0]["needed_of"]}: about '
     f'{numbers.size(needed)}'
   )

@@ -2,6 +2,7 @@
 baselines, write the page."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -47,13 +48,26 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   directory = pretrained.directory(run, fields.run.experts)
   expected = estimates.estimate_once(
     run,
-    lambda: estimate(fields, condensing, train, test, mesh),
+    lambda: estimate_images(fields, condensing, train, mesh),
+    'what the images take',
     ready={
       'experts': lambda: pretrained.are_kept(
         directory, model, train, _wanted(fields), seed=fields.seed
       )
     },
+    until='the images take',
   )
+  estimate_rows = functools.partial(
+    estimates.estimate_once,
+    run,
+    lambda: estimate_scores(fields, condensing, train, test, mesh),
+    'what the table takes',
+    name='estimate-scores',
+    until='the table takes',
+  )
+  rows_at_last = estimates.is_short(expected)
+  if not rows_at_last and not estimates.is_finished(run):
+    estimate_rows()
 
   wanted = methods.wants(fields.method)
   pool = pretrained.train(
@@ -64,6 +78,9 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   if run.workdir:
     condensed.save(run.workdir / 'condensed.npz')
     run.write_bytes('condensed.png', pictures.png_bytes(condensed.picture()))
+    run.say(f'pictures: {run.place}/condensed.png')
+  if rows_at_last and not estimates.is_finished(run):
+    estimate_rows()
 
   def features():
     return embedding.embed(
@@ -107,7 +124,10 @@ def dry_run(config: ConfigDict) -> str:
   variables = jax.eval_shape(
     model.init, jax.random.key(0), np.zeros((1, *train.image_shape), np.float32)
   )
-  expected = estimate(fields, condensing, train, test, mesh)
+  expected = {
+    **estimate_images(fields, condensing, train, mesh),
+    **estimate_scores(fields, condensing, train, test, mesh),
+  }
   return '\n\n'.join(
     [
       f'{train.describe()}\n{test.describe()}',
@@ -151,14 +171,14 @@ def _wanted(fields: sections.CondenseConfig) -> Wanted | None:
   return methods.wants(fields.method) or fields.selection.wants(fields.evaluation.baselines)
 
 
-def estimate(
+def estimate_images(
   fields: sections.CondenseConfig,
   condensing: Condensing,
   train: Dataset,
-  test: Dataset,
   mesh: Mesh | None,
 ) -> dict[str, Any]:
-  """Measures a few steps of every phase and extrapolates; nothing of it enters the run."""
+  """Measures a few steps of what it takes to the images and extrapolates; nothing of it enters the
+  run."""
   model, expected = condensing.network(train), {}
   first = pretrained.setup(model, train, _wanted(fields), seed=fields.seed, mesh=mesh)
   if first:
@@ -166,13 +186,28 @@ def estimate(
   pool = pretrained.untrained(model, train.image_shape, methods.wants(fields.method))
   ready = problem.setup(condensing, train, mesh, pool)
   expected['condense'] = estimates.measure(ready, fields.dtype)
-  blank = condensing.wrap(ready.canvases, train)
-  with scoring.stand_in(fields.condensation.storage, fields.seed, train) as select:
+  return {name: dataclasses.asdict(value) for name, value in expected.items()}
+
+
+def estimate_scores(
+  fields: sections.CondenseConfig,
+  condensing: Condensing,
+  train: Dataset,
+  test: Dataset,
+  mesh: Mesh | None,
+) -> dict[str, Any]:
+  """The same of what it takes from the images to the table; the time does not depend on them."""
+  storage, (height, width, channels) = fields.condensation.storage, train.image_shape
+  shape = (train.num_classes, storage.ipc, height, width, channels)
+  blank = condensing.wrap(np.full(shape, 0.5, np.float32), train)
+  with scoring.stand_in(storage, fields.seed, train) as select:
     sets = list(contestants(fields, train, blank, blank, select))
-  for contestant in sets:
-    expected[f'evaluate-{contestant.name}'] = scoring.estimate(
+  expected = {
+    f'evaluate-{contestant.name}': scoring.estimate(
       contestant.images, test, _protocol(fields, contestant), mesh
     )
+    for contestant in sets
+  }
   return {name: dataclasses.asdict(value) for name, value in expected.items()}
 
 

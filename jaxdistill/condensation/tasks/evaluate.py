@@ -100,7 +100,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
     run.say(text)
   chosen = networks(fields.evaluation, entries)
   estimates.estimate_once(
-    run, lambda: estimate(fields, entries, chosen, train, test, mesh), 'training'
+    run, lambda: estimate(fields, entries, chosen, train, test, mesh), 'every training'
   )
 
   def features():

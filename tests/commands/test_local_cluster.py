@@ -244,6 +244,7 @@ def test_a_process_that_fails_alone_ends_the_others_with_a_word(failing, kind):
   ), told
 
 
+@pytest.mark.slow
 def test_a_sweep_of_two_processes_gives_the_rows_of_one(tmp_path):
   flags = [
     '--config=m3d:digits,quick,model=mlp',

@@ -133,6 +133,7 @@ def launch(workdir, iterations):
   )
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_it_ends_with_the_same_bits(tmp_path):
   steps = '3000'
   killed = launch(tmp_path / 'killed', steps)

@@ -247,6 +247,7 @@ def test_every_network_of_every_step_is_another_one(finished):
   assert len(set(seeds)) == 50 and max(seeds) < 2**32
 
 
+@pytest.mark.slow
 def test_interrupted_twice_and_started_again_it_ends_with_the_same_numbers(
   finished, tmp_path, monkeypatch
 ):
@@ -273,6 +274,7 @@ def test_interrupted_twice_and_started_again_it_ends_with_the_same_numbers(
   assert [row['last'] for row in again['rows']] == [row['last'] for row in result['rows']]
 
 
+@pytest.mark.slow
 def test_dance_condenses_every_step_with_experts_of_its_own(own, tmp_path):
   config = small(
     own, 'dance', **{'method.experts': '1', 'method.expert_steps': '2', 'continual.orders': '1'}

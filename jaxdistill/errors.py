@@ -20,7 +20,7 @@ def unknown(kind: str, name: object, valid: Iterable[str]) -> UserError:
   UserError("There is no data set 'cifar'; did you mean 'cifar10'? Valid: cifar10, digits.")
   """
   valid = sorted(map(str, valid))
-  spelt = {each.lower(): each for each in valid}
+  spelt = {word.lower(): word for word in valid}
   near = difflib.get_close_matches(str(name).lower(), spelt, n=1, cutoff=0.5)
   hint = f'; did you mean {spelt[near[0]]!r}?' if near else '.'
   listed = '' if near and len(valid) > _MANY else f' Valid: {", ".join(valid)}.'

@@ -2,8 +2,8 @@
 AAAI 2024).
 
 Command:   python -m launch.run --config=configs/condensation/m3d.py:digits
-Run time:  2.5 minutes on two CPU cores
-Expected:  92.3 +- 0.5 % (last epoch, 5 networks), random images 78.1 +- 1.3 %
+Run time:  80 seconds on two CPU cores
+Expected:  89.9 +- 1.6 % (last epoch, 5 networks), random images 76.8 +- 2.8 %
 
 The paper's setting is `m3d.py:cifar10,ipc=10` (63.5 +- 0.2 % there, ConvNet-3, best over test-set
 checkpoints).

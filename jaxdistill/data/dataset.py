@@ -149,11 +149,11 @@ class Dataset:
     'arrays (train): 3 images of 8x8x1, 2 classes of 1 to 2 images'
     """
     low, high = self.counts.min(), self.counts.max()
-    each = f'{low:,}' if low == high else f'{low:,} to {high:,}'
+    images = f'{low:,}' if low == high else f'{low:,} to {high:,}'
     height, width, channels = self.image_shape
     return (
       f'{self.name} ({self.split}): {len(self):,} images of {height}x{width}x{channels}, '
-      f'{self.num_classes} classes of {each} images'
+      f'{self.num_classes} classes of {images} images'
       + (', streamed' if isinstance(self.images, Streamed) else '')
     )
 

@@ -70,24 +70,25 @@ def _find(name: str, root: pathlib.Path) -> pathlib.Path:
   base, config, version = match.groups()
   depths = (f'{config}/*',) if config else ('*', '*/*')
   folders = itertools.chain.from_iterable((root / base).glob(depth) for depth in depths)
-  found = [
+  versions = [
     folder
     for folder in folders
     if re.fullmatch(version or r'\d+\.\d+\.\d+', folder.name)
     and (folder / 'dataset_info.json').is_file()
   ]
-  if not found:
+  if not versions:
     raise _missing(name, root)
-  configs = sorted({folder.parent.name for folder in found if folder.parent.name != base})
+  configs = sorted({folder.parent.name for folder in versions if folder.parent.name != base})
   if len(configs) > 1:
     raise UserError(
       f'{name}: {root / base} holds the variants {", ".join(configs)}; '
       f'name one, such as {base}/{configs[0]}.'
     )
-  readable = [folder for folder in found if _file_format(folder) == _FORMAT]
+  readable = [folder for folder in versions if _file_format(folder) == _FORMAT]
   if not readable:
     raise UserError(
-      f'{name}: {found[0]} is in {_file_format(found[0])} format, which needs TensorFlow to read; '
+      f'{name}: {versions[0]} is in {_file_format(versions[0])} format, which needs TensorFlow to '
+      'read; '
       f'{_how_to_get(name)}.'
     )
   return max(readable, key=lambda folder: tuple(map(int, folder.name.split('.'))))

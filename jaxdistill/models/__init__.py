@@ -143,7 +143,7 @@ def _checked(name, field, value, default, choices):
       raise errors.UserError(
         f'The {field} of the model {name!r} are whole numbers such as {default}; got {value!r}.'
       )
-    return tuple(_whole_number(name, field, each, 1) for each in value)
+    return tuple(_whole_number(name, field, number, 1) for number in value)
   if isinstance(default, int) and not isinstance(default, bool):
     # Zero is a value only where it is the default and means that the network chooses.
     return _whole_number(name, field, value, min(default, 1))

@@ -85,11 +85,11 @@ def number(value: float | None) -> str:
 
 
 def accuracy_parts(value: float | Mapping | None) -> tuple[str, str, str]:
-  """Returns mean, spread and number of runs of an accuracy as three strings, in percent, the last
-  two possibly empty.
+  """Returns mean, deviation and number of runs of an accuracy as three strings, in percent, the
+  last two possibly empty.
 
   `value` is a share in [0, 1], or a mapping with `mean` and perhaps `std` (same unit) and `n`. The
-  spread of a single run is not written: it would read as certainty.
+  deviation of a single run is not written: it would read as certainty.
 
   >>> accuracy_parts(dict(mean=0.9071, std=0.0042, n=5))
   ('90.7', '± 0.4', 'n=5')
@@ -108,8 +108,10 @@ def accuracy_parts(value: float | Mapping | None) -> tuple[str, str, str]:
     raise UserError(
       f'An accuracy is a share between 0 and 1, but {mean:g} was given; divide percentages by 100.'
     )
-  spread = '' if std is None or n == 1 else f'± {100 * std:.1f}' if _is_finite(std) else f'± {std}'
-  return f'{100 * mean:.1f}', spread, f'n={n}' if n is not None else ''
+  deviation = (
+    '' if std is None or n == 1 else f'± {100 * std:.1f}' if _is_finite(std) else f'± {std}'
+  )
+  return f'{100 * mean:.1f}', deviation, f'n={n}' if n is not None else ''
 
 
 def accuracy(value: float | Mapping | None) -> str:
@@ -118,8 +120,8 @@ def accuracy(value: float | Mapping | None) -> str:
   >>> accuracy(dict(mean=0.9071, std=0.0042, n=5))
   '90.7 ± 0.4 (n=5)'
   """
-  mean, spread, runs = accuracy_parts(value)
-  return ' '.join(filter(None, (mean, spread, f'({runs})' if runs else '')))
+  mean, deviation, runs = accuracy_parts(value)
+  return ' '.join(filter(None, (mean, deviation, f'({runs})' if runs else '')))
 
 
 def _is_finite(value) -> bool:

@@ -31,7 +31,7 @@ class Column(NamedTuple):
 
 class _Cell(NamedTuple):
   main: str
-  spread: str = ''  # '± 0.4'
+  deviation: str = ''  # '± 0.4'
   runs: str = ''  # 'n=5'
   is_best: bool = False
 
@@ -194,14 +194,14 @@ def _one_line(cell):
 
 
 def _plain(cell: _Cell) -> str:
-  return ' '.join(filter(None, (cell.main, cell.spread, f'({cell.runs})' if cell.runs else '')))
+  return ' '.join(filter(None, (cell.main, cell.deviation, f'({cell.runs})' if cell.runs else '')))
 
 
 def _html_cell(cell: _Cell) -> str:
   main = f'<strong>{escape(cell.main)}</strong>' if cell.is_best else escape(cell.main)
-  spread = f' <span class="spread">{escape(cell.spread)}</span>' if cell.spread else ''
+  deviation = f' <span class="spread">{escape(cell.deviation)}</span>' if cell.deviation else ''
   runs = f' <span class="runs">{escape(cell.runs)}</span>' if cell.runs else ''
-  return main + spread + runs
+  return main + deviation + runs
 
 
 def _is_left(column: Column) -> bool:

@@ -260,13 +260,13 @@ class Condensed:
   @classmethod
   def from_bytes(cls, content: bytes, path: str = 'The set') -> 'Condensed':
     """Returns the set of a file's content; `path` names it in errors, which are those of `load`."""
-    found = _read(content, path)
-    if missing := [name for name in _ARRAYS if name not in found]:
+    arrays = _read(content, path)
+    if missing := [name for name in _ARRAYS if name not in arrays]:
       raise UserError(f'{path} is no condensed set: it lacks {" and ".join(missing)}.')
     try:
-      if 'description' in found:
-        return cls(found['images'], found['labels'], **_description(found))
-      return cls(**_plain(found))
+      if 'description' in arrays:
+        return cls(arrays['images'], arrays['labels'], **_description(arrays))
+      return cls(**_plain(arrays))
     except UserError as error:
       raise UserError(f'{path} cannot be used: {error}') from error
 
@@ -302,12 +302,12 @@ def _read(content: bytes, path: str) -> dict[str, np.ndarray]:
       if (name := archive.testzip()) is not None:
         raise zipfile.BadZipFile(f'checksum of {name}')
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
-      found = {name: file[name] for name in file.files}
+      arrays = {name: file[name] for name in file.files}
     # One wrong bit in the table of contents can hide an array: without its description a set of
     # ours would pass for a plain one.
-    if 'description' not in found and b'description.npy' in content:
+    if 'description' not in arrays and b'description.npy' in content:
       raise zipfile.BadZipFile('the table of contents lacks the description')
-    return found
+    return arrays
   except Exception as error:  # a damaged archive raises almost anything
     raise UserError(
       f'{path} is damaged or no .npz file of plain arrays ({type(error).__name__}: {error}); '
@@ -316,12 +316,12 @@ def _read(content: bytes, path: str) -> dict[str, np.ndarray]:
     ) from error
 
 
-def _description(found: dict[str, np.ndarray]) -> dict[str, Any]:
+def _description(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
   """The fields of a set of ours, after checking that this version knows the format and every value
   is of its type."""
   again = 'make the set again or take another copy'
   try:
-    description = json.loads(str(found['description']))
+    description = json.loads(str(arrays['description']))
     version = description['format']
   except (ValueError, KeyError, TypeError, RecursionError) as error:
     raise UserError(f'its description is damaged; {again}.') from error
@@ -346,12 +346,12 @@ def _description(found: dict[str, np.ndarray]) -> dict[str, Any]:
   return {name: description[name] for name in _FIELDS if name != 'format'}
 
 
-def _plain(found: dict[str, np.ndarray]) -> dict[str, Any]:
+def _plain(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
   """The fields of a set from a user's own arrays."""
-  for name in found:
+  for name in arrays:
     if name not in (*_ARRAYS, *_PLAIN):
       raise unknown('array of a plain condensed set', name, (*_ARRAYS, *_PLAIN))
-  images, labels = found['images'], found['labels']
+  images, labels = arrays['images'], arrays['labels']
   images = images[..., None] if images.ndim == 3 else images
   labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
   if (
@@ -390,17 +390,17 @@ def _plain(found: dict[str, np.ndarray]) -> dict[str, Any]:
     flip=True,
   )
   try:
-    if 'class_names' in found:
-      fields['class_names'] = tuple(map(str, found['class_names'].ravel()))
+    if 'class_names' in arrays:
+      fields['class_names'] = tuple(map(str, arrays['class_names'].ravel()))
     fields |= {
-      name: tuple(map(float, found[name].ravel())) for name in ('mean', 'std') if name in found
+      name: tuple(map(float, arrays[name].ravel())) for name in ('mean', 'std') if name in arrays
     }
-    if 'factor' in found and found['factor'].dtype.kind not in 'iu':
-      raise ValueError(f'factor is {found["factor"].dtype}')
+    if 'factor' in arrays and arrays['factor'].dtype.kind not in 'iu':
+      raise ValueError(f'factor is {arrays["factor"].dtype}')
     fields |= {
-      name: kind(found[name].item())
+      name: kind(arrays[name].item())
       for name, kind in (('factor', int), ('flip', bool))
-      if name in found
+      if name in arrays
     }
   except (ValueError, TypeError, OverflowError) as error:
     raise UserError(

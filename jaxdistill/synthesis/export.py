@@ -107,7 +107,7 @@ def to_tfds(
     )
   names = condensed.class_names
   if len(set(names)) < len(names) or any(
-    each.split('\n') != [each.strip() or '-'] for each in names
+    name.split('\n') != [name.strip() or '-'] for name in names
   ):
     raise UserError(
       'TensorFlow Datasets takes class names that differ, each one line of text without '

@@ -191,18 +191,18 @@ class Bucket:
       self._files.get_file(self._at(name), str(path))
 
     self._for_each(fetch, names)
-    self._known = {name: found for name, found in self._local().items() if name in names}
+    self._known = {name: state for name, state in self._local().items() if name in names}
 
   def _push(self) -> None:
     """Brings the bucket to what the folder holds."""
-    found = self._local()
-    changed = [name for name, state in found.items() if self._known.get(name) != state]
-    gone = sorted(self._known.keys() - found.keys())
+    states = self._local()
+    changed = [name for name, state in states.items() if self._known.get(name) != state]
+    gone = sorted(self._known.keys() - states.keys())
     if not changed and not gone:
       return
     self._for_each(self._send, changed)
-    self._files.pipe_file(self._at(_MANIFEST), json.dumps({'files': sorted(found)}).encode())
-    self._known = found
+    self._files.pipe_file(self._at(_MANIFEST), json.dumps({'files': sorted(states)}).encode())
+    self._known = states
     for name in gone:
       self._files.rm_file(self._at(name))
 
@@ -212,8 +212,8 @@ class Bucket:
       under_way = {pool.submit(call, name) for name in names}
       while under_way:
         done, under_way = concurrent.futures.wait(under_way, self._seconds)
-        for each in done:
-          each.result()
+        for future in done:
+          future.result()
         if under_way:
           self._renew()
 
@@ -227,7 +227,7 @@ class Bucket:
   def _local(self) -> dict[str, Any]:
     """Returns size and time of change of every file that is whole; what is being written has a name
     of its own."""
-    found = {}
+    states = {}
     for directory, folders, names in os.walk(self.folder):
       folders[:] = [name for name in folders if '.orbax-checkpoint-tmp' not in name]
       for name in names:
@@ -235,8 +235,8 @@ class Bucket:
           path = pathlib.Path(directory, name)
           with _still_there():
             stat = path.stat()
-          found[path.relative_to(self.folder).as_posix()] = (stat.st_size, stat.st_mtime_ns)
-    return found
+          states[path.relative_to(self.folder).as_posix()] = (stat.st_size, stat.st_mtime_ns)
+    return states
 
   def _json(self, name: str) -> dict[str, Any] | None:
     try:

@@ -138,9 +138,9 @@ class Checkpoints:
       except Exception as error:
         damaged[step] = _brief(error)
     if damaged:
-      told = '; '.join(f'step {step}: {reason}' for step, reason in damaged.items())
+      reasons = '; '.join(f'step {step}: {reason}' for step, reason in damaged.items())
       raise UserError(
-        f'No checkpoint in {self.directory} can be read ({told}). '
+        f'No checkpoint in {self.directory} can be read ({reasons}). '
         'Delete that directory to begin the phase again.'
       )
     return 0, {}, None

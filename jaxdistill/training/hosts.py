@@ -119,17 +119,17 @@ def content(what: str, read: Callable[[], bytes | None]) -> bytes | None:
   """
   if count() == 1:
     return read()
-  found = []
+  contents = []
 
   def measure():
-    found.append(read())
-    return None if found[0] is None else len(found[0])
+    contents.append(read())
+    return None if contents[0] is None else len(contents[0])
 
   size = first(what, measure)
   if size is None:
     return None
   return arrays(
-    np.frombuffer(found[0], np.uint8) if is_first() else np.zeros(size, np.uint8)
+    np.frombuffer(contents[0], np.uint8) if is_first() else np.zeros(size, np.uint8)
   ).tobytes()
 
 

@@ -142,16 +142,16 @@ def missing_text(
       'each of its tasks or hosts '
       'runs this command, and that they reach each other over the network.'
     )
-  told = f'After {seconds:g} s not all of the {num_processes} processes are here; '
+  text = f'After {seconds:g} s not all of the {num_processes} processes are here; '
   host, _, port = coordinator.rpartition(':')
   if process_id == 0:
-    told += f'process 0 waits at {coordinator}.'
+    text += f'process 0 waits at {coordinator}.'
   elif _answers(host, int(port)):
-    told += f'process 0 answers at {coordinator}, another is missing.'
+    text += f'process 0 answers at {coordinator}, another is missing.'
   else:
-    told += f'nothing answers at {coordinator}, where process 0 should be.'
+    text += f'nothing answers at {coordinator}, where process 0 should be.'
   return (
-    f'{told} Start every one of them, with the same --coordinator and --num_processes '
+    f'{text} Start every one of them, with the same --coordinator and --num_processes '
     'and its own --process_id.'
   )
 

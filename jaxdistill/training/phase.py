@@ -58,12 +58,12 @@ class Phase:
   def resume(self, template: Any) -> bool:
     """Takes the newest good checkpoint, or begins; forgets what was logged later. Returns whether
     all is done."""
-    found = self.checkpoints.restore(template, self.rows) if self.checkpoints else None
-    if found is None:
+    restored = self.checkpoints.restore(template, self.rows) if self.checkpoints else None
+    if restored is None:
       self.state = template
       self.run.records.restore(self.name, -1, [])
       return False
-    self.state, meta = found
+    self.state, meta = restored
     self.at = self.landed = self.saved = meta['step']
     if self.at > self.num_steps:
       raise UserError(
@@ -149,12 +149,12 @@ class Phase:
     counted = int(self.state.step)
     self.times['first_step_seconds'] = seconds = time.monotonic() - self.begun
     compiling = numbers.seconds(self.times['compile_seconds'])
-    told = f'{self.name}: first step after {numbers.seconds(seconds)}, {compiling} of it compiling'
+    text = f'{self.name}: first step after {numbers.seconds(seconds)}, {compiling} of it compiling'
     if self.run.first_step_seconds is None:
       self.run.first_step_seconds = time.monotonic() - self.run.opened
-      told += f'; {numbers.seconds(self.run.first_step_seconds)} after the start of the run'
+      text += f'; {numbers.seconds(self.run.first_step_seconds)} after the start of the run'
     if self.run.progress:
-      self.run.say(f'{told}.')
+      self.run.say(f'{text}.')
     if counted != self.at:
       raise ValueError(
         f'state.step is {counted} after step {self.at} of {self.name!r}: '
@@ -181,8 +181,8 @@ class Phase:
   def check_loss(self, loss: float):
     self.recent.append(loss)
     if not np.isfinite(loss):
-      told = ', '.join(f'{value:.4g}' for value in self.recent)
-      self.fail(f'the loss is not finite at step {self.landed:,} (last values: {told})')
+      losses = ', '.join(f'{value:.4g}' for value in self.recent)
+      self.fail(f'the loss is not finite at step {self.landed:,} (last values: {losses})')
 
   def fail(self, what: str):
     steps = self.checkpoints.steps() if self.checkpoints else []

@@ -237,8 +237,10 @@ class Run:
     """Returns where the time of each traced phase went, as text by phase; {} where nothing was
     traced, or in memory."""
     folder = self.workdir and self.workdir / 'profile'
-    found = sorted(folder.rglob('*.txt'), key=lambda path: path.stat().st_mtime) if folder else []
-    return {path.relative_to(folder).with_suffix('').as_posix(): path.read_text() for path in found}
+    tables = sorted(folder.rglob('*.txt'), key=lambda path: path.stat().st_mtime) if folder else []
+    return {
+      path.relative_to(folder).with_suffix('').as_posix(): path.read_text() for path in tables
+    }
 
   # Files.
 

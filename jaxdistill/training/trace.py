@@ -74,11 +74,11 @@ class Trace:
   def text(self) -> str:
     """Returns the table as text."""
     files = sorted(self.directory.rglob('*.xplane.pb'), key=lambda path: path.stat().st_mtime)
-    found = operations(jax.profiler.ProfileData.from_file(str(files[-1])).planes) if files else []
-    return summary(self.name, found, self.calls, self.seconds)
+    timed = operations(jax.profiler.ProfileData.from_file(str(files[-1])).planes) if files else []
+    return summary(self.name, timed, self.calls, self.seconds)
 
 
-def summary(name: str, found: list[Operation], calls: int, seconds: float) -> str:
+def summary(name: str, timed: list[Operation], calls: int, seconds: float) -> str:
   """Returns what a person reads: how long a call takes, and the operations that take most of it.
 
   >>> print(summary('train', [Operation('dot', 10, 0.75), Operation('tanh', 10, 0.25)], 5, 0.5))
@@ -88,13 +88,13 @@ def summary(name: str, found: list[Operation], calls: int, seconds: float) -> st
   dot           10  0.75 s  75.0%
   tanh          10  0.25 s  25.0%
   """
-  total = sum(operation.seconds for operation in found)
+  total = sum(operation.seconds for operation in timed)
   head = (
     f'{name}: where the time goes. {calls} calls took {numbers.seconds(seconds)}, '
     f'{numbers.seconds(seconds / calls)} each; '
     f'their operations, over all devices and threads, {numbers.seconds(total)}.'
   )
-  shown, rest = found[:_LISTED], found[_LISTED:]
+  shown, rest = timed[:_LISTED], timed[_LISTED:]
   if rest:
     shown = [
       *shown,

@@ -15,6 +15,7 @@ import pytest
 from jaxdistill import config as configs
 from jaxdistill.condensation import Condensed, checks
 from jaxdistill.condensation.tasks import condense as condense_task
+from jaxdistill.experiment import estimates
 from jaxdistill.training.run import Run
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -152,3 +153,25 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(tmp_path):
     Condensed.load(tmp_path / name / 'condensed.npz') for name in ('whole', 'killed')
   )
   np.testing.assert_array_equal(first.images, second.images)
+
+
+@pytest.mark.parametrize(
+  'short, order', [(1e9, 'images pictures table'), (0.0, 'images table pictures')]
+)
+def test_pictures_come_before_the_table_is_measured_where_they_take_little(
+  short, order, tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setattr(estimates, 'SHORT_SECONDS', short)
+  config = small(**{'evaluation.baselines': '()'})
+
+  def start():
+    with Run(tmp_path, config, progress=False, tensorboard=False) as run:
+      condense_task.run(config, run)
+    return capsys.readouterr().out
+
+  places = {'images': 'the images take about', 'table': 'the table takes about'}
+  places['pictures'] = 'pictures:'
+  text = start()
+  assert sorted(places, key=lambda name: text.index(places[name])) == order.split()
+  again = start()
+  assert again.count('This run is finished') == 1 and 'takes about' not in again

@@ -102,6 +102,7 @@ def lines(workdir):
   ]
 
 
+@pytest.mark.slow
 def test_four_devices_of_two_processes_give_the_numbers_of_one(uninterrupted):
   alone = uninterrupted.parents[1] / 'alone' / 'run'
   code, told = finish(start(alone, 'launch.run'))

@@ -114,6 +114,7 @@ def shown(notebook, kind):
   ]
 
 
+@pytest.mark.slow
 def test_condense_your_own_images_runs_on_digits_without_a_network(tmp_path, monkeypatch):
   for variable in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'):
     monkeypatch.setenv(variable, 'http://127.0.0.1:9')

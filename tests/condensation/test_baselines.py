@@ -106,6 +106,7 @@ def small(method, **overrides):
   return config
 
 
+@pytest.mark.slow
 def test_a_run_keeps_what_its_baselines_picked_and_looks_only_once(tmp_path, capsys):
   config = small('m3d', **{'evaluation.baselines': 'herding_mix'})
 

@@ -48,6 +48,7 @@ def accuracy_of():
   )
 
 
+@pytest.mark.slow
 def test_interpolation_ends_at_the_expert_and_at_its_start():
   start, end = (jax.tree.map(lambda a: a[0], part) for part in pool())
   for share, expected in ((0.0, end), (1.0, start)):
@@ -159,6 +160,7 @@ def recognised(images):
   return share, np.mean([losses.cross_entropy(one, jnp.asarray(labels)) for one in logits])
 
 
+@pytest.mark.slow
 def test_calibration_makes_the_experts_recognise_the_images_and_leaves_the_experts_alone():
   before = jax.tree.map(np.copy, pool())
   with_calibration, without = condensed(), condensed(**{'method.calibrate': False})

@@ -178,6 +178,7 @@ def test_auto_streams_what_takes_more_than_its_share_of_the_memory(folder, monke
     checks.check_values(config(folder, 'onn'))
 
 
+@pytest.mark.slow
 def test_a_run_on_a_subset_of_imagenet_streams_through_every_phase(tmp_path):
   """The shipped config, with networks and images made small."""
   random = np.random.default_rng(0)

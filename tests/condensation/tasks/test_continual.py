@@ -293,6 +293,7 @@ def test_nothing_is_compiled_again_in_a_later_step_or_order(finished):
   )  # one program that condenses, and one that trains for each number of classes seen
 
 
+@pytest.mark.slow
 def test_selected_real_images_are_a_memory_too(own, tmp_path):
   """Herding compares features of a network that knows the classes of the step alone; with one image
   it takes the most central."""

@@ -156,6 +156,15 @@ def put(leaf: Any, sharding: jax.sharding.Sharding | None) -> jax.Array:
   return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 
+def padded_rows(count: int, multiple: int) -> np.ndarray:
+  """Returns which of `count` rows make up a multiple: all of them, then the first ones again.
+
+  >>> padded_rows(3, 2).tolist()
+  [0, 1, 2, 0]
+  """
+  return np.arange(-(-count // multiple) * multiple) % count
+
+
 def pad_leading(tree: Any, multiple: int) -> Padded:
   """Pads the leading axis of every leaf to a multiple, by repeating its rows from the first on.
 
@@ -172,9 +181,9 @@ def pad_leading(tree: Any, multiple: int) -> Padded:
       f'not lengths {sorted(lengths)} and {multiple}.'
     )
   count = lengths.pop()
-  index = np.arange(-(-count // multiple) * multiple)
-  tree = tree if len(index) == count else jax.tree.map(lambda leaf: leaf[index % count], tree)
-  return Padded(tree, index < count, count)
+  rows = padded_rows(count, multiple)
+  tree = tree if len(rows) == count else jax.tree.map(lambda leaf: leaf[rows], tree)
+  return Padded(tree, np.arange(len(rows)) < count, count)
 
 
 def per_device(fn: Callable, mesh: Mesh, in_specs: Any, out_specs: Any) -> Callable:

@@ -100,13 +100,12 @@ def count_devices(mesh: Mesh | None) -> int:
 
 
 def padded_rows(count: int, mesh: Mesh | None) -> np.ndarray:
-  """Returns which of `count` rows fill the devices evenly: all of them, then the first ones again.
+  """Returns which of `count` rows fill the devices evenly, see `parallel.padded_rows`.
 
   >>> padded_rows(3, None).tolist()
   [0, 1, 2]
   """
-  size = count_devices(mesh)
-  return np.arange(-(-count // size) * size) % count
+  return parallel.padded_rows(count, count_devices(mesh))
 
 
 def spread(functions: Functions, placement: Placement) -> Functions:

@@ -31,6 +31,7 @@ from jaxdistill.training.problem import (
   Placement,
   Problem,
   count_devices,
+  padded_rows,
   source,
   spread,
   start,
@@ -97,8 +98,7 @@ class Options:
   @property
   def padded(self) -> int:
     """Networks that are trained, with those that only fill the devices."""
-    size = 1 if self.spread == 'batch' else count_devices(self.mesh)
-    return -(-self.networks // size) * size
+    return len(padded_rows(self.networks, None if self.spread == 'batch' else self.mesh))
 
 
 def choose_spread(

@@ -17,7 +17,7 @@ NETWORK = {'name': 'convnet', 'width': 4, 'depth': 1}
 LABELS = np.repeat([0, 1, 2], 10)
 
 
-@pytest.fixture(scope='module', params=['npz', 'folder'])
+@pytest.fixture(scope='module', params=['npz', pytest.param('folder', marks=pytest.mark.slow)])
 def own(request, tmp_path_factory):
   """Images of three classes, each brighter than the one before, as a file of arrays and as a folder
   of pictures."""

@@ -38,6 +38,14 @@ def pool():
 
 
 @functools.cache
+def untrained():
+  """Networks of the form of `pool`, all four fresh, where what they know does not matter."""
+  wanted = pretrained.Wanted(2)
+  start = pretrained.untrained(model(), SHAPE, wanted).initial
+  return pretrained.Pool(start, jax.tree.map(lambda a: a[::-1] + 0.1, start))
+
+
+@functools.cache
 def accuracy_of():
   train, test = digits()
   images = (jnp.asarray(test.images, jnp.float32) / 255 - train.mean[0]) / train.std[0]
@@ -58,6 +66,7 @@ def test_interpolation_ends_at_the_expert_and_at_its_start():
       np.testing.assert_allclose(a, b, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_accuracy_of_middle_encoders_falls_from_the_expert_to_its_start():
   start, end = (jax.tree.map(lambda a: a[0], part) for part in pool())
   accuracy = [
@@ -70,10 +79,10 @@ def test_accuracy_of_middle_encoders_falls_from_the_expert_to_its_start():
 
 def test_each_iteration_draws_one_expert_and_one_share():
   plugs = dance.plugs(model(), SHAPE, experts=2)
-  start, end = (jax.tree.leaves(part)[0] for part in pool())
+  start, end = (jax.tree.leaves(part)[0] for part in untrained())
   shares, numbers = [], []
   for step in range(12):
-    drawn = plugs.draw(pool(), jax.random.key(0), step)
+    drawn = plugs.draw(untrained(), jax.random.key(0), step)
     k = next(k for k in range(2) if np.array_equal(jax.tree.leaves(drawn.expert)[0], end[k]))
     shift = (np.asarray(jax.tree.leaves(drawn.matching)[0]) - end[k]) / np.where(
       start[k] == end[k], 1, start[k] - end[k]
@@ -108,7 +117,7 @@ def matched(kind, steps=3):
   state = engine.start(
     functions, jax.random.key_data(jax.random.key(5)), np.full((10, 2, *SHAPE), 0.5, np.float32)
   )
-  real = engine.real_data(images, counts, pool=pool() if kind != 'dm' else ())
+  real = engine.real_data(images, counts, pool=untrained() if kind != 'dm' else ())
   losses_of_steps = []
   for _ in range(steps):
     batch = functions.sample(real, jax.random.wrap_key_data(state.key), state.step)
@@ -117,7 +126,7 @@ def matched(kind, steps=3):
   return np.asarray(state.images), np.asarray(losses_of_steps)
 
 
-@pytest.mark.parametrize('kind', ['dance', 'share one'])
+@pytest.mark.parametrize('kind', [pytest.param('dance', marks=pytest.mark.slow), 'share one'])
 def test_fresh_networks_without_calibration_are_dm(kind):
   (images, by_class), (expected, expected_by_class) = matched(kind), matched('dm')
   np.testing.assert_allclose(by_class, expected_by_class, rtol=1e-5)
@@ -241,6 +250,7 @@ def test_experts_recognise_calibrated_images_and_lose_them_again_without_calibra
   assert made > 0.9 and further > 0.9 and drifted < 0.87, (made, further, drifted)
 
 
+@pytest.mark.slow
 def test_experts_are_found_again_by_what_made_them(tmp_path):
   train = digits()[0].take(range(40))
   small = models.build({'name': 'mlp', 'width': 8}, 10, SHAPE)

@@ -64,6 +64,7 @@ def test_a_condensed_set_is_decoded_and_scored(digits):
   assert scores['best_test']['mean'] >= scores['last']['mean']
 
 
+@pytest.mark.slow
 def test_soft_labels_train_as_hard_ones_where_they_are_sure(digits):
   train, test = digits
   images = np.random.default_rng(0).random((10, 8, 8, 1))

@@ -156,7 +156,11 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(tmp_path):
 
 
 @pytest.mark.parametrize(
-  'short, order', [(1e9, 'images pictures table'), (0.0, 'images table pictures')]
+  'short, order',
+  [
+    (1e9, 'images pictures table'),
+    pytest.param(0.0, 'images table pictures', marks=pytest.mark.slow),
+  ],
 )
 def test_pictures_come_before_the_table_is_measured_where_they_take_little(
   short, order, tmp_path, monkeypatch, capsys

@@ -202,6 +202,7 @@ def test_table_takes_the_mean_over_orders_and_networks():
   assert rows[0]['seconds'] == 2.0 and rows[2]['seconds'] == 4.0
 
 
+@pytest.mark.slow
 def test_run_leaves_numbers_memories_and_a_page(finished):
   workdir, _, result, _ = finished
   assert json.loads((workdir / 'result.json').read_text()) == json.loads(json.dumps(result))
@@ -239,6 +240,7 @@ def test_run_leaves_numbers_memories_and_a_page(finished):
     assert text in page
 
 
+@pytest.mark.slow
 def test_every_network_of_every_step_is_another_one(finished):
   _, config, _, _ = finished
   seeds = [
@@ -287,6 +289,7 @@ def test_dance_condenses_every_step_with_experts_of_its_own(own, tmp_path):
   assert not list((tmp_path / 'run' / 'checkpoints').iterdir())
 
 
+@pytest.mark.slow
 def test_nothing_is_compiled_again_in_a_later_step_or_order(finished):
   assert (
     finished[3] == 3
@@ -341,6 +344,7 @@ def test_baselines_and_fields_of_other_tasks_are_refused(own):
     checks.check_fields(config)
 
 
+@pytest.mark.slow
 def test_dry_run_counts_the_whole_job(own):
   text = continual.dry_run(small(own))
   condense, first = (

@@ -88,6 +88,7 @@ def finished(sets, tmp_path_factory):
     yield workdir, config, result
 
 
+@pytest.mark.slow
 def test_every_set_and_baseline_has_a_row(finished):
   _, _, result = finished
   rows = {row['name']: row for row in result['rows']}
@@ -100,6 +101,7 @@ def test_every_set_and_baseline_has_a_row(finished):
   assert 'learning_rates' not in rows['whole']  # one fixed rate, as in the public code
 
 
+@pytest.mark.slow
 def test_the_table_across_architectures_averages_the_transfer(finished):
   _, _, result = finished
   across = {each['name']: each for each in result['across']}
@@ -113,6 +115,7 @@ def test_the_table_across_architectures_averages_the_transfer(finished):
   assert across['set2']['networks']['MLP,width=4']['last'] == result['rows'][1]['last']
 
 
+@pytest.mark.slow
 def test_ddranking_scores_are_those_of_the_rows(finished):
   _, _, result = finished
   rows = {row['name']: row for row in result['rows']}
@@ -128,6 +131,7 @@ def test_ddranking_scores_are_those_of_the_rows(finished):
   )
 
 
+@pytest.mark.slow
 def test_files_and_page(finished):
   workdir, _, result = finished
   stored = json.loads((workdir / 'result.json').read_text())
@@ -152,6 +156,7 @@ def test_files_and_page(finished):
   assert 'M3D' in launcher.result_text(result, workdir)
 
 
+@pytest.mark.slow
 def test_a_second_start_computes_nothing_again(finished):
   workdir, config, result = finished
   lines = (workdir / 'metrics.jsonl').read_text()
@@ -160,6 +165,7 @@ def test_a_second_start_computes_nothing_again(finished):
   assert again['rows'] == result['rows'] and (workdir / 'metrics.jsonl').read_text() == lines
 
 
+@pytest.mark.slow
 def test_a_set_that_changed_is_not_mixed_with_old_rows(finished, sets):
   workdir, config, _ = finished
   kept = sets[1].read_bytes()

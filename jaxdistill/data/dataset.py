@@ -17,8 +17,9 @@ class Dataset:
   `images` is uint8 [n, h, w, c], a numpy array on the host or `streaming.Streamed` for a set too
   large to be loaded, and `labels` a numpy array int32 [n] in [0, number of classes). `mean` and
   `std` are per channel and refer to `images / 255`. `flip` says whether a mirrored image still
-  belongs to its class. Left out, the class names are the numbers 0, 1, ..., and the statistics are
-  measured on the images (see `statistics.measure`).
+  belongs to its class. `notices` are lines of what was passed over or changed in reading.
+  Left out, the class names are the numbers 0, 1, ..., and the statistics are measured on the images
+  (see `statistics.measure`).
 
   Raises `UserError` where the fields contradict each other.
 
@@ -35,6 +36,7 @@ class Dataset:
   mean: tuple[float, ...] = ()
   std: tuple[float, ...] = ()
   flip: bool = True
+  notices: tuple[str, ...] = ()
 
   def __post_init__(self):
     images = self.images if isinstance(self.images, Streamed) else np.asarray(self.images)

@@ -1,5 +1,8 @@
 """Where data sets come from: one name for each source, one function that loads them all."""
 
+import warnings
+from collections.abc import Callable
+
 import numpy as np
 
 from jaxdistill import registry
@@ -23,6 +26,7 @@ def load(
   classes: str = '',
   stream_above: int | None = None,
   flip: bool | None = None,
+  tell: Callable[[str], None] | None = None,
 ) -> tuple[Dataset, Dataset]:
   """Loads a data set as (train, test), uint8 in memory, or leaves the training images where they
   are.
@@ -42,7 +46,8 @@ def load(
   class folders only, in its own order: a name of `subsets.SUBSETS`, or the folders' names with
   commas between. Training images of more than `stream_above` bytes are not loaded but
   `streaming.Streamed`, read from disk for each batch; None loads all. Test images are always
-  loaded.
+  loaded. `tell` gets a line for whatever was not read, or was changed in reading it
+  (`Dataset.notices`); None: each is a warning of Python.
 
   Raises `UserError` in one sentence for an unknown name, a missing or wrong file, labels that do
   not match the images, a class without training images.
@@ -74,13 +79,19 @@ def load(
   images, labels = stored.train
   if stream_above is not None and isinstance(images, np.ndarray) and images.nbytes > stream_above:
     stored = stored._replace(train=(Streamed.of_array(images), labels))
-  return _datasets(name, stored, normalisation, seed)
+  datasets = _datasets(name, stored, normalisation, seed)
+  for notice in stored.notices:
+    if tell is None:
+      warnings.warn(notice, stacklevel=2)
+    else:
+      tell(notice)
+  return datasets
 
 
 def _datasets(name: str, stored: Stored, normalisation: str, seed: int) -> tuple[Dataset, Dataset]:
   if isinstance(stored.train[0], Streamed):
     streaming.require()
-  fields = dict(name=name, class_names=stored.class_names, flip=stored.flip)
+  fields = dict(name=name, class_names=stored.class_names, flip=stored.flip, notices=stored.notices)
   # With placeholders for the statistics: the set must be known to be sound before anything is
   # computed from it.
   whole = Dataset(*stored.train, mean=_ones(stored), std=_ones(stored), **fields)

@@ -17,13 +17,15 @@ class Stored(NamedTuple):
   the test split.
 
   Training images that are to stay on disk are `Streamed`. `flip` False: the source says that a
-  mirrored image loses its class.
+  mirrored image loses its class. `notices`: one line each for what was not read, or was read in a
+  way that is to be known.
   """
 
   train: tuple[np.ndarray | Streamed, np.ndarray]
   test: tuple[np.ndarray, np.ndarray] | None
   class_names: tuple[str, ...] = ()
   flip: bool = True
+  notices: tuple[str, ...] = ()
 
 
 def check_size(image_size: int, smallest: int = 1) -> None:

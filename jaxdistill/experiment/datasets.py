@@ -7,7 +7,7 @@ from jaxdistill import data
 from jaxdistill.data import Dataset, statistics
 from jaxdistill.errors import unknown
 from jaxdistill.experiment import schema
-from jaxdistill.training import machine
+from jaxdistill.training import hosts, machine, progress
 
 STREAM = ('auto', 'on', 'off')
 # Share of the device's memory up to which 'auto' keeps the training images there; the rest is for
@@ -70,8 +70,14 @@ def _load(source: DataSource, stream_above: int | None) -> tuple[Dataset, Datase
     classes=source.classes,
     normalisation=source.normalisation,
     stream_above=stream_above,
+    tell=_tell,
   )
   if not source.validation_share:
     return train, None, test
   train, validation = data.hold_out(train, source.validation_share)
   return train, validation, test
+
+
+def _tell(notice: str) -> None:
+  if hosts.is_first():
+    progress.say(notice)

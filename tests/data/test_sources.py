@@ -5,6 +5,7 @@ import PIL.Image
 import pytest
 
 from jaxdistill import data
+from jaxdistill.data import sources
 from jaxdistill.data.sources import load
 from jaxdistill.errors import UserError
 
@@ -260,3 +261,16 @@ def test_public_names():
   assert (
     data.load is load and data.Dataset.__name__ == 'Dataset' and callable(data.augment.diffaugment)
   )
+
+
+def test_notices_are_told_once_a_load(monkeypatch):
+  digits = sources._read_digits(8)
+  monkeypatch.setattr(sources, '_read_digits', lambda _: digits._replace(notices=('one', 'two')))
+  lines = []
+  train, test = load('digits', image_size=8, tell=lines.append)
+  assert lines == ['one', 'two'] == list(train.notices) and test.notices == train.notices
+  assert train.take([0, 1]).notices == train.notices
+  with pytest.warns(UserWarning, match='one') as warned:
+    load('digits', image_size=8)
+  assert [str(warning.message) for warning in warned] == ['one', 'two']
+  assert warned[0].filename == __file__

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from jaxdistill.data import sources
 from jaxdistill.errors import UserError
 from jaxdistill.experiment import datasets
 from jaxdistill.experiment.datasets import DataSource
@@ -36,3 +37,11 @@ def test_auto_streams_what_takes_more_than_its_share_of_the_memory(monkeypatch):
 def test_a_mistyped_way_to_stream_is_a_mistake_of_the_user():
   with pytest.raises(UserError, match="'of'; did you mean 'off'"):
     DataSource('digits', stream='of')
+
+
+def test_notices_are_told_once_a_load(monkeypatch, capsys):
+  digits = sources._read_digits(8)
+  monkeypatch.setattr(sources, '_read_digits', lambda _: digits._replace(notices=('a notice',)))
+  for _ in range(2):
+    datasets.load(DataSource('digits', image_size=8, validation_share=0.2, normalisation='dm'))
+  assert capsys.readouterr().out == 'a notice\n'

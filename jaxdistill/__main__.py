@@ -1,8 +1,6 @@
 """`python -m jaxdistill COMMAND`: the command `jaxdistill` where it is not on the PATH."""
 
-import sys
-
-from jaxdistill.commands import main
+from jaxdistill.commands import console
 
 if __name__ == '__main__':
-  sys.exit(main.main())
+  console.main()

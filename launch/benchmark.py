@@ -1,9 +1,7 @@
 """Speed of this library on this machine: `python -m launch.benchmark --out=bench.json`
 (`--help`)."""
 
-import sys
-
-from jaxdistill.commands import benchmark
+from jaxdistill.commands import console
 
 if __name__ == '__main__':
-  sys.exit(benchmark.main())
+  console.run('benchmark')

@@ -1,9 +1,7 @@
 """Kills a run at random moments and compares its end: `python -m launch.faults --kills=20 --seed=0`
 (`--help`)."""
 
-import sys
-
-from jaxdistill.commands import faults
+from jaxdistill.commands import console
 
 if __name__ == '__main__':
-  sys.exit(faults.main())
+  console.run('faults')

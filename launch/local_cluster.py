@@ -1,9 +1,7 @@
 """Several processes on this machine: `python -m launch.local_cluster --processes=2 --devices=2 --
 LAUNCHER FLAGS` (`--help`)."""
 
-import sys
-
-from jaxdistill.commands import local_cluster
+from jaxdistill.commands import console
 
 if __name__ == '__main__':
-  sys.exit(local_cluster.main())
+  console.run('local_cluster')

@@ -1,9 +1,7 @@
 """Runs a grid over configs from a checkout: `python -m launch.sweep --config=m3d:digits
 --grid.ipc=1,10` (`--help`)."""
 
-import sys
-
-from jaxdistill.commands import sweep
+from jaxdistill.commands import console
 
 if __name__ == '__main__':
-  sys.exit(sweep.main())
+  console.run('sweep')

@@ -83,7 +83,7 @@ def test_metadata_takes_every_requirement(installed, setup):
   metadata = (installed / 'jaxdistill.egg-info' / 'PKG-INFO').read_text()
   assert 'Name: jaxdistill\n' in metadata and 'Requires-Python: >=3.11\n' in metadata
   assert (
-    'jaxdistill = jaxdistill.commands.main:main'
+    'jaxdistill = jaxdistill.commands.console:main'
     in (installed / 'jaxdistill.egg-info' / 'entry_points.txt').read_text()
   )
 

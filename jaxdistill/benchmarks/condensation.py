@@ -175,13 +175,15 @@ def _run(command: Sequence[Any], environment: Mapping[str, str] = os.environ) ->
   words = [str(word) for word in command]
   shown = shlex.join(words)
   try:
-    done = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(words, **pipes, text=True, env=environment)
+    output, errors = child.read(process)
+    if process.returncode:
+      lines = (errors or output).strip().splitlines() or [f'status {process.returncode}']
+      raise UserError(f'The command {shown} failed: {lines[-1]}')
+    return json.loads(output.strip().splitlines()[-1])
   except (OSError, ValueError, IndexError) as error:
     raise UserError(f'The command {shown} gave no JSON line: {error}.') from None
-  except subprocess.CalledProcessError as error:
-    lines = (error.stderr or error.stdout).strip().splitlines() or [f'status {error.returncode}']
-    raise UserError(f'The command {shown} failed: {lines[-1]}') from None
 
 
 def measure(method: str, settings: Settings, devices: int = 1) -> dict[str, Any]:

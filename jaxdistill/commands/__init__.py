@@ -1,6 +1,7 @@
 """What a person types; each command answers its flags without JAX.
 
-  main           the console script: its first word says which command
+  console        the process of a command: signals from its first moment on, and its end
+  main           the command `jaxdistill`: its first word says which command
   run            a config becomes a finished work dir
   sweep          a grid of runs and the page that compares them
   evaluate       sets side by side, short for `run` with the config of that name

@@ -19,7 +19,7 @@ from absl import flags
 from jaxdistill.commands import flags as command_flags
 from jaxdistill.commands.process import exit_status
 from jaxdistill.errors import UserError
-from jaxdistill.training import child
+from jaxdistill.training import child, interrupt
 
 _USAGE = """\
 Runs a command as several processes with fake CPU devices on this machine.
@@ -30,8 +30,8 @@ Runs a command as several processes with fake CPU devices on this machine.
 After the -- stands what would follow `jaxdistill`: run (which may be left out), sweep or evaluate,
 and its flags.
 
-Process 0 shows what it says; what the others said is shown when one of them fails. Ctrl-C and
-SIGTERM go to all of them. The exit status is that of the process that failed first, 128 + its
+Process 0 shows what it says; what the others said is shown when one of them fails. Ctrl-C, SIGTERM
+and SIGHUP go to all of them. The exit status is that of the process that failed first, 128 + its
 signal if one killed it, else 0.
 
 Flags, before the --:"""
@@ -78,26 +78,22 @@ def _flags() -> flags.FlagValues:
 def run(arguments: Sequence[str], processes: int, devices: int) -> int:
   """Runs `jaxdistill` with these arguments as `processes` processes of `devices` devices; returns
   the exit status."""
-  stop: list[int] = []
-  remember = lambda number, frame: stop.append(number)
-  before = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
-  with tempfile.TemporaryDirectory() as directory:
+  started: list[subprocess.Popen] = []
+  with interrupt.handed_on() as signals, tempfile.TemporaryDirectory() as directory:
     logs = [pathlib.Path(directory, f'{i}.log') for i in range(processes)]
-    started = _start([*COMMAND, *arguments], processes, devices, logs)
     try:
-      return _watch(started, logs, stop)
+      _start([*COMMAND, *arguments], processes, devices, logs, started)
+      return _watch(started, logs, signals)
     finally:
       for process in started:
         if process.poll() is None:
           process.kill()
           process.wait()
-      for number, handler in before.items():
-        signal.signal(number, handler)
 
 
-def _start(command, processes, devices, logs) -> list[subprocess.Popen]:
+def _start(command, processes, devices, logs, started) -> None:
+  """Starts the processes and adds each to `started`, so that none is left alone where one fails."""
   coordinator = f'localhost:{_free_port()}'
-  started = []
   for i, log in enumerate(logs):
     place = [
       f'--coordinator={coordinator}',
@@ -112,7 +108,6 @@ def _start(command, processes, devices, logs) -> list[subprocess.Popen]:
           [*command, *place], env=child.environment(devices), start_new_session=True, **output
         )
       )
-  return started
 
 
 def _free_port() -> int:
@@ -121,15 +116,15 @@ def _free_port() -> int:
     return probe.getsockname()[1]
 
 
-def _watch(started, logs, stop) -> int:
+def _watch(started, logs, signals) -> int:
   """Waits for the processes to end, hands on signals, ends the others when one has failed; returns
   the status of the job."""
   first, deadline = None, None
   while any(process.poll() is None for process in started) and not (
     deadline and time.monotonic() > deadline
   ):
-    while stop:
-      number = stop.pop(0)
+    while signals:
+      number = signals.pop(0)
       for process in started:
         if process.poll() is None:
           process.send_signal(number)

@@ -3,7 +3,6 @@ words, JAX."""
 
 import os
 import pathlib
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -20,10 +19,13 @@ def exit_status(
   start: Callable[[list[str]], int | None],
   argv: Sequence[str] | None = None,
   *,
-  stopped: str = 'before the run began; nothing was written',
+  stopped: str = interrupt.BEFORE,
 ) -> int:
   """Calls start(arguments) and turns the ways in which a program may end into its exit status and a
   sentence.
+
+  SIGINT, SIGTERM and SIGHUP are remembered meanwhile (`training.interrupt`); the process is the
+  caller's, and goes on (`console` ends one that is not).
 
   Args:
     start: the command; what it returns is the status, None being 0.
@@ -33,29 +35,41 @@ def exit_status(
   >>> exit_status(lambda arguments: len(arguments), ['a', 'b', 'c'])
   3
   """
-  try:
-    with interrupt.termination_unwinds():
-      return start(list(sys.argv[1:] if argv is None else argv)) or 0
-  except UserError as error:
-    speaker = f'process {_number()}: ' if _number() else ''
-    print(f'{speaker}error: {error}', file=sys.stderr)
-    return _leave(USER_ERROR, str(error))
-  except KeyboardInterrupt as stop:
-    reason = f'Stopped by {interrupt.name_of(stop)} {stopped}.'
-    print(reason, file=sys.stderr)
-    return _leave(
-      128 + (signal.SIGTERM if isinstance(stop, interrupt.Terminated) else signal.SIGINT), reason
-    )
-  except SystemExit as stop:
-    # The loop raises it once the state is saved; its text says how to continue.
-    if str(stop) != str(stop.code) and _number() == 0:
-      print(stop, file=sys.stderr)
-    return stop.code
-  except Exception as error:
-    if _in_job():
-      traceback.print_exc()
-    _leave(1, f'{type(error).__name__}: {error}')
-    raise
+  arguments = list(sys.argv[1:] if argv is None else argv)
+  with interrupt.remembering(), interrupt.command(stopped):
+    try:
+      interrupt.check()
+      status = start(arguments) or 0
+    except UserError as error:
+      speaker = f'process {_number()}: ' if _number() else ''
+      print(f'{speaker}error: {error}', file=sys.stderr)
+      status = _leave(USER_ERROR, str(error))
+    except KeyboardInterrupt as stop:
+      status, reason = interrupt.ending(interrupt.number_of(stop))
+      print(reason, file=sys.stderr)
+      return _leave(status, reason)
+    except SystemExit as stop:
+      # The loop raises it once the state is saved; its text says how to continue.
+      if str(stop) != str(stop.code) and _number() == 0:
+        print(stop, file=sys.stderr)
+      return stop.code
+    except Exception as error:
+      if not (_in_job() or interrupt.requested()):
+        raise
+      traceback.print_exc()  # after a signal: what went wrong may come of it
+      status = _leave(1, f'{type(error).__name__}: {error}')
+    return _answered(status)
+
+
+def _answered(status: int) -> int:
+  """Returns the status, or that of a signal which nothing has answered: it came in the last lines,
+  or something went wrong after it."""
+  if interrupt.requested() is None:
+    return status
+  interrupt.answer()
+  status, reason = interrupt.ending(interrupt.state.number)
+  print(reason, file=sys.stderr)
+  return status
 
 
 def _leave(status: int, reason: str) -> int:

@@ -62,9 +62,13 @@ def _dispatch(argv: list[str]) -> None:
 def start(values: flags.FlagValues, config: ConfigDict) -> None:
   """Checks a config and runs it, or says what it would do where the flags ask for that."""
   quiet()
+  interrupt.check()
   flow = families.find_flow(config)
+  interrupt.check()
   prepare_jax(values)
+  interrupt.check()
   flow.check(config)
+  interrupt.check()
   if values.dry_run:
     tell(f'{configs.to_text(config, families.settings(config).explain(config))}\n')
     tell(flow.dry_run(config))
@@ -95,21 +99,26 @@ def run_config(
     profile=values.profile,
     handle_signals=True,
   )
+  kept = (
+    f'; what was finished or saved is kept in {workdir}. Start the same command again to continue'
+  )
+  interrupt.begun(kept)
   try:
     # Of several processes none may leave the others: a signal between two phases waits for the next
     # one, where all stop.
     with (
-      interrupt.termination_unwinds(),
+      interrupt.holding(lambda: bucket.is_address(workdir)),
       Run(workdir, config, **options) as run,
-      run.watch.watching(hosts.count() > 1),
+      interrupt.together(hosts.count() > 1),
     ):
       run.say(f'work dir: {workdir}')
-      return flow.run(config, run)
+      interrupt.check()
+      result = flow.run(config, run)
+      interrupt.check()
   except KeyboardInterrupt as stop:  # between two phases, or a second Ctrl-C within one
-    raise interrupt.Interrupted(
-      f'Stopped by {interrupt.name_of(stop)}; what was finished or saved is kept in {workdir}. '
-      'Start the same command again to continue.'
-    ) from None
+    raise interrupt.Interrupted(f'Stopped by {interrupt.name_of(stop)}{kept}.') from None
+  interrupt.begun(f' when all was done; the results are in {workdir}')
+  return result
 
 
 def _flags() -> flags.FlagValues:

@@ -72,9 +72,11 @@ def _dispatch(argv: list[str]) -> int:
     return 0
   process.quiet()
   cells = grid(values, overrides, axes)
+  interrupt.check()
   process.prepare_jax(values)
   family = _family(cells)
   for cell in cells:
+    interrupt.check()
     try:
       families.find_flow(cell.config).check(cell.config)
     except UserError as error:
@@ -250,21 +252,22 @@ def run(values: flags.FlagValues, cells: list[Cell], family: Family) -> int:
   the exit status."""
   workdir = launcher.folder(values.workdir)
   page = workdir / comparison.PAGE
+  kept = lambda: f'; {_count(cells)}. Start the same command again to continue'
+  interrupt.begun(kept)
   try:
     _write_page(family, workdir, cells)
     for number, cell in enumerate(cells, 1):
+      interrupt.check()
       where = f'run {number} of {len(cells)}: {cell.spec}'
       process.tell(f'{where} is done already' if cell.result else where + time_left(cells))
       if not cell.result:
         _run_cell(values, cell)
+        interrupt.begun(kept)
         _write_page(family, workdir, cells)
   except interrupt.Interrupted as stop:
     raise interrupt.Interrupted(f'{stop}\n{_count(cells)}; the page so far: {page}') from None
   except KeyboardInterrupt as stop:  # between two runs
-    raise interrupt.Interrupted(
-      f'Stopped by {interrupt.name_of(stop)}; {_count(cells)}. '
-      'Start the same command again to continue.'
-    ) from None
+    raise interrupt.Interrupted(f'Stopped by {interrupt.name_of(stop)}{kept()}.') from None
   failed = [f'failed:  {cell.spec}: {cell.error}' for cell in cells if cell.error]
   again = ['Start the same command again to try what failed.'] if failed else []
   process.tell(
@@ -338,5 +341,6 @@ def plan_text(cells: list[Cell]) -> str:
     alike.seed = 0
     if not cell.result and _hash(alike) not in seen:
       seen.add(_hash(alike))
+      interrupt.check()
       parts.append(f'{cell.spec}\n\n{families.find_flow(cell.config).dry_run(cell.config)}')
   return '\n\n'.join(parts)

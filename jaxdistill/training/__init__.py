@@ -20,7 +20,8 @@
   hosts, job   several processes: what they tell each other, how they join and leave
   child        processes that this one starts
   bucket       a work dir in a bucket
-  phase, program, batches, checkpoint, records, progress, interrupt, lock, trace, cost, machine
+  interrupt, guard  signals: remembered and answered; a process that does not come to answer
+  phase, program, batches, checkpoint, records, progress, lock, trace, cost, machine
   the pieces of the loop
 
 The modules load on first use.
@@ -38,6 +39,7 @@ _MODULES = (
   'cost',
   'features',
   'groups',
+  'guard',
   'hosts',
   'interrupt',
   'job',

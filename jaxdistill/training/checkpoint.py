@@ -93,6 +93,11 @@ class Checkpoints:
     if self._opened is not None:
       self._guarded(self._opened.wait_until_finished)
 
+  @property
+  def is_saving(self) -> bool:
+    """Whether a save is under way in the background."""
+    return self._opened is not None and self._opened.is_saving_in_progress()
+
   def restore(self, template: Any, rows: int | None = None) -> tuple[Any, dict[str, Any]] | None:
     """Returns (state, notes) of the newest good checkpoint, or None where there is none yet.
 

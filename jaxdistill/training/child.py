@@ -1,7 +1,14 @@
-"""The environment of a process that this one starts."""
+"""A process that this one starts: its environment, and its end."""
 
+import contextlib
 import os
 import pathlib
+import subprocess
+from collections.abc import Iterator
+
+from jaxdistill.training import interrupt
+
+_LOOK_SECONDS = 0.1
 
 
 def environment(devices: int = 0) -> dict[str, str]:
@@ -17,6 +24,27 @@ def environment(devices: int = 0) -> dict[str, str]:
   package = str(pathlib.Path(__file__).parents[2])
   path = os.pathsep.join(filter(None, [package, os.environ.get('PYTHONPATH')]))
   return os.environ | {'PYTHONPATH': path} | (fake_devices(devices) if devices else {})
+
+
+@contextlib.contextmanager
+def ended(process: subprocess.Popen) -> Iterator[subprocess.Popen]:
+  """Ends the process with the block, if it has not ended by itself."""
+  try:
+    yield process
+  finally:
+    if process.poll() is None:
+      process.kill()
+      process.wait()
+
+
+def read(process: subprocess.Popen) -> tuple[str, str]:
+  """Returns what a process prints to its end, and stops waiting for it at a signal."""
+  with ended(process):
+    while True:
+      try:
+        return process.communicate(timeout=_LOOK_SECONDS)
+      except subprocess.TimeoutExpired:
+        interrupt.check()
 
 
 def fake_devices(count: int) -> dict[str, str]:

@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxdistill.data import Dataset, augment
-from jaxdistill.training import parallel
+from jaxdistill.training import interrupt, parallel
 from jaxdistill.training.progress import Bar
 
 _BATCH = 500
@@ -69,6 +69,7 @@ def embed(
     )
     parts.append(np.asarray(parallel.gather(features)))
     bar.update(number + 1)
+    interrupt.check()
   bar.close()
   return np.concatenate(parts)[: len(images)]
 

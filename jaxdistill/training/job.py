@@ -14,7 +14,7 @@ import time
 import jax
 
 from jaxdistill.errors import UserError
-from jaxdistill.training import hosts
+from jaxdistill.training import hosts, interrupt
 
 JOIN_SECONDS = 300
 # Until a process that has vanished without a word counts as dead, which ends the others.
@@ -54,6 +54,8 @@ def join(
     _check(*given)
   elif not _in_slurm() and not _on_tpu():
     return
+  with contextlib.suppress(AttributeError):  # it would take SIGTERM for itself
+    jax.config.update('jax_enable_preemption_service', False)
   with _Patience(given, seconds):
     try:
       jax.distributed.initialize(
@@ -70,6 +72,7 @@ def join(
         raise
       # A TPU machine without others: jax found no coordinator.
   if hosts.count() > 1:
+    interrupt.join()
     over = threading.Event()
     threading.Thread(target=_look_after_others, args=(over,), daemon=True).start()
     atexit.register(over.set)

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from jaxdistill.errors import UserError
-from jaxdistill.training import cost, hosts, program
+from jaxdistill.training import cost, hosts, interrupt, program
 from jaxdistill.training.batches import ArraySource, HostSource
 from jaxdistill.training.cost import Estimate
 from jaxdistill.training.interrupt import Interrupted
@@ -135,13 +135,14 @@ def fit(
     per_call = program.steps_per_call(
       steps_per_call or run.steps_per_call, platform, min(interval, num_steps)
     )
-  with run.watch.watching(run.handle_signals):
+  with interrupt.remembering(run.handle_signals):
     phase = Phase(run, name, num_steps, timed, every, keep_final, problem.rows)
     finished = phase.resume(state)
     del state
     if finished:
       return phase.state
-    return phase.train(problem.step, problem.source, per_call, program.placer(sharding))
+    with interrupt.holding(phase.unsaved):
+      return phase.train(problem.step, problem.source, per_call, program.placer(sharding))
 
 
 def estimate(problem: Problem, *, dtype: str = 'float32', seconds: float = 3.0) -> Estimate:
@@ -156,6 +157,7 @@ def estimate(problem: Problem, *, dtype: str = 'float32', seconds: float = 3.0) 
   state = program.settle(problem.state, sharding)
   feed = source.feed(program.placer(sharding), 0, max(1, min(num_steps, _TIMED + 1)))
   compiled = program.build(problem.step, source.sample, state, feed.take())
+  interrupt.check()
   devices = sorted(sharding.device_set, key=lambda device: device.id)
   state, _ = jax.block_until_ready(compiled(state, feed.take()))
   counted = 0
@@ -167,6 +169,7 @@ def estimate(problem: Problem, *, dtype: str = 'float32', seconds: float = 3.0) 
       counted += 1
       feed.prepare(counted)
       state, _ = jax.block_until_ready(compiled(state, feed.take()))
+      interrupt.check()
     return time.perf_counter() - started
 
   spent = measure(1)

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxdistill.errors import UserError
 from jaxdistill.report import numbers
-from jaxdistill.training import hosts, program, progress, records, trace
+from jaxdistill.training import hosts, interrupt, program, progress, records, trace
 from jaxdistill.training.checkpoint import NonFinite
 from jaxdistill.training.interrupt import Interrupted
 from jaxdistill.training.run import Run
@@ -52,7 +52,7 @@ class Phase:
       ('seconds', 'compile_seconds', 'evaluate_seconds', 'save_seconds', 'first_step_seconds'), 0.0
     )
     self.begun = self.started = self.saved_at = time.monotonic()
-    self.calls, self.settling = 0, hosts.Settling()
+    self.calls, self.evaluated, self.settling = 0, False, hosts.Settling()
     self.trace = trace.Trace(run.workdir / 'profile', name) if run.profile else None
 
   def resume(self, template: Any) -> bool:
@@ -101,7 +101,7 @@ class Phase:
       while self.at < self.num_steps:
         if due := self.evaluations_due():
           self.evaluate(due)
-        stop, late = self.settling.settle(self.calls, self.run.watch.requested, self.save_late())
+        stop, late = self.settling.settle(self.calls, interrupt.requested(), self.save_late())
         if stop:
           self.stop(stop)
         if late or self.save_due():
@@ -129,6 +129,8 @@ class Phase:
     if length not in self.programs:
       self.programs[length] = program.build(step, sample, self.state, inputs, length)
       self.times['compile_seconds'] += self.programs[length].seconds
+      self.bar.leave_out(self.programs[length].seconds)
+      interrupt.check()
     if self.trace:
       self.trace.before_call(self.calls, lambda: jax.block_until_ready(self.state))
     self.state, metrics = self.programs[length](self.state, inputs)
@@ -217,7 +219,7 @@ class Phase:
 
   def evaluate(self, due: Sequence[Callable]):
     self.drain()
-    measured = {}
+    measured, started = {}, time.monotonic()
     with self.timed('evaluate_seconds'):
       for measure in due:
         metrics = measure(self.state)
@@ -226,6 +228,9 @@ class Phase:
           raise ValueError(f'Two evaluations of {self.name!r} give the metric {twice[0]!r}.')
         measured |= metrics
       self.run.log(self.name, self.at, measured, kind='evaluate')
+    if not self.evaluated:  # the first one compiles
+      self.bar.leave_out(time.monotonic() - started)
+    self.evaluated = True
 
   def save_due(self) -> bool:
     """Whether the steps since the last save ask for one."""
@@ -239,6 +244,12 @@ class Phase:
     return bool(
       self.checkpoints and self.checkpoint_every and self.at and self.saved != self.at and waited
     )
+
+  def unsaved(self) -> bool:
+    """Whether an end of the process at this moment would lose steps."""
+    if not self.checkpoints:
+      return False
+    return self.at not in (0, self.saved) or self.checkpoints.is_saving
 
   def save(self):
     """Saves the state as of now, unless it is saved already or there is nowhere to."""
@@ -263,6 +274,7 @@ class Phase:
 
   def stop(self, signal: str):
     """After a signal to this process or another one: saves, and ends the program."""
+    interrupt.answer()
     self.save()
     where = 'nothing is saved, since the run has no work dir.'
     if self.checkpoints:
@@ -278,8 +290,8 @@ class Phase:
   def rescue(self, error: BaseException):
     """After an interrupt, which may come anywhere: saves if the state, its step and its metrics are
     whole and agree."""
-    if self.run.watch.requested and isinstance(error, KeyboardInterrupt):
-      return  # the second Ctrl-C means now
+    if isinstance(error, interrupt.AtOnce):
+      return
     if hosts.count() > 1:
       return  # a save takes them all, and only this one is here
     whole = not any(leaf.is_deleted() for leaf in jax.tree.leaves(self.state))

@@ -10,6 +10,8 @@ from jaxdistill.report import numbers
 
 REFRESH_SECONDS = 0.2
 LINE_SECONDS = 30.0
+# tqdm's own rate would count what `Bar` leaves out.
+_BAR = '{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]'
 
 
 def say(text: str) -> None:
@@ -71,6 +73,10 @@ class Job:
 class Bar:
   """Progress of one phase from `done` to `total` steps.
 
+  The rate is that of the steps after the first update, which tells that the first call has come to
+  its end: before it lie reading, compiling and the call itself, of which the steps to come need
+  nothing. `leave_out` takes out more of this kind.
+
   >>> bar = Bar('condense', 1000, enabled=False)
   >>> bar.update(10, 0.5)
   >>> bar.close()
@@ -88,7 +94,8 @@ class Bar:
   ):
     self.name, self.total, self.first, self.done = name, total, done, done
     self._say, self._clock = say, clock
-    self._started = self._shown = clock()
+    self._shown = clock()
+    self._started: float | None = None  # the rate counts from this time and from `first`
     self._enabled = enabled
     self._bar = None
     if enabled and watched():
@@ -96,7 +103,7 @@ class Bar:
 
       size = {'ncols': 80, 'nrows': 24} if _sizeless() else {'dynamic_ncols': True}
       self._bar = auto.tqdm(
-        total=total, initial=done, desc=name, unit=' steps', mininterval=0, **size
+        total=total, initial=done, desc=name, mininterval=0, bar_format=_BAR, **size
       )
 
   def update(self, done: int, loss: float | None = None) -> None:
@@ -105,6 +112,8 @@ class Bar:
     if not self._enabled:
       return
     now = self._clock()
+    if self._started is None:
+      self.first, self._started = done, now
     if now - self._shown >= (REFRESH_SECONDS if self._bar is not None else LINE_SECONDS):
       self._shown = now
       self._draw(loss, now)
@@ -113,17 +122,27 @@ class Bar:
     if self._bar is None:
       self._say(self.line(loss, now))
       return
-    if loss is not None:
-      self._bar.set_postfix_str(f'loss {loss:.4g}', refresh=False)
+    self._bar.set_postfix_str(self._pace(loss, now), refresh=False)
     self._bar.update(self.done - self._bar.n)
 
   def line(self, loss: float | None, now: float) -> str:
     """Returns the state as one line of text."""
-    rate = (self.done - self.first) / max(now - self._started, 1e-9)
-    text = f'{self.name}: {self.done:,} of {self.total:,} steps, {rate:.3g} steps/s'
+    return f'{self.name}: {self.done:,} of {self.total:,} steps, {self._pace(loss, now)}'
+
+  def _pace(self, loss, now) -> str:
+    """The rate, the time left and the loss, as far as they are known."""
+    rate = 0.0
+    if self._started is not None:
+      rate = (self.done - self.first) / max(now - self._started, 1e-9)
+    text = f'{rate:.3g} steps/s'
     if rate > 0 and self.done < self.total:
       text += f', {numbers.seconds((self.total - self.done) / rate)} left'
     return text if loss is None else text + f', loss {loss:.4g}'
+
+  def leave_out(self, seconds: float) -> None:
+    """Takes time out of the rate that will not come again, such as compiling on the way."""
+    if self._started is not None:
+      self._started += seconds
 
   def close(self) -> None:
     """Draws the last state and leaves the screen in order."""

@@ -105,7 +105,6 @@ class Run:
     self.checkpoint_every, self.checkpoint_seconds = checkpoint_every, checkpoint_seconds
     self.handle_signals = handle_signals
     self.profile = profile and self.workdir is not None
-    self.watch = interrupt.Watch()
     _check_agreement(self.config, self.place)
     self.records = records.Records(None)
     try:
@@ -256,13 +255,14 @@ class Run:
       path = self.workdir and self.workdir / 'results' / f'{name}.json'
       value = hosts.first(f'result {name}', lambda: _read_json(path, self.say))
       if value is None:
+        interrupt.check()
         computed = files.jsonable(fn())
         # Through JSON even when it is fresh, so that a restart sees exactly the same value.
         value = hosts.first(
           f'new result {name}', lambda: {'result': json.loads(json.dumps(computed))}
         )
         if path:
-          self.write_json(f'results/{name}.json', value)
+          self._write(path, _json_bytes(value))
       self._results[name] = value['result']
     return self._results[name]
 
@@ -314,10 +314,11 @@ class Run:
 
   def write_json(self, name: str, value: Any) -> pathlib.Path | None:
     """Writes a file of the work dir atomically; returns its path, or None in memory."""
-    return self.write_bytes(name, (json.dumps(files.jsonable(value), indent=2) + '\n').encode())
+    return self.write_bytes(name, _json_bytes(value))
 
   def write_bytes(self, name: str, content: bytes) -> pathlib.Path | None:
     """Writes a file of the work dir atomically; returns its path, or None in memory."""
+    interrupt.check()
     if self.workdir is None:
       return None
     return self._write(self.workdir / name, content)
@@ -406,6 +407,10 @@ def _checked(name: str) -> str:
       'use letters, digits and any of "_-+=,." in parts divided by "/".'
     )
   return name
+
+
+def _json_bytes(value: Any) -> bytes:
+  return (json.dumps(files.jsonable(value), indent=2) + '\n').encode()
 
 
 def _read_json(path, say):

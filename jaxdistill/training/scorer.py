@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxdistill.data import augment
 from jaxdistill.data.examples import Examples
-from jaxdistill.training import parallel, together
+from jaxdistill.training import interrupt, parallel, together
 
 _ROUNDED = 100  # images; batches of a scored set are a multiple of them
 # Images that are scored in one call: at most so many, and fewer of more than 32x32 pixels.
@@ -50,7 +50,11 @@ class Scorer:
     variables = jax.tree.map(parallel.local, variables)
     # All are under way before the first is waited for.
     hits = [self.hits(variables, *batch) for batch in self.batches]
-    return sum(np.asarray(count, np.float64) for count in hits) / self.total
+    total = 0.0
+    for count in hits:
+      total += np.asarray(count, np.float64)
+      interrupt.check()
+    return total / self.total
 
 
 @functools.lru_cache(maxsize=32)

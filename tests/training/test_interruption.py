@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdistill.training import interrupt, loop
+from jaxdistill.training import guard, interrupt, loop
 from jaxdistill.training.run import Run
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -116,34 +116,110 @@ def test_kill_9_loses_nothing_but_time(tmp_path, uninterrupted):
 
 
 def test_ctrl_c_twice_stops_at_once():
-  watch = interrupt.Watch()
-  with watch.watching():
-    os.kill(os.getpid(), signal.SIGINT)
-    assert watch.requested == 'Ctrl-C'
-    with pytest.raises(KeyboardInterrupt):
+  with pytest.raises(interrupt.AtOnce):
+    with interrupt.remembering():
+      os.kill(os.getpid(), signal.SIGINT)
+      assert interrupt.requested() == 'Ctrl-C'
       os.kill(os.getpid(), signal.SIGINT)
       time.sleep(1)
+  assert interrupt.requested() is None
 
 
-def test_a_signal_that_compiled_code_turned_into_an_error_still_stops():
-  with pytest.raises(interrupt.Terminated):
-    with interrupt.termination_unwinds():
-      try:
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGHUP'])
+def test_a_signal_is_only_remembered_until_one_looks(name):
+  number = getattr(signal, name)
+  with pytest.raises(interrupt.Terminated) as caught:
+    with interrupt.remembering():
+      signal.raise_signal(number)
+      assert interrupt.requested() == name  # and nothing was raised
+      interrupt.check()
+  assert interrupt.name_of(caught.value) == name and interrupt.number_of(caught.value) == number
+  assert interrupt.requested() is None
+
+
+def test_a_signal_that_nobody_has_answered_goes_to_the_handler_of_before():
+  came = []
+  before = signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
+  try:
+    with interrupt.remembering():
+      signal.raise_signal(signal.SIGTERM)
+      assert came == []
+    assert came == [signal.SIGTERM]
+    with pytest.raises(ZeroDivisionError):
+      with interrupt.remembering():
         signal.raise_signal(signal.SIGTERM)
-      except KeyboardInterrupt as stop:
-        raise ImportError('initializing the extension') from stop
-  with pytest.raises(ImportError), interrupt.termination_unwinds():
-    raise ImportError('without any signal')
+        raise ZeroDivisionError
+    assert came == [signal.SIGTERM] * 2
+    with pytest.raises(interrupt.Terminated):
+      with interrupt.remembering():
+        signal.raise_signal(signal.SIGTERM)
+        interrupt.check()
+    assert came == [signal.SIGTERM] * 2
+  finally:
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_in_a_notebook_ctrl_c_keeps_its_meaning():
+  """Where nobody has asked for signals to be remembered, as in a call from a program."""
+  with pytest.raises(KeyboardInterrupt) as caught:
+    with interrupt.remembering(False):
+      signal.raise_signal(signal.SIGINT)
+      time.sleep(1)
+  assert type(caught.value) is KeyboardInterrupt and interrupt.requested() is None
+
+
+def test_of_several_processes_none_leaves_at_a_look():
+  with pytest.raises(interrupt.Terminated):
+    with interrupt.remembering():
+      signal.raise_signal(signal.SIGTERM)
+      with interrupt.together():
+        interrupt.check()
+      with interrupt.together(False):
+        interrupt.check()
+
+
+def test_signals_are_handed_on_in_order():
+  with interrupt.handed_on() as signals:
+    for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+      signal.raise_signal(number)
+    assert signals == [signal.SIGINT, signal.SIGINT, signal.SIGTERM]
+    assert interrupt.requested() is None
+
+
+def test_nohup_is_respected():
+  before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+  try:
+    with interrupt.remembering():
+      signal.raise_signal(signal.SIGHUP)
+      assert interrupt.requested() is None
+  finally:
+    signal.signal(signal.SIGHUP, before)
 
 
 def test_handlers_are_put_back():
-  before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-  watch = interrupt.Watch()
-  with watch.watching(), watch.watching():
-    assert signal.getsignal(signal.SIGTERM) != before[1]
-  with watch.watching(False):
+  numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+  before = [signal.getsignal(number) for number in numbers]
+  with interrupt.remembering(), interrupt.remembering():
+    assert all(signal.getsignal(number) not in before for number in numbers)
+  with interrupt.remembering(False):
     assert signal.getsignal(signal.SIGTERM) == before[1]
-  assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+  assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_the_guard_waits_as_long_as_there_is_something_to_lose():
+  state = interrupt.State()
+  assert not guard.overdue(state, 100.0, 101.9) and guard.overdue(state, 100.0, 102.1)
+  state.answered = True  # it is on its way out
+  assert not guard.overdue(state, 100.0, 1000.0)
+  state.answered, state.joined = False, True
+  assert not guard.overdue(state, 100.0, 1000.0)
+  state.joined, unsaved = False, [True]
+  state.unsaved.append(lambda: unsaved[0])
+  assert not guard.overdue(state, 100.0, 1000.0)  # the call under way has not returned
+  state.returned = 200.0
+  assert not guard.overdue(state, 100.0, 219.0) and guard.overdue(state, 100.0, 221.0)
+  unsaved[0] = False
+  assert guard.overdue(state, 100.0, 102.1)
 
 
 def test_outside_the_main_thread_training_goes_without_handlers(tmp_path):

@@ -24,6 +24,38 @@ def test_without_a_terminal_one_line_now_and_then(monkeypatch):
   assert len(said) == 3  # after 30, 60 and 90 of 100 seconds
 
 
+def test_what_comes_once_is_left_out_of_the_rate(monkeypatch):
+  """Resumed at 1,000 of 2,000: 50 s of compiling, then 4 steps a second with a program of another
+  length compiled on the way."""
+  monkeypatch.setattr(progress, 'watched', lambda: False)
+  bar, said, now = make()
+  bar.leave_out(40.0)  # before anything has come to its end: it is left out anyway
+  now[0] = 50.0
+  bar.update(1010, 0.5)  # the first call: no rate yet
+  assert said.pop() == 'condense: 1,010 of 2,000 steps, 0 steps/s, loss 0.5'
+  now[0] = 60.0
+  bar.update(1050)
+  assert bar.line(None, 60.0) == 'condense: 1,050 of 2,000 steps, 4 steps/s, 3 min 58 s left'
+  now[0] = 85.0
+  bar.leave_out(20.0)
+  bar.update(1070)  # 60 steps in 35 - 20 s; 930 / 4 = 232.5 s
+  assert said == ['condense: 1,070 of 2,000 steps, 4 steps/s, 3 min 52 s left']
+
+
+def test_a_bar_in_a_terminal_shows_the_same_rate(monkeypatch):
+  monkeypatch.setattr(progress, 'watched', lambda: True)
+  terminal = io.StringIO()
+  monkeypatch.setattr(sys, 'stderr', terminal)
+  bar, _, now = make()
+  now[0] = 3000.0
+  bar.update(1001, 0.5)
+  now[0] = 3010.0
+  bar.update(1101, 0.5)  # ten a second: 899 / 10 = 89.9 s
+  bar.close()
+  shown = terminal.getvalue().split('\r')
+  assert any('1101/2000' in text and '10 steps/s, 1 min 30 s left' in text for text in shown)
+
+
 def test_silent_when_told(monkeypatch):
   monkeypatch.setattr(progress, 'watched', lambda: False)
   bar, said, now = make(enabled=False)

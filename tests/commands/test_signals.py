@@ -175,7 +175,7 @@ def test_a_signal_to_an_estimate_while_it_compiles(tmp_path):
   [
     ('import jax; jax.jit(lambda x: x + 1)(1)', 0, ''),
     ('raise SystemExit("my own words")', 1, 'my own words'),
-    ('import jax; jax.jit(lambda x: x + 1)(1); raise ZeroDivisionError("a bug")', 1, 'ZeroDivisionError: a bug'),
+    ('import jax; jax.jit(lambda x: x + 1)(1); 1 / 0', 1, 'ZeroDivisionError'),
     ('import jaxdistill; raise jaxdistill.errors.UserError("a mistake")', 2, 'error: a mistake'),
   ],
 )
@@ -195,7 +195,7 @@ console.run('mine')
 """
   done = subprocess.run([sys.executable, '-c', program], cwd=ROOT, capture_output=True, text=True)
   assert done.returncode == status and done.stdout == 'first last\n', done.stderr
-  assert said in done.stderr and ('Traceback' in done.stderr) == ('Zero' in code)
+  assert said in done.stderr and ('Traceback' in done.stderr) == ('/ 0' in code)
 
 
 def rows(workdir):

@@ -17,7 +17,8 @@ class Dataset:
   `images` is uint8 [n, h, w, c], a numpy array on the host or `streaming.Streamed` for a set too
   large to be loaded, and `labels` a numpy array int32 [n] in [0, number of classes). `mean` and
   `std` are per channel and refer to `images / 255`. `flip` says whether a mirrored image still
-  belongs to its class. `notices` are lines of what was passed over or changed in reading.
+  belongs to its class. `notices` are lines of what was passed over or changed in reading,
+  and `background` is the colour on which transparent images were laid, '' where there are none.
   Left out, the class names are the numbers 0, 1, ..., and the statistics are measured on the images
   (see `statistics.measure`).
 
@@ -37,6 +38,7 @@ class Dataset:
   std: tuple[float, ...] = ()
   flip: bool = True
   notices: tuple[str, ...] = ()
+  background: str = ''
 
   def __post_init__(self):
     images = self.images if isinstance(self.images, Streamed) else np.asarray(self.images)
@@ -156,6 +158,7 @@ class Dataset:
     return (
       f'{self.name} ({self.split}): {len(self):,} images of {height}x{width}x{channels}, '
       f'{self.num_classes} classes of {images} images'
+      + (f', transparent ones on {self.background}' if self.background else '')
       + (', streamed' if isinstance(self.images, Streamed) else '')
     )
 

@@ -36,7 +36,7 @@ class Preset:
     variant: the full name in TensorFlow Datasets of a set that comes in several.
     reader: 'module:function' that reads what lies at the path: (path, image_size) -> `Stored`.
     folders: whether the classes are folders, of which some may be chosen, and whose images may stay
-      on disk: the reader takes (path, image_size, classes, stream_above), as `files.read_folder`.
+      on disk: the reader takes (path, image_size, classes, stream_above), as `folders.read_folder`.
   """
 
   name: str
@@ -62,6 +62,7 @@ class Preset:
 
 
 _FILES = 'jaxdistill.data.files'
+_FOLDERS = 'jaxdistill.data.folders'
 # A mirrored digit or character is another one, or none: neither DSA nor IDC flips such sets. The
 # sides of 'digits' and 'folder:' are our choice; 128 is that of DANCE's ten-class subsets.
 _ROWS = (
@@ -90,7 +91,7 @@ _ROWS = (
     variant='imagenette/160px-v2',
   ),
   Preset('npz:', reader=f'{_FILES}:read_npz'),
-  Preset('folder:', size=32, reader=f'{_FILES}:read_folder', folders=True),
+  Preset('folder:', size=32, reader=f'{_FOLDERS}:read_folder', folders=True),
   Preset(
     'tiny_imagenet:',
     size=64,
@@ -105,7 +106,7 @@ _ROWS = (
     published=True,
     of_imagenet=True,
     idc=_IMAGENET,
-    reader=f'{_FILES}:read_folder',
+    reader=f'{_FOLDERS}:read_imagenet',
     folders=True,
   ),
   Preset('imagenet2012', offered=False, idc=_IMAGENET),

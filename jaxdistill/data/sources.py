@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from jaxdistill import registry
-from jaxdistill.data import presets, statistics, streaming
+from jaxdistill.data import exported, presets, statistics, streaming
 from jaxdistill.data.dataset import Dataset, stratified
 from jaxdistill.data.stored import Stored, check_size, resize
 from jaxdistill.data.streaming import Streamed
@@ -34,7 +34,7 @@ def load(
   `name`: 'digits' (scikit-learn's, in its package, no download); a name of TensorFlow Datasets,
   with `/config` and `:version` if wanted, prepared on disk in array_record form under `data_dir`,
   else the environment variable TFDS_DATA_DIR, else ~/tensorflow_datasets; 'npz:PATH' (see
-  `files.read_npz`); 'folder:PATH' and 'imagenet:PATH' (see `files.read_folder`);
+  `files.read_npz`); 'folder:PATH' and 'imagenet:PATH' (see `folders.read_folder`);
   'tiny_imagenet:PATH' (see `imagenet`).
 
   `image_size` n gives [n, n] images, resized by the short side and cut about the centre; 0 keeps
@@ -70,7 +70,9 @@ def load(
   elif preset.reader and name.startswith(preset.name):
     path, options = name.removeprefix(preset.name), (classes, stream_above)
     read = registry.load(preset.reader)
-    stored = read(path, image_size or preset.size, *(options if preset.folders else ()))
+    # An exported set keeps the size that it was exported in.
+    size = 0 if preset.folders and exported.lies_at(path) else preset.size
+    stored = read(path, image_size or size, *(options if preset.folders else ()))
   else:
     from jaxdistill.data import tfds_sets
 
@@ -91,7 +93,8 @@ def load(
 def _datasets(name: str, stored: Stored, normalisation: str, seed: int) -> tuple[Dataset, Dataset]:
   if isinstance(stored.train[0], Streamed):
     streaming.require()
-  fields = dict(name=name, class_names=stored.class_names, flip=stored.flip, notices=stored.notices)
+  names = ('class_names', 'flip', 'notices', 'background')
+  fields = dict(name=name, **{key: getattr(stored, key) for key in names})
   # With placeholders for the statistics: the set must be known to be sound before anything is
   # computed from it.
   whole = Dataset(*stored.train, mean=_ones(stored), std=_ones(stored), **fields)
@@ -112,7 +115,10 @@ def _datasets(name: str, stored: Stored, normalisation: str, seed: int) -> tuple
   else:
     train, test = stored.train, stored.test
   fields['class_names'] = whole.class_names
-  fields['mean'], fields['std'] = statistics.choose(name, train[0], normalisation)
+  if stored.statistics and normalisation != 'measured':
+    fields['mean'], fields['std'] = stored.statistics
+  else:
+    fields['mean'], fields['std'] = statistics.choose(name, train[0], normalisation)
   train, test = Dataset(*train, **fields), Dataset(*test, split='test', **fields)
   if train.image_shape != test.image_shape:
     raise UserError(

@@ -142,7 +142,7 @@ def test_batches_continue_from_a_state(pair):
     np.testing.assert_array_equal(batch['labels'], expected['labels'])
 
 
-def test_an_image_that_breaks_later_is_named(tmp_path):
+def test_an_image_that_changes_or_goes_later_is_named(tmp_path):
   for name in ('a', 'b'):
     (tmp_path / name).mkdir()
     for number in range(5):
@@ -150,10 +150,16 @@ def test_an_image_that_breaks_later_is_named(tmp_path):
         tmp_path / name / f'{number}.png'
       )
   streamed = load(f'folder:{tmp_path}', image_size=6, stream_above=0)[0].images
+  read = lambda: list(streaming.batches(streamed, lambda step: (streamed.positions, {}), 3))
+  read()
   for file in tmp_path.glob('b/*'):
     file.write_bytes(b'no image')
-  with pytest.raises(UserError, match=r'the image .*b/\d.png cannot be read'):
-    list(streaming.batches(streamed, lambda step: (streamed.positions, {}), 3))
+  with pytest.raises(UserError, match=r'the image .*b/\d.png has changed since the set was loaded'):
+    read()
+  for file in tmp_path.glob('b/*'):
+    file.unlink()
+  with pytest.raises(UserError, match=r'the image .*b/\d.png cannot be read \(No such file'):
+    read()
 
 
 def test_without_grain_the_way_out_is_told(folder, monkeypatch):

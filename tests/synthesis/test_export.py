@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 
 from jaxdistill import data
 from jaxdistill.condensation import Condensed
-from jaxdistill.data import Dataset, files
+from jaxdistill.data import Dataset, folders
 from jaxdistill.errors import UserError
 from jaxdistill.synthesis import export
 
@@ -67,7 +67,7 @@ def test_png_files_hold_the_training_images_and_the_manifest_all_else(tmp_path):
       np.asarray(PIL.Image.open(root / entry['file'])), expected.images[number]
     )
   assert sorted(path.name for path in root.iterdir() if path.is_dir()) == ['0-a_b', '1-blue', '2-c']
-  stored = files.read_folder(str(root), 8)
+  stored = folders.read_folder(str(root), 8)
   np.testing.assert_array_equal(stored.train[0], expected.images)
   np.testing.assert_array_equal(stored.train[1], expected.labels)
 

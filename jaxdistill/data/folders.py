@@ -171,7 +171,10 @@ def check_filled(
   within = contents(where, place) if os.path.isdir(place) else listing.NOTHING
   if _holds_classes(place):
     again = f'{where.partition(":")[0]}:{shown(place)}'
-    raise UserError(f'{where}: {what} itself but folders of images: give {again} to read those.')
+    raise UserError(
+      f'{where}: {what} itself but folders of images: give {again} to read '
+      'those as classes, or move the images directly into it.'
+    )
   if within.folders:
     raise UserError(
       f'{where}: {what} itself, only folders ({some(_names(within.folders))}); move the images '

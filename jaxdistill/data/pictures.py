@@ -177,7 +177,11 @@ def _kinds():
 
 def unreadable(where: str, file: pathlib.Path, error: Exception) -> UserError:
   """Returns the error for a picture that cannot be read."""
+  from PIL import UnidentifiedImageError
+
   reason = getattr(error, 'strerror', None) or f'{type(error).__name__}: {shown(error)}'
+  if isinstance(error, UnidentifiedImageError):
+    reason = f'it is none of the kinds {", ".join(_kinds())}, or damaged'
   return UserError(
     f'{where}: the image {shown(file)} cannot be read ({reason}); replace or remove it.'
   )

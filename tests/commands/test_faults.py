@@ -38,8 +38,8 @@ def stand_in(monkeypatch):
 
 
 def test_runs_are_killed_until_all_signals_are_spent_and_compared(tmp_path, capsys):
-  signals = [signal.SIGKILL, signal.SIGTERM, signal.SIGKILL]
-  assert faults.run(['honest'], tmp_path, signals, random.Random(0)) == 0
+  sent = [faults.Fault(number) for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL)]
+  assert faults.run(['honest'], tmp_path, sent, random.Random(0)) == 0
   told = capsys.readouterr().out
   assert '3 signals in' in told and 'Every run ended bit for bit like the undisturbed one.' in told
   assert told.count('SIGKILL after') == 2 and told.count('SIGTERM after') == 1
@@ -47,14 +47,15 @@ def test_runs_are_killed_until_all_signals_are_spent_and_compared(tmp_path, caps
 
 def test_a_run_that_forgets_is_found_out(tmp_path, capsys):
   assert (
-    faults.run(['forgets'], tmp_path, [signal.SIGKILL] * 3, random.Random(0)) == faults.DIFFERENT
+    faults.run(['forgets'], tmp_path, [faults.Fault(signal.SIGKILL)] * 3, random.Random(0))
+    == faults.DIFFERENT
   )
   assert 'metrics.jsonl differs' in capsys.readouterr().out
 
 
 def test_a_run_that_answers_a_signal_wrongly_is_told(tmp_path):
   with pytest.raises(UserError, match='status 1 .SIGTERM.'):
-    faults.run(['wrong'], tmp_path, [signal.SIGTERM] * 3, random.Random(0))
+    faults.run(['wrong'], tmp_path, [faults.Fault(signal.SIGTERM)] * 3, random.Random(0))
 
 
 def test_what_is_there_is_not_written_over(tmp_path, capsys):

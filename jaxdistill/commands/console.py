@@ -11,18 +11,16 @@ import contextlib
 import importlib
 import os
 import sys
-import traceback
-from typing import NoReturn
 
 from jaxdistill.training import guard, interrupt
 
 
-def main() -> NoReturn:
+def main() -> None:
   """Runs the command `jaxdistill` and ends the process; the console script."""
   run('main')
 
 
-def run(command: str) -> NoReturn:
+def run(command: str) -> None:
   """Runs main() of a module of this package and ends the process with the status that it returns.
 
   Args:
@@ -34,14 +32,17 @@ def run(command: str) -> NoReturn:
   except SystemExit as stop:
     status = stop.code
   except BaseException:
+    import traceback  # takes longer to load than all else here
+
     traceback.print_exc()
     status = 1
   if isinstance(status, str):  # of sys.exit in a file of the user's
-    print(status, file=sys.stderr)
+    with contextlib.suppress(OSError):
+      print(status, file=sys.stderr)
   end(status if isinstance(status, int) else int(status is not None))
 
 
-def end(status: int) -> NoReturn:
+def end(status: int) -> None:
   """Ends the process with a status, or with that of a signal that has come since all was done."""
   stopped = interrupt.requested() is not None
   if not stopped or interrupt.state.joined:

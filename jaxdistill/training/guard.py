@@ -17,7 +17,6 @@ import signal
 import sys
 import threading
 import time
-from typing import NoReturn
 
 from jaxdistill.training import interrupt
 
@@ -48,6 +47,8 @@ def _watch(pipe: int) -> None:
     wait = None if since is None else _LOOK_SECONDS
     ready, _, _ = select.select([pipe], [], [], wait)
     for number in os.read(pipe, 4096) if ready else b'':
+      if number == getattr(signal, 'SIGHUP', None):
+        _let_go_of_terminal()
       if interrupt.state.handed is not None or not interrupt.is_ours(number):
         continue
       now = time.monotonic()
@@ -81,13 +82,25 @@ def overdue(state: interrupt.State, since: float, now: float) -> bool:
   return now - since > SECONDS
 
 
-def leave(number: int) -> NoReturn:
+def leave(number: int) -> None:
   """Ends the process now, with the status and the last sentence of a signal."""
   status, sentence = interrupt.ending(number)
   flush(FLUSH_SECONDS)
   with contextlib.suppress(OSError):
     os.write(2, f'\n{sentence}\n'.encode(errors='replace'))
   os._exit(status)
+
+
+def _let_go_of_terminal():
+  """Sends what is still printed nowhere if the terminal is closed, where every print would fail and
+  be an error of its own on the way to a save."""
+  for file in (1, 2):
+    try:
+      os.write(file, b'')
+    except OSError:
+      nowhere = os.open(os.devnull, os.O_WRONLY)
+      os.dup2(nowhere, file)
+      os.close(nowhere)
 
 
 def flush(seconds: float | None = None) -> None:

@@ -123,6 +123,47 @@ def test_code_that_never_looks_is_ended_by_the_guard(tmp_path):
   assert errors.strip() == 'Stopped by SIGTERM before the run began; nothing was written.'
 
 
+IN_TERMINAL = """
+import os, pathlib, pty, sys, time
+pid, terminal = pty.fork()
+if not pid:
+  os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+while not pathlib.Path(sys.argv[1]).exists():
+  time.sleep(0.01)
+os.close(terminal)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def close_terminal(folder, point, *flags):
+  """Runs a config in a terminal that is closed when it has come to a point; returns the status."""
+  config = folder / 'mine.py'
+  config.write_text(CONFIG.format(once=str(folder / 'once'), point=point, name='SIGCONT'))
+  command = ['-m', 'jaxdistill', f'--config={config}', *SMALL, *flags]
+  done = subprocess.run(
+    [sys.executable, '-c', IN_TERMINAL, str(folder / 'once'), *command],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+  )
+  return int(done.stdout)
+
+
+def test_a_closed_terminal_is_a_signal_too(tmp_path):
+  assert close_terminal(tmp_path, 'hanging config') == 129
+
+
+@pytest.mark.slow
+def test_in_a_closed_terminal_the_state_is_saved(tmp_path, whole):
+  flag = f'--workdir={tmp_path / "run"}'
+  assert close_terminal(tmp_path, 'condensing', flag, '--config.run.checkpoint_every=1000') == 75
+  steps = [path.name for path in (tmp_path / 'run' / 'checkpoints' / 'condense').iterdir()]
+  assert steps and all(0 < int(step) <= 20 for step in steps)
+  code, _, errors = finish(start(tmp_path, 'nowhere', 'SIGTERM', flag))
+  assert code == 0, errors
+  assert rows(tmp_path / 'run') == whole
+
+
 def test_ctrl_c_twice_ends_what_hangs_at_once(tmp_path):
   process = start(tmp_path, 'hanging config', 'SIGINT')
   while not (tmp_path / 'once').exists():

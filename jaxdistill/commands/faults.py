@@ -156,13 +156,13 @@ def _start(values: flags.FlagValues, forwarded: list[str]) -> int:
     signal.SIGTERM: values.terms,
     signal.SIGINT: values.ints,
   }
-  numbers_sent = [number for number, count in counts.items() for _ in range(count)]
-  if values.compiling > len(numbers_sent):
+  signals = list(collections.Counter(counts).elements())
+  if values.compiling > len(signals):
     raise UserError(
-      f'--compiling={values.compiling} is more than the {len(numbers_sent)} signals there are.'
+      f'--compiling={values.compiling} is more than the {len(signals)} signals there are.'
     )
-  draw.shuffle(numbers_sent)
-  faults = [Fault(number, i < values.compiling) for i, number in enumerate(numbers_sent)]
+  draw.shuffle(signals)
+  faults = [Fault(number, i < values.compiling) for i, number in enumerate(signals)]
   draw.shuffle(faults)
   return run(forwarded or families.trial(), workdir, faults, draw)
 

@@ -39,7 +39,7 @@ def _sizeless() -> bool:
 
 class Job:
   """Time left of a job of several parts: what they were expected to take, corrected by how long the
-  finished ones took.
+  finished ones took, both without compiling, which is not the same for every part.
 
   >>> job = Job({'first': 10.0, 'second': 20.0, 'third': 20.0})
   >>> job.finish('first', 20.0)
@@ -49,17 +49,18 @@ class Job:
 
   def __init__(self, expected: Mapping[str, float]):
     self.expected = dict(expected)
-    self.taken: dict[str, float] = {}
+    self.taken: dict[str, float | None] = {}
 
-  def finish(self, name: str, seconds: float) -> None:
-    """Tells that a part is done and what it took."""
+  def finish(self, name: str, seconds: float | None) -> None:
+    """Tells that a part is done and what it took; None for one that an earlier start has done."""
     self.taken[name] = seconds
 
   @property
   def left(self) -> float:
     """Seconds."""
-    finished = sum(self.expected[name] for name in self.taken)
-    pace = sum(self.taken.values()) / finished if finished else 1.0
+    timed = {name: seconds for name, seconds in self.taken.items() if seconds is not None}
+    finished = sum(self.expected[name] for name in timed)
+    pace = sum(timed.values()) / finished if finished else 1.0
     return pace * sum(seconds for name, seconds in self.expected.items() if name not in self.taken)
 
   def line(self) -> str:

@@ -3,8 +3,15 @@
 import io
 import os
 import sys
+import time
 
-from jaxdistill.training import progress
+import flax
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxdistill.training import loop, progress
+from jaxdistill.training.run import Run
 
 
 def make(enabled=True):
@@ -107,3 +114,35 @@ def test_time_left_of_a_job_follows_the_pace_of_what_is_finished():
   job.finish('a', 20.0)
   job.finish('c', 1.0)
   assert job.left == 0 and job.line() == '3 of 3 parts done'
+
+
+def test_a_part_that_an_earlier_start_has_done_tells_nothing_of_the_pace():
+  job = progress.Job({'a': 10.0, 'b': 20.0, 'c': 30.0})
+  job.finish('a', None)
+  assert job.left == 50 and job.line() == '1 of 3 parts done, about 50.0 s left'
+  job.finish('b', 40.0)  # half as fast as expected
+  assert job.left == 60
+
+
+def test_a_phase_leaves_out_what_it_does_for_the_first_time(monkeypatch):
+  """Eight steps, four a call and an evaluation after six: programs of 4 and of 2 steps, and one
+  evaluation that compiles."""
+  left_out = []
+  monkeypatch.setattr(progress.Bar, 'leave_out', lambda bar, seconds: left_out.append(seconds))
+
+  @flax.struct.dataclass
+  class State:
+    step: jax.Array
+    key: jax.Array
+
+  def step(state, batch):
+    return state.replace(step=state.step + 1), {'loss': 0.0}
+
+  source = loop.ArraySource((), lambda data, key, step: None)
+  problem = loop.Problem(step, State(jnp.int32(0), jax.random.key(0)), source, 12)
+  with Run(progress=False) as run:
+    evaluation = loop.Evaluation(lambda state: time.sleep(0.05) or {}, every=6)
+    loop.fit(run, 'train', problem, evaluate=evaluation, steps_per_call=4)
+    compiling = run.timing('train')['compile_seconds']
+  assert len(left_out) == 3 and left_out[2] >= 0.05
+  assert sum(left_out[:2]) == pytest.approx(compiling)

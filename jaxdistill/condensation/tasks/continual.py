@@ -91,7 +91,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
       for part in (part for part in todo.parts if part.name == name):
         memories[part], taken = memory(fields, condensing, part, train, run, mesh)
         times.append(taken)
-        job.finish(f'condense-{name}', taken['seconds'])
+        job.finish(f'condense-{name}', _worked(run, 'experts', f'condense-{name}'))
       images = join((memories[part], label) for part, label in todo.places(number, step))
       row = scoring.row(
         run,
@@ -103,7 +103,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
         rows=fields.run.rows,
       )
       scores[-1].append(row)
-      job.finish(f'evaluate-{name}', row.seconds)
+      job.finish(f'evaluate-{name}', _worked(run, f'evaluate-{name}'))
       run.say(
         f'order {number + 1} of {len(todo.orders)}, {len(seen)} classes seen: '
         f'{_accuracy_text(row.scores["last"])}; {job.line()}'
@@ -111,6 +111,15 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   kept = join((memories[part], label) for part, label in todo.places(0, len(todo.orders[0]) - 1))
   result = summary(fields, run, todo, expected.get('condense', {}), scores, times, config.to_dict())
   return write(result, run, kept, todo.way)
+
+
+def _worked(run: Run, *phases: str) -> float | None:
+  """Returns the seconds that phases took without compiling, None if the last is of an earlier
+  start."""
+  if not run.timing(phases[-1]):
+    return None
+  timings = [timing for timing in map(run.timing, phases) if timing]
+  return sum(timing['seconds'] - timing['compile_seconds'] for timing in timings)
 
 
 def write(result: results.Result, run: Run, kept: Condensed, way: int) -> dict[str, Any]:

@@ -403,3 +403,14 @@ def test_methods_and_numbers_of_steps_have_work_dirs_of_their_own():
     launcher.default_workdir(spec, configs.load(spec)).name
     == 'continual-cifar100-m3d-steps10-ipc20-seed0'
   )
+
+
+def test_the_pace_of_a_part_leaves_compiling_out():
+  times = dict(seconds=10.0, compile_seconds=7.0)
+  with Run(progress=False) as run:
+    assert continual._worked(run, 'experts', 'condense-a') is None
+    run.set_timing('condense-a', times)
+    assert continual._worked(run, 'experts', 'condense-a') == 3.0
+    run.set_timing('experts', dict(seconds=5.0, compile_seconds=1.0))
+    assert continual._worked(run, 'experts', 'condense-a') == 7.0
+    assert continual._worked(run, 'evaluate-a') is None

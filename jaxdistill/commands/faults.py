@@ -380,16 +380,18 @@ def _count(rows: list[dict[str, Any]]) -> str:
   groups = collections.defaultdict(list)
   for row in rows:
     groups[row['signal'], row['phase'], row['compiling']].append(row)
-  summary = [
-    {
-      'signal': sent,
-      'phase': phase + ', compiling' * compiling,
-      'count': len(group),
-      'statuses': ', '.join(map(str, sorted({row['status'] for row in group}))),
-      'slowest': max(row['leaving'] for row in group),
-    }
-    for (sent, phase, compiling), group in sorted(groups.items())
-  ]
+  summary = []
+  for (sent, phase, compiling), group in sorted(groups.items()):
+    statuses = sorted({row['status'] for row in group})
+    summary.append(
+      {
+        'signal': sent,
+        'phase': phase + ', compiling' * compiling,
+        'count': len(group),
+        'statuses': ', '.join(map(str, statuses)),
+        'slowest': max(row['leaving'] for row in group),
+      }
+    )
   columns = [
     ('signal', 'Signal'),
     ('phase', 'In'),

@@ -96,7 +96,10 @@ class PassedOver:
     self._names.setdefault(reason, []).append(shown(name))
 
   def add_all(self, reason: str, folder: pathlib.Path) -> None:
-    """Notes every visible file in a folder and below; links to folders are not followed."""
+    """Notes every visible file in a folder and below; a link to a folder counts as one."""
+    if folder.is_symlink():
+      self.add(reason, folder)
+      return
     for place, folders, files in os.walk(folder):
       folders[:] = sorted(name for name in folders if not name.startswith(('.', '__')))
       for name in sorted(files):

@@ -6,11 +6,11 @@ a channel are refused. Whatever goes wrong inside Pillow ends in one sentence wi
 """
 
 import functools
-import os
+import io
 import pathlib
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -35,6 +35,7 @@ SUFFIXES = (
 # start programs.
 _KINDS = ('PNG', 'JPEG', 'BMP', 'DIB', 'GIF', 'WEBP', 'TIFF', 'PPM')
 _JPEG_START = b'\xff\xd8\xff'
+_PNG_START = b'\x89PNG\r\n\x1a\n'
 # Modes of Pillow without colour.
 _GREY = ('1', 'L', 'LA', 'La')
 # What a TIFF calls its bits a channel, and an EXIF block the way in which a picture lies.
@@ -126,42 +127,71 @@ def read(where: str, file: pathlib.Path, shape: tuple[int, int, int]) -> np.ndar
   Raises `UserError` for one that cannot be read.
   """
 
-  def read(picture):
-    step = _GREY_STEPS.get(_coding(picture))
-    picture.load()
-    if step and isinstance(picture.info.get('transparency'), int):
-      picture.info['transparency'] *= step
-    upright = _upright(picture)
-    if shape[2] < 4 and picture.has_transparency_data:
-      upright = _on_white(upright)
-    # A grey one stays grey until it has its size, which is less work for the same pixels.
-    mode = 'L' if picture.mode in _GREY and shape[2] < 4 else MODES[max(shape[2], 3)]
-    side = shape[0] if shape[0] == shape[1] else 0
-    pixels = fit(upright.convert(mode), side)
-    if pixels.shape[:2] != shape[:2]:
-      raise ValueError(f'its size is {pixels.shape[:2]}, the set is of size {shape[:2]}')
-    return np.broadcast_to(pixels, shape)
-
-  return _opened(where, file, read)
+  return _opened(where, file, lambda picture: _pixels(picture, shape, upright=True))
 
 
-def _opened(where: str, file: pathlib.Path, use: Callable[[Any], Any]) -> Any:
-  """use(the opened image), with one sentence for whatever goes wrong."""
+def decode(where: str, name: str, content: bytes, shape: tuple[int, int, int]) -> np.ndarray:
+  """Returns what `read` does of a picture's bytes, without turning it: so do those who read such
+  sets (TensorFlow Datasets). `name` stands in errors."""
+  use = functools.partial(_pixels, shape=shape, upright=False)
+  return _opened(where, name, use, lambda: io.BytesIO(content))
+
+
+def is_transparent(where: str, name: str, content: bytes) -> bool:
+  """Whether the header of a picture's bytes tells of transparency."""
+  if content.startswith(_JPEG_START):
+    return False
+  if content.startswith(_PNG_START):
+    # Grey or colour with alpha, or a transparent colour before the pixels.
+    return content[25:26] in (b'\4', b'\6') or b'tRNS' in content[: content.find(b'IDAT')]
+  use = lambda picture: picture.has_transparency_data
+  return _opened(where, name, use, lambda: io.BytesIO(content))
+
+
+def _pixels(picture, shape: tuple[int, int, int], upright: bool) -> np.ndarray:
+  height, width, channels = shape
+  step = _GREY_STEPS.get(_coding(picture))
+  picture.load()
+  value = picture.info.get('transparency')
+  if step and isinstance(value, int) and value * step < 256:
+    picture.info['transparency'] = value * step
+  whole = _upright(picture) if upright else picture
+  if channels < 4 and picture.has_transparency_data:
+    whole = _on_white(whole)
+  # A grey one stays grey until it has its size, which is less work for the same pixels.
+  mode = 'L' if picture.mode in _GREY and channels < 4 else MODES[channels]
+  whole = whole if whole.mode == mode else whole.convert(mode)
+  pixels = fit(whole, width if width == height else 0)
+  if pixels.shape[:2] != (height, width):
+    size = '{}x{}'.format(*pixels.shape[:2])
+    raise ValueError(f'it is of {size} pixels, where the set is of {height}x{width}')
+  return pixels if pixels.shape == shape else np.broadcast_to(pixels, shape)
+
+
+def _opened(
+  where: str,
+  name: str | pathlib.Path,
+  use: Callable[[Any], Any],
+  stream: Callable[[], BinaryIO] | None = None,
+) -> Any:
+  """use(the opened image) of the file `name`, or of a stream so called; one sentence for whatever
+  goes wrong."""
   from PIL import Image
 
   try:
-    with open(file, 'rb') as stream:
-      if not os.fstat(stream.fileno()).st_size:
-        raise EOFError('the file is empty')
-      with Image.open(stream, formats=_kinds()) as picture:
+    with stream() if stream else open(name, 'rb') as source:
+      if not source.read(1):
+        raise EOFError('there is nothing in it')
+      source.seek(0)
+      with Image.open(source, formats=_kinds()) as picture:
         deep = _is_deep(picture)
         result = None if deep else use(picture)
   # A damaged file can raise anything in Pillow: struct.error, KeyError, MemoryError, zlib.error ...
   except Exception as error:
-    raise unreadable(where, file, error) from error
+    raise unreadable(where, name, error) from error
   if deep:
     raise UserError(
-      f'{where}: the image {shown(file)} has more than 8 bits a channel; save it with 8 bits.'
+      f'{where}: the image {shown(name)} has more than 8 bits a channel; save it with 8 bits.'
     )
   return result
 
@@ -175,7 +205,7 @@ def _kinds():
   return [kind for kind in _KINDS if kind in Image.OPEN]
 
 
-def unreadable(where: str, file: pathlib.Path, error: Exception) -> UserError:
+def unreadable(where: str, name: str | pathlib.Path, error: Exception) -> UserError:
   """Returns the error for a picture that cannot be read."""
   from PIL import UnidentifiedImageError
 
@@ -183,7 +213,7 @@ def unreadable(where: str, file: pathlib.Path, error: Exception) -> UserError:
   if isinstance(error, UnidentifiedImageError):
     reason = f'it is none of the kinds {", ".join(_kinds())}, or damaged'
   return UserError(
-    f'{where}: the image {shown(file)} cannot be read ({reason}); replace or remove it.'
+    f'{where}: the image {shown(name)} cannot be read ({reason}); replace or remove it.'
   )
 
 

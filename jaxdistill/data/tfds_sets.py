@@ -1,8 +1,8 @@
 """Image-classification sets of TensorFlow Datasets, read from disk without TensorFlow."""
 
 import concurrent.futures
+import contextlib
 import difflib
-import io
 import itertools
 import json
 import os
@@ -11,13 +11,14 @@ import re
 
 import numpy as np
 
-from jaxdistill.data import presets
-from jaxdistill.data.stored import MODES, Stored, check_size, fit
+from jaxdistill.data import exported, pictures, presets
+from jaxdistill.data.stored import MODES, Stored, check_size
 from jaxdistill.data.streaming import Streamed
 from jaxdistill.errors import UserError
 
 _TEST_SPLITS = ('test', 'validation')
 _FORMAT = 'array_record'
+_INFO = 'dataset_info.json'
 _BLOCK = 256
 
 
@@ -25,77 +26,157 @@ def read(
   name: str, data_dir: str = '', image_size: int = 0, stream_above: int | None = None
 ) -> Stored:
   """Reads the train split and the test split (validation where there is no test) of
-  `name[/config][:version]`.
+  `name[/config][:version]`; train alone is a set without a test split.
 
   The set must lie on disk in array_record form, as `tfds build NAME --file_format=array_record`
   leaves it, under `data_dir`, else TFDS_DATA_DIR, else ~/tensorflow_datasets; the newest version is
   taken. `image_size` is needed where images differ in size. Training images that would take more
-  than `stream_above` bytes stay on disk; None reads them all.
+  than `stream_above` bytes stay on disk; None reads them all. A set that `Condensed.to_tfds` wrote
+  has the class names, statistics and `flip` of its manifest.
 
-  Raises `UserError` in one sentence when the set does not exist, is not on disk, has another file
-  format, or is no image-classification set with a train and a test split.
+  Raises `UserError` in one sentence when the set does not exist, is not on disk, is damaged, has
+  another file format, or is no image-classification set with a train split.
 
   >>> read('cifar10', data_dir='/nowhere')  # doctest: +ELLIPSIS
   Traceback (most recent call last):
   jaxdistill.errors.UserError: cifar10: not found on disk in /nowhere; run `tfds build cifar10 ...
   """
   check_size(image_size)
-  root = pathlib.Path(
-    data_dir or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
-  ).expanduser()
-  folder = _find(name, root)
-  import tensorflow_datasets as tfds
+  place = data_dir or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
+  try:
+    root = pathlib.Path(place).expanduser()
+  except RuntimeError as error:  # ~ without a home
+    raise UserError(f'{name}: {error}; set data_dir (config.data.dir) to a whole path.') from error
+  folder, notices = _find(name, root)
+  manifest = exported.read_manifest(name, folder)
+  with _one_sentence(name, folder):
+    import tensorflow_datasets as tfds
 
-  builder = tfds.builder_from_directory(folder)
-  image_key, label_key = _keys(name, tfds, builder.info)
-  held = next((split for split in _TEST_SPLITS if split in builder.info.splits), None)
-  if 'train' not in builder.info.splits or held is None:
-    raise UserError(
-      f'{name}: needs a train and a test or validation split; it has '
-      f'{", ".join(builder.info.splits)}.'
+    builder = tfds.builder_from_directory(folder)
+    image_key, label_key = _keys(name, tfds, builder.info)
+    splits = builder.info.splits
+    held = next((split for split in _TEST_SPLITS if split in splits), None)
+    if 'train' not in splits:
+      raise UserError(f'{name}: needs a train split; it has {", ".join(splits)}.')
+    feature = builder.info.features[image_key]
+    names = tuple(map(str, builder.info.features[label_key].names))
+    if None in feature.shape[:2] and not image_size:
+      raise UserError(f'{name}: its images differ in size; set image_size, for example to 64.')
+    _check_shards(name, folder, [splits[split] for split in ('train', held) if split])
+    extra = [f'{split} ({splits[split].num_examples:,})' for split in splits]
+    extra = [text for text in extra if text.partition(' ')[0] not in ('train', held)]
+    if extra:
+      notices.append(f'{name}: splits that are not read: {", ".join(extra)}.')
+    keys = (image_key, label_key)
+    train, on_white = _read_split(name, tfds, builder, 'train', keys, image_size, stream_above)
+    test, also = _read_split(name, tfds, builder, held, keys, image_size) if held else (None, 0)
+    soft = 'soft_label' in builder.info.features
+  if on_white + also:
+    notices.append(f'{name}: transparent pictures, laid on white: {on_white + also:,}.')
+  stored = Stored(train, test, names, background='white' if on_white + also else '')
+  if manifest is not None:
+    if len(manifest.class_names) != len(names):
+      raise UserError(
+        f'{name}: {exported.MANIFEST} in {folder} names {len(manifest.class_names)} classes and '
+        f'the set {len(names)}; export the set again.'
+      )
+    if soft:
+      notices.append(f'{name}: the labels are soft; of each the likeliest class is taken.')
+    stored = stored._replace(
+      class_names=manifest.class_names,
+      flip=manifest.flip,
+      statistics=(manifest.mean, manifest.std),
     )
-  feature = builder.info.features[image_key]
-  if None in feature.shape[:2] and not image_size:
-    raise UserError(f'{name}: its images differ in size; set image_size, for example to 64.')
-  train = _read_split(tfds, builder, 'train', image_key, label_key, image_size, stream_above)
-  test = _read_split(tfds, builder, held, image_key, label_key, image_size)
-  return Stored(train, test, tuple(builder.info.features[label_key].names))
+  return stored._replace(notices=tuple(notices))
 
 
-def _find(name: str, root: pathlib.Path) -> pathlib.Path:
-  """The folder of the newest version that can be read."""
+@contextlib.contextmanager
+def _one_sentence(name, folder):
+  """Makes one sentence of whatever a damaged set raises in the packages that read it."""
+  try:
+    yield
+  except UserError:
+    raise
+  except Exception as error:
+    reason = f'{type(error).__name__}: {" ".join(str(error).split())[:300]}'
+    raise UserError(
+      f'{name}: the set in {folder} is damaged or incomplete ({reason}); copy it again, or prepare '
+      f'it anew ({_how_to_get(name)}).'
+    ) from error
+
+
+def _check_shards(name, folder, splits):
+  """Raises `UserError` unless the files hold as many examples as the description tells."""
+  from array_record.python import array_record_module
+
+  for split in splits:
+    for file, expected in zip(split.filepaths, split.shard_lengths):
+      reader = array_record_module.ArrayRecordReader(str(file))
+      count = reader.num_records()
+      reader.close()
+      if count != expected:
+        raise UserError(
+          f'{name}: {file} holds {count:,} examples, where {folder / _INFO} tells of '
+          f'{expected:,}; copy the set again.'
+        )
+
+
+def _find(name: str, root: pathlib.Path) -> tuple[pathlib.Path, list[str]]:
+  """The folder of the newest version that can be read, and what is to be told."""
   match = re.fullmatch(r'(\w+)(?:/([\w.+-]+))?(?::(\d+\.\d+\.\d+))?', name)
   if match is None:
     raise _missing(name, root)
   base, config, version = match.groups()
-  depths = (f'{config}/*',) if config else ('*', '*/*')
+  depths = ('*', '*/*')
   folders = itertools.chain.from_iterable((root / base).glob(depth) for depth in depths)
   versions = [
     folder
     for folder in folders
-    if re.fullmatch(version or r'\d+\.\d+\.\d+', folder.name)
-    and (folder / 'dataset_info.json').is_file()
+    if re.fullmatch(r'\d+\.\d+\.\d+', folder.name) and os.path.isfile(folder / _INFO)
   ]
-  if not versions:
+  asked = [
+    folder
+    for folder in versions
+    if version in (None, folder.name) and config in (None, folder.parent.name)
+  ]
+  if versions and not asked:
+    there = ', '.join(sorted(_full_name(folder, root) for folder in versions))
+    raise UserError(f'{name}: not found on disk in {root}, which holds {there}; name one of them.')
+  if not asked:
     raise _missing(name, root)
-  configs = sorted({folder.parent.name for folder in versions if folder.parent.name != base})
+  configs = sorted({folder.parent.name for folder in asked if folder.parent.name != base})
   if len(configs) > 1:
     raise UserError(
       f'{name}: {root / base} holds the variants {", ".join(configs)}; '
       f'name one, such as {base}/{configs[0]}.'
     )
-  readable = [folder for folder in versions if _file_format(folder) == _FORMAT]
+  asked.sort(key=lambda folder: tuple(map(int, folder.name.split('.'))))
+  readable = [folder for folder in asked if _file_format(name, folder) == _FORMAT]
   if not readable:
     raise UserError(
-      f'{name}: {versions[0]} is in {_file_format(versions[0])} format, which needs TensorFlow to '
-      'read; '
-      f'{_how_to_get(name)}.'
+      f'{name}: {asked[-1]} is in {_file_format(name, asked[-1])} format, which needs TensorFlow '
+      f'to read; {_how_to_get(name)}.'
     )
-  return max(readable, key=lambda folder: tuple(map(int, folder.name.split('.'))))
+  newer = [folder.name for folder in asked[asked.index(readable[-1]) + 1 :]]
+  notice = f'{name}: {readable[-1].name} is read; of other file formats: {", ".join(newer)}.'
+  return readable[-1], [notice] if newer else []
 
 
-def _file_format(folder):
-  return json.loads((folder / 'dataset_info.json').read_text()).get('fileFormat', 'tfrecord')
+def _full_name(folder, root):
+  """As a set is asked for: name:version or name/config:version."""
+  return f'{folder.parent.relative_to(root).as_posix()}:{folder.name}'
+
+
+def _file_format(name, folder):
+  """What a description tells of the files; in its absence the format of old versions."""
+  try:
+    return json.loads((folder / _INFO).read_bytes()).get('fileFormat', 'tfrecord')
+  except OSError as error:
+    raise UserError(f'{name}: {folder / _INFO} cannot be read ({error.strerror}).') from error
+  except (ValueError, AttributeError, RecursionError) as error:
+    raise UserError(
+      f'{name}: {folder / _INFO} is damaged ({type(error).__name__}); copy the set again.'
+    ) from error
 
 
 def _how_to_get(name):
@@ -143,26 +224,38 @@ def _keys(name, tfds, info):
   return pair
 
 
-def _read_split(tfds, builder, split, image_key, label_key, image_size, stream_above=None):
-  """The images and labels of one split; the images stay on disk where they would take more than
-  `stream_above` bytes."""
+def _read_split(name, tfds, builder, split, keys, image_size, stream_above=None):
+  """((images, labels), number of transparent images) of one split; the images stay on disk where
+  they would take more than `stream_above` bytes."""
   import tqdm
 
+  image_key, label_key = keys
   feature = builder.info.features[image_key]
-  decode = _decoder(MODES[feature.shape[2]], image_size)
+  shape = ((image_size, image_size) if image_size else feature.shape[:2]) + feature.shape[2:]
   # Taking the bytes as stored and decoding them here is faster than the decoding of TFDS, which
   # goes image by image.
   source = builder.as_data_source(split=split, decoders={image_key: tfds.decode.SkipDecoding()})
+  where = f'{name} ({split})'
+
+  def decode(positions, examples):
+    with _one_sentence(name, builder.data_dir):
+      return np.stack(
+        [
+          pictures.decode(where, f'number {position}', example[image_key], shape)
+          for position, example in zip(positions, examples)
+        ]
+      )
 
   def fetch(positions):
-    examples = source.__getitems__(list(map(int, positions)))
-    return decode([example[image_key] for example in examples])
+    with _one_sentence(name, builder.data_dir):
+      examples = source.__getitems__(list(map(int, positions)))
+    return decode(positions, examples)
 
-  shape = ((image_size, image_size) if image_size else feature.shape[:2]) + feature.shape[2:]
   origin = f'{builder.info.full_name} {split} {len(source)}'
   streamed = Streamed(fetch, shape, np.arange(len(source)), origin)
   stays = stream_above is not None and streamed.nbytes > stream_above
   blocks, labels = [], []
+  transparent = 0
   with (
     concurrent.futures.ThreadPoolExecutor() as pool,
     tqdm.tqdm(
@@ -170,24 +263,14 @@ def _read_split(tfds, builder, split, image_key, label_key, image_size, stream_a
     ) as bar,
   ):
     for start in range(0, len(source), _BLOCK):
-      examples = source.__getitems__(list(range(start, min(start + _BLOCK, len(source)))))
+      positions = range(start, min(start + _BLOCK, len(source)))
+      examples = source.__getitems__(list(positions))
       if not stays:
-        blocks.append(pool.submit(decode, [example[image_key] for example in examples]))
+        blocks.append(pool.submit(decode, positions, examples))
       labels.extend(example[label_key] for example in examples)
+      if shape[2] < 4:
+        for position, example in zip(positions, examples):
+          transparent += pictures.is_transparent(where, f'number {position}', example[image_key])
       bar.update(len(examples))
-  return streamed if stays else np.concatenate([block.result() for block in blocks]), np.array(
-    labels
-  )
-
-
-def _decoder(mode, image_size):
-  import PIL.Image
-
-  def decode(encoded):
-    pictures = []
-    for data in encoded:
-      with PIL.Image.open(io.BytesIO(data)) as picture:
-        pictures.append(fit(picture if picture.mode == mode else picture.convert(mode), image_size))
-    return np.stack(pictures)
-
-  return decode
+  images = streamed if stays else np.concatenate([block.result() for block in blocks])
+  return (images, np.array(labels)), transparent

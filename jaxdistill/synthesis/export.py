@@ -10,17 +10,19 @@ import pathlib
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxdistill.data import Dataset
+from jaxdistill.data.exported import MANIFEST
 from jaxdistill.data.stored import MODES, to_uint8
 from jaxdistill.errors import UserError
 
-MANIFEST = 'manifest.json'
 _VERSION = '1.0.0'
+# Bytes of a class name that go into that of its folder: few enough for every file system.
+_NAME_BYTES = 80
 
 
 def to_png(condensed: Any, folder: str | os.PathLike, *, decoded: bool = True) -> pathlib.Path:
@@ -29,7 +31,8 @@ def to_png(condensed: Any, folder: str | os.PathLike, *, decoded: bool = True) -
   The manifest holds the description of the set (class names, mean, std, recipe, augmentation,
   versions, ...) and for every file its label (a number, or the list of a soft label) and SHA-256.
   Its `factor` is what is left to decode: 1 for decoded images. `data.load('folder:...')` reads such
-  a folder. PNG has 8 bits a channel: values are rounded, and those outside [0, 1] clipped.
+  a folder back: labels, class names, order and statistics as the manifest has them. PNG has 8 bits
+  a channel: values are rounded, and those outside [0, 1] clipped.
 
   Args:
     condensed: the set, a `condensed.Condensed`.
@@ -82,10 +85,12 @@ def to_tfds(
   """Writes the decoded images as a prepared set of TensorFlow Datasets, in array_record form;
   TensorFlow is not needed.
 
-  Read it with `tfds.data_source(NAME, data_dir=FOLDER)`, with `tfds.builder_from_directory`, or, if
-  it has test images, with `data.load(NAME, data_dir=FOLDER)`. Features: image (PNG, 8 bits), label,
-  and soft_label where the set has soft ones. The description of the set lies beside the images as
-  manifest.json.
+  Read it with `tfds.data_source(NAME, data_dir=FOLDER)`, with `tfds.builder_from_directory`, or
+  with `data.load(NAME, data_dir=FOLDER)`. Features: image (PNG, 8 bits), label, and soft_label
+  where the set has soft ones; the images come in the order of the set. Its description lies beside
+  them as manifest.json. TensorFlow Datasets takes class names that differ, each one printable line
+  without blanks around it; else the names there begin with the class's number, and the manifest,
+  which `data.load` reads, has the real ones.
 
   Args:
     condensed: the set, which becomes the split 'train'.
@@ -104,15 +109,6 @@ def to_tfds(
   if not re.fullmatch(r'[a-z][a-z0-9_]*', name):
     raise UserError(
       f'{name!r} cannot name a set of TensorFlow Datasets: use lower case letters, digits and "_".'
-    )
-  names = condensed.class_names
-  if len(set(names)) < len(names) or any(
-    name.split('\n') != [name.strip() or '-'] for name in names
-  ):
-    raise UserError(
-      'TensorFlow Datasets takes class names that differ, each one line of text without '
-      'blanks around it; '
-      f'rename some of {list(names[:10])}.'
     )
   if test is not None and (test.image_shape, test.num_classes) != (
     condensed.images.shape[1:],
@@ -143,6 +139,10 @@ def _write_tfds(
 ) -> None:
   import tensorflow_datasets as tfds
 
+  names = list(condensed.class_names)
+  plain = all(name.isprintable() and name and name == name.strip() for name in names)
+  if not plain or len(set(names)) < len(names):
+    names = _numbered(names)
   soft = condensed.labels.ndim == 2
   identity = np.eye(condensed.num_classes, dtype=np.float32)
 
@@ -155,7 +155,7 @@ def _write_tfds(
     def _info(self):
       features = {
         'image': tfds.features.Image(shape=condensed.images.shape[1:]),
-        'label': tfds.features.ClassLabel(names=list(condensed.class_names)),
+        'label': tfds.features.ClassLabel(names=names),
       }
       if soft:
         features['soft_label'] = tfds.features.Tensor(
@@ -165,6 +165,7 @@ def _write_tfds(
         builder=self,
         features=tfds.features.FeaturesDict(features),
         supervised_keys=('image', 'label'),
+        disable_shuffling=True,
         description=f'A condensed set, made by {condensed.method or "hand"} from '
         f'{condensed.dataset or "arrays"}.',
       )
@@ -210,11 +211,20 @@ def _check_channels(condensed: Any) -> None:
 def _folder_names(class_names: tuple[str, ...]) -> list[str]:
   """Names that sort as the classes and that every file system takes; the manifest has the real
   ones."""
+  labels = range(len(class_names))
+  if list(class_names) == list(map(str, labels)):
+    return [f'{label:0{len(str(labels[-1]))}}' for label in labels]
+  return _numbered(class_names)
+
+
+def _numbered(class_names: Sequence[str]) -> list[str]:
+  """'007-name' for class 7 of more than a hundred, with '_' for what a file system may not take."""
   digits = len(str(len(class_names) - 1))
-  return [
-    name if name == str(label) else f'{label:0{digits}}-' + re.sub(r'[^\w.-]+', '_', name)[:80]
-    for label, name in enumerate(class_names)
-  ]
+  names = []
+  for label, name in enumerate(class_names):
+    short = re.sub(r'[^\w.-]+', '_', name).encode()[:_NAME_BYTES].decode(errors='ignore')
+    names.append(f'{label:0{digits}}-{short}')
+  return names
 
 
 @contextlib.contextmanager

@@ -70,7 +70,7 @@ def tiny(tmp_path):
 
 
 def test_tiny_imagenet_is_read_as_it_unpacks(tiny):
-  train, test = load(f'tiny_imagenet:{tiny}', stream_above=0)
+  train, test = load(f'tiny_imagenet:{tiny}', stream_above=0, tell=print)
   assert train.class_names == ('n01', 'n02', 'n03') and train.counts.tolist() == [2, 2, 2]
   assert train.image_shape == test.image_shape == (64, 64, 3) and train.std == (0.229, 0.224, 0.225)
   np.testing.assert_allclose(train.images[:][:, 0, 0, 0], [40, 40, 80, 80, 0, 0], atol=2)
@@ -78,7 +78,7 @@ def test_tiny_imagenet_is_read_as_it_unpacks(tiny):
   # 0, 1 and 2.
   np.testing.assert_allclose(test.images[:, 0, 0, 2], [1, 2, 0], atol=1)
   assert test.labels.tolist() == [0, 1, 2]
-  part, held = load(f'tiny_imagenet:{tiny}', classes='n03,n01')
+  part, held = load(f'tiny_imagenet:{tiny}', classes='n03,n01', tell=print)
   assert part.class_names == ('n03', 'n01') and held.labels.tolist() == [0, 1]
 
 
@@ -92,3 +92,52 @@ def test_tiny_imagenet_mistakes(tiny):
     UserError, match='needs train/<WordNet id>/images and val/val_annotations.txt'
   ):
     load(f'tiny_imagenet:{tiny}')
+
+
+def test_tiny_imagenet_tells_what_it_does_not_read(tiny):
+  write(tiny / 'val' / 'images', 4, 200)
+  lines = []
+  train, test = load(f'tiny_imagenet:{tiny}', tell=lines.append)
+  assert len(test) == 3 and lines == [
+    f"tiny_imagenet:{tiny}: 2 files are not read: 1 in the folder 'test', which has no labels "
+    '(test/images/test_0.JPEG), 1 without a line in val/val_annotations.txt '
+    '(val/images/val_3.JPEG).'
+  ]
+  assert train.notices == tuple(lines)
+
+
+@pytest.mark.parametrize(
+  'content, message',
+  [
+    (b'val_0.JPEG n01\n', r"line 1 of val/val_annotations.txt is 'val_0.JPEG n01'; it should be"),
+    (b'val_0.JPEG\tn01\nval_0.JPEG\tn02\n', "line 2 .* names 'val_0.JPEG' a second time"),
+    (b'../val_0.JPEG\tn01\n', 'line 1'),
+    (b'\xff\xfe\x00', 'cannot be read .it is no text'),
+    (b'val_9.JPEG\tn01\n', 'val_9.JPEG cannot be read .No such file'),
+    (b'\n\n', 'names no image of the classes n01, n02, n03'),
+  ],
+)
+def test_damaged_annotations(tiny, content, message):
+  (tiny / 'val' / 'val_annotations.txt').write_bytes(content)
+  with pytest.raises(UserError, match=message):
+    load(f'tiny_imagenet:{tiny}')
+
+
+def test_annotations_of_other_systems(tiny):
+  annotations = tiny / 'val' / 'val_annotations.txt'
+  expected = load(f'tiny_imagenet:{tiny}', tell=print)[1]
+  annotations.write_bytes(b'\xef\xbb\xbf' + annotations.read_bytes().replace(b'\n', b'\r\n\r\n'))
+  test = load(f'tiny_imagenet:{tiny}', tell=print)[1]
+  np.testing.assert_array_equal(test.images, expected.images)
+
+
+def test_a_wrapped_archive_is_named(tiny):
+  with pytest.raises(UserError, match=f'it lies deeper: give tiny_imagenet:{tiny}'):
+    load(f'tiny_imagenet:{tiny.parent}')
+
+
+def test_imagenet_is_called_by_its_own_name(tmp_path):
+  for name in ('n01', 'n02'):
+    write(tmp_path / 'CLS-LOC' / 'train' / name, 2, 0)
+  with pytest.raises(UserError, match=f'give imagenet:{tmp_path}/CLS-LOC'):
+    load(f'imagenet:{tmp_path}')

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -58,7 +59,10 @@ def root(tmp_path_factory):
   )
   _write(folder, 'varied', {'train': range(3), 'test': range(3)}, config='plain')
   _write(folder, 'varied', {'train': range(3), 'test': range(3)}, config='other')
-  _write(folder, 'lonely', {'train': range(3)})
+  _write(folder, 'lonely', {'train': range(9)})
+  _write(folder, 'heldout', {'test': range(3)})
+  several = {'train': range(6), 'test': range(3), 'extra': range(2), 'validation': range(1)}
+  _write(folder, 'several', several)
   return folder
 
 
@@ -104,9 +108,23 @@ def test_variants_are_named(root):
   assert len(load('varied/plain', data_dir=str(root))[0]) == 3
 
 
-def test_set_without_a_test_split_is_refused(root):
-  with pytest.raises(UserError, match='needs a train and a test or validation split; it has train'):
-    load('lonely', data_dir=str(root))
+def test_train_alone_is_divided(root):
+  train, test = load('lonely', data_dir=str(root))
+  assert train.counts.tolist() == [2, 2, 2] and test.counts.tolist() == [1, 1, 1]
+  assert _by_content(
+    np.concatenate([train.images, test.images]), np.concatenate([train.labels, test.labels])
+  ) == _by_content(IMAGES[:9], LABELS[:9])
+
+
+def test_a_set_without_training_images_is_refused(root):
+  with pytest.raises(UserError, match='heldout: needs a train split; it has test'):
+    load('heldout', data_dir=str(root))
+
+
+def test_further_splits_are_told(root):
+  lines = []
+  load('several', data_dir=str(root), tell=lines.append)
+  assert lines == ['several: splits that are not read: extra (2), validation (1).']
 
 
 def test_set_that_is_not_on_disk_says_how_to_get_it(tmp_path):
@@ -135,3 +153,80 @@ def test_other_file_format_is_named(root, tmp_path):
     UserError, match='is in tfrecord format, which needs TensorFlow to read; run `tfds build tiny'
   ):
     load('tiny', data_dir=str(tmp_path))
+
+
+@pytest.fixture
+def tiny(root, tmp_path):
+  """A copy to be damaged: (data_dir, the folder of the version)."""
+  shutil.copytree(root / 'tiny', tmp_path / 'tiny')
+  return tmp_path, tmp_path / 'tiny' / '1.2.0'
+
+
+SHARD = 'tiny-train.array_record-00000-of-00001'
+
+
+@pytest.mark.parametrize(
+  'file, content, message',
+  [
+    ('dataset_info.json', b'{"a":', 'dataset_info.json is damaged .JSONDecodeError.'),
+    ('dataset_info.json', b'[]', 'dataset_info.json is damaged'),
+    ('dataset_info.json', b'\xff\xfe', 'dataset_info.json is damaged'),
+    (
+      'dataset_info.json',
+      b'{"fileFormat": "array_record"}',
+      'is damaged or incomplete .ValueError',
+    ),
+    ('features.json', b'{', 'is damaged or incomplete .JSONDecodeError'),
+    ('features.json', None, 'is damaged or incomplete'),
+    (SHARD, None, 'is damaged or incomplete .*No such file'),
+    (SHARD, b'', 'is damaged or incomplete'),
+    (SHARD, bytes(70_000), 'is damaged or incomplete'),
+  ],
+)
+@pytest.mark.parametrize('above', [None, 0])
+def test_a_damaged_set_ends_in_one_sentence(tiny, file, content, message, above):
+  root, folder = tiny
+  if content is None:
+    (folder / file).unlink()
+  else:
+    (folder / file).write_bytes(content)
+  with pytest.raises(UserError, match=message) as caught:
+    load('tiny', data_dir=str(root), stream_above=above)
+  assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('count', ['12', '5', '-1'])
+def test_the_files_hold_as_many_examples_as_the_description_tells(tiny, count):
+  root, folder = tiny
+  text = (folder / 'dataset_info.json').read_text()
+  assert '"9"' in text
+  (folder / 'dataset_info.json').write_text(text.replace('"9"', f'"{count}"'))
+  with pytest.raises(UserError, match=f'00001 holds 9 examples, where .* tells of {count}'):
+    load('tiny', data_dir=str(root))
+
+
+def test_a_shard_that_breaks_while_it_streams(tiny):
+  root, folder = tiny
+  images = load('tiny', data_dir=str(root), stream_above=0)[0].images
+  content = (folder / SHARD).read_bytes()
+  (folder / SHARD).write_bytes(content[:64] + bytes(2000) + content[2064:])
+  with pytest.raises(UserError, match='tiny: the set in .* is damaged or incomplete'):
+    images[:]
+
+
+def test_versions_and_variants_that_are_not_there_are_answered_by_those_that_are(root):
+  with pytest.raises(UserError, match='which holds tiny:1.2.0; name one of them'):
+    load('tiny:3.0.0', data_dir=str(root))
+  with pytest.raises(UserError, match='which holds varied/other:1.2.0, varied/plain:1.2.0; name'):
+    load('varied/none', data_dir=str(root))
+
+
+def test_a_newer_version_of_another_format_is_told(tiny):
+  root, folder = tiny
+  newer = root / 'tiny' / '2.0.0'
+  shutil.copytree(folder, newer)
+  info = json.loads((newer / 'dataset_info.json').read_text())
+  (newer / 'dataset_info.json').write_text(json.dumps(info | {'fileFormat': 'tfrecord'}))
+  lines = []
+  load('tiny', data_dir=str(root), tell=lines.append)
+  assert lines == ['tiny: 1.2.0 is read; of other file formats: 2.0.0.']

@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 
 from jaxdistill import data
 from jaxdistill.condensation import Condensed
-from jaxdistill.data import Dataset, folders
+from jaxdistill.data import Dataset, folders, tfds_sets
 from jaxdistill.errors import UserError
 from jaxdistill.synthesis import export
 
@@ -84,9 +84,117 @@ def test_canvases_and_soft_labels_can_be_exported_as_they_are(tmp_path):
   np.testing.assert_array_equal(picture, np.rint(made.images[1, :, :, 0] * 255))
 
 
-def test_digits_get_folders_of_their_own_name():
+NAMES = {
+  'numbers in another order': ('7', '3', '10'),
+  'some their own numbers': ('0', 'b', '2'),
+  'duplicates': ('a', 'a', 'b'),
+  'no names of folders': ('a/b', '..', ''),
+  'blanks and lines': ('a\nb', ' c ', 'd\r'),
+  'long': ('日' * 200, '𠀀' * 200, 'x' * 300),
+  'case': ('cat', 'Cat', 'CAT'),
+  'two hundred': tuple(map(str, range(200))),
+  'twelve': tuple(f'class {label}' for label in range(12)),
+}
+
+
+def test_names_of_folders_sort_as_the_classes_do():
   assert export._folder_names(tuple('0123456789')) == list('0123456789')
   assert export._folder_names(('..', *map(str, range(1, 11))))[0] == '00-..'
+  for names in NAMES.values():
+    folders_made = export._folder_names(names)
+    assert folders_made == sorted(folders_made) and len(set(folders_made)) == len(names)
+    assert all(len(name.encode()) < 100 for name in folders_made)
+
+
+@pytest.mark.parametrize('case', NAMES)
+@pytest.mark.parametrize('decoded', [True, False])
+def test_a_png_folder_is_read_back_as_it_was(tmp_path, case, decoded):
+  names = NAMES[case]
+  rng = np.random.default_rng(0)
+  labels = rng.permutation(np.repeat(np.arange(len(names)), 2))
+  made = example(images=rng.random((len(labels), 4, 4, 3)), labels=labels, class_names=names)
+  root = made.to_png(tmp_path / 'out', decoded=decoded)
+  stored = folders.read_folder(str(root), 0)
+  images = made.as_dataset().images if decoded else np.rint(made.images * 255)
+  np.testing.assert_array_equal(stored.train[0], images)
+  np.testing.assert_array_equal(stored.train[1], made.as_dataset().labels if decoded else labels)
+  assert stored.class_names == names and stored.flip is False
+  assert stored.statistics == (made.mean, made.std)
+  train, test = data.load(f'folder:{root}', tell=print)
+  assert train.image_shape == (4, 4, 3) and (train.class_names, train.mean) == (names, made.mean)
+  if not decoded:
+    assert 'canvases of factor 2, taken as they are' in train.notices[0]
+
+
+@pytest.mark.parametrize('channels', [1, 4])
+def test_channels_are_those_of_the_set(tmp_path, channels):
+  images = np.random.default_rng(0).random((6, 4, 4, channels))
+  made = example(
+    images=images,
+    labels=[0, 0, 1, 1, 2, 2],
+    mean=(0.5,) * channels,
+    std=(0.2,) * channels,
+    factor=1,
+  )
+  root = made.to_png(tmp_path / 'out')
+  stored = folders.read_folder(str(root), 0)
+  np.testing.assert_array_equal(stored.train[0], np.rint(made.images * 255))
+  assert not stored.notices and not stored.background
+  data_dir = made.to_tfds(tmp_path / 'sets', name='made').parents[1]
+  train, test = data.load('made', data_dir=str(data_dir))
+  assert by_content(
+    np.concatenate([train.images, test.images]), np.concatenate([train.labels, test.labels])
+  ) == by_content(stored.train[0], stored.train[1])
+
+
+@pytest.mark.parametrize('case', NAMES)
+def test_a_set_of_tensorflow_datasets_is_read_back_as_it_was(tmp_path, case):
+  tfds.disable_progress_bar()
+  names = NAMES[case]
+  rng = np.random.default_rng(0)
+  labels = rng.permutation(np.repeat(np.arange(len(names)), 2))
+  made = example(images=rng.random((len(labels), 4, 4, 3)), labels=labels, class_names=names)
+  folder = made.to_tfds(tmp_path / 'sets', name='made')
+  stored = tfds_sets.read('made', str(tmp_path / 'sets'))
+  expected = made.as_dataset()
+  np.testing.assert_array_equal(stored.train[0], expected.images)
+  np.testing.assert_array_equal(stored.train[1], expected.labels)
+  assert stored.class_names == names and stored.test is None and stored.flip is False
+  assert stored.statistics == (made.mean, made.std)
+  known = tfds.builder_from_directory(folder).info.features['label'].names
+  assert len(set(known)) == len(names)
+  if case in ('numbers in another order', 'case', 'twelve'):
+    assert tuple(known) == names
+
+
+def test_an_npz_file_is_read_back_as_it_was(tmp_path):
+  for number, names in enumerate(NAMES.values()):
+    made = example(
+      images=np.full((len(names), 2, 2, 3), 0.25), labels=np.arange(len(names)), class_names=names
+    )
+    again = Condensed.load(made.save(tmp_path / f'{number}.npz'))
+    assert again.class_names == names and again.labels.tolist() == list(range(len(names)))
+
+
+def test_a_class_without_images_is_named_and_moves_no_other(tmp_path):
+  tfds.disable_progress_bar()
+  made = example(labels=[0, 2, 2])
+  root = made.to_png(tmp_path / 'out')
+  assert set(folders.read_folder(str(root), 0).train[1]) == {0, 2}
+  made.to_tfds(tmp_path, name='made')
+  for name in (f'folder:{root}', 'made'):
+    with pytest.raises(UserError, match="class 'blue' has no training image"):
+      data.load(name, data_dir=str(tmp_path))
+
+
+def test_soft_labels_are_told(tmp_path):
+  tfds.disable_progress_bar()
+  made = example(labels=SOFT)
+  root = made.to_png(tmp_path / 'out')
+  made.to_tfds(tmp_path, name='made')
+  for stored in (folders.read_folder(str(root), 0), tfds_sets.read('made', str(tmp_path))):
+    assert stored.train[1].tolist() == made.as_dataset().labels.tolist()
+    assert 'the labels are soft; of each the likeliest class is taken' in stored.notices[0]
 
 
 @pytest.fixture(scope='module')
@@ -123,7 +231,7 @@ def test_tfds_reads_the_folder_without_tensorflow(prepared):
 
 def test_our_own_reader_takes_it_by_name(prepared):
   made, test, root, _ = prepared
-  train, read = data.load('small', data_dir=str(root))
+  train, read = data.load('small', data_dir=str(root), tell=print)
   expected = made.as_dataset()
   assert by_content(train.images, train.labels) == by_content(expected.images, expected.labels)
   assert by_content(read.images, read.labels) == by_content(test.images, test.labels)
@@ -165,12 +273,9 @@ def test_nothing_is_overwritten_and_nothing_half_is_left(tmp_path, prepared, mon
     ),
   ],
 )
-def test_wrong_names_and_test_images_are_refused(tmp_path, options, message):
+def test_wrong_names_of_sets_and_test_images_are_refused(tmp_path, options, message):
   with pytest.raises(UserError, match=message):
     example().to_tfds(tmp_path, **options)
-  for names in (('a', 'a', 'b'), ('a', ' b', 'c'), ('', 'b', 'c'), ('a', 'b\nc', 'd')):
-    with pytest.raises(UserError, match='takes class names that differ'):
-      example(class_names=names).to_tfds(tmp_path)
   two = example(images=np.zeros((3, 8, 8, 2)), mean=(0, 0), std=(1, 1))
   with pytest.raises(UserError, match='Pictures have 1, 3 or 4 channels; this set has 2'):
     two.to_png(tmp_path / 'out')

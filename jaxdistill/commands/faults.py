@@ -56,7 +56,8 @@ LEAVE_SECONDS = 10.0
 _LOOK_SECONDS = 0.01
 _LINES_SHOWN = 20
 # What JAX says with JAX_LOG_COMPILES=1 before a compilation; it says another line after it.
-_HANDED_OVER = re.compile(r'Finished jaxpr to MLIR module conversion [^\n]*\n?\Z')
+_COMPILES = re.compile('Finished jaxpr to MLIR module conversion')
+_HANDED_OVER = re.compile(_COMPILES.pattern + r' [^\n]*\n?\Z')
 _PLACES = re.compile(
   r'^(?:work dir: |(Compiling what) |(\S+): (?:continues after|first step))', re.M
 )
@@ -210,6 +211,10 @@ def run(
     life = _live(command, workdir / name, workdir / f'{name}.log', cache)
     _check(life)
     lengths[compiling] = life.seconds
+    if compiling and any(fault.compiling for fault in faults) and not _COMPILES.search(life.output):
+      raise UserError(
+        'The run does not say when it compiles, with JAX_LOG_COMPILES=1; leave out --compiling.'
+      )
     progress.say(f'{name}: {numbers.seconds(life.seconds)} undisturbed')
   rows, waiting = [], collections.deque(faults)
   different = differences(workdir / 'first', workdir / 'whole')

@@ -107,8 +107,8 @@ def run_config(
     # Of several processes none may leave the others: a signal between two phases waits for the next
     # one, where all stop.
     with (
-      interrupt.holding(lambda: bucket.is_address(workdir)),
       Run(workdir, config, **options) as run,
+      interrupt.holding(lambda: bucket.is_address(workdir)),
       interrupt.together(hosts.count() > 1),
     ):
       run.say(f'work dir: {workdir}')

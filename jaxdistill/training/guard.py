@@ -75,7 +75,7 @@ def overdue(state: interrupt.State, since: float, now: float) -> bool:
   >>> overdue(state, 10.0, 11.0), overdue(state, 10.0, 13.0)
   (False, True)
   """
-  if state.answered or state.joined:
+  if state.answered or state.joined or state.saving:
     return False
   if any(unsaved() for unsaved in list(state.unsaved)):
     return state.returned is not None and now - state.returned > UNSAVED_SECONDS

@@ -68,6 +68,7 @@ class State:
     for_good: whether the process is a command's alone, which a second Ctrl-C ends at once.
     joined: whether this is one of several processes, none of which may leave the others.
     together: whether they settle among themselves where they stop.
+    saving: how many saves are under way, which take as long as they take.
     handed: collects the signals that a command hands on to its children, None elsewhere.
     ending: exit status (None: 128 + the signal) and what the last sentence says after the signal.
     unsaved: tell whether there is something that an end without saving loses.
@@ -77,6 +78,7 @@ class State:
     self.number: int | None = None
     self.returned: float | None = None
     self.answered = self.active = self.for_good = self.joined = self.together = False
+    self.saving = 0
     self.handed: list[int] | None = None
     self.ending: tuple[int | None, Callable[[], str]] = (None, lambda: f' {BEFORE}')
     self.unsaved: list[Callable[[], bool]] = []
@@ -245,6 +247,16 @@ def holding(unsaved: Callable[[], bool]) -> Iterator[None]:
     yield
   finally:
     state.unsaved.remove(unsaved)
+
+
+@contextlib.contextmanager
+def saving() -> Iterator[None]:
+  """Inside the block something is saved, whose end is worth waiting for."""
+  state.saving += 1
+  try:
+    yield
+  finally:
+    state.saving -= 1
 
 
 # What the end says.

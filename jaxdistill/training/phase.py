@@ -265,7 +265,7 @@ class Phase:
       interval=self.interval.saved(),
       evaluations=self.run.history(self.name),
     )
-    with self.timed('save_seconds'):
+    with self.timed('save_seconds'), interrupt.saving():
       try:
         self.checkpoints.save(self.at, self.state, meta, self.rows)
       except NonFinite as error:
@@ -335,7 +335,8 @@ class Phase:
     self.bar.close()
     self.report_times(self.times_now())
     if self.checkpoints:
-      self.checkpoints.close()
+      with interrupt.saving():
+        self.checkpoints.close()
 
 
 def _of_all(position):

@@ -152,7 +152,7 @@ class Run:
 
   def close(self) -> None:
     """Waits for checkpoints under way and closes the files."""
-    with contextlib.ExitStack() as stack:
+    with interrupt.saving(), contextlib.ExitStack() as stack:
       stack.callback(self._unlock)
       for closable in (self.records, self._events, *self._checkpoints.values()):
         if closable is not None:

@@ -213,7 +213,9 @@ def test_the_guard_waits_as_long_as_there_is_something_to_lose():
   assert not guard.overdue(state, 100.0, 1000.0)
   state.answered, state.joined = False, True
   assert not guard.overdue(state, 100.0, 1000.0)
-  state.joined, unsaved = False, [True]
+  state.joined, state.saving = False, 1
+  assert not guard.overdue(state, 100.0, 1000.0)
+  state.saving, unsaved = 0, [True]
   state.unsaved.append(lambda: unsaved[0])
   assert not guard.overdue(state, 100.0, 1000.0)  # the call under way has not returned
   state.returned = 200.0

@@ -20,9 +20,10 @@ import time
 
 from jaxdistill.training import interrupt
 
-# For the main thread to look, from the signal on; and, where work is unsaved, from the return of
-# the call on that was under way (our choice: an evaluation looks after each of its calls).
+# For the main thread to look, from the signal on (our choice, as the next one).
 SECONDS = 2.0
+# The same where work is unsaved, from the return of the call on that was under way: an evaluation
+# looks after each of its calls. And for the way out, but for what it saves on that.
 UNSAVED_SECONDS = 20.0
 # `timeout` and some schedulers send a signal to a process and to its group: one Ctrl-C, not two.
 _TWICE_SECONDS = 0.3
@@ -36,8 +37,8 @@ def start() -> None:
     return
   read, write = os.pipe()
   os.set_blocking(write, False)
-  interrupt.install()
   signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+  interrupt.install()
   threading.Thread(target=_watch, args=(read,), name='signals', daemon=True).start()
 
 
@@ -75,19 +76,27 @@ def overdue(state: interrupt.State, since: float, now: float) -> bool:
   >>> overdue(state, 10.0, 11.0), overdue(state, 10.0, 13.0)
   (False, True)
   """
-  if state.answered or state.joined or state.saving:
+  if state.handed is not None or state.joined or state.saving:
     return False
-  if any(unsaved() for unsaved in list(state.unsaved)):
+  if state.answered is not None:
+    return now - state.answered > UNSAVED_SECONDS
+  if any(map(_loses, list(state.unsaved))):
     return state.returned is not None and now - state.returned > UNSAVED_SECONDS
   return now - since > SECONDS
+
+
+def _loses(unsaved) -> bool:
+  try:
+    return unsaved()
+  except Exception:  # the main thread is just changing what it looks at
+    return True
 
 
 def leave(number: int) -> None:
   """Ends the process now, with the status and the last sentence of a signal."""
   status, sentence = interrupt.ending(number)
   flush(FLUSH_SECONDS)
-  with contextlib.suppress(OSError):
-    os.write(2, f'\n{sentence}\n'.encode(errors='replace'))
+  interrupt.tell(sentence)
   os._exit(status)
 
 

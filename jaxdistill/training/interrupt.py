@@ -12,6 +12,7 @@ Who calls the library from a program of his own keeps his handlers: Ctrl-C is a 
 
 import contextlib
 import os
+import select
 import signal
 import threading
 import time
@@ -63,7 +64,8 @@ class State:
   Attributes:
     number: of the first signal that is not answered yet.
     returned: when the handler ran, which the call then under way must have returned for.
-    answered: whether the main thread has seen it and is on its way out.
+    answered: when the main thread has seen it and went on its way out, or has last saved something
+      on that.
     active: whether the handlers are installed.
     for_good: whether the process is a command's alone, which a second Ctrl-C ends at once.
     joined: whether this is one of several processes, none of which may leave the others.
@@ -77,7 +79,8 @@ class State:
   def __init__(self):
     self.number: int | None = None
     self.returned: float | None = None
-    self.answered = self.active = self.for_good = self.joined = self.together = False
+    self.answered: float | None = None
+    self.active = self.for_good = self.joined = self.together = False
     self.saving = 0
     self.handed: list[int] | None = None
     self.ending: tuple[int | None, Callable[[], str]] = (None, lambda: f' {BEFORE}')
@@ -85,8 +88,8 @@ class State:
 
   def forget(self) -> int | None:
     """Forgets the signal; returns it if it was not answered."""
-    number = None if self.answered else self.number
-    self.number, self.returned, self.answered = None, None, False
+    number = self.number if self.answered is None else None
+    self.number = self.returned = self.answered = None
     return number
 
 
@@ -182,9 +185,15 @@ def remember(number: int) -> None:
 
 def announce() -> None:
   """Says that Ctrl-C has arrived."""
-  # Straight to the terminal: a print could be inside another print.
+  tell('Stopping as soon as all is saved; Ctrl-C again stops at once.')
+
+
+def tell(sentence: str) -> None:
+  """Writes a line straight to the terminal, as a print could be inside another print; nothing where
+  that would have to wait for a reader."""
   with contextlib.suppress(OSError):
-    os.write(2, b'\nStopping as soon as all is saved; Ctrl-C again stops at once.\n')
+    if select.select([], [2], [], 0)[1]:
+      os.write(2, f'\n{sentence}\n'.encode(errors='replace'))
 
 
 # What is done about it.
@@ -206,13 +215,13 @@ def check() -> None:
   none may leave the others: inside `together` this does nothing.
   """
   if state.number is not None and not state.together:
-    state.answered = True
+    answer()
     raise KeyboardInterrupt if state.number == signal.SIGINT else Terminated(state.number)
 
 
 def answer() -> None:
   """Says that the main thread has seen the signal and is on its way out."""
-  state.answered = True
+  state.answered = time.monotonic()
 
 
 @contextlib.contextmanager
@@ -257,6 +266,8 @@ def saving() -> Iterator[None]:
     yield
   finally:
     state.saving -= 1
+    if state.answered is not None:
+      answer()
 
 
 # What the end says.

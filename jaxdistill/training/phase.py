@@ -275,10 +275,12 @@ class Phase:
   def stop(self, signal: str):
     """After a signal to this process or another one: saves, and ends the program."""
     interrupt.answer()
-    self.save()
     where = 'nothing is saved, since the run has no work dir.'
+    with interrupt.saving():
+      self.save()
+      if self.checkpoints:
+        self.checkpoints.wait()
     if self.checkpoints:
-      self.checkpoints.wait()
       where = (
         f'the state is saved in {self.checkpoints.directory}. Start the same command '
         'again to continue.'
@@ -297,7 +299,7 @@ class Phase:
     whole = not any(leaf.is_deleted() for leaf in jax.tree.leaves(self.state))
     if not self.checkpoints or self.saved == self.at or not whole:
       return
-    with contextlib.suppress(UserError, RuntimeError):
+    with contextlib.suppress(UserError, RuntimeError), interrupt.saving():
       self.drain()
       if self.landed == self.at == int(self.state.step):
         self.save()

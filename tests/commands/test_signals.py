@@ -53,6 +53,8 @@ def get_config(arg=''):
   here('config')
   if here('hanging config'):
     time.sleep(1000)
+  if here('flooding config'):
+    print('x' * 10_000_000)
   from jaxdistill import data
   from jaxdistill.training import checkpoint, program, records, run, scorer
   before(data, 'load', 'data')
@@ -121,6 +123,12 @@ def test_code_that_never_looks_is_ended_by_the_guard(tmp_path):
   code, _, errors = finish(process)
   assert code == 143 and time.monotonic() - came < 5
   assert errors.strip() == 'Stopped by SIGTERM before the run began; nothing was written.'
+
+
+def test_a_reader_that_does_not_read_keeps_no_process(tmp_path):
+  process = start(tmp_path, 'flooding config', 'SIGTERM')
+  with process.stdout, process.stderr:
+    assert process.wait(timeout=30) == 143
 
 
 IN_TERMINAL = """

@@ -209,9 +209,11 @@ def test_handlers_are_put_back():
 def test_the_guard_waits_as_long_as_there_is_something_to_lose():
   state = interrupt.State()
   assert not guard.overdue(state, 100.0, 101.9) and guard.overdue(state, 100.0, 102.1)
-  state.answered = True  # it is on its way out
+  state.answered = 500.0  # it is on its way out
+  assert not guard.overdue(state, 100.0, 519.0) and guard.overdue(state, 100.0, 521.0)
+  state.answered, state.handed = None, []
   assert not guard.overdue(state, 100.0, 1000.0)
-  state.answered, state.joined = False, True
+  state.handed, state.joined = None, True
   assert not guard.overdue(state, 100.0, 1000.0)
   state.joined, state.saving = False, 1
   assert not guard.overdue(state, 100.0, 1000.0)

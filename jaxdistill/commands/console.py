@@ -27,6 +27,10 @@ def run(command: str) -> None:
     command: name of the module.
   """
   guard.start()
+  for stream in (sys.stdout, sys.stderr):
+    # What the terminal has no letter for is written as \xe9: no sentence fails for a class's name.
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+      stream.reconfigure(errors='backslashreplace')
   try:
     status = importlib.import_module(f'jaxdistill.commands.{command}').main()
   except SystemExit as stop:

@@ -109,7 +109,7 @@ def existing(where: str, path: str) -> pathlib.Path:
     root = pathlib.Path(path).expanduser()
   except RuntimeError as error:  # ~ without a home
     raise UserError(f'{where}: {error}; give the whole path.') from error
-  _check_name(where, str(path))
+  _as_text(where, str(path))
   if not path or not os.path.isdir(root):
     reader = where.partition(':')[0]
     raise UserError(
@@ -142,11 +142,10 @@ def class_files(
   """Returns the pictures of each class folder in `folder`, or of the folder `inside` it, in the
   order of the class numbers; what is not read is added to `passed`."""
   files = {}
-  for path in sorted(contents(where, folder).folders, key=_class_order):
-    _check_name(where, path.name)
+  for name, path in _class_folders(where, folder).items():
     place = path / inside
     within = contents(where, place) if os.path.isdir(place) else listing.NOTHING
-    files[path.name] = within.pictures
+    files[name] = within.pictures
     for reason, other in within.others:
       passed.add(reason, other)
     for nested in within.folders:
@@ -164,7 +163,7 @@ def check_filled(
   empty = next((name for name in files if not files[name]), None)
   if empty is None:
     return
-  place = folder / empty / inside
+  place = _class_folders(where, folder)[empty] / inside
   what = (
     f'the class folder {str(pathlib.PurePath(empty, inside))!r} in {shown(folder)} holds no images'
   )
@@ -287,15 +286,21 @@ def _plain(name):
   return unicodedata.normalize('NFKC', name).casefold()
 
 
-def _check_name(where, name):
+def _as_text(where, name):
+  """The name of a folder, whatever the coding of the terminal."""
   try:
-    name.encode('utf-8')
-  except UnicodeEncodeError:
+    return os.fsencode(name).decode('utf-8')
+  except UnicodeError:
     raise UserError(f'{where}: the name {shown(name)} is not UTF-8; rename the folder.') from None
 
 
-def _class_order(folder):
-  name = folder.name
+def _class_folders(where, folder):
+  """The folders in a folder by their names, in the order of the class numbers."""
+  folders = {_as_text(where, path.name): path for path in contents(where, folder).folders}
+  return {name: folders[name] for name in sorted(folders, key=_class_order)}
+
+
+def _class_order(name):
   return (0, int(name), name) if name.isdecimal() else (1, 0, name)
 
 

@@ -2,6 +2,8 @@
 what cannot be."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import PIL.Image
@@ -316,3 +318,31 @@ def test_classes_are_asked_for_once_and_have_images_to_test_on(tmp_path):
   ):
     with pytest.raises(UserError, match=message):
       load(f'folder:{tmp_path}', classes=classes)
+
+
+def test_names_are_text_where_the_systems_coding_is_ascii(tmp_path):
+  """There Python gives the names of files as bytes in disguise."""
+  for name in ('b', 'é', '日本'):
+    _folder(tmp_path / 'train', {name: 2})
+  (tmp_path / 'test').mkdir()
+  (tmp_path / 'test' / 'é').mkdir()
+  PIL.Image.new('L', (4, 4)).save(tmp_path / 'test' / 'é' / 'ü.png')
+  (tmp_path / 'train' / 'ö').mkdir()
+  code = (
+    'import sys; from jaxdistill import data, errors\n'
+    'sys.stdout.reconfigure(encoding="utf-8")\n'
+    'try: data.load(sys.argv[1])\n'
+    'except errors.UserError as error: print(error)\n'
+    'import os; os.rmdir(os.fsencode(sys.argv[1][7:]) + b"/train/\\xc3\\xb6")\n'
+    'print(data.load(sys.argv[1], tell=print)[0].class_names)\n'
+  )
+  environment = os.environ | {'LC_ALL': 'C', 'PYTHONUTF8': '0', 'PYTHONCOERCECLOCALE': '0'}
+  process = subprocess.run(
+    [sys.executable, '-c', code, f'folder:{tmp_path}'], env=environment, capture_output=True
+  )
+  lines = process.stdout.decode().splitlines()
+  assert "the class folder 'ö' in" in lines[0] and 'holds no images; put some of' in lines[0]
+  assert lines[1:] == [
+    f'folder:{tmp_path}: classes without test images: 2 (b, 日本).',
+    "('b', 'é', '日本')",
+  ], process.stderr.decode()

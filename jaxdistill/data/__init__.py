@@ -3,13 +3,14 @@ from a key."""
 
 from jaxdistill.data import augment, operations, samplers, statistics, views
 from jaxdistill.data.dataset import Dataset, hold_out
-from jaxdistill.data.sources import load
+from jaxdistill.data.sources import load, load_splits
 
 __all__ = [
   'Dataset',
   'augment',
   'hold_out',
   'load',
+  'load_splits',
   'operations',
   'samplers',
   'statistics',

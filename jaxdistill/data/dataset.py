@@ -52,6 +52,7 @@ class Dataset:
         f'{where}: label {labels.max()} needs at least {labels.max() + 1} class names; '
         f'there are {len(names)}.'
       )
+    _check_names(where, names)
     mean, std = (self.mean, self.std) if self.mean and self.std else statistics.measure(images)
     channels = images.shape[-1]
     if len(mean) != channels or len(std) != channels or not min(std) > 0:
@@ -222,6 +223,16 @@ def _check_images(where: str, images: np.ndarray) -> None:
     )
   if not images.size:
     raise UserError(f'{where}: there are no images (the shape is {list(images.shape)}).')
+
+
+def _check_names(where: str, names: tuple[str, ...]) -> None:
+  for label, name in enumerate(names):
+    try:
+      name.encode('utf-8')
+    except UnicodeEncodeError:
+      raise UserError(
+        f'{where}: the name of class {label} is no text that can be written: {name!r}.'
+      ) from None
 
 
 def _check_labels(where: str, labels: np.ndarray, num_images: int) -> None:

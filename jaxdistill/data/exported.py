@@ -111,6 +111,7 @@ def read_exported(
     root,
     Files(paths, labels),
     None,
+    None,
     chosen,
     image_size,
     stream_above,

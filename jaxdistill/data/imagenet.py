@@ -3,7 +3,7 @@
 import os
 import pathlib
 
-from jaxdistill.data import folders, listing
+from jaxdistill.data import folders, layout, listing
 from jaxdistill.data.listing import PassedOver, contents
 from jaxdistill.data.picture_sets import Files, read_pictures
 from jaxdistill.data.pictures import shown
@@ -33,8 +33,8 @@ def read_tiny(
   if not os.path.isdir(root / 'train') or not os.path.isfile(root / _ANNOTATIONS):
     raise _other_layout(where, root)
   passed = PassedOver(root)
-  train = folders.class_files(where, root / 'train', passed, inside='images')
-  folders.check_filled(where, root / 'train', train, inside='images')
+  train = layout.class_files(where, root / 'train', passed, inside='images')
+  layout.check_filled(where, root / 'train', train, inside='images')
   annotated = _annotated(where, root)
   strange = sorted(set(annotated.values()) - train.keys())
   if strange:
@@ -54,6 +54,7 @@ def read_tiny(
     root,
     Files.of_classes(train, tuple(train)),
     Files.of_classes(test, tuple(train)),
+    None,
     tuple(train),
     image_size,
     stream_above,

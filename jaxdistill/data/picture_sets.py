@@ -49,6 +49,7 @@ def read_pictures(
   root: pathlib.Path,
   train: Files,
   test: Files | None,
+  validation: Files | None,
   class_names: Sequence[str],
   image_size: int,
   stream_above: int | None = None,
@@ -59,7 +60,7 @@ def read_pictures(
   Args:
     where: names the set in what is told.
     root: folder in which all files lie, for shorter names.
-    train, test: the files; no test split where it is None.
+    train, test, validation: the files; None: there is no such split.
     class_names: of the labels.
     image_size: the side, see `stored.fit`; 0 keeps the size, which must be one for all.
     stream_above: bytes of training images above which they stay on disk; None: never.
@@ -69,7 +70,9 @@ def read_pictures(
     UserError: for a picture that cannot be read, of streamed ones when it is met; for pictures
       that differ in size where `image_size` is 0.
   """
-  paths = [*train.paths, *(test.paths if test else ())]
+  held = {'test': test, 'validation': validation}
+  held = {split: files for split, files in held.items() if files is not None}
+  paths = list(itertools.chain(train.paths, *(files.paths for files in held.values())))
   facts = _look_at(where, paths, every=not image_size)
   if not channels:
     channels = 1 if all(fact.grey for fact in facts.values()) else 3
@@ -78,7 +81,10 @@ def read_pictures(
   stays = stream_above is not None and images.nbytes > stream_above
   with warnings.catch_warnings():
     pictures.silence()
-    test_images = _on_disk(where, test.paths, images.image_shape)[:] if test else None
+    splits = {
+      split: (_on_disk(where, files.paths, images.image_shape)[:], files.labels)
+      for split, files in held.items()
+    }
     train_images = images if stays else images[:]
   if stays:
     # The threads that read later share the one list of Python's filters.
@@ -86,8 +92,9 @@ def read_pictures(
   transparent = channels < 4 and any(fact.transparent for fact in facts.values())
   return Stored(
     (train_images, train.labels),
-    (test_images, test.labels) if test else None,
+    splits.get('test'),
     tuple(class_names),
+    validation=splits.get('validation'),
     notices=_notices(where, root, facts, channels),
     background='white' if transparent else '',
   )

@@ -49,12 +49,55 @@ def load(
   loaded. `tell` gets a line for whatever was not read, or was changed in reading it
   (`Dataset.notices`); None: each is a warning of Python.
 
+  Images to choose by that the source itself sets apart are told of; `load_splits` returns them.
+
   Raises `UserError` in one sentence for an unknown name, a missing or wrong file, labels that do
   not match the images, a class without training images.
 
   >>> train, test = load('digits')
   >>> print(train.describe())
   digits (train): 1,438 images of 16x16x1, 10 classes of 139 to 146 images
+  """
+  lines = []
+  train, validation, test = load_splits(
+    name,
+    data_dir=data_dir,
+    image_size=image_size,
+    normalisation=normalisation,
+    seed=seed,
+    classes=classes,
+    stream_above=stream_above,
+    flip=flip,
+    tell=lines.append,
+  )
+  if validation is not None:
+    lines.append(f'{name}: {len(validation):,} validation images; data.load_splits returns them.')
+  for line in lines:
+    if tell is None:
+      warnings.warn(line, stacklevel=2)
+    else:
+      tell(line)
+  return train, test
+
+
+def load_splits(
+  name: str = 'digits',
+  *,
+  data_dir: str = '',
+  image_size: int = 0,
+  normalisation: str = 'idc',
+  seed: int = 0,
+  classes: str = '',
+  stream_above: int | None = None,
+  flip: bool | None = None,
+  tell: Callable[[str], None] = print,
+) -> tuple[Dataset, Dataset | None, Dataset]:
+  """Returns (train, validation, test) as `load` does (train, test), with its arguments; no
+  validation where the source has none of its own.
+
+  >>> train, validation, test = load_splits('digits', image_size=8)
+  >>> validation is None, train.image_shape
+  (True, (8, 8, 1))
   """
   statistics.check_convention(normalisation)
   check_size(image_size)
@@ -83,14 +126,13 @@ def load(
     stored = stored._replace(train=(Streamed.of_array(images), labels))
   datasets = _datasets(name, stored, normalisation, seed)
   for notice in stored.notices:
-    if tell is None:
-      warnings.warn(notice, stacklevel=2)
-    else:
-      tell(notice)
+    tell(notice)
   return datasets
 
 
-def _datasets(name: str, stored: Stored, normalisation: str, seed: int) -> tuple[Dataset, Dataset]:
+def _datasets(
+  name: str, stored: Stored, normalisation: str, seed: int
+) -> tuple[Dataset, Dataset | None, Dataset]:
   if isinstance(stored.train[0], Streamed):
     streaming.require()
   names = ('class_names', 'flip', 'notices', 'background')
@@ -120,12 +162,16 @@ def _datasets(name: str, stored: Stored, normalisation: str, seed: int) -> tuple
   else:
     fields['mean'], fields['std'] = statistics.choose(name, train[0], normalisation)
   train, test = Dataset(*train, **fields), Dataset(*test, split='test', **fields)
-  if train.image_shape != test.image_shape:
-    raise UserError(
-      f'{name}: training images are {train.image_shape} and test images {test.image_shape}; '
-      'give image_size, or store both with one shape.'
-    )
-  return train, test
+  validation = None
+  if stored.validation is not None:
+    validation = Dataset(*stored.validation, split='validation', **fields)
+  for held in (validation, test):
+    if held is not None and train.image_shape != held.image_shape:
+      raise UserError(
+        f'{name}: training images are {train.image_shape} and {held.split} images '
+        f'{held.image_shape}; give image_size, or store both with one shape.'
+      )
+  return train, validation, test
 
 
 def _ones(stored):

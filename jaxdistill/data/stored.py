@@ -22,6 +22,7 @@ class Stored(NamedTuple):
   mirrored image loses its class. `notices`: one line each for what was not read, or was read in a
   way that is to be known. `background`: the colour on which transparent images were laid, '' where
   there are none. `statistics`: mean and deviation per channel, where the source prescribes them.
+  `validation`: images to choose by that the source sets apart from those of the test.
   """
 
   train: tuple[np.ndarray | Streamed, np.ndarray]
@@ -31,6 +32,7 @@ class Stored(NamedTuple):
   notices: tuple[str, ...] = ()
   background: str = ''
   statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+  validation: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def check_size(image_size: int, smallest: int = 1) -> None:

@@ -51,7 +51,8 @@ class DataSource:
 def load(source: DataSource) -> tuple[Dataset, Dataset | None, Dataset]:
   """Returns (train, validation, test); no validation set when its share is 0.
 
-  The split does not depend on a seed, so that runs with different seeds compare. The last data set
+  A set's own validation images are used in place of a share of the training images. The split does
+  not depend on a seed, so that runs with different seeds compare. The last data set
   loaded is kept, because the checks before a run need it first.
 
   >>> train, validation, test = load(DataSource('digits', image_size=16, validation_share=0.1))
@@ -63,7 +64,7 @@ def load(source: DataSource) -> tuple[Dataset, Dataset | None, Dataset]:
 
 @functools.lru_cache(maxsize=1)
 def _load(source: DataSource, stream_above: int | None) -> tuple[Dataset, Dataset | None, Dataset]:
-  train, test = data.load(
+  train, validation, test = data.load_splits(
     source.name,
     data_dir=source.dir,
     image_size=source.image_size,
@@ -73,8 +74,11 @@ def _load(source: DataSource, stream_above: int | None) -> tuple[Dataset, Datase
     tell=_tell,
   )
   if not source.validation_share:
+    if validation is not None:
+      _tell(f'{source.name}: its validation images are left out, as data.validation_share is 0.')
     return train, None, test
-  train, validation = data.hold_out(train, source.validation_share)
+  if validation is None:
+    train, validation = data.hold_out(train, source.validation_share)
   return train, validation, test
 
 

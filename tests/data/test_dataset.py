@@ -140,3 +140,8 @@ def test_hold_out_leaves_every_class_an_image_or_refuses():
   for share in (0, 1, -0.1):
     with pytest.raises(UserError, match=f'between 0 and 1, both excluded; it is {share}'):
       hold_out(_dataset(), share)
+
+
+def test_names_that_cannot_be_written_are_refused():
+  with pytest.raises(UserError, match=r"name of class 1 is no text that can be written: 'b.udce9'"):
+    Dataset(np.zeros((2, 4, 4, 1), np.uint8), [0, 1], class_names=('a', 'b\udce9'))

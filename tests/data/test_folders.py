@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from jaxdistill import data
 from jaxdistill.data import picture_sets, pictures
 from jaxdistill.data.sources import load
 from jaxdistill.errors import UserError
@@ -314,7 +315,7 @@ def test_classes_are_asked_for_once_and_have_images_to_test_on(tmp_path):
   for classes, message in (
     ('a,a', "'a' is asked for twice"),
     ('a', 'is a single class'),
-    ('b,c', 'there are no images to test on'),
+    ('b,c', 'of the classes b, c there are no test images'),
   ):
     with pytest.raises(UserError, match=message):
       load(f'folder:{tmp_path}', classes=classes)
@@ -346,3 +347,23 @@ def test_names_are_text_where_the_systems_coding_is_ascii(tmp_path):
     f'folder:{tmp_path}: classes without test images: 2 (b, 日本).',
     "('b', 'é', '日本')",
   ], process.stderr.decode()
+
+
+def test_validation_images_beside_those_of_the_test_are_what_they_are(tmp_path):
+  for split, counts in (('train', (4, 4)), ('test', (1, 2)), ('valid', (3, 0))):
+    _folder(tmp_path / split, dict(zip(('ant', 'bee'), counts)))
+  train, test, lines = loaded(tmp_path)
+  assert test.counts.tolist() == [1, 2]
+  assert lines == [
+    'classes without validation images: 1 (bee).',
+    '3 validation images; data.load_splits returns them.',
+  ]
+  told = []
+  _, validation, same = data.load_splits(f'folder:{tmp_path}', stream_above=0, tell=told.append)
+  assert validation.split == 'validation' and validation.counts.tolist() == [3, 0]
+  assert isinstance(validation.images, np.ndarray) and len(told) == 1
+  np.testing.assert_array_equal(same.images, test.images)
+  assert (validation.images[:, 0, 0, 0] == 10).all()
+  with pytest.raises(UserError, match="class folder 'cow' is in valid but not in train"):
+    _folder(tmp_path / 'valid', {'cow': 1})
+    load(f'folder:{tmp_path}')

@@ -1,6 +1,9 @@
 """Loading for a run: the held-out share, the kept set, and when images are streamed."""
 
+import dataclasses
+
 import numpy as np
+import PIL.Image
 import pytest
 
 from jaxdistill.data import sources
@@ -45,3 +48,19 @@ def test_notices_are_told_once_a_load(monkeypatch, capsys):
   for _ in range(2):
     datasets.load(DataSource('digits', image_size=8, validation_share=0.2, normalisation='dm'))
   assert capsys.readouterr().out == 'a notice\n'
+
+
+def test_a_sets_own_validation_images_are_used_in_place_of_a_share(tmp_path, capsys):
+  for split in ('train', 'val', 'test'):
+    for name in ('a', 'b'):
+      (tmp_path / split / name).mkdir(parents=True)
+      for number in range(5 if split == 'train' else 2):
+        PIL.Image.new('L', (4, 4), len(split)).save(tmp_path / split / name / f'{number}.png')
+  source = DataSource(f'folder:{tmp_path}', image_size=4, validation_share=0.2)
+  train, validation, test = datasets.load(source)
+  assert train.counts.tolist() == [5, 5] and validation.counts.tolist() == [2, 2]
+  assert (validation.images == len('val')).all() and (test.images == len('test')).all()
+  assert not capsys.readouterr().out
+  train, validation, _ = datasets.load(dataclasses.replace(source, validation_share=0.0))
+  assert len(train) == 10 and validation is None
+  assert 'its validation images are left out' in capsys.readouterr().out

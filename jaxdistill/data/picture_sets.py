@@ -17,8 +17,8 @@ from jaxdistill.data.stored import Stored
 from jaxdistill.data.streaming import Streamed
 from jaxdistill.errors import UserError
 
-# Files from which on a JPEG's header is left unread once the set is known to be in colour: it can
-# say little, and a large set should start quickly (our choice).
+# Files above which the headers of JPEGs are left unread once the set is known to be in colour: they
+# have little to tell, and a large set should start quickly (our choice).
 _MANY = 20_000
 # Part of a streamed set's name, so that what was made from it under another rule is not taken for
 # it.
@@ -108,7 +108,7 @@ def _look_at(where, paths, every):
   colour = False
   skips = len(paths) > _MANY and not every
   for path in tqdm.tqdm(paths, 'headers', unit=' images', disable=None, leave=False, delay=1):
-    if not (skips and colour and pictures.is_jpeg(where, path)):
+    if not (skips and colour and path.suffix.lower() in pictures.PLAIN_SUFFIXES):
       facts[path] = pictures.examine(where, path)
       colour = colour or not facts[path].grey
   return facts

@@ -31,6 +31,8 @@ SUFFIXES = (
   '.ppm',
   '.pgm',
 )
+# Of a kind without transparency and with 8 bits a channel.
+PLAIN_SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif')
 # The kinds of Pillow that are tried on a file, whatever its suffix; no others, as some of them
 # start programs.
 _KINDS = ('PNG', 'JPEG', 'BMP', 'DIB', 'GIF', 'WEBP', 'TIFF', 'PPM')
@@ -70,15 +72,6 @@ def shown(path: Any) -> str:
   """
   text = str(path).encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')
   return ''.join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
-
-
-def is_jpeg(where: str, file: pathlib.Path) -> bool:
-  """Whether a file begins as a JPEG does, which is never transparent and has 8 bits."""
-  try:
-    with open(file, 'rb') as stream:
-      return stream.read(len(_JPEG_START)) == _JPEG_START
-  except OSError as error:
-    raise unreadable(where, file, error) from error
 
 
 def examine(where: str, file: pathlib.Path) -> Facts:

@@ -247,6 +247,11 @@ class Condensed:
         version does not know.
     """
     path = pathlib.Path(path)
+    if os.path.isdir(path):
+      raise UserError(
+        f'{path} is a folder, and a condensed set is one .npz file; data.load("folder:{path}") '
+        'reads the pictures of one that was exported.'
+      )
     if not path.is_file():
       raise UserError(f'There is no condensed set at {path}.')
     try:

@@ -298,14 +298,14 @@ def test_large_sets_leave_headers_of_jpegs_unread_once_they_are_known_to_be_in_c
   tmp_path, monkeypatch
 ):
   _folder(tmp_path, {'ant': 2, 'bee': 3}, suffix='.jpg')
-  PIL.Image.new('RGBA', (4, 4)).save(tmp_path / 'bee' / 'last.jpg', format='PNG')
+  PIL.Image.new('RGBA', (4, 4)).save(tmp_path / 'bee' / 'last.png')
   examined = []
   examine = pictures.examine
   look = lambda where, file: examined.append(file.name) or examine(where, file)
   monkeypatch.setattr(picture_sets, '_MANY', 4)
   monkeypatch.setattr(pictures, 'examine', look)
   train, _, lines = loaded(tmp_path)
-  assert examined == ['0.jpg', 'last.jpg'] and 'bee/last.jpg' in lines[0]
+  assert examined == ['0.jpg', 'last.png'] and 'bee/last.png' in lines[0]
   assert train.image_shape == (32, 32, 3)
 
 

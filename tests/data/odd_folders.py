@@ -1,8 +1,8 @@
 """Folders of pictures as they come: a table of odd ones, each with its right value or its sentence.
 
-A row is a function that builds the folder at a path, and what must come of it: `Read` for one that is
-read, a pattern for the sentence of one that is refused. `test_odd_folders.py` gives every row to every
-way in. A new case joins by one row, a new way in by one line there.
+A row is a function that builds the folder at a path, and what must come of it: `Read` for one that
+is read, a pattern for the sentence of one that is refused. `test_odd_folders.py` gives every row to
+every way in. A new case joins by one row, a new way in by one line there.
 """
 
 import dataclasses
@@ -44,15 +44,10 @@ def text(path):
 
 def unread(root):
   pair(root)
-  for name in (
-    'readme.md',
-    'ant/a.HEIC',
-    'ant/b.svg',
-    'bee/inside/c.png',
-    '.hidden',
-    'bee/._0.png',
-  ):
+  for name in ('readme.md', 'ant/a.HEIC', 'ant/b.svg', 'bee/inside/c.png'):
     text(root / name)
+  for hidden in ('.hidden', 'bee/._0.png', 'ant/Thumbs.db'):
+    text(root / hidden)
 
 
 def pipes_and_links(root):

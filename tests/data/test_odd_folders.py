@@ -15,7 +15,7 @@ from jaxdistill.experiment import datasets
 def by_load(reader, **options):
   """(train, test, lines) of data.load."""
 
-  def load(root):
+  def load(root, _):
     lines = []
     return *data.load(f'{reader}:{root}', image_size=8, tell=lines.append, **options), lines
 
@@ -43,13 +43,12 @@ def test_read_right_or_refused_in_one_sentence(tmp_path, capsys, row, way):
   build, expected = odd_folders.ROWS[row]
   build(tmp_path)
   before = sorted(tmp_path.rglob('*'))
-  read = WAYS[way] if way != 'a run' else lambda root: by_a_run(root, capsys)
   if isinstance(expected, str):
     with pytest.raises(UserError) as caught:
-      read(tmp_path)
+      WAYS[way](tmp_path, capsys)
     assert re.search(expected, str(caught.value)) and '\n' not in str(caught.value)
   else:
-    train, test, lines = read(tmp_path)
+    train, test, lines = WAYS[way](tmp_path, capsys)
     assert train.class_names == tuple(expected.counts)
     assert (train.counts + test.counts).tolist() == list(expected.counts.values())
     assert train.image_shape == (8, 8, expected.channels)

@@ -93,12 +93,13 @@ class Condensing:
 class Part(NamedTuple):
   """Where the classes of a training set stand in a larger one.
 
-  numbers: of each class there, which its random draws follow. most: the images of the largest class
-  there, so that all parts share one program.
+  numbers: of each class there, which its random draws follow. least, most: the images of the
+  smallest and of the largest class there, so that all parts share one program.
   """
 
   numbers: Sequence[int] | None = None
   most: int = 0
+  least: int = 0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -125,16 +126,19 @@ def setup(
     part: where `train` stands in a larger set.
   """
   section, model = condensing.section, condensing.network(train)
+  images, counts = samplers.class_major(train, part.most)
+  numbers = section.engine_settings(train.flip, condensing.classes_at_once)
   functions = engine.make(
     methods.plugs(condensing.method, model, train.image_shape),
-    section.engine_settings(train.flip, condensing.classes_at_once),
+    # No class has more to give than the largest one.
+    dataclasses.replace(numbers, batch_real=min(numbers.batch_real, images.shape[1])),
     model,
     num_classes=train.num_classes,
     mean=train.mean,
     std=train.std,
     mesh=mesh,
+    smallest=part.least or int(counts.min()),
   )
-  images, counts = samplers.class_major(train, part.most)
   key_canvases, key = jax.random.split(jax.random.key(condensing.seed))
   canvases = decode.first_canvases(
     key_canvases,

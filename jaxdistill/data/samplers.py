@@ -111,29 +111,34 @@ def class_batch(
   counts: ArrayLike,
   batch: int,
   classes: ArrayLike | None = None,
-) -> jax.Array:
-  """Returns int32 [c, batch]: for each class, positions among its `counts` [c] images in step
-  number `step`.
+) -> tuple[jax.Array, jax.Array]:
+  """Returns for each class positions int32 [c, batch] among its `counts` [c] images in step number
+  `step`, and their weights float32 [c, batch].
 
   Each class passes through its images in shuffled order without replacement, with a new order every
   pass; at the end of a pass an incomplete batch is dropped. A class with fewer images than `batch`
-  is passed through several times a batch, without dropping, so that its images occur equally often
-  up to one. A class without images gives 0.
+  gives each of them once a step, in a new order; the places left over repeat them in that order
+  with weight 0. A class without images gives position 0 of weight 0.
 
   `classes` [c] are the class numbers that the draws depend on (0, 1, ... by default): a device that
   holds some of the classes draws the same for them as one device does for all.
 
-  >>> class_batch(jax.random.key(0), step=0, counts=jnp.array([4, 2]), batch=4).sum(1).tolist()
-  [6, 2]
+  >>> index, weight = class_batch(jax.random.key(0), step=0, counts=jnp.array([4, 2]), batch=4)
+  >>> index.sum(1).tolist(), weight.tolist()
+  ([6, 2], [[1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 0.0, 0.0]])
   """
   counts = jnp.asarray(counts, jnp.uint32)
   classes = jnp.arange(len(counts)) if classes is None else jnp.asarray(classes)
   step = jnp.asarray(step, jnp.uint32)
 
+  places = jnp.arange(batch, dtype=jnp.uint32)
+
   def draw(label, count):
-    usable = jnp.where(count >= batch, count // batch * batch, jnp.maximum(count, 1))
-    stream = step * batch + jnp.arange(batch, dtype=jnp.uint32)
-    return shuffled_index(jax.random.fold_in(key, label), stream % usable, count, stream // usable)
+    # A class that fills no batch makes one pass a step.
+    usable = jnp.where(count >= batch, count // batch * batch, batch)
+    stream = step * batch + places
+    index = shuffled_index(jax.random.fold_in(key, label), stream % usable, count, stream // usable)
+    return index, (places < count).astype(jnp.float32)
 
   return jax.vmap(draw)(classes, counts)
 

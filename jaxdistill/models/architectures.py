@@ -6,14 +6,19 @@ from typing import Any
 from jaxdistill import errors
 
 # Name in a table -> what `models.build` takes. The ConvNets are for 28 and 32 pixels; fields of any
-# of them may be changed in the copy that `find` returns.
+# of them may be changed in the copy that `find` returns. The ResNets have batch norm, so that two
+# names stand for one network: ResNet-18 is IDC's, ResNet-18-BN the name in the table of DM (Zhao &
+# Bilen, WACV 2023), whose other networks have batch norm too.
 ARCHITECTURES = {
   'ConvNet-3': {'name': 'convnet', 'depth': 3},
   'ConvNet-3-BN': {'name': 'convnet', 'depth': 3, 'norm': 'batch'},
   'ResNet-10': {'name': 'imagenet_resnet', 'depth': 10, 'width': 32},
   'ResNet-18': {'name': 'imagenet_resnet', 'depth': 18},
+  'ResNet-18-BN': {'name': 'imagenet_resnet', 'depth': 18, 'norm': 'batch'},
   'VGG-11': {'name': 'vgg', 'depth': 11},
+  'VGG-11-BN': {'name': 'vgg', 'depth': 11, 'norm': 'batch'},
   'AlexNet': {'name': 'alexnet'},
+  'AlexNet-BN': {'name': 'alexnet', 'norm': 'batch'},
   'DenseNet': {'name': 'densenet'},
   'MLP': {'name': 'mlp'},
   'LeNet': {'name': 'lenet'},
@@ -26,7 +31,8 @@ def find(name: str) -> dict[str, Any]:
   `models.build`.
 
   Normalisation is that of the codes the networks come from: batch norm in ResNet and DenseNet
-  (IDC), instance norm in ConvNet and VGG, none in AlexNet, MLP and LeNet (Dataset Condensation).
+  (IDC) and in the names that end with BN (DM), instance norm in ConvNet and VGG, none in AlexNet,
+  MLP and LeNet (Dataset Condensation, whose own ResNet-18 has instance norm).
 
   Raises:
     UserError: there is no such architecture.

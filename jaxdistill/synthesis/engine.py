@@ -11,6 +11,7 @@ what is spread over devices and what is taken in portions where memory or cache 
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -49,7 +50,10 @@ class Plugs(NamedTuple):
   draw: (pool, key, step) -> Networks. `pool` is whatever pytree of networks the method prepared, ()
     for none; `key` is one and the same throughout a run, so that a draw depends on the step alone
     and nothing has to be kept.
-  discrepancy: (synthetic features [n, d], real features [m, d]) -> scalar, for one class.
+  discrepancy: (synthetic features [n, d], real features [m, d]) -> scalar, for one class. Where
+    it takes `y_mask` [m] by name, as those of `losses` do, it gets 0 for the places that a class
+    with fewer images than `batch_real` leaves empty; where it does not, such a class repeats its
+    images there.
   calibration: None, or (logits [n, classes] of the expert for the synthetic images of one class,
     label) -> scalar, whose gradient makes a second step on the canvases, after that of the
     discrepancy and with the same optimiser.
@@ -121,6 +125,7 @@ def make(
   mean,
   std,
   mesh: Mesh | None = None,
+  smallest: int = 0,
 ) -> problem.Functions:
   """Builds a condensation as pure functions.
 
@@ -135,6 +140,8 @@ def make(
     num_classes: real classes; padding classes beyond them are computed and ignored.
     mean, std: per channel, of images in [0, 1].
     mesh: devices over which the classes are spread; None: the default device.
+    smallest: real images of the smallest class, 0 where it is not known. Only if they may be fewer
+      than `batch_real`, real images are weighed.
 
   Returns:
     Functions. `step` reports 'loss' (mean over classes), 'class_loss' [classes] and, if the method
@@ -144,11 +151,15 @@ def make(
     UserError: for an unknown update or space, or a network that couples the samples of a batch.
   """
   _check(settings, model)
-  iteration = _Iteration(plugs, settings, model, num_classes, tuple(mean), tuple(std), mesh)
+  takes_mask = 'y_mask' in inspect.signature(plugs.discrepancy).parameters
+  weighed = takes_mask and smallest < settings.batch_real
+  iteration = _Iteration(
+    plugs, settings, model, num_classes, tuple(mean), tuple(std), mesh, weighed
+  )
   functions = problem.Functions(
     iteration.init, iteration.sample, iteration.step, draw=iteration.sample
   )
-  return problem.spread(functions, _placement(mesh))
+  return problem.spread(functions, _placement(mesh, weighed))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -162,6 +173,7 @@ class _Iteration:
   mean: tuple[float, ...]
   std: tuple[float, ...]
   mesh: Mesh | None
+  weighed: bool
 
   def init(self, key: jax.Array, canvases: jax.Array) -> State:
     if self.settings.space == 'normalised':
@@ -171,11 +183,12 @@ class _Iteration:
   def sample(
     self, data: Mapping[str, jax.Array], key: jax.Array, step: jax.Array
   ) -> dict[str, jax.Array]:
-    positions = samplers.class_batch(
+    positions, weight = samplers.class_batch(
       key, step, data['counts'], self.settings.batch_real, data['numbers']
     )
     images = jax.vmap(lambda x, i: x[i])(data['images'], positions)
-    return {'images': images, **{name: data[name] for name in ('classes', 'numbers', 'pool')}}
+    batch = {'images': images, **{name: data[name] for name in ('classes', 'numbers', 'pool')}}
+    return batch | ({'weight': weight} if self.weighed else {})
 
   def step(
     self, state: State, batch: Mapping[str, jax.Array]
@@ -187,7 +200,8 @@ class _Iteration:
 
     keys, choice = self.draws(run_key, state.step, 0, batch['numbers'])
     matching = functools.partial(self.matching, networks=networks, choice=choice)
-    state, images, losses = self.descend(state, images, matching, batch['images'], keys)
+    weight = (batch['weight'],) if self.weighed else ()
+    state, images, losses = self.descend(state, images, matching, batch['images'], keys, *weight)
     measured = {'class_loss': losses}
     if plugs.calibration:
       keys, choice = self.draws(run_key, state.step, 1, batch['numbers'])
@@ -216,14 +230,19 @@ class _Iteration:
     keys = jax.vmap(lambda c: jax.random.split(jax.random.fold_in(key, c)))(class_numbers)
     return keys, choice
 
-  def matching(self, canvases, real, keys, *, networks, choice):
-    """Discrepancy of each class of a portion: [classes]."""
+  def matching(self, canvases, real, keys, weight=None, *, networks, choice):
+    """Discrepancy of each class of a portion: [classes]. `weight` [classes, batch_real] is that of
+    the real images; None: 1 each."""
     synthetic = jax.vmap(self.decoded)(keys[:, 0], canvases)
     both = jnp.concatenate([augment.normalise(real, self.mean, self.std), synthetic], axis=1)
     both = self.augmented(keys[:, 1], both, choice)
     target = self.features(networks.matching, both[:, : self.settings.batch_real])
     features = self.features(networks.matching, both[:, self.settings.batch_real :])
-    return jax.vmap(self.plugs.discrepancy)(features, jax.lax.stop_gradient(target))
+    target = jax.lax.stop_gradient(target)
+    if weight is None:
+      return jax.vmap(self.plugs.discrepancy)(features, target)
+    weighed = lambda x, y, mask: self.plugs.discrepancy(x, y, y_mask=mask)
+    return jax.vmap(weighed)(features, target, weight)
 
   def calibrating(self, canvases, labels, keys, *, networks, choice):
     """Calibration loss of each class of a portion: [classes]."""
@@ -411,8 +430,9 @@ def start(
   return problem.start(functions, _placement(mesh), key, canvases)
 
 
-def _placement(mesh: Mesh | None) -> problem.Placement:
-  """Each device has its share of the classes, and all networks; only losses cross devices."""
+def _placement(mesh: Mesh | None, weighed: bool = False) -> problem.Placement:
+  """Each device has its share of the classes, and all networks; only losses cross devices. A batch
+  has weights where real images are `weighed`."""
   batch = {
     'images': problem.SHARE,
     'classes': problem.SHARE,
@@ -420,7 +440,9 @@ def _placement(mesh: Mesh | None) -> problem.Placement:
     'pool': problem.WHOLE,
   }
   state = State(problem.SHARE, problem.SHARE, problem.WHOLE, problem.WHOLE)
-  return problem.Placement(mesh, state, batch | {'counts': problem.SHARE}, batch)
+  data = batch | {'counts': problem.SHARE}
+  drawn = batch | ({'weight': problem.SHARE} if weighed else {})
+  return problem.Placement(mesh, state, data, drawn)
 
 
 def check_network(model: nn.Module) -> None:

@@ -98,7 +98,7 @@ def _class_batch(key, step, counts=COUNTS, classes=jnp.arange(6)):
 
 
 def test_class_passes_are_without_replacement():
-  draws = np.stack([_class_batch(KEY, step) for step in range(6)])
+  draws = np.stack([_class_batch(KEY, step)[0] for step in range(6)])
   assert draws.shape == (6, 6, 4) and draws.dtype == np.int32
   assert (draws < np.maximum(COUNTS, 1).reshape(1, -1, 1)).all() and (draws >= 0).all()
   for start in (0, 3):
@@ -111,21 +111,42 @@ def test_class_passes_are_without_replacement():
     assert set(draws[step, 3]) == {0} and sorted(draws[step, 5]) == [0, 0, 1, 1]
 
 
-def test_small_class_wraps_around_evenly():
-  counts = jnp.array([3, 3, 3, 2, 2, 2])
-  draws = np.concatenate([_class_batch(KEY, step, counts) for step in range(3)], axis=1)
-  for start in range(0, 12, 3):
-    assert sorted(draws[1, start : start + 3]) == [0, 1, 2]
+def test_a_class_smaller_than_the_batch_gives_each_image_once_a_step():
+  orders = set()
+  for step in range(6):
+    index, weight = _class_batch(KEY, step)
+    assert weight.dtype == np.float32
+    assert weight.sum(1).tolist() == [4, 4, 4, 1, 0, 2]
+    for label, count in enumerate(COUNTS.tolist()):
+      assert len(set(index[label, :count].tolist())) == min(count, 4)
+    assert set(index[5, :2].tolist()) == {0, 1}
+    orders.add(tuple(index[5, :2].tolist()))
+  assert len(orders) == 2  # a new order every step
+
+
+def test_full_classes_draw_as_before():
+  """The bits of condensed sets that are there follow these draws."""
+  index, weight = _class_batch(jax.random.key(5), 3, jnp.array([9, 4, 30, 8, 100, 57]))
+  assert (weight == 1).all()
+  assert index.tolist() == [
+    [3, 0, 1, 4],
+    [3, 1, 2, 0],
+    [26, 22, 12, 27],
+    [0, 6, 5, 4],
+    [40, 22, 61, 29],
+    [30, 3, 1, 6],
+  ]
 
 
 def test_class_draws_depend_on_key_step_and_class_alone():
-  np.testing.assert_array_equal(_class_batch(KEY, 2), _class_batch(KEY, 2))
-  assert (_class_batch(KEY, 2) != _class_batch(jax.random.key(12), 2)).any()
+  index, weight = _class_batch(KEY, 2)
+  np.testing.assert_array_equal(index, _class_batch(KEY, 2)[0])
+  assert (index != _class_batch(jax.random.key(12), 2)[0]).any()
   order = jnp.array([4, 2, 0, 1, 5, 3])
-  np.testing.assert_array_equal(
-    _class_batch(KEY, 2, COUNTS[order], order), _class_batch(KEY, 2)[order]
-  )
-  alike = _class_batch(KEY, 0, jnp.full(6, 50))
+  elsewhere, weight_elsewhere = _class_batch(KEY, 2, COUNTS[order], order)
+  np.testing.assert_array_equal(elsewhere, index[order])
+  np.testing.assert_array_equal(weight_elsewhere, weight[order])
+  alike, _ = _class_batch(KEY, 0, jnp.full(6, 50))
   assert len(np.unique(alike, axis=0)) == 6
 
 

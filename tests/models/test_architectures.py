@@ -101,6 +101,12 @@ VGG16 = (64, 64, 128, 128, 256, 256, 256, *[512] * 6)
     ('VGG-11', (64, 64, 3), vgg(3, 10, VGG11), 512),
     ('AlexNet', (32, 32, 3), alexnet(3, 10), 3072),
     ('AlexNet', (28, 28, 1), alexnet(1, 10), 3072),
+    # DM's table: a scale and a shift for each channel of AlexNet's convolutions; as many for VGG's
+    # and ResNet's as instance norm has, or the CIFAR repositories count.
+    ('AlexNet-BN', (32, 32, 3), alexnet(3, 10) + 2 * 960, 3072),
+    ('AlexNet-BN', (28, 28, 1), alexnet(1, 10) + 2 * 960, 3072),
+    ('VGG-11-BN', (32, 32, 3), 9_231_114, 512),
+    ('ResNet-18-BN', (32, 32, 3), 11_173_962, 512),
     # The public CIFAR repositories give 1.0 million for growth 12.
     ('DenseNet', (32, 32, 3), densenet(3, 10, 12, (6, 12, 24, 16)), 384),
     ('MLP', (28, 28, 1), linear(784, 128) + linear(128, 128) + linear(128, 10), 128),
@@ -248,7 +254,15 @@ def test_matching_refuses_the_networks_that_couple_samples():
     except errors.UserError as error:
       assert "use model.norm='instance', 'group' or 'none' in place of 'batch'" in str(error)
       coupling.add(name)
-  assert coupling == {'ConvNet-3-BN', 'ResNet-10', 'ResNet-18', 'DenseNet'}
+  with_batch_norm = {name for name in architectures.ARCHITECTURES if name.endswith('-BN')}
+  assert with_batch_norm == {'ConvNet-3-BN', 'ResNet-18-BN', 'VGG-11-BN', 'AlexNet-BN'}
+  assert coupling == with_batch_norm | {'ResNet-10', 'ResNet-18', 'DenseNet'}
+
+
+def test_batch_norm_in_the_names_of_dms_table_records_statistics(shapes):
+  for name, layers in (('AlexNet-BN', 5), ('VGG-11-BN', 8), ('ResNet-18-BN', 20)):
+    variables, _, _ = shapes(image_shape=(32, 32, 3), **architectures.find(name))
+    assert len(jax.tree.leaves(variables['batch_stats'])) == 2 * layers, name
 
 
 def test_a_smoke_run_never_enlarges_a_network():

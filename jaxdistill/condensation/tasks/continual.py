@@ -234,7 +234,7 @@ def _memorised(
 
 def _place(part: Part, train: Dataset) -> problem.Part:
   """Returns where the classes of a part stand in the whole set."""
-  return problem.Part(part.classes, int(train.counts.max()))
+  return problem.Part(part.classes, int(train.counts.max()), int(train.counts.min()))
 
 
 def estimate(

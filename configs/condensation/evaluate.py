@@ -20,8 +20,8 @@ imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH or imagenet:PATH) and, beh
   recipe=dm     the protocol: idc (IDC, M3D, DANCE), dm (DC, DSA, DM), ddranking (searched learning
                 rate, LRS) (idc)
   models=A+B    networks, the others being a test of transfer from the first (the first set's own
-                network, or ConvNet-3): ConvNet-3, ConvNet-3-BN, ResNet-10, ResNet-18,
-                ResNet-18-BN, VGG-11, VGG-11-BN, AlexNet, AlexNet-BN, DenseNet, MLP, LeNet, ViT
+                network, or ConvNet-3): ConvNet-3, ConvNet-3-BN, ResNet-10, ResNet-18, ResNet-18-BN,
+                VGG-11, VGG-11-BN, AlexNet, AlexNet-BN, DenseNet, MLP, LeNet, ViT
   epochs=1500   passes over a set (the recipe's 1000; DANCE evaluates with 1500)
 Any other TFDS set of images and labels: a preset of like size, then --config.data.name=NAME.
 """

@@ -113,7 +113,8 @@ def load(spec: str, arguments: Mapping[str, Any] | None = None) -> ConfigDict:
   file = find(path)
   module_spec = importlib.util.spec_from_file_location(f'_jaxdistill_config_{file.stem}', file)
   module = importlib.util.module_from_spec(module_spec)
-  module_spec.loader.exec_module(module)
+  # Without Python's own kept copy, which does not notice a file that was replaced within a second.
+  exec(compile(file.read_bytes(), file, 'exec'), module.__dict__)
   if not hasattr(module, 'get_config'):
     raise UserError(f'{path} is not a config: it has no function get_config(arg).')
   config = module.get_config(arg) if arg else module.get_config()

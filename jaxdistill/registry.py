@@ -5,10 +5,12 @@ import importlib
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 from jaxdistill.errors import UserError, unknown
+
+_registries: list['Registry'] = []
 
 
 class Registry(MutableMapping):
@@ -38,11 +40,17 @@ class Registry(MutableMapping):
     self._entries = dict(entries)
     self._shipped = frozenset(entries)
     self._labels = {name: name for name in entries} | dict(labels or {})
+    _registries.append(self)
 
   @property
   def labels(self) -> Mapping[str, str]:
     """The label of every name, as the table is at the moment."""
     return types.MappingProxyType(self._labels)
+
+  @property
+  def added(self) -> list[str]:
+    """The names that users have added."""
+    return [name for name in self._entries if name not in self._shipped]
 
   def register(self, name: str, entry: Any, label: str = '') -> None:
     """Adds a thing of the user's; under a name given before, it takes the place of that one.
@@ -88,6 +96,22 @@ class Registry(MutableMapping):
 
   def __len__(self) -> int:
     return len(self._entries)
+
+
+def of_users(names: Container[str]) -> dict[str, Any]:
+  """Returns the things that users have added under some names, whatever their kind, imported.
+
+  >>> colours = Registry('colour', {'red': 0})
+  >>> colours['puce'] = 1
+  >>> of_users(['red', 'puce'])
+  {"colour 'puce'": 1}
+  """
+  things = {}
+  for registry in _registries:
+    for name in registry.added:
+      if name in names:
+        things[f'{registry.kind} {name!r}'] = registry.find(name)
+  return things
 
 
 def load(text: str) -> Any:

@@ -28,6 +28,7 @@ FLOORS = (
   ('config',),
   ('registry',),
   ('files',),
+  ('usercode',),
   ('errors',),
   ('jaxdistill',),  # the version, and the sub-packages by name
 )

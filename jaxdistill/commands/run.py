@@ -72,11 +72,24 @@ def start(values: flags.FlagValues, config: ConfigDict) -> None:
   if values.dry_run:
     tell(f'{configs.to_text(config, families.settings(config).explain(config))}\n')
     tell(flow.dry_run(config))
+    if refused := refusal(config, values.workdir or default_workdir(values.config, config)):
+      tell(f'\nIt would not start: {refused}')
     return
   workdir = values.workdir or default_workdir(values.config, config)
   if not bucket.is_address(workdir):
     workdir = folder(workdir)
   tell(result_text(run_config(values, flow, config, workdir), workdir))
+
+
+def refusal(config: ConfigDict, workdir: pathlib.Path | str) -> str:
+  """Returns the sentence with which a run would be refused in a work dir that was begun with other
+  data or code; '' where it would not, or nothing is known."""
+  from jaxdistill.experiment import datasets, provenance, schema
+
+  if bucket.is_address(workdir) or not (folder(workdir) / provenance.FILE).is_file():
+    return ''
+  source = schema.read(datasets.DataSource, config.data)
+  return provenance.refusal_of(folder(workdir), datasets.facts(source, config))
 
 
 def run_config(

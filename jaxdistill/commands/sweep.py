@@ -75,15 +75,15 @@ def _dispatch(argv: list[str]) -> int:
   interrupt.check()
   process.prepare_jax(values)
   family = _family(cells)
+  from jaxdistill.training import hosts
+
   for cell in cells:
     interrupt.check()
     try:
       families.find_flow(cell.config).check(cell.config)
     except UserError as error:
       raise UserError(f'{cell.spec}: {error}') from None
-  from jaxdistill.training import hosts
-
-  for cell in cells:  # the first of several processes looks, for all
+    # The first of several processes looks, for all, while the data of the cell are at hand.
     cell.result = hosts.first('finished run', lambda cell=cell: finished(cell))
   if values.dry_run:
     process.tell(plan_text(cells))
@@ -244,7 +244,10 @@ def finished(cell: Cell) -> Result | None:
   except (OSError, ValueError, KeyError):
     return None
   changed = {key.split('.')[0] for key in configs.differences(result.config, cell.config)} - {_FREE}
-  return None if changed or not (cell.workdir / 'report.html').is_file() else result
+  if changed or not (cell.workdir / 'report.html').is_file():
+    return None
+  # One that was begun with other data is started, to be refused: the page tells.
+  return None if launcher.refusal(cell.config, cell.workdir) else result
 
 
 def run(values: flags.FlagValues, cells: list[Cell], family: Family) -> int:

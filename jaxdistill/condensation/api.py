@@ -9,6 +9,8 @@ from jaxdistill import errors
 from jaxdistill.condensation import checks, methods, problem, settings
 from jaxdistill.condensation.problem import Condensing
 from jaxdistill.data import Dataset
+from jaxdistill.data.identity import Identity
+from jaxdistill.experiment import provenance
 from jaxdistill.synthesis.condensed import Condensed
 from jaxdistill.training import parallel, pretrained
 from jaxdistill.training.run import Run
@@ -79,6 +81,9 @@ def condense(
   checks.check_parts(config, train)
   condensing, mesh = Condensing.of_config(config), parallel.make_mesh(config.run.devices)
   with Run(workdir, config, progress=progress) as run:
+    if workdir is not None:
+      code = provenance.code(run.config)
+      provenance.settle(run, {'data': {'training': Identity(train)}, 'code': code})
     pool = pretrained.train(
       run,
       condensing.network(train),

@@ -9,10 +9,12 @@ import flax.linen as nn
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxdistill import errors, metrics, models
+from jaxdistill import errors, files, metrics, models
 from jaxdistill.condensation.protocols import HARD_LABELS, Protocol, find_recipe
 from jaxdistill.data import Dataset
 from jaxdistill.data.examples import Examples
+from jaxdistill.data.identity import Identity
+from jaxdistill.experiment import provenance
 from jaxdistill.models import architectures
 from jaxdistill.synthesis.condensed import Condensed
 from jaxdistill.training import classifier
@@ -78,6 +80,12 @@ def evaluate(
   for field in protocol:
     if field not in names:
       raise errors.unknown('argument of evaluate', field, names)
+  if run is not None and run.place is not None:
+    parts = {'the set': condensed, 'test': test} | (
+      {'validation': validation} if validation else {}
+    )
+    facts = {part: fact(images) for part, images in parts.items()}
+    provenance.settle(run, {f'phase {name}': facts})
   return score(
     condensed,
     test,
@@ -87,6 +95,16 @@ def evaluate(
     name=name,
     mesh=mesh,
   )
+
+
+def fact(images: Condensed | Dataset) -> provenance.Fact:
+  """Returns what a work dir keeps of a set, to know it again."""
+  if isinstance(images, Dataset):
+    return Identity(images)
+  fields = {field.name: getattr(images, field.name) for field in dataclasses.fields(images)}
+  arrays = [fields.pop('images'), fields.pop('labels')]
+  fields.pop('versions')
+  return provenance.Content(files.content_hash(arrays, fields))
 
 
 def score(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxdistill import files
+from jaxdistill import files, usercode
 from jaxdistill.condensation import baselines, evaluation, protocols
 from jaxdistill.condensation.baselines import Storage
 from jaxdistill.condensation.protocols import Protocol
@@ -106,7 +106,10 @@ def row(
     )
 
   def compute():
-    key = identity(images, test, validation, protocol.described())
+    network = evaluation.network(protocol.model, test, protocol.dtype)
+    code = usercode.code_hash(type(network))
+    options = protocol.described() | ({'code': code} if code else {})
+    key = identity(images, test, validation, options)
     scores = kept.once(run, rows, key, lambda: {'key': key, **evaluated()})
     return {
       'name': contestant.name,

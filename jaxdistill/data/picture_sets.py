@@ -158,7 +158,7 @@ def _on_disk(where, paths, shape):
 
   stats = [(path.name, *signature) for path, signature in zip(paths, signatures)]
   origin = hashlib.sha256(repr((where, stats, _RULE)).encode()).hexdigest()
-  return Streamed(fetch, shape, np.arange(len(paths)), origin)
+  return Streamed(fetch, shape, np.arange(len(paths)), origin, tuple(paths))
 
 
 def _signature(where, path):

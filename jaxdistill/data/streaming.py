@@ -12,6 +12,7 @@ import functools
 import hashlib
 import math
 import os
+import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -37,6 +38,7 @@ class Streamed:
     positions: of these images among those that `fetch` knows, an integer array of any shape, which
       comes before (h, w, c).
     origin: text that names the images and changes when they do.
+    files: in which they lie; () where `fetch` reads from memory.
 
   >>> stored = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1) * np.ones((1, 2, 2, 1), np.uint8)
   >>> images = Streamed.of_array(stored)
@@ -48,6 +50,7 @@ class Streamed:
   image_shape: tuple[int, int, int]
   positions: np.ndarray
   origin: str = ''
+  files: tuple[pathlib.Path, ...] = ()
 
   @classmethod
   def of_array(cls, images: np.ndarray) -> 'Streamed':

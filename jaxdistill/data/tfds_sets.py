@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import difflib
+import hashlib
 import itertools
 import json
 import os
@@ -42,9 +43,8 @@ def read(
   jaxdistill.errors.UserError: cifar10: not found on disk in /nowhere; run `tfds build cifar10 ...
   """
   check_size(image_size)
-  place = data_dir or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
   try:
-    root = pathlib.Path(place).expanduser()
+    root = pathlib.Path(place(data_dir)).expanduser()
   except RuntimeError as error:  # ~ without a home
     raise UserError(f'{name}: {error}; set data_dir (config.data.dir) to a whole path.') from error
   folder, notices = _find(name, root)
@@ -88,6 +88,15 @@ def read(
       statistics=(manifest.mean, manifest.std),
     )
   return stored._replace(notices=tuple(notices))
+
+
+def place(data_dir: str = '') -> str:
+  """Returns the folder in which the sets lie.
+
+  >>> place('/data/tfds')
+  '/data/tfds'
+  """
+  return data_dir or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
 
 
 @contextlib.contextmanager
@@ -251,8 +260,11 @@ def _read_split(name, tfds, builder, split, keys, image_size, stream_above=None)
       examples = source.__getitems__(list(map(int, positions)))
     return decode(positions, examples)
 
-  origin = f'{builder.info.full_name} {split} {len(source)}'
-  streamed = Streamed(fetch, shape, np.arange(len(source)), origin)
+  files = tuple(map(pathlib.Path, builder.info.splits[split].filepaths))
+  stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+  content = hashlib.sha256(repr(stats).encode()).hexdigest()
+  origin = f'{builder.info.full_name} {split} {len(source)} {content}'
+  streamed = Streamed(fetch, shape, np.arange(len(source)), origin, files)
   stays = stream_above is not None and streamed.nbytes > stream_above
   blocks, labels = [], []
   transparent = 0

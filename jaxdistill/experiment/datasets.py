@@ -2,12 +2,16 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from jaxdistill import data
-from jaxdistill.data import Dataset, statistics
+from jaxdistill.data import Dataset, identity, statistics
+from jaxdistill.data.identity import Identity
 from jaxdistill.errors import unknown
-from jaxdistill.experiment import schema
+from jaxdistill.experiment import provenance, schema
 from jaxdistill.training import hosts, machine, progress
+from jaxdistill.training.run import Run
 
 STREAM = ('auto', 'on', 'off')
 # Share of the device's memory up to which 'auto' keeps the training images there; the rest is for
@@ -48,38 +52,74 @@ class DataSource:
     return {'on': 0, 'auto': share, 'off': None}[self.stream]
 
 
-def load(source: DataSource) -> tuple[Dataset, Dataset | None, Dataset]:
+class _Loaded(NamedTuple):
+  """The parts that a run works on, and what each part that is stored is known by."""
+
+  parts: tuple[Dataset, Dataset | None, Dataset]
+  identities: Mapping[str, Identity]
+
+
+def load(source: DataSource, run: Run | None = None) -> tuple[Dataset, Dataset | None, Dataset]:
   """Returns (train, validation, test); no validation set when its share is 0.
 
   A set's own validation images are used in place of a share of the training images. The split does
-  not depend on a seed, so that runs with different seeds compare. The last data set
-  loaded is kept, because the checks before a run need it first.
+  not depend on a seed, so that runs with different seeds compare. The last data set loaded is kept,
+  because the checks before a run need it first, until its files change.
+
+  Args:
+    source: which images.
+    run: that works on them: it is refused where its work dir was begun with other ones, or with
+      other code of the user's.
 
   >>> train, validation, test = load(DataSource('digits', image_size=16, validation_share=0.1))
   >>> train.image_shape, len(train) > 9 * len(validation) > 0
   ((16, 16, 1), True)
   """
-  return _load(source, source.stream_above)
+  if run is not None:
+    provenance.settle(run, facts(source, run.config))
+  return _load(source).parts
+
+
+def facts(source: DataSource, config: Mapping[str, Any]) -> provenance.Sections:
+  """Returns what a run of a config works on: the images as they lie there, and the user's code."""
+  return {'data': _load(source).identities, 'code': provenance.code(config)}
+
+
+def _load(source: DataSource) -> _Loaded:
+  return _read(source, source.stream_above, identity.stamp(source.name, source.dir))
 
 
 @functools.lru_cache(maxsize=1)
-def _load(source: DataSource, stream_above: int | None) -> tuple[Dataset, Dataset | None, Dataset]:
-  train, validation, test = data.load_splits(
+def _read(source: DataSource, stream_above: int | None, stamp: str) -> _Loaded:
+  del stamp  # of the files: others are read anew
+  train, validation, test = _splits(source, stream_above, _tell)
+  # Before a share is held out, so that what changed has its name.
+  on_disk = lambda: _splits(source, 0, lambda notice: None)[0]
+  identities = {'training': Identity(train, on_disk), 'test': Identity(test)}
+  if not source.validation_share:
+    if validation is not None:
+      _tell(f'{source.name}: its validation images are left out, as data.validation_share is 0.')
+    return _Loaded((train, None, test), identities)
+  if validation is None:
+    train, validation = data.hold_out(train, source.validation_share)
+  else:
+    identities['validation'] = Identity(validation)
+  return _Loaded((train, validation, test), identities)
+
+
+def _splits(
+  source: DataSource, stream_above: int | None, tell: Callable[[str], None]
+) -> tuple[Dataset, Dataset | None, Dataset]:
+  """Returns (train, validation, test) as they are stored."""
+  return data.load_splits(
     source.name,
     data_dir=source.dir,
     image_size=source.image_size,
     classes=source.classes,
     normalisation=source.normalisation,
     stream_above=stream_above,
-    tell=_tell,
+    tell=tell,
   )
-  if not source.validation_share:
-    if validation is not None:
-      _tell(f'{source.name}: its validation images are left out, as data.validation_share is 0.')
-    return train, None, test
-  if validation is None:
-    train, validation = data.hold_out(train, source.validation_share)
-  return train, validation, test
 
 
 def _tell(notice: str) -> None:

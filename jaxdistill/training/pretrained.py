@@ -16,7 +16,7 @@ import numpy as np
 from flax import serialization
 from jax.sharding import Mesh
 
-from jaxdistill import errors, files
+from jaxdistill import errors, files, usercode
 from jaxdistill.data import Dataset
 from jaxdistill.data.examples import Examples
 from jaxdistill.training import classifier, parallel
@@ -194,9 +194,11 @@ def directory(run: Run, folder: str = '') -> pathlib.Path | None:
 def identity(model: nn.Module, images: Dataset, wanted: Wanted, *, seed: int = 0) -> str:
   """Returns the hash of everything that decides what the networks become."""
   recipe = _recipe(images, wanted)
+  code = usercode.code_hash(type(model))  # what a network of the user's is, its fields do not say
   return files.content_hash(
     (images.images, images.labels),
     dict(
+      **({'code': code} if code else {}),
       mean=images.mean,
       std=images.std,
       model=repr(model),

@@ -73,7 +73,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   """Runs the orders of a config in a work dir, or continues them; returns what result.json
   holds."""
   fields, condensing = sections.of_config(config), Condensing.of_config(config)
-  train, validation, test = datasets.load(fields.data)
+  train, validation, test = datasets.load(fields.data, run)
   mesh = parallel.make_mesh(fields.run.devices)
   run.say(train.describe())
   run.say(test.describe())

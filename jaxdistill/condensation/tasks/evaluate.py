@@ -28,7 +28,7 @@ from jaxdistill.condensation.protocols import Protocol
 from jaxdistill.condensation.scoring import Contestant
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
-from jaxdistill.experiment import datasets, estimates, results
+from jaxdistill.experiment import datasets, estimates, provenance, results
 from jaxdistill.experiment.results import Row
 from jaxdistill.models import architectures
 from jaxdistill.report import pictures
@@ -92,7 +92,7 @@ def check(config: ConfigDict) -> None:
 def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   """Scores the sets of a config in a work dir, or continues; returns what result.json holds."""
   fields = sections.of_config(config)
-  train, validation, test = datasets.load(fields.data)
+  train, validation, test = datasets.load(fields.data, run)
   mesh = parallel.make_mesh(fields.run.devices)
   entries = load(fields.sets)
   _check_unchanged(entries, run)
@@ -368,15 +368,17 @@ def _describe(entry: Entry) -> str:
 
 
 def _check_unchanged(entries: list[Entry], run: Run) -> None:
-  """Raises `UserError` where a file is not the one that earlier rows of this work dir scored."""
+  """Raises `UserError` where a set is not the one that earlier rows of this work dir scored; a file
+  may be written anew with the same content."""
   current = {entry.path: _digest(entry.path) for entry in entries}
   known = run.once('sets', lambda: current)
   changed = [path for path, digest in current.items() if known[path] != digest]
-  if changed:
-    raise UserError(
-      f'{changed[0]} has changed since this work dir was begun; use another work dir to score '
-      'the new one.'
-    )
+  if changed and not provenance.knows(run, 'sets'):
+    # Of an earlier version, which kept of a set the bytes of its file alone.
+    raise UserError(provenance.refusal(run.place, {'sets': [f'{changed[0]} has changed since']}))
+  provenance.settle(
+    run, {'sets': {entry.path: evaluation.fact(entry.condensed) for entry in entries}}
+  )
 
 
 def _digest(path: str) -> str:

@@ -1,0 +1,206 @@
+"""What a work dir was begun with: its data, and the user's code. Another start with something else
+is refused.
+
+A config names a data set and a method; what the names stand for may be replaced between two starts.
+So a work dir keeps, in data.json, what tells one from another, by section: 'data' (the real
+images), 'sets' (condensed ones), 'code'.
+"""
+
+import itertools
+import json
+import pathlib
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol
+
+from jaxdistill import registry, usercode
+from jaxdistill.config import flat
+from jaxdistill.errors import UserError
+from jaxdistill.training import hosts
+from jaxdistill.training.run import Run
+
+FILE = 'data.json'
+# What comes of reading something that is no record.
+_NO_RECORD = (LookupError, TypeError, ValueError, AttributeError)
+
+
+class Fact(Protocol):
+  """Something that a run works on, such as `data.identity.Identity`."""
+
+  def to_json(self) -> dict[str, Any]:
+    """Returns the record that is kept of it."""
+
+  def differences(self, before: Mapping[str, Any], name: str) -> list[str]:
+    """Returns in words what is not as in an earlier record; LookupError, TypeError or ValueError
+    for what is no such record."""
+
+
+class Content:
+  """Something known by a hash of what it holds.
+
+  >>> Content('a1').differences(Content('b2').to_json(), 'mine.npz')
+  ['mine.npz has changed since']
+  """
+
+  def __init__(self, content: str):
+    self._content = content
+
+  def to_json(self) -> dict[str, Any]:
+    return {'content': self._content}
+
+  def differences(self, before: Mapping[str, Any], name: str) -> list[str]:
+    return [] if before['content'] == self._content else [f'{name} has changed since']
+
+
+class Code:
+  """The code of something that the user has added; the same only under one version of Python."""
+
+  def __init__(self, thing: Any):
+    self._record = {'python': usercode.python(), 'sha256': usercode.code_hash(thing)}
+
+  def to_json(self) -> dict[str, Any]:
+    return dict(self._record)
+
+  def differences(self, before: Mapping[str, Any], name: str) -> list[str]:
+    comparable = before['python'] == self._record['python']
+    same = before['sha256'] == self._record['sha256']
+    return [f'the code of the {name} has changed'] if comparable and not same else []
+
+
+Sections = Mapping[str, Mapping[str, Fact]]
+
+
+def code(config: Mapping) -> dict[str, Code]:
+  """Returns the things of the user's that a config names: its method, its network, a kernel.
+
+  >>> code({'method': {'name': 'm3d'}})
+  {}
+  """
+  return {name: Code(thing) for name, thing in registry.of_users(_values(config)).items()}
+
+
+def _values(config: Mapping) -> Collection[str]:
+  values = []
+  for value in flat(config).values():
+    values += value if isinstance(value, list | tuple) else [value]
+  return {value for value in values if isinstance(value, str)}
+
+
+def settle(run: Run, sections: Sections) -> None:
+  """Keeps what a run works on at the first start in its work dir, and compares with it at every
+  other one.
+
+  A work dir of an earlier version holds no record: what is there now is taken for it, and told.
+  Of several processes each compares what it has loaded with what the first one keeps.
+
+  Raises:
+    UserError: the work dir was begun with something else, or the processes differ; in all of them.
+  """
+  if run.place is None and hosts.count() == 1:
+    return
+  stored = hosts.first('what the work dir was begun with', lambda: _read(run))
+  before = {**hosts.first('what it begins with', lambda: _first(run, sections, stored)), **stored}
+  try:
+    changed = _changed(sections, before)
+  except _NO_RECORD:
+    run.say(f'{run.place}/{FILE} is damaged and is written again.')
+    before, changed = {name: before[name] for name in before if name not in sections}, {}
+  everywhere = hosts.collect('what differs', changed)
+  if everywhere[0]:
+    raise UserError(refusal(run.place, everywhere[0]))
+  for number, other in enumerate(everywhere):
+    if other:
+      raise UserError(
+        f'Process {number} works on something else than process 0: {_listed(other)}. '
+        'Give all of them the same files.'
+      )
+  if run.workdir is not None:
+    now = {**before, **_records(sections, before)}
+    if now != stored:
+      run.write_json(FILE, now)
+
+
+def knows(run: Run, section: str) -> bool:
+  """Whether the work dir of a run holds a section, in all processes."""
+  return hosts.first('known section', lambda: section in _read(run))
+
+
+def refusal_of(workdir: pathlib.Path, sections: Sections) -> str:
+  """Returns the sentence with which a run in a work dir would be refused; '' where it would not.
+
+  >>> refusal_of(pathlib.Path('nowhere'), {})
+  ''
+  """
+  try:
+    before = json.loads((workdir / FILE).read_bytes())
+    known = {name: facts for name, facts in sections.items() if name in before}
+    changed = _changed(known, before)
+  except (OSError, *_NO_RECORD):
+    return ''
+  return refusal(workdir, changed) if changed else ''
+
+
+def refusal(place: Any, changed: Mapping[str, Collection[str]]) -> str:
+  """Returns the sentence about a work dir that was begun with something else.
+
+  >>> refusal('runs/cats', {'data': ['training images: 90 -> 91']})
+  'The work dir runs/cats was begun with other data: training images: 90 -> 91. Use another ...
+  """
+  what = 'code' if set(changed) == {'code'} else 'data'
+  return (
+    f'The work dir {place} was begun with other {what}: {_listed(changed)}. '
+    f'Use another work dir, or the old {what} to continue.'
+  )
+
+
+def _listed(changed: Mapping[str, Collection[str]]) -> str:
+  return '; '.join(itertools.chain.from_iterable(changed.values()))
+
+
+def _read(run: Run) -> dict[str, Any]:
+  """Returns what a work dir holds; {} where that is nothing."""
+  path = run.workdir and run.workdir / FILE
+  if path is None or not path.is_file():
+    return {}
+  try:
+    stored = json.loads(path.read_bytes())
+  except ValueError:
+    stored = None
+  if isinstance(stored, dict):
+    return stored
+  run.say(f'{path} is damaged and is written again.')
+  return {}
+
+
+def _first(run: Run, sections: Sections, stored: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns the records of the sections of which a work dir holds none."""
+  worked = run.workdir and any((run.workdir / name).is_dir() for name in ('results', 'checkpoints'))
+  if worked and not (run.workdir / FILE).is_file():
+    run.say(
+      f'{run.place} does not say which data it was begun with, as an earlier version made it: it '
+      f'goes on with those that are there now, and keeps in {FILE} what they are.'
+    )
+  return _records({name: facts for name, facts in sections.items() if name not in stored}, {})
+
+
+def _records(sections: Sections, before: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns what is to be kept; of a fact that is known already, what is known of it stays."""
+  records = {}
+  for section, facts in sections.items():
+    known = before.get(section, {})
+    records[section] = {
+      name: {**known.get(name, {}), **fact.to_json()} for name, fact in facts.items()
+    }
+  return records
+
+
+def _changed(sections: Sections, before: Mapping[str, Any]) -> dict[str, list[str]]:
+  """Returns in words, by section, what is not as in the records."""
+  changed = {}
+  for section, facts in sections.items():
+    known = before[section]
+    texts = [f'{name}: no longer there' for name in known if name not in facts]
+    for name, fact in facts.items():
+      texts += fact.differences(known[name], name) if name in known else [f'{name}: new']
+    if texts:
+      changed[section] = texts
+  return changed

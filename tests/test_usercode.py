@@ -1,0 +1,118 @@
+"""Hashes of code: what a change of a user's file changes, and what it does not."""
+
+import importlib.util
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from jaxdistill import usercode
+
+ROOT = pathlib.Path(__file__).parents[1]
+FILE = '''"""A method."""
+import functools
+import dataclasses
+import jax.numpy as jnp
+{imports}
+
+SCALE = 2.0
+UNUSED = 1
+KINDS = {{'one', 'two', 'three', 'four'}}
+
+
+def inner(x):
+  """{doc}"""
+  return x * SCALE{inner}
+
+
+@dataclasses.dataclass
+class Layer:
+  width: int = {width}
+
+  def __call__(self, x):
+    return inner(x) if 'one' in {{'one', 'two', 'three', 'four'}} else jnp.sum(x)  # {comment}
+
+
+def other(x):
+  return {other}
+
+
+def plugs(model, *, power={power}):
+  return functools.partial(lambda x, y: Layer()(x) ** y, power)
+'''
+PLAIN = dict(imports='', doc='In.', inner='', width=4, comment='a', other=1, power=2)
+
+
+@pytest.fixture
+def load(tmp_path):
+  """Returns plugs of a file with some of its parts replaced."""
+
+  def loaded(name='method.py', **parts):
+    file = tmp_path / name
+    file.write_text(FILE.format(**PLAIN | parts))
+    spec = importlib.util.spec_from_file_location('_users', file)
+    module = importlib.util.module_from_spec(spec)
+    exec(compile(file.read_bytes(), file, 'exec'), module.__dict__)
+    return module.plugs
+
+  return loaded
+
+
+@pytest.mark.parametrize(
+  'parts',
+  [
+    dict(doc='Within.'),
+    dict(comment='b'),
+    dict(other=2),
+    dict(imports='\n\n# Far below.\n\n'),
+    dict(name='renamed.py'),
+  ],
+)
+def test_what_computes_nothing_else_does_not_count(load, parts):
+  assert usercode.code_hash(load(**parts)) == usercode.code_hash(load()) != ''
+
+
+@pytest.mark.parametrize('parts', [dict(inner=' + 0.0'), dict(width=5), dict(power=3)])
+def test_what_it_calls_counts_however_far_away(load, parts):
+  assert usercode.code_hash(load(**parts)) != usercode.code_hash(load())
+
+
+def test_a_constant_and_a_file_beside_it_count(load, tmp_path, monkeypatch):
+  plugs = load()
+  before = usercode.code_hash(plugs)
+  monkeypatch.setitem(plugs.__globals__, 'SCALE', 4.0)
+  assert usercode.code_hash(plugs) != before
+  monkeypatch.syspath_prepend(tmp_path)
+  hashes = []
+  for text in ('gain = 1', 'gain = 2', 'gain = 2\nunused = 3'):
+    (tmp_path / 'beside.py').write_text(f'{text}\ndef scaled(x):\n  return gain * x\n')
+    sys.modules.pop('beside', None)
+    plugs = load(imports='import beside', inner=' * beside.scaled(x)')
+    hashes.append(usercode.code_hash(plugs))
+  sys.modules.pop('beside')
+  assert hashes[0] != hashes[1] == hashes[2]
+
+
+def test_every_process_gives_the_same_hash(tmp_path):
+  (tmp_path / 'method.py').write_text(FILE.format(**PLAIN))
+  code = 'import method; from jaxdistill import usercode; print(usercode.code_hash(method.plugs))'
+  hashes = set()
+  for seed in ('1', '2'):
+    done = subprocess.run(
+      [sys.executable, '-c', code],
+      env={'PYTHONHASHSEED': seed, 'PYTHONPATH': f'{tmp_path}:{ROOT}', 'JAX_PLATFORMS': 'cpu'},
+      capture_output=True,
+      text=True,
+      check=True,
+    )
+    hashes.add(done.stdout)
+  assert len(hashes) == 1 and len(hashes.pop().strip()) == 64
+
+
+def test_what_is_not_the_users_has_no_hash():
+  from jaxdistill.condensation import m3d
+  from jaxdistill.models.convnet import ConvNet
+
+  for thing in (m3d.plugs, ConvNet, len, subprocess.run, 3):
+    assert usercode.code_hash(thing) == ''

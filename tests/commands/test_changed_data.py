@@ -5,13 +5,14 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
 
 from jaxdistill.commands import run as launcher
 from jaxdistill.commands import sweep
-from jaxdistill.condensation import Condensed, api, condense, sections
+from jaxdistill.condensation import Condensed, api, condense, methods, sections
 from jaxdistill.condensation.tasks import condense as condense_task
 from jaxdistill.data import load
 from jaxdistill.errors import UserError
@@ -68,7 +69,7 @@ def stopped_after(iterations):
   def log_and_stop(run, phase, step, metrics, kind='train'):
     log(run, phase, step, metrics, kind)
     if step == iterations:
-      run.watch.requested = 'SIGTERM'
+      signal.raise_signal(signal.SIGTERM)
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(Run, 'log', log_and_stop)
@@ -217,6 +218,13 @@ def get_config(arg=''):
 '''
 
 
+@pytest.fixture
+def register_for_now():
+  yield
+  methods.METHODS.pop('means', None)
+
+
+@pytest.mark.usefixtures('register_for_now')
 def test_a_method_of_the_users_that_changes_is_refused(tmp_path, capsys):
   write(tmp_path)
   method = tmp_path / 'means.py'

@@ -20,11 +20,16 @@ EPSILON = 1e-5
 # Share of the running statistics that a batch leaves in place; PyTorch calls 1 minus this the
 # momentum.
 KEPT = 0.9
+# In place of a sum of weights that is 0.
+_LEAST = 1e-12
 # Groups of 'group', as in the condensation codes.
 GROUPS = 4
 
 _axis: contextvars.ContextVar[str | None] = contextvars.ContextVar(
   'axis of the batch', default=None
+)
+_weight: contextvars.ContextVar[jax.Array | None] = contextvars.ContextVar(
+  'weight of the rows', default=None
 )
 
 
@@ -33,14 +38,44 @@ def synchronised(axis: str | None) -> Iterator[None]:
   """Inside, while per-device code is traced, batch normalisation takes the statistics of all
   devices along an axis.
 
-  Every device holds an equal part of the batch; the layer then computes what one device would for
-  the whole. With None a device takes those of its own part.
+  Every device holds as many rows of the batch, some of which may only fill it up (`weighted`); the
+  layer then computes what one device would for the whole. With None a device takes those of its own
+  part.
   """
-  token = _axis.set(axis)
+  with _holding(_axis, axis):
+    yield
+
+
+@contextlib.contextmanager
+def weighted(weight: jax.Array | None) -> Iterator[None]:
+  """Inside, while a network is traced, batch normalisation counts every row by its weight.
+
+  A row of weight 0 (which fills up a short batch) enters no statistics, whatever it holds; one of
+  weight w counts as w rows. With None all rows count alike.
+
+  Args:
+    weight: float [n], of the rows that the network is given. Several views of a batch may go
+      through it together, one whole view behind another: k n rows.
+
+  >>> layer = BatchNorm()
+  >>> x = jnp.array([1., 3., 100.]).reshape(3, 1, 1, 1)
+  >>> variables = layer.init(jax.random.key(0), x)
+  >>> with weighted(jnp.array([1., 1., 0.])):
+  ...   y, _ = layer.apply(variables, x, train=True, mutable=['batch_stats'])
+  >>> y[:2].ravel().round(3).tolist()
+  [-1.0, 1.0]
+  """
+  with _holding(_weight, weight):
+    yield
+
+
+@contextlib.contextmanager
+def _holding(variable: contextvars.ContextVar, value) -> Iterator[None]:
+  token = variable.set(value)
   try:
     yield
   finally:
-    _axis.reset(token)
+    variable.reset(token)
 
 
 def norm(name: str, dtype=None) -> Callable[..., nn.Module]:
@@ -129,6 +164,12 @@ class BatchNorm(nn.Module):
   unbiased one (flax's own layer keeps the biased one), and a batch moves the running statistics by
   a tenth. They live in the collection 'batch_stats', which must be mutable when `train` is True.
 
+  The batch is that of all devices inside `synchronised`, and its rows count by their weight inside
+  `weighted`. With weights w of the n rows, p pixels each:
+
+      mean = sum w x / (p sum w)      variance = sum w (x - mean)^2 / (p sum w)
+      the running variance takes variance · p sum w / (p sum w - 1)
+
   Source: Ioffe & Szegedy, ICML 2015; torch.nn.BatchNorm2d for the constants.
   """
 
@@ -143,15 +184,10 @@ class BatchNorm(nn.Module):
       return _affine(
         self, x, running_mean.value.reshape(shape), running_variance.value.reshape(shape)
       )
-    mean, variance = _moments(x, (0, 1, 2))
-    count, axis = x.size // x.shape[-1], _axis.get()
-    if axis is not None:
-      own, mean = mean, jax.lax.pmean(mean, axis)
-      variance = jax.lax.pmean(variance + jnp.square(own - mean), axis)
-      count *= jax.lax.axis_size(axis)
+    mean, variance, count = _batch_moments(x)
     if not self.is_initializing():
       running_mean.value = _move(running_mean.value, mean)
-      running_variance.value = _move(running_variance.value, variance * (count / max(count - 1, 1)))
+      running_variance.value = _move(running_variance.value, variance * _unbiased(count))
     return _affine(self, x, mean, variance)
 
 
@@ -183,6 +219,64 @@ def _moments(x, axes):
   mean = offset.mean(axes, keepdims=True)
   variance = jnp.square(offset).mean(axes, keepdims=True) - jnp.square(mean)
   return reference + mean, jnp.maximum(variance, 0.0)
+
+
+def _batch_moments(x):
+  """Mean and biased variance of a batch as the contexts have it, [1, 1, 1, c], and the number of
+  pixels that they are of: an int where no weight says otherwise."""
+  axis, weight = _axis.get(), _weight.get()
+  count = x.size // x.shape[-1]
+  if weight is None:
+    share = 1.0
+    mean, variance = _moments(x, (0, 1, 2))
+  else:
+    weight = _of_rows(weight, len(x))
+    real = weight.sum()
+    mean, variance = _weighted_moments(x, weight, real)
+    mean_real = real if axis is None else jax.lax.pmean(real, axis)
+    # Of one device as against the others; exactly 1 where no row is missing, so that a full batch
+    # gets the bits that it gets without weights.
+    share = real / jnp.maximum(mean_real, _LEAST)
+    count *= mean_real / len(x)
+  if axis is None:
+    return mean, variance, count
+  own, mean = mean, jax.lax.pmean(share * mean, axis)
+  variance = jax.lax.pmean(share * (variance + jnp.square(own - mean)), axis)
+  return mean, variance, count * jax.lax.axis_size(axis)
+
+
+def _weighted_moments(x, weight, total):
+  """The same as `_moments` over rows, height and width, with a weight [n] of the rows, whose sum is
+  `total`; 0 and 0 where that is 0."""
+  wide, weight = x.astype(jnp.float32), weight.reshape(-1, 1, 1, 1)
+  # A row of weight 0 may hold anything: what is not selected has no gradient either.
+  wide = jnp.where(weight > 0, wide, 0.0)
+  first = jax.lax.dynamic_slice_in_dim(wide, jnp.argmax(weight > 0), 1)[:, :1, :1]
+  reference = jax.lax.stop_gradient(first)
+  offset = wide - reference
+  full = len(x) / jnp.maximum(total, _LEAST)  # exactly 1 for a full batch
+  mean = (weight * offset).mean((0, 1, 2), keepdims=True) * full
+  square = (weight * jnp.square(offset)).mean((0, 1, 2), keepdims=True) * full
+  return reference + mean, jnp.maximum(square - jnp.square(mean), 0.0)
+
+
+def _of_rows(weight, rows):
+  """The weight of each of `rows`, which are one whole view of the batch behind another."""
+  views, rest = divmod(rows, len(weight))
+  if rest:
+    raise errors.UserError(
+      f'Batch normalisation got {rows} rows where the batch has {len(weight)}: it needs to know '
+      'the weight of each. Give a network whole views of the batch, one behind another, or say '
+      'the weights of its rows with models.normalisation.weighted(...).'
+    )
+  return jnp.tile(weight.astype(jnp.float32), views)
+
+
+def _unbiased(count):
+  """The factor that makes a biased variance of so many numbers an unbiased one; 1 for one."""
+  if isinstance(count, int):
+    return count / max(count - 1, 1)
+  return count / jnp.maximum(count - 1, 1)
 
 
 def _affine(layer, x, mean, variance):

@@ -78,11 +78,9 @@ def setup(
     training images over the networks.
 
   Raises:
-    UserError: a way or spread of another name, or a batch that cannot be spread.
+    UserError: a way or spread of another name.
   """
   num_steps = num_steps or recipe.steps(len(examples))
-  batch = min(recipe.batch, len(examples))
-  couples_rows = getattr(model, 'norm', None) == 'batch'
   options = replicas.Options(
     networks,
     # The learning rate is the last factor of an update: a network's own one is reached by scaling.
@@ -93,7 +91,7 @@ def setup(
     average=recipe.average,
     mesh=mesh,
     way=way,
-    spread=replicas.choose_spread(spread, networks, mesh, batch, couples_rows),
+    spread=replicas.choose_spread(spread, networks, mesh),
   )
   return replicas.problem(
     learner(model, recipe, examples, owned, frozen),

@@ -3,6 +3,9 @@
 An objective is a pure function (variables, batch, key) -> Outcome of one network and one prepared
 batch. It calls whatever networks it likes on whatever views the batch has. Seeds, devices, resuming
 and mixed precision are not its business: `training.replicas` trains a learner many times at once.
+Nor is it the statistics of batch normalisation that the rows which fill up a short batch stay out
+of: a network is given whole views, several of them one behind another, or `normalisation.weighted`
+says the weights of the rows that it is given.
 """
 
 import dataclasses

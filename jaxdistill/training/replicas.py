@@ -101,9 +101,7 @@ class Options:
     return len(padded_rows(self.networks, None if self.spread == 'batch' else self.mesh))
 
 
-def choose_spread(
-  way: str, networks: int, mesh: Mesh | None, batch: int, couples_rows: bool = False
-) -> str:
+def choose_spread(way: str, networks: int, mesh: Mesh | None) -> str:
   """Returns what is spread over the devices: for 'auto' the networks, or the batch where there are
   fewer networks than devices.
 
@@ -111,28 +109,19 @@ def choose_spread(
     way: one of `SPREADS`, or 'auto'.
     networks: R.
     mesh: the devices.
-    batch: rows of a batch.
-    couples_rows: whether a network takes statistics of a batch, which the devices must then share
-      evenly.
 
   Raises:
-    UserError: an unknown name, or statistics of a batch that the devices cannot share evenly.
+    UserError: an unknown name.
 
-  >>> choose_spread('auto', 4, None, batch=64)
+  >>> choose_spread('auto', 4, None)
   'networks'
   """
   if way not in (*SPREADS, 'auto'):
     raise errors.unknown('way to use several devices', way, (*SPREADS, 'auto'))
   devices = count_devices(mesh)
-  uneven = couples_rows and batch % devices
-  if devices == 1 or way == 'auto' and (networks >= devices or uneven):
+  if devices == 1:
     return 'networks'
-  if way == 'batch' and uneven:
-    raise errors.UserError(
-      f'A batch of {batch} images cannot be shared evenly by {devices} devices, which batch '
-      f'normalisation needs; use a multiple of {devices}.'
-    )
-  return 'batch' if way == 'auto' else way
+  return way if way != 'auto' else 'networks' if networks >= devices else 'batch'
 
 
 def all_rows(rows: jax.Array) -> jax.Array:
@@ -278,8 +267,12 @@ class _Replicas:
     keys = jax.vmap(lambda key: jax.random.fold_in(key, _OBJECTIVE))(keys)
     prepared, share = self.part_of_this_device(prepared)
 
+    def differentiate(variables, batch, key, share):
+      with normalisation.weighted(batch['weight']):
+        return self.learner.differentiate(variables, batch, key, share)
+
     with _sharing_batch(self.batch_axis):
-      side_by_side = together.over_networks(self.learner.differentiate, self.way)
+      side_by_side = together.over_networks(differentiate, self.way)
       return side_by_side(variables, prepared, keys, share)
 
   def part_of_this_device(self, prepared):

@@ -1,12 +1,16 @@
 """Normalisation layers against numpy in float64, and which samples they couple."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec as P
 
 from jaxdistill import errors
 from jaxdistill.models import normalisation
+from jaxdistill.training import parallel
 
 
 def apply(name, x, train=False, scale=None, bias=None, mutable=False):
@@ -98,6 +102,130 @@ def test_batch_norm_in_training_and_in_evaluation():
   np.testing.assert_allclose(
     layer.apply(variables, x), (np.asarray(x) - 2) / np.sqrt(4 + 1e-5), rtol=1e-5, atol=1e-6
   )
+
+
+def normalising(axis=None):
+  """Returns (x, weight) -> output, running statistics and gradient of batch norm of 3 channels."""
+  layer = normalisation.norm('batch')()
+  variables = {
+    'params': {'scale': np.ones(3, np.float32), 'bias': np.zeros(3, np.float32)},
+    'batch_stats': {'mean': np.zeros(3, np.float32), 'var': np.ones(3, np.float32)},
+  }
+
+  def one(x, weight):
+    def loss(x):
+      with normalisation.synchronised(axis), normalisation.weighted(weight):
+        y, moved = layer.apply(variables, x, train=True, mutable=['batch_stats'])
+      return (jnp.where(weight > 0, 1.0, 0.0)[:, None, None, None] * jnp.sin(y)).sum(), (y, moved)
+
+    gradient, (y, moved) = jax.grad(loss, has_aux=True)(x)
+    return y, moved['batch_stats'], gradient
+
+  return one
+
+
+normalised = jax.jit(normalising())
+
+
+def assert_same(found, expected, **tolerance):
+  compare = functools.partial(np.testing.assert_allclose, **tolerance) if tolerance else None
+  jax.tree.map(compare or np.testing.assert_array_equal, found, expected)
+
+
+def test_rows_of_weight_0_are_as_if_they_were_not_there():
+  x, weight = sample((6, 2, 2, 3), offset=1.0), np.array([0, 1, 1, 0, 1, 0], np.float32)
+  real = np.flatnonzero(weight)
+  found = normalised(x, weight)
+  y, moved, gradient = normalised(x[real], np.ones(3, np.float32))
+  assert_same((found[0][real], found[1], found[2][real]), (y, moved, gradient), atol=2e-6)
+  np.testing.assert_allclose(y, standardised(x[real], (0, 1, 2)), rtol=1e-4, atol=1e-5)
+  flat = np.asarray(x[real], np.float64).reshape(-1, 3)
+  np.testing.assert_allclose(found[1]['mean'], 0.1 * flat.mean(0), rtol=1e-5)
+  np.testing.assert_allclose(found[1]['var'], 0.9 + 0.1 * flat.var(0, ddof=1), rtol=1e-5)
+  np.testing.assert_array_equal(found[2][weight == 0], 0)
+
+
+@pytest.mark.parametrize('garbage', [7.0, -1e30, np.inf, np.nan])
+def test_what_rows_of_weight_0_hold_changes_no_bit(garbage):
+  x, weight = sample((4, 2, 2, 3)), np.array([0, 1, 1, 0], np.float32)
+  found, expected = (normalised(value, weight) for value in (x.at[::3].set(garbage), x))
+  assert_same((found[0][1:3], found[1]), (expected[0][1:3], expected[1]))
+  if np.isfinite(garbage):
+    assert_same(found[2], expected[2])
+
+
+def test_a_full_batch_has_the_bits_that_it_has_without_weights():
+  x, layer = sample((7, 3, 5, 8), offset=3.0), normalisation.norm('batch')()
+  variables = layer.init(jax.random.key(0), x)
+
+  @jax.jit
+  def run(x, weight=None):
+    with normalisation.weighted(weight):
+      return layer.apply(variables, x, train=True, mutable=['batch_stats'])
+
+  found, expected = run(x, jnp.ones(7)), run(x)
+  assert_same(
+    (found[0], found[1]['batch_stats']['mean']), (expected[0], expected[1]['batch_stats']['mean'])
+  )
+  assert_same(found[1], expected[1], rtol=1e-7)
+
+
+def test_a_row_of_weight_2_counts_as_two():
+  x = sample((3, 2, 2, 3))
+  found = normalised(x, np.array([1, 2, 0], np.float32))
+  expected = normalised(x[jnp.array([0, 1, 1])], np.ones(3, np.float32))
+  assert_same((found[0][:2], found[1]), (expected[0][:2], expected[1]), atol=2e-6)
+
+
+def test_every_network_has_weights_of_its_own_under_vmap():
+  x = sample((3, 4, 2, 2, 3))
+  weight = np.array([[1, 1, 1, 0], [0, 0, 1, 1], [1, 1, 1, 1]], np.float32)
+  found = jax.jit(jax.vmap(normalising()))(x, weight)
+  for network in range(3):
+    expected = normalised(x[network], weight[network])
+    assert_same(jax.tree.map(lambda a, n=network: a[n], found), expected, atol=1e-6)
+
+
+def test_weights_over_four_devices_are_those_of_one():
+  """The second device has nothing but filling, and the others different numbers of rows."""
+  x = sample((8, 2, 2, 3), offset=2.0).at[2:4].set(np.nan)
+  weight = np.array([1, 1, 0, 0, 0, 1, 1, 1], np.float32)
+  mesh, rows = parallel.make_mesh(4), P(parallel.AXIS)
+
+  def per_device(x, weight):
+    y, moved, _ = normalising(parallel.AXIS)(x, weight)
+    return y, moved
+
+  spread = parallel.per_device(per_device, mesh, (rows, rows), (rows, P()))
+  found = spread(x, weight)
+  y, moved, _ = normalised(x, weight)
+  real = weight > 0
+  assert_same((found[0][real], found[1]), (y[real], moved), atol=2e-6)
+  ones = np.ones(4, np.float32)
+  assert_same(spread(x[4:], ones)[1], normalised(x[4:], ones)[1], atol=2e-6)
+
+
+def test_views_of_a_batch_go_through_together_one_behind_another():
+  first, second = sample((3, 2, 2, 3)), sample((3, 2, 2, 3), offset=1.0)
+  weight = np.array([1, 0, 1], np.float32)
+  both = jnp.concatenate([first, second])
+  layer = normalisation.norm('batch')()
+  variables = layer.init(jax.random.key(0), both)
+  with normalisation.weighted(weight):
+    _, moved = layer.apply(variables, both, train=True, mutable=['batch_stats'])
+    with pytest.raises(errors.UserError, match='got 4 rows where the batch has 3'):
+      layer.apply(variables, both[:4], train=True, mutable=['batch_stats'])
+    layer.apply(variables, both[:4])  # nothing to weigh where the statistics are the running ones
+  real = np.asarray(both, np.float64)[[0, 2, 3, 5]].reshape(-1, 3)
+  np.testing.assert_allclose(moved['batch_stats']['mean'], 0.1 * real.mean(0), rtol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['instance', 'group', 'none'])
+def test_weights_change_nothing_where_no_samples_are_coupled(name):
+  x = sample()
+  with normalisation.weighted(jnp.array([1.0, 0.0, 1.0])):
+    weighted = apply(name, x, train=True)
+  np.testing.assert_array_equal(weighted, apply(name, x, train=True))
 
 
 @pytest.mark.parametrize(

@@ -191,10 +191,12 @@ def test_the_contrastive_loss_is_that_of_its_formula_in_float64():
     key, jax.tree.map(lambda leaf: leaf[0], batch), learner.views.draw(key)
   )
   variables = jax.tree.map(lambda leaf: leaf[0], start.state.variables)
-  loss = learner.objective(variables, prepared, key).loss
+  with normalisation.weighted(prepared['weight']):
+    loss = learner.objective(variables, prepared, key).loss
 
   x = np.concatenate([prepared['first'], prepared['second']]).astype(np.float64)
-  x = (x - x.mean((0, 1, 2))) / np.sqrt(x.var((0, 1, 2)) + 1e-5)
+  seen = x[np.flatnonzero(np.tile(prepared['weight'], 2))]
+  x = (x - seen.mean((0, 1, 2))) / np.sqrt(seen.var((0, 1, 2)) + 1e-5)
   weights = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables['params'])
   z = x.reshape(len(x), -1) @ weights['map']['kernel'] + weights['map']['bias']
   z /= np.linalg.norm(z, axis=1, keepdims=True)

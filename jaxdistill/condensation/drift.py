@@ -17,6 +17,7 @@ import numpy as np
 from jaxdistill import errors
 from jaxdistill.condensation import evaluation
 from jaxdistill.data import Dataset
+from jaxdistill.experiment import provenance
 from jaxdistill.report import curves
 from jaxdistill.synthesis.condensed import Condensed
 from jaxdistill.training import loop, pretrained
@@ -134,6 +135,9 @@ def along_training(
     return dict(zip(('spread', *map(_column, sets)), means, strict=True))
 
   run = run or Run(progress=False)
+  if run.place is not None:
+    facts = {name: evaluation.fact(one) for name, one in {**sets, 'training': train}.items()}
+    provenance.settle(run, {'phase drift': facts})
   first = measure(problem.state)  # before the loop takes the state over
   every = math.ceil(problem.num_steps / checks)
   loop.fit(run, 'drift', problem, evaluate=loop.Evaluation(measure, every))

@@ -81,10 +81,10 @@ def evaluate(
     if field not in names:
       raise errors.unknown('argument of evaluate', field, names)
   if run is not None and run.place is not None:
-    parts = {'the set': condensed, 'test': test} | (
-      {'validation': validation} if validation else {}
-    )
-    facts = {part: fact(images) for part, images in parts.items()}
+    part = 'scored' if isinstance(condensed, Dataset) else 'the condensed set'
+    facts = {part: fact(condensed), 'test': Identity(test, statistics=False)}
+    if validation is not None:
+      facts['validation'] = Identity(validation, statistics=False)
     provenance.settle(run, {f'phase {name}': facts})
   return score(
     condensed,

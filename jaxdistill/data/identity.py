@@ -36,6 +36,7 @@ class Identity:
     dataset: the images.
     on_disk: the same images as `Streamed`, for a record that was made of those; None: there are
       none.
+    statistics: whether mean and deviation count; those of test images are the training images'.
 
   >>> pair = Dataset(np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 1]))
   >>> other = Dataset(np.ones((2, 8, 8, 1), np.uint8), np.array([0, 1]), std=(1.0,), mean=(0.0,))
@@ -45,7 +46,12 @@ class Identity:
   ['training images: 1 -> 2']
   """
 
-  def __init__(self, dataset: Dataset, on_disk: Callable[[], Dataset] | None = None):
+  def __init__(
+    self,
+    dataset: Dataset,
+    on_disk: Callable[[], Dataset] | None = None,
+    statistics: bool = True,
+  ):
     images = dataset.images
     self._streamed = images if isinstance(images, Streamed) and images.files else None
     self._on_disk = on_disk
@@ -54,10 +60,10 @@ class Identity:
       'shape': list(dataset.image_shape),
       'class_names': list(dataset.class_names),
       'flip': dataset.flip,
-      'mean': list(dataset.mean),
-      'std': list(dataset.std),
       'labels': hashlib.sha256(np.ascontiguousarray(dataset.labels, np.int64)).hexdigest(),
     }
+    if statistics:
+      self._facts |= {'mean': list(dataset.mean), 'std': list(dataset.std)}
     if self._streamed is None:
       self._facts['pixels'] = _hash_of_pixels(images)
 
@@ -93,7 +99,7 @@ class Identity:
       texts.append(f'flip: {before["flip"]} -> {now["flip"]}')
     # Measured statistics follow the pixels: they are news only where these are the same.
     for field in ('mean', 'std') if not texts else ():
-      if not np.allclose(before[field], now[field], rtol=_SAME, atol=0):
+      if field in now and not np.allclose(before[field], now[field], rtol=_SAME, atol=0):
         texts.append(f'{field} of the {part} images: {before[field]} -> {now[field]}')
     return texts
 

@@ -95,7 +95,7 @@ def _read(source: DataSource, stream_above: int | None, stamp: str) -> _Loaded:
   train, validation, test = _splits(source, stream_above, _tell)
   # Before a share is held out, so that what changed has its name.
   on_disk = lambda: _splits(source, 0, lambda notice: None)[0]
-  identities = {'training': Identity(train, on_disk), 'test': Identity(test)}
+  identities = {'training': Identity(train, on_disk), 'test': Identity(test, statistics=False)}
   if not source.validation_share:
     if validation is not None:
       _tell(f'{source.name}: its validation images are left out, as data.validation_share is 0.')
@@ -103,7 +103,7 @@ def _read(source: DataSource, stream_above: int | None, stamp: str) -> _Loaded:
   if validation is None:
     train, validation = data.hold_out(train, source.validation_share)
   else:
-    identities['validation'] = Identity(validation)
+    identities['validation'] = Identity(validation, statistics=False)
   return _Loaded((train, validation, test), identities)
 
 

@@ -153,7 +153,8 @@ def refusal(place: Any, changed: Mapping[str, Collection[str]]) -> str:
 
 
 def _listed(changed: Mapping[str, Collection[str]]) -> str:
-  return '; '.join(itertools.chain.from_iterable(changed.values()))
+  """Returns all texts, each once: a new name of a class is news of every part."""
+  return '; '.join(dict.fromkeys(itertools.chain.from_iterable(changed.values())))
 
 
 def _read(run: Run) -> dict[str, Any]:

@@ -200,3 +200,17 @@ def test_the_two_sets_must_fit_each_other(digits):
     evaluation.evaluate(train, data.load('digits')[1])
   with pytest.raises(UserError, match='The set knows 10 classes and the test set 2'):
     evaluation.evaluate(train, data.Dataset(test.images[:2], np.array([0, 1])))
+
+
+def test_a_phase_is_not_taken_for_that_of_another_set(digits, tmp_path, monkeypatch):
+  train, test = digits
+  monkeypatch.setattr(evaluation, 'score', lambda *arguments, **options: 'scores')
+  few, others = train.take(range(60)), train.take(range(60, 120))
+  with Run(tmp_path, progress=False, tensorboard=False) as run:
+    evaluation.evaluate(few, test, run=run)
+    assert evaluation.evaluate(few, test, run=run) == 'scores'
+    with pytest.raises(UserError, match='other pixels of the scored images'):
+      evaluation.evaluate(others, test, run=run)
+    with pytest.raises(UserError, match='test images: 359 -> 50'):
+      evaluation.evaluate(few, test.take(range(50)), run=run)
+    assert evaluation.evaluate(others, test, run=run, name='others') == 'scores'

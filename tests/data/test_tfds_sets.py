@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import sys
 
@@ -11,14 +12,15 @@ import pytest
 import tensorflow_datasets as tfds
 
 from jaxdistill.data import load, streaming
+from jaxdistill.data.identity import Identity
 from jaxdistill.errors import UserError
 
 IMAGES = np.random.RandomState(0).randint(0, 256, (12, 8, 8, 3)).astype(np.uint8)
 LABELS = np.arange(12) % 3
 
 
-def _write(root, name, splits, size=(8, 8), config=None, channels=3):
-  """A prepared set of `splits`: a dict from the name of the split to positions in `IMAGES`."""
+def _write(root, name, splits, size=(8, 8), config=None, channels=3, images=IMAGES):
+  """A prepared set of `splits`: a dict from the name of the split to positions in `images`."""
 
   class Tiny(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     VERSION = tfds.core.Version('1.2.0')
@@ -41,7 +43,7 @@ def _write(root, name, splits, size=(8, 8), config=None, channels=3):
     def _generate_examples(self, positions):
       for n in positions:
         png = io.BytesIO()
-        PIL.Image.fromarray(IMAGES[n] if channels == 3 else IMAGES[n, :, :, 0]).save(png, 'PNG')
+        PIL.Image.fromarray(images[n] if channels == 3 else images[n, :, :, 0]).save(png, 'PNG')
         png.seek(0)
         yield n, {'image': png, 'label': int(LABELS[n])}
 
@@ -230,3 +232,24 @@ def test_a_newer_version_of_another_format_is_told(tiny):
   lines = []
   load('tiny', data_dir=str(root), tell=lines.append)
   assert lines == ['tiny: 1.2.0 is read; of other file formats: 2.0.0.']
+
+
+def test_a_streamed_set_is_known_by_its_files(root, tmp_path):
+  shutil.copytree(root / 'tiny', tmp_path / 'tiny', copy_function=shutil.copyfile)
+
+  def load_it():
+    return load('tiny', data_dir=str(tmp_path), stream_above=0)[0]
+
+  first = load_it()
+  record = Identity(first).to_json()
+  (shard,) = first.images.files
+  assert shard.name.startswith('tiny-train.array_record')
+  os.utime(shard, (1, 1))
+  again = load_it()
+  assert Identity(again).differences(record, 'training') == []
+  shutil.rmtree(tmp_path / 'tiny')
+  _write(tmp_path, 'tiny', {'train': range(9), 'test': range(9, 12)}, images=255 - IMAGES)
+  assert 'other pixels of the training images' in Identity(load_it()).differences(
+    record, 'training'
+  )
+  assert bytes(load_it().images.fingerprint) != bytes(first.images.fingerprint)

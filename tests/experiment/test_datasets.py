@@ -1,6 +1,7 @@
 """Loading for a run: the held-out share, the kept set, and when images are streamed."""
 
 import dataclasses
+import os
 
 import numpy as np
 import PIL.Image
@@ -29,6 +30,24 @@ def test_the_last_set_is_kept_for_the_next_call():
     DataSource('digits', image_size=8, normalisation='dm', validation_share=0.1)
   )
   assert other is not first[0]
+
+
+def test_a_set_that_was_replaced_is_read_anew(tmp_path):
+  file = tmp_path / 'mine.npz'
+  source = DataSource(f'npz:{file}', validation_share=0.0)
+  labels, times = np.repeat([0, 1], 10), (10**18, 10**18)
+
+  def load(value):
+    pixels = np.full((20, 8, 8, 1), value, np.uint8)
+    pixels[:, 0] = 255  # an image of one value has no deviation
+    np.savez(file, images=pixels, labels=labels)
+    os.utime(file, ns=times)  # as replaced within one tick of the clock
+    train, _, _ = datasets.load(source)
+    return train, train.images[0, 1, 0, 0]
+
+  first, value = load(3)
+  assert value == 3 and datasets.load(source)[0] is first
+  assert load(4)[1] == 4
 
 
 def test_auto_streams_what_takes_more_than_its_share_of_the_memory(monkeypatch):

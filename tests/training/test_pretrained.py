@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
@@ -43,6 +44,19 @@ def test_networks_are_found_by_the_names_that_they_had_from_the_first_version_on
   assert pretrained.are_kept(tmp_path, network(), images(), wanted, seed=seed)
   assert not pretrained.are_kept(tmp_path, network(), images(), wanted, seed=seed + 1)
   assert not pretrained.are_kept(None, network(), images(), wanted, seed=seed)
+
+
+def test_the_code_of_a_users_network_decides_too():
+  def network_with(call):
+    return type('Mine', (nn.Module,), {'__call__': call, '__module__': __name__})()
+
+  twice, same, thrice = (
+    network_with(call) for call in (lambda s, x: 2 * x, lambda s, x: 2 * x, lambda s, x: 3 * x)
+  )
+  name = pretrained.identity(twice, images(), Wanted(2))
+  assert repr(twice) == repr(thrice)
+  assert pretrained.identity(same, images(), Wanted(2)) == name
+  assert pretrained.identity(thrice, images(), Wanted(2)) != name
 
 
 def test_everything_wanted_decides_the_name():

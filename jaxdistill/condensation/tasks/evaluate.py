@@ -373,7 +373,8 @@ def _check_unchanged(entries: list[Entry], run: Run) -> None:
   current = {entry.path: _digest(entry.path) for entry in entries}
   known = run.once('sets', lambda: current)
   changed = [path for path, digest in current.items() if known[path] != digest]
-  if changed and not provenance.knows(run, 'sets'):
+  begun = provenance.knows(run, 'sets')
+  if changed and not begun:
     # Of an earlier version, which kept of a set the bytes of its file alone.
     raise UserError(provenance.refusal(run.place, {'sets': [f'{changed[0]} has changed since']}))
   provenance.settle(

@@ -180,6 +180,36 @@ def test_a_set_that_changed_is_not_mixed_with_old_rows(finished, sets):
     sets[1].write_bytes(kept)
 
 
+def test_a_set_that_was_written_anew_is_the_same(sets, tmp_path, monkeypatch):
+  file = tmp_path / 'mine.npz'
+  file.write_bytes(sets[1].read_bytes())
+  config = configured([file])
+  monkeypatch.setattr(evaluate_task.estimates, 'estimate_once', _stop)
+
+  def start(workdir):
+    with Run(workdir, config, progress=False, tensorboard=False) as work:
+      evaluate_task.run(config, work)
+
+  for workdir in (tmp_path / 'new', tmp_path / 'old'):
+    with pytest.raises(KeyboardInterrupt):
+      start(workdir)
+  record = json.loads((tmp_path / 'old' / 'data.json').read_text())
+  del record['sets']  # as an earlier version left it
+  (tmp_path / 'old' / 'data.json').write_text(json.dumps(record))
+  with np.load(file) as archive:
+    np.savez_compressed(file, **{name: archive[name] for name in reversed(archive.files)})
+  assert file.read_bytes() != sets[1].read_bytes()
+  with pytest.raises(KeyboardInterrupt):
+    start(tmp_path / 'new')
+  # Of an earlier version nothing but the bytes is known.
+  with pytest.raises(UserError, match='mine.npz has changed since'):
+    start(tmp_path / 'old')
+
+
+def _stop(*arguments):
+  raise KeyboardInterrupt
+
+
 def test_the_network_is_the_first_sets_own_and_dry_run_tells_its_cost(sets):
   config = configured(sets[:1], **{'evaluation.width': '0', 'evaluation.baselines': '()'})
   evaluate_task.check(config)

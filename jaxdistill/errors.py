@@ -1,10 +1,12 @@
-"""The one exception for mistakes that the user can mend, and the sentence for a name that does not
-exist."""
+"""The one exception for mistakes that the user can mend, and the sentences for a name that does not
+exist and for a number that cannot be."""
 
 import difflib
+import numbers
 from collections.abc import Iterable
 
 _MANY = 20
+SEEDS = 2**32  # a seed is a number of 32 bits
 
 
 class UserError(Exception):
@@ -25,3 +27,40 @@ def unknown(kind: str, name: object, valid: Iterable[str]) -> UserError:
   hint = f'; did you mean {spelt[near[0]]!r}?' if near else '.'
   listed = '' if near and len(valid) > _MANY else f' Valid: {", ".join(valid)}.'
   return UserError(f'There is no {kind} {str(name)!r}{hint}{listed}')
+
+
+def whole(name: str, value: object, at_least: int = 0, below: int | None = None) -> int:
+  """Returns a count, or another whole number, as an int; NumPy's whole numbers are ones too.
+
+  Args:
+    name: of the number, for people.
+    value: to check.
+    at_least: the least that makes sense.
+    below: the first that is too large; None: none is.
+
+  Raises:
+    UserError: the value is no whole number (True and 2.0 are none), or out of range.
+
+  >>> whole('ipc', 10, at_least=1)
+  10
+  >>> whole('ipc', 0, at_least=1)
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: ipc is 0; it must be at least 1.
+  """
+  if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+    raise UserError(f'{name} is {value!r}; it must be a whole number.')
+  if value < at_least:
+    raise UserError(f'{name} is {value}; it must be at least {at_least}.')
+  if below is not None and value >= below:
+    raise UserError(f'{name} is {value}; it must be below {below}.')
+  return int(value)
+
+
+def seed(value: object) -> int:
+  """Returns a seed as an int, see `whole`: from 0 to 2^32 - 1.
+
+  >>> seed(-1)
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: seed is -1; it must be at least 0.
+  """
+  return whole('seed', value, below=SEEDS)

@@ -29,6 +29,8 @@ FLOORS = (
   ('registry',),
   ('files',),
   ('usercode',),
+  ('draws',),
+  ('numerics',),
   ('errors',),
   ('jaxdistill',),  # the version, and the sub-packages by name
 )

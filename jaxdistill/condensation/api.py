@@ -11,11 +11,13 @@ from jaxdistill.condensation.problem import Condensing
 from jaxdistill.data import Dataset
 from jaxdistill.data.identity import Identity
 from jaxdistill.experiment import provenance
+from jaxdistill.numerics import settled
 from jaxdistill.synthesis.condensed import Condensed
 from jaxdistill.training import parallel, pretrained
 from jaxdistill.training.run import Run
 
 
+@settled()
 def condense(
   train: Dataset,
   method: str = 'm3d',

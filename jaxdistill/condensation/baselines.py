@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from jaxdistill import errors
+from jaxdistill import draws, errors
 from jaxdistill.data import Dataset, selection
 from jaxdistill.synthesis import decode
 from jaxdistill.synthesis.condensed import Condensed
@@ -119,7 +119,7 @@ def pick(
   """Returns which images a baseline takes: int [classes, ipc or ipc factor^2] positions in `train`;
   arguments as in `make`."""
   number = ipc * factor**2 if is_mix(name) else ipc
-  key = jax.random.fold_in(jax.random.key(seed), 1)
+  key = jax.random.fold_in(draws.key(seed), 1)
   return selection.select(selected_by(name), features, train.labels, number, key, train.class_names)
 
 

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdistill import errors, losses
+from jaxdistill import draws, errors, losses
 from jaxdistill.synthesis import engine
 from jaxdistill.training.pretrained import Wanted
 
@@ -60,15 +60,13 @@ def plugs(
   fresh = engine.fresh_networks(model, image_shape, every=1)
 
   def draw(pool, key, step):
-    key_k, key_lambda = jax.random.split(
-      jax.random.fold_in(jax.random.fold_in(key, _EXPERTS), step)
-    )
+    key_k, key_lambda = draws.split(jax.random.fold_in(jax.random.fold_in(key, _EXPERTS), step))
     start, end = (
-      jax.tree.map(lambda a: a[jax.random.randint(key_k, (), 0, experts)], end) for end in pool
+      jax.tree.map(lambda a: a[draws.integers(key_k, (), 0, experts)], end) for end in pool
     )
     if encoders == 'random':  # the very networks that DM draws
       return fresh((), key, step)._replace(expert=end)
-    return engine.Networks(interpolate(start, end, jax.random.uniform(key_lambda)), expert=end)
+    return engine.Networks(interpolate(start, end, draws.uniform(key_lambda)), expert=end)
 
   return engine.Plugs(draw, losses.mean_discrepancy, _calibration if calibrate else None)
 

@@ -18,6 +18,7 @@ from jaxdistill import errors
 from jaxdistill.condensation import evaluation
 from jaxdistill.data import Dataset
 from jaxdistill.experiment import provenance
+from jaxdistill.numerics import settled
 from jaxdistill.report import curves
 from jaxdistill.synthesis.condensed import Condensed
 from jaxdistill.training import loop, pretrained
@@ -48,6 +49,7 @@ class Drift(NamedTuple):
     return {name: values / self.spread for name, values in self.distance.items()}
 
 
+@settled()
 def along_training(
   sets: Mapping[str, Condensed],
   train: Dataset,

@@ -10,9 +10,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxdistill import draws
 from jaxdistill.condensation import baselines
 from jaxdistill.data import Dataset
 from jaxdistill.experiment import schema
+from jaxdistill.numerics import settled
 from jaxdistill.training import features, pretrained
 from jaxdistill.training.pretrained import Wanted
 from jaxdistill.training.run import Run
@@ -47,6 +49,7 @@ class Selection:
     return self.expert if any(map(baselines.needs_features, names)) else None
 
 
+@settled()
 def embed(
   selection: Selection,
   train: Dataset,
@@ -73,7 +76,7 @@ def embed(
     directory: where experts are kept for other runs.
   """
   if selection.network == 'random':
-    key = jax.random.fold_in(jax.random.key(seed), _WEIGHTS)
+    key = jax.random.fold_in(draws.key(seed), _WEIGHTS)
     variables = jax.jit(model.init)(key, np.zeros((1, *train.image_shape), np.float32))
   else:
     if not isinstance(pool, pretrained.Pool):

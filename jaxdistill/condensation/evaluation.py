@@ -16,6 +16,7 @@ from jaxdistill.data.examples import Examples
 from jaxdistill.data.identity import Identity
 from jaxdistill.experiment import provenance
 from jaxdistill.models import architectures
+from jaxdistill.numerics import settled
 from jaxdistill.synthesis.condensed import Condensed
 from jaxdistill.training import classifier
 from jaxdistill.training.problem import Problem
@@ -25,6 +26,7 @@ from jaxdistill.training.run import Run
 COLUMNS = ('last', 'selected', 'best_test')
 
 
+@settled()
 def evaluate(
   condensed: Condensed | Dataset,
   test: Dataset,
@@ -107,6 +109,7 @@ def fact(images: Condensed | Dataset) -> provenance.Fact:
   return provenance.Content(files.content_hash(arrays, fields))
 
 
+@settled()
 def score(
   images: Condensed | Dataset,
   test: Dataset,
@@ -161,6 +164,7 @@ def score(
   }
 
 
+@settled()
 def cross_architecture(
   condensed: Condensed | Dataset,
   test: Dataset,
@@ -259,6 +263,7 @@ def choose(accuracies: np.ndarray, rates: int) -> np.ndarray:
   return best.argmax(0) * best.shape[1] + np.arange(best.shape[1])
 
 
+@settled()
 def setup(
   images: Condensed | Dataset, test: Dataset, protocol: Protocol, mesh: Mesh | None = None
 ) -> Problem:

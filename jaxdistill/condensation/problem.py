@@ -11,9 +11,10 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxdistill import models
+from jaxdistill import draws, models
 from jaxdistill.condensation import methods, sections
 from jaxdistill.data import Dataset, augment, samplers
+from jaxdistill.numerics import settled
 from jaxdistill.synthesis import decode, engine
 from jaxdistill.synthesis.condensed import Condensed
 from jaxdistill.training import loop, parallel, problem
@@ -109,6 +110,7 @@ class Problem(problem.Problem):
   canvases: np.ndarray | None = None
 
 
+@settled()
 def setup(
   condensing: Condensing,
   train: Dataset,
@@ -139,7 +141,7 @@ def setup(
     mesh=mesh,
     smallest=part.least or int(counts.min()),
   )
-  key_canvases, key = jax.random.split(jax.random.key(condensing.seed))
+  key_canvases, key = draws.split(draws.key(condensing.seed))
   canvases = decode.first_canvases(
     key_canvases,
     images,
@@ -161,6 +163,7 @@ def setup(
   )
 
 
+@settled()
 def condense(
   condensing: Condensing,
   train: Dataset,

@@ -12,8 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxdistill import draws
 from jaxdistill.data import operations
 from jaxdistill.errors import UserError, unknown
+from jaxdistill.numerics import steady
 
 OPERATIONS = ('color', 'crop', 'cutout', 'flip', 'scale', 'rotate')
 COMPOSITIONS = ('idc', 'dm')
@@ -26,6 +28,7 @@ _ROTATE_DEGREES = 15
 _GEOMETRIC = ('crop', 'scale', 'rotate')
 
 
+@steady
 def normalise(images: ArrayLike, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
   """Returns (images - mean) / std per channel (the last axis) as float32; uint8 images are divided
   by 255 first.
@@ -39,6 +42,7 @@ def normalise(images: ArrayLike, mean: Sequence[float], std: Sequence[float]) ->
   return (unit - _channels(mean, unit.ndim)) / _channels(std, unit.ndim)
 
 
+@steady
 def denormalise(images: ArrayLike, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
   """Returns images * std + mean per channel: undoes `normalise`, to the unit range, without
   clipping.
@@ -97,6 +101,7 @@ def branches(strategy: str, composition: str = 'idc') -> tuple[str, ...]:
   return names if composition == 'dm' else tuple(name for name in _GEOMETRIC if name in names)
 
 
+@steady
 def draw_choice(key: jax.Array, strategy: str, composition: str = 'idc') -> jax.Array:
   """Returns which of `branches` a call of `diffaugment` with this key applies, an int32 scalar.
 
@@ -106,9 +111,10 @@ def draw_choice(key: jax.Array, strategy: str, composition: str = 'idc') -> jax.
   0
   """
   count = len(branches(strategy, composition))
-  return jax.random.randint(_key(key, 'choice'), (), 0, max(count, 1), jnp.int32)
+  return draws.integers(_key(key, 'choice'), (), 0, max(count, 1))
 
 
+@steady
 def diffaugment(
   key: jax.Array,
   images: jax.Array,
@@ -169,18 +175,17 @@ def _key(key, name):
 
 
 def _flip(key, images, shape):
-  return operations.flip(images, jax.random.uniform(key, shape) < _FLIP_PROBABILITY)
+  return operations.flip(images, draws.uniform(key, shape) < _FLIP_PROBABILITY)
 
 
 def _color(key, images, shape):
-  return operations.color(images, jax.random.uniform(key, (3, *shape)))
+  return operations.color(images, draws.uniform(key, (3, *shape)))
 
 
 def _crop(key, images, shape):
   limits = [operations.rounded(size * _CROP_SHARE) for size in images.shape[1:3]]
   down, right = (
-    jax.random.randint(key, shape, -limit, limit + 1)
-    for key, limit in zip(jax.random.split(key), limits)
+    draws.integers(key, shape, -limit, limit + 1) for key, limit in zip(draws.split(key), limits)
   )
   return operations.translate(images, down, right)
 
@@ -189,25 +194,26 @@ def _cutout(key, images, shape):
   # One more position for even sides makes the box as often beyond the right border as beyond the
   # left one.
   row, column = (
-    jax.random.randint(key, shape, 0, size + 1 - operations.cutout_side(size) % 2)
-    for key, size in zip(jax.random.split(key), images.shape[1:3])
+    draws.integers(key, shape, 0, size + 1 - operations.cutout_side(size) % 2)
+    for key, size in zip(draws.split(key), images.shape[1:3])
   )
   return operations.cutout(images, row, column)
 
 
 def _scale(key, images, shape):
-  factor = jax.random.uniform(key, (2, *shape), minval=1 / _SCALE_LIMIT, maxval=_SCALE_LIMIT)
+  factor = draws.uniform(key, (2, *shape), minval=1 / _SCALE_LIMIT, maxval=_SCALE_LIMIT)
   return operations.scale(images, factor[0], factor[1])
 
 
 def _rotate(key, images, shape):
   limit = float(np.deg2rad(_ROTATE_DEGREES))
-  return operations.rotate(images, jax.random.uniform(key, shape, minval=-limit, maxval=limit))
+  return operations.rotate(images, draws.uniform(key, shape, minval=-limit, maxval=limit))
 
 
 _APPLY = dict(flip=_flip, color=_color, crop=_crop, cutout=_cutout, scale=_scale, rotate=_rotate)
 
 
+@steady
 def crop_and_flip(
   key: jax.Array, images: jax.Array, padding: int = 4, flip: bool = True
 ) -> jax.Array:
@@ -221,14 +227,13 @@ def crop_and_flip(
   >>> crop_and_flip(jax.random.key(0), jnp.ones((2, 8, 8, 1)), padding=0).min().item()
   1.0
   """
-  move, mirror = jax.random.split(key)
-  shift = jax.random.randint(move, (2, len(images)), -padding, padding + 1)
+  move, mirror = draws.split(key)
+  shift = draws.integers(move, (2, len(images)), -padding, padding + 1)
   images = operations.translate(images, shift[0], shift[1])
-  return (
-    operations.flip(images, jax.random.bernoulli(mirror, 0.5, (len(images),))) if flip else images
-  )
+  return operations.flip(images, draws.coins(mirror, 0.5, (len(images),))) if flip else images
 
 
+@steady
 def cutmix(
   key: jax.Array,
   images: jax.Array,
@@ -256,13 +261,12 @@ def cutmix(
   >>> bool((targets == labels).all())
   True
   """
-  coin, ratio, centre, order = jax.random.split(key, 4)
+  coin, ratio, centre, order = draws.split(key, 4)
   height, width = images.shape[1:3]
-  share = jax.random.uniform(ratio) if alpha == 1 else jax.random.beta(ratio, alpha, alpha)
-  side = jnp.sqrt(1 - share) * (jax.random.uniform(coin) < probability)
+  share = draws.uniform(ratio) if alpha == 1 else draws.beta(ratio, alpha, alpha)
+  side = jnp.sqrt(1 - share) * (draws.uniform(coin) < probability)
   row, column = (
-    jax.random.randint(key, (), 0, size)
-    for key, size in zip(jax.random.split(centre), (height, width))
+    draws.integers(key, (), 0, size) for key, size in zip(draws.split(centre), (height, width))
   )
   rows, columns = _box(height, side, row), _box(width, side, column)
   partner = permutation(order, len(images), weight)
@@ -281,6 +285,7 @@ def _box(size, share, centre):
   return (position >= centre - half) & (position < centre + half)
 
 
+@steady
 def permutation(key: jax.Array, size: int, weight: jax.Array | None = None) -> jax.Array:
   """Returns a uniform permutation of the positions with `weight`, int [size]; the others stay where
   they are.
@@ -292,6 +297,6 @@ def permutation(key: jax.Array, size: int, weight: jax.Array | None = None) -> j
   position = jnp.arange(size)
   # Sorted by these ranks come first the valid positions in random order, then the rest in their old
   # order.
-  shuffled = jnp.lexsort((jnp.where(valid, jax.random.permutation(key, size), position), ~valid))
+  shuffled = jnp.lexsort((jnp.where(valid, draws.order(key, size), position), ~valid))
   rank = jnp.where(valid, jnp.cumsum(valid), valid.sum() + jnp.cumsum(~valid)) - 1
   return shuffled[rank]

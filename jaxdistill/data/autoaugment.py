@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdistill import draws
 from jaxdistill.data import eight_bit
 from jaxdistill.data.transform import Transform
 from jaxdistill.errors import unknown
+from jaxdistill.numerics import steady
 
 # Two operations of (name, probability, level of 0 to 9); what has no magnitude is at level 0.
 _CIFAR10 = (
@@ -114,12 +116,13 @@ class AutoAugment(Transform):
     if self.policy not in POLICIES:
       raise unknown('AutoAugment policy', self.policy, POLICIES)
 
+  @steady
   def __call__(self, key: jax.Array, images: jax.Array, choice: Any = ()) -> jax.Array:
     count, height, width, _ = images.shape
-    key_pair, key_coin, key_sign = jax.random.split(key, 3)
-    pair = jax.random.randint(key_pair, (count,), 0, len(POLICIES[self.policy]))
-    coins = jax.random.uniform(key_coin, (2, count))
-    signs = jax.random.rademacher(key_sign, (2, count), jnp.float32)
+    key_pair, key_coin, key_sign = draws.split(key, 3)
+    pair = draws.integers(key_pair, (count,), 0, len(POLICIES[self.policy]))
+    coins = draws.uniform(key_coin, (2, count))
+    signs = draws.signs(key_sign, (2, count))
     values = jnp.round(images.clip(0, 1) * 255).astype(jnp.int32)
     for place in range(2):
       steps = [operations[place] for operations in POLICIES[self.policy]]
@@ -138,6 +141,7 @@ class AutoAugment(Transform):
     return values.astype(jnp.float32) / 255
 
 
+@steady
 def apply(images: jax.Array, number: jax.Array, magnitude: jax.Array, names=NAMES) -> jax.Array:
   """Applies to each 8-bit image the operation `NAMES[number]`, or none where it is -1.
 

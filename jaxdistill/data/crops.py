@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdistill import draws
 from jaxdistill.data import operations, resample
 from jaxdistill.data.transform import Transform, check_range
 from jaxdistill.errors import UserError, unknown
+from jaxdistill.numerics import steady
 
 _TRIES = 10
 _MOST = float('inf')
@@ -33,7 +35,7 @@ class Crop(Transform):
     check_range(self, 0, _MOST, 'padding')
 
   def __call__(self, key: jax.Array, images: jax.Array, choice: Any = ()) -> jax.Array:
-    shift = jax.random.randint(key, (2, len(images)), -self.padding, self.padding + 1)
+    shift = draws.integers(key, (2, len(images)), -self.padding, self.padding + 1)
     return operations.translate(images, shift[0], shift[1])
 
 
@@ -54,7 +56,7 @@ class Flip(Transform):
     return None
 
   def __call__(self, key: jax.Array, images: jax.Array, choice: Any = ()) -> jax.Array:
-    return operations.flip(images, jax.random.bernoulli(key, self.probability, (len(images),)))
+    return operations.flip(images, draws.coins(key, self.probability, (len(images),)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,15 +101,16 @@ class ResizedCrop(Transform):
   def overshoots(self) -> bool:
     return self.method == 'bicubic'
 
+  @steady
   def box(self, key: jax.Array, count: int, shape: tuple[int, int]) -> tuple[jax.Array, ...]:
     """Returns top, left, height and width, int32 [count] each, within images of this shape."""
-    key_area, key_ratio, key_top, key_left = jax.random.split(key, 4)
-    draws = (count, _TRIES)
-    area = np.prod(shape) * jax.random.uniform(
-      key_area, draws, minval=self.scale[0], maxval=self.scale[1]
+    key_area, key_ratio, key_top, key_left = draws.split(key, 4)
+    tries = (count, _TRIES)
+    area = np.prod(shape) * draws.uniform(
+      key_area, tries, minval=self.scale[0], maxval=self.scale[1]
     )
     low, high = np.log(self.ratio)
-    ratio = jnp.exp(jax.random.uniform(key_ratio, draws, minval=low, maxval=high))
+    ratio = jnp.exp(draws.uniform(key_ratio, tries, minval=low, maxval=high))
     heights, widths = jnp.round(jnp.sqrt(area / ratio)), jnp.round(jnp.sqrt(area * ratio))
     valid = (0 < heights) & (heights <= shape[0]) & (0 < widths) & (widths <= shape[1])
     first = valid.argmax(1)[:, None]
@@ -119,7 +122,7 @@ class ResizedCrop(Transform):
 
     def place(key, size, side):
       return jnp.where(
-        any_valid, jax.random.randint(key, (count,), 0, size - side + 1), (size - side) // 2
+        any_valid, draws.integers(key, (count,), 0, size - side + 1), (size - side) // 2
       )
 
     fallback = self._fallback(*shape)
@@ -130,6 +133,7 @@ class ResizedCrop(Transform):
     low, high = self.ratio
     return min(height, max(1, round(width / low))), min(width, max(1, round(height * high)))
 
+  @steady
   def __call__(self, key: jax.Array, images: jax.Array, choice: Any = ()) -> jax.Array:
     box = self.box(key, len(images), images.shape[1:3])
     return resample.resample(images, box, (self.size, self.size), self.method)
@@ -228,16 +232,17 @@ class Cutout(Transform):
   def __post_init__(self):
     check_range(self, 1, _MOST, 'side')
 
+  @steady
   def __call__(self, key: jax.Array, images: jax.Array, choice: Any = ()) -> jax.Array:
     count, height, width, _ = images.shape
     rows, columns = (
-      self._covered(key, count, size) for key, size in zip(jax.random.split(key), (height, width))
+      self._covered(key, count, size) for key, size in zip(draws.split(key), (height, width))
     )
     inside = rows.reshape(count, height, 1, 1) & columns.reshape(count, 1, width, 1)
     return jnp.where(inside, 0, images)
 
   def _covered(self, key, count, size):
-    first = jax.random.randint(key, (count, 1), 0, size) - self.side // 2
+    first = draws.integers(key, (count, 1), 0, size) - self.side // 2
     position = jnp.arange(size)[None]
     return (position >= first) & (position < first + self.side)
 

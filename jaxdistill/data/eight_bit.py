@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxdistill.errors import UserError
+from jaxdistill.numerics import steady
 
 _LEVELS = 256
 
 
+@steady
 def invert(images: jax.Array) -> jax.Array:
   """Returns 255 - x.
 
@@ -21,6 +23,7 @@ def invert(images: jax.Array) -> jax.Array:
   return 255 - images
 
 
+@steady
 def solarize(images: jax.Array, threshold: jax.Array) -> jax.Array:
   """Inverts the values from `threshold` on.
 
@@ -30,6 +33,7 @@ def solarize(images: jax.Array, threshold: jax.Array) -> jax.Array:
   return jnp.where(images < _per_image(threshold), images, 255 - images)
 
 
+@steady
 def posterize(images: jax.Array, bits: jax.Array) -> jax.Array:
   """Keeps the upper `bits` of the eight bits.
 
@@ -40,6 +44,7 @@ def posterize(images: jax.Array, bits: jax.Array) -> jax.Array:
   return images >> rest << rest
 
 
+@steady
 def brightness(images: jax.Array, factor: jax.Array) -> jax.Array:
   """Returns factor x.
 
@@ -49,6 +54,7 @@ def brightness(images: jax.Array, factor: jax.Array) -> jax.Array:
   return _blend(jnp.zeros_like(images), images, factor)
 
 
+@steady
 def contrast(images: jax.Array, factor: jax.Array) -> jax.Array:
   """Returns m + factor (x - m), m the rounded mean luminance of the image.
 
@@ -62,6 +68,7 @@ def contrast(images: jax.Array, factor: jax.Array) -> jax.Array:
   return _blend(mean, images, factor)
 
 
+@steady
 def saturation(images: jax.Array, factor: jax.Array) -> jax.Array:
   """Returns l + factor (x - l), l the luminance of the pixel; with one channel nothing changes.
 
@@ -71,6 +78,7 @@ def saturation(images: jax.Array, factor: jax.Array) -> jax.Array:
   return _blend(luminance(images), images, factor)
 
 
+@steady
 def sharpness(images: jax.Array, factor: jax.Array) -> jax.Array:
   """Returns s + factor (x - s), s the mean of the 3 x 3 pixels around with weight 5 on the middle;
   the pixels at the border are their own s.
@@ -89,6 +97,7 @@ def sharpness(images: jax.Array, factor: jax.Array) -> jax.Array:
   return _blend(jnp.where(inner, (2 * around + 13) // 26, images), images, factor)
 
 
+@steady
 def autocontrast(images: jax.Array) -> jax.Array:
   """Stretches the values of each channel linearly, so that they reach from 0 to 255.
 
@@ -100,6 +109,7 @@ def autocontrast(images: jax.Array) -> jax.Array:
   return jnp.where(span > 0, (images - low) * 255 // jnp.maximum(span, 1), images)
 
 
+@steady
 def equalize(images: jax.Array) -> jax.Array:
   """Maps the values of each channel so that they are spread evenly.
 
@@ -122,6 +132,7 @@ def equalize(images: jax.Array) -> jax.Array:
   return jnp.take_along_axis(table, flat, axis=1).reshape(images.shape)
 
 
+@steady
 def move(
   images: jax.Array,
   *,
@@ -160,6 +171,7 @@ def move(
   return jnp.where(inside[..., None], values, 0)
 
 
+@steady
 def luminance(images: jax.Array) -> jax.Array:
   """Returns 0.299 R + 0.587 G + 0.114 B, rounded, as [n, h, w, 1]; one channel is its own
   luminance.

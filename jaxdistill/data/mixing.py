@@ -6,9 +6,11 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from jaxdistill import draws
 from jaxdistill.data import augment
 from jaxdistill.data.transform import check_range
 from jaxdistill.errors import UserError
+from jaxdistill.numerics import steady
 from jaxdistill.registry import Registry
 
 
@@ -62,6 +64,7 @@ class Mixup(Mixing):
   def __post_init__(self):
     _check_alpha(self)
 
+  @steady
   def __call__(
     self,
     key: jax.Array,
@@ -70,11 +73,9 @@ class Mixup(Mixing):
     weight: jax.Array,
     choice: Any = (),
   ) -> tuple[jax.Array, jax.Array]:
-    key_share, key_order = jax.random.split(key)
+    key_share, key_order = draws.split(key)
     count = len(images)
-    given = 1 - jax.random.beta(
-      key_share, self.alpha, self.alpha, (count if self.per_image else 1,), jnp.float32
-    )
+    given = 1 - draws.beta(key_share, self.alpha, self.alpha, (count if self.per_image else 1,))
     partner = augment.permutation(key_order, count, weight)
     # Written as a step towards the partner: who is its own partner stays bit for bit.
     return (
@@ -143,10 +144,11 @@ class OneOf(Mixing):
   def by_area(self) -> bool:
     return any(mixing.by_area for mixing in self.mixings)
 
+  @steady
   def draw(self, key: jax.Array) -> tuple[jax.Array, tuple]:
-    key_index, key_inner = jax.random.split(key)
+    key_index, key_inner = draws.split(key)
     ends = jnp.cumsum(jnp.asarray(self.probabilities, jnp.float32))
-    index = (jax.random.uniform(key_index) >= ends).sum(dtype=jnp.int32)
+    index = (draws.uniform(key_index) >= ends).sum(dtype=jnp.int32)
     inner = (
       mixing.draw(jax.random.fold_in(key_inner, number))
       for number, mixing in enumerate(self.mixings)

@@ -16,7 +16,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxdistill.numerics import steady
 
+
+@steady
 def flip(images: jax.Array, mirrored: ArrayLike) -> jax.Array:
   """Mirrors left and right where `mirrored` (boolean) is true.
 
@@ -26,6 +29,7 @@ def flip(images: jax.Array, mirrored: ArrayLike) -> jax.Array:
   return jnp.where(_per_image(mirrored), images[:, :, ::-1], images)
 
 
+@steady
 def brightness(images: jax.Array, u: ArrayLike) -> jax.Array:
   """Adds u - 1/2 to every pixel; u is uniform on [0, 1).
 
@@ -35,6 +39,7 @@ def brightness(images: jax.Array, u: ArrayLike) -> jax.Array:
   return images + (_per_image(u) - 0.5)
 
 
+@steady
 def saturation(images: jax.Array, u: ArrayLike) -> jax.Array:
   """Scales each pixel's distance from the mean of its own channels by 2u; with one channel this
   changes nothing.
@@ -45,6 +50,7 @@ def saturation(images: jax.Array, u: ArrayLike) -> jax.Array:
   return _rescale(images, 2 * _per_image(u), jnp.ones((1, 1, 1, 1)))
 
 
+@steady
 def contrast(images: jax.Array, u: ArrayLike) -> jax.Array:
   """Scales each pixel's distance from the mean of its own image by u + 1/2.
 
@@ -54,6 +60,7 @@ def contrast(images: jax.Array, u: ArrayLike) -> jax.Array:
   return _rescale(images, jnp.ones((1, 1, 1, 1)), _per_image(u) + 0.5)
 
 
+@steady
 def color(images: jax.Array, u: jax.Array) -> jax.Array:
   """Applies brightness with u[0], then saturation with u[1], then contrast with u[2]; `u` is [3] or
   [3, n].
@@ -67,6 +74,7 @@ def color(images: jax.Array, u: jax.Array) -> jax.Array:
   return brightness(_rescale(images, 2 * _per_image(u[1]), _per_image(u[2]) + 0.5), u[0])
 
 
+@steady
 def translate(images: jax.Array, down: ArrayLike, right: ArrayLike) -> jax.Array:
   """Moves the images by whole pixels and fills with 0 what comes in over the border.
 
@@ -76,6 +84,7 @@ def translate(images: jax.Array, down: ArrayLike, right: ArrayLike) -> jax.Array
   return _for_each(_translate, images, down, right)
 
 
+@steady
 def cutout(images: jax.Array, row: ArrayLike, column: ArrayLike, share: float = 0.5) -> jax.Array:
   """Sets a box around pixel (row, column) to 0; its sides are `share` of the image's, clipped at
   the border.
@@ -91,6 +100,7 @@ def cutout(images: jax.Array, row: ArrayLike, column: ArrayLike, share: float = 
   return jnp.where(rows & columns, 0, images)
 
 
+@steady
 def scale(images: jax.Array, down: ArrayLike, right: ArrayLike) -> jax.Array:
   """Reads the image at coordinates multiplied by `down` (vertical) and `right`: above 1 it shrinks,
   below 1 it grows.
@@ -102,6 +112,7 @@ def scale(images: jax.Array, down: ArrayLike, right: ArrayLike) -> jax.Array:
   return warp(images, _matrix(down + zero, zero, zero, right + zero))
 
 
+@steady
 def rotate(images: jax.Array, angle: ArrayLike) -> jax.Array:
   """Turns the images about their centre by `angle` radians, counter-clockwise.
 
@@ -112,6 +123,7 @@ def rotate(images: jax.Array, angle: ArrayLike) -> jax.Array:
   return warp(images, _matrix(cosine, sine, -sine, cosine))
 
 
+@steady
 def warp(images: jax.Array, matrix: jax.Array) -> jax.Array:
   """Resamples the images: out(p) = in(M p) with p = (down, right) in pixels from the centre,
   bilinear, 0 outside.

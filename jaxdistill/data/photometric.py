@@ -13,13 +13,16 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxdistill import draws
 from jaxdistill.data.transform import Transform, check_range
 from jaxdistill.errors import UserError
+from jaxdistill.numerics import steady
 
 _LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _MOST = float('inf')
 
 
+@steady
 def brightness(images: jax.Array, factor: ArrayLike) -> jax.Array:
   """Returns clip(factor x).
 
@@ -29,6 +32,7 @@ def brightness(images: jax.Array, factor: ArrayLike) -> jax.Array:
   return _blend(jnp.zeros_like(images), images, factor)
 
 
+@steady
 def contrast(images: jax.Array, factor: ArrayLike) -> jax.Array:
   """Returns clip(m + factor (x - m)), m the mean luminance of the image.
 
@@ -39,6 +43,7 @@ def contrast(images: jax.Array, factor: ArrayLike) -> jax.Array:
   return _blend(mean, images, factor)
 
 
+@steady
 def saturation(images: jax.Array, factor: ArrayLike) -> jax.Array:
   """Returns clip(l + factor (x - l)), l the luminance of the pixel.
 
@@ -48,6 +53,7 @@ def saturation(images: jax.Array, factor: ArrayLike) -> jax.Array:
   return _blend(luminance(images), images, factor)
 
 
+@steady
 def hue(images: jax.Array, turn: ArrayLike) -> jax.Array:
   """Turns the hue by `turn` of a full circle; value and saturation (HSV) stay.
 
@@ -77,6 +83,7 @@ def hue(images: jax.Array, turn: ArrayLike) -> jax.Array:
   return jnp.stack([channel(5), channel(3), channel(1)], axis=-1)
 
 
+@steady
 def luminance(images: jax.Array) -> jax.Array:
   """Returns 0.299 R + 0.587 G + 0.114 B as [n, h, w, 1]; one channel is its own luminance.
 
@@ -138,10 +145,11 @@ class Jitter(Transform):
     return [name for name in _OPERATIONS if getattr(self, name)]
 
   def draw(self, key: jax.Array) -> jax.Array:
-    return jax.random.permutation(key, len(self._active()))
+    return draws.order(key, len(self._active()))
 
+  @steady
   def __call__(self, key: jax.Array, images: jax.Array, choice: Any = None) -> jax.Array:
-    key_factor, key_coin = jax.random.split(key)
+    key_factor, key_coin = draws.split(key)
     order = self.draw(key) if choice is None else choice
     count = len(images)
 
@@ -149,7 +157,7 @@ class Jitter(Transform):
       strength = getattr(self, name)
       own = jax.random.fold_in(key_factor, list(_OPERATIONS).index(name))
       low, high = (-strength, strength) if name == 'hue' else (max(0, 1 - strength), 1 + strength)
-      factor = jax.random.uniform(own, (count,), minval=low, maxval=high)
+      factor = draws.uniform(own, (count,), minval=low, maxval=high)
       return lambda images: _OPERATIONS[name](images, factor)
 
     branches = [branch(name) for name in self._active()]
@@ -176,6 +184,7 @@ class Grey(Transform):
   def __post_init__(self):
     check_range(self, 0, 1, 'probability')
 
+  @steady
   def __call__(self, key: jax.Array, images: jax.Array, choice: Any = ()) -> jax.Array:
     grey = jnp.broadcast_to(luminance(images), images.shape)
     return _for_some(key, self.probability, grey, images)
@@ -184,7 +193,7 @@ class Grey(Transform):
 def _for_some(key, probability, changed, images):
   if probability == 1:
     return changed
-  coin = jax.random.bernoulli(key, probability, (len(images), 1, 1, 1))
+  coin = draws.coins(key, probability, (len(images), 1, 1, 1))
   return jnp.where(coin, changed, images)
 
 

@@ -6,8 +6,10 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxdistill.errors import unknown
+from jaxdistill.numerics import steady
 
 
+@steady
 def resample(
   images: jax.Array,
   box: tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike],

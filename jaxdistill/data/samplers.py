@@ -11,15 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxdistill import draws
 from jaxdistill.data.dataset import Dataset
 from jaxdistill.data.streaming import Streamed
 from jaxdistill.errors import UserError
+from jaxdistill.numerics import steady
 
 # With eight the orders of four images are visibly not equally frequent; with twelve they nearly
 # are.
 _ROUNDS = 12
 
 
+@steady
 def shuffled_index(
   key: jax.Array, positions: ArrayLike, size: ArrayLike, epoch: ArrayLike = 0
 ) -> jax.Array:
@@ -41,7 +44,7 @@ def shuffled_index(
   positions, epoch = jnp.broadcast_arrays(
     jnp.asarray(positions, jnp.uint32), jnp.asarray(epoch, jnp.uint32)
   )
-  round_keys = jax.random.bits(key, (_ROUNDS,), jnp.uint32)
+  round_keys = draws.bits(key, (_ROUNDS,))
   root = jnp.sqrt(size.astype(jnp.float32)).astype(jnp.uint32)
   # Backends round roots differently, and a permutation must be the same on the host and on every
   # device.
@@ -71,6 +74,7 @@ def _hash(value):
   return value ^ (value >> 16)
 
 
+@steady
 def epoch_batch(
   key: jax.Array,
   step: ArrayLike,
@@ -105,6 +109,7 @@ def epoch_batch(
   return index, (positions < size).astype(jnp.float32)
 
 
+@steady
 def class_batch(
   key: jax.Array,
   step: ArrayLike,

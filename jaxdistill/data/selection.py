@@ -13,11 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdistill import errors
+from jaxdistill import draws, errors
 from jaxdistill.data import samplers
+from jaxdistill.numerics import settled, steady
 from jaxdistill.registry import Registry
 
 
+@settled()
 def select(
   name: str,
   features: np.ndarray | None,
@@ -103,6 +105,7 @@ def check_number(number: int, counts: np.ndarray, class_names: tuple[str, ...] =
     )
 
 
+@steady
 @functools.partial(jax.jit, static_argnums=2)
 def random(features: jax.Array, count: jax.Array, number: int, key: jax.Array) -> jax.Array:
   """Draws `number` different images; the features are not looked at.
@@ -114,6 +117,7 @@ def random(features: jax.Array, count: jax.Array, number: int, key: jax.Array) -
   return samplers.shuffled_index(key, jnp.arange(number), count)
 
 
+@steady
 @functools.partial(jax.jit, static_argnums=2)
 def herding(features: jax.Array, count: jax.Array, number: int, key: jax.Array) -> jax.Array:
   """Picks greedily so that the mean of the picked stays close to the mean of the class.
@@ -143,6 +147,7 @@ def herding(features: jax.Array, count: jax.Array, number: int, key: jax.Array) 
   return picked
 
 
+@steady
 @functools.partial(jax.jit, static_argnums=2)
 def kcenter(features: jax.Array, count: jax.Array, number: int, key: jax.Array) -> jax.Array:
   """Picks greedily the image farthest from all picked ones, so that every image comes close to a
@@ -176,6 +181,7 @@ def kcenter(features: jax.Array, count: jax.Array, number: int, key: jax.Array) 
   return picked
 
 
+@steady
 def kmeans(features: np.ndarray, count: int, number: int, key: jax.Array) -> np.ndarray:
   """Picks the real image nearest to each of `number` k-means centres; a picked one is not picked
   again.
@@ -189,7 +195,7 @@ def kmeans(features: np.ndarray, count: int, number: int, key: jax.Array) -> np.
   from sklearn import cluster, exceptions
 
   valid = np.asarray(features)[:count]
-  seed = int(jax.random.bits(key, dtype=jnp.uint32))
+  seed = int(draws.bits(key))
   with warnings.catch_warnings():
     # Fewer different images than clusters leave clusters empty; their centres still choose an image
     # each.

@@ -13,11 +13,13 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxdistill import draws
 from jaxdistill.data import augment, autoaugment, crops, photometric
 from jaxdistill.data.chain import Chain, Normalise
 from jaxdistill.data.mixing import Mixing
 from jaxdistill.data.transform import Transform
 from jaxdistill.errors import UserError
+from jaxdistill.numerics import steady
 from jaxdistill.registry import Registry
 
 _RESERVED = ('labels', 'weight')
@@ -171,7 +173,7 @@ def make(
       labels = next(iter(mixed.values()))[1]
     return _with_rest(batch, prepared, labels)
 
-  return Views(draw, prepare)
+  return Views(steady(draw), steady(prepare))
 
 
 def diffaug(
@@ -203,16 +205,17 @@ def diffaug(
   transform = transform if flip else transform.unmirrored()
 
   def prepare(key: jax.Array, batch: Mapping[str, jax.Array], choices: Any) -> dict[str, jax.Array]:
-    key_augment, key_cutmix = jax.random.split(key)
+    key_augment, key_cutmix = draws.split(key)
     images = transform(key_augment, augment.normalise(batch['images'], mean, std), choices)
     labels = soft_labels(batch['labels'], num_classes)
     if cutmix:
       images, labels = augment.cutmix(key_cutmix, images, labels, cutmix, batch['weight'])
     return _with_rest(batch, {'images': images}, labels)
 
-  return Views(transform.draw, prepare)
+  return Views(transform.draw, steady(prepare))
 
 
+@steady
 def soft_labels(labels: jax.Array, num_classes: int) -> jax.Array:
   """Returns float labels [n, classes]: one-hot for integer labels [n], soft labels as they are.
 

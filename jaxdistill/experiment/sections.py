@@ -2,12 +2,11 @@
 
 import dataclasses
 
-from jaxdistill import models
+from jaxdistill import errors, models
 from jaxdistill.experiment import schema
 from jaxdistill.experiment.datasets import DataSource
 
 # JAX would take a larger seed modulo this number, and two seeds would give one result.
-_SEEDS = 2**32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +32,6 @@ class Config:
 
   family: str = schema.field(help='family of methods')
   task: str = schema.field(help='what is done')
-  seed: int = schema.field(0, at_least=0, below=_SEEDS, help='of everything random')
+  seed: int = schema.field(0, at_least=0, below=errors.SEEDS, help='of everything random')
   dtype: str = schema.field('float32', choices=models.DTYPES, help="of the networks' computation")
   data: DataSource

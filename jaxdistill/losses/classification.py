@@ -3,7 +3,10 @@
 import jax
 import jax.numpy as jnp
 
+from jaxdistill.numerics import steady
 
+
+@steady
 def cross_entropy(
   logits: jax.Array,
   labels: jax.Array,
@@ -36,6 +39,7 @@ def cross_entropy(
   return weighted_mean(-(target * log_p).sum(-1), weight)
 
 
+@steady
 def weighted_mean(values: jax.Array, weight: jax.Array | None = None) -> jax.Array:
   """sum_i w_i v_i / sum_i w_i, in which a value of weight 0 counts nowhere, whatever it holds.
 

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdistill import errors
+from jaxdistill.numerics import steady
 from jaxdistill.registry import Registry
 
 # Five widths as multiples of the mean squared distance; the kernel is their sum, so that k(u, u) =
@@ -12,6 +13,7 @@ from jaxdistill.registry import Registry
 MULTIPLIERS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
+@steady
 def mmd(
   x: jax.Array,
   y: jax.Array,
@@ -70,6 +72,7 @@ def mmd(
   return discrepancy(x, y, x_mask, y_mask, bandwidth)
 
 
+@steady
 def mean_discrepancy(
   x: jax.Array, y: jax.Array, *, x_mask: jax.Array | None = None, y_mask: jax.Array | None = None
 ) -> jax.Array:

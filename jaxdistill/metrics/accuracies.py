@@ -5,8 +5,10 @@ import jax.numpy as jnp
 
 from jaxdistill import errors
 from jaxdistill.losses.classification import weighted_mean
+from jaxdistill.numerics import steady
 
 
+@steady
 def accuracy(
   logits: jax.Array, labels: jax.Array, weight: jax.Array | None = None, top: int = 1
 ) -> jax.Array:
@@ -47,6 +49,7 @@ def accuracy(
   return weighted_mean(hits.astype(jnp.float32), weight)
 
 
+@steady
 def accuracy_by_class(
   logits: jax.Array, labels: jax.Array, weight: jax.Array | None = None
 ) -> jax.Array:

@@ -7,6 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxdistill import draws
+
 # Kernel ~ N(0, 2 / (kh kw c_out)), which keeps the size of the gradient from layer to layer (He et
 # al., ICCV 2015).
 he_normal_fan_out = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
@@ -35,6 +37,6 @@ def torch_uniform(fan_in: int) -> Callable:
   bound = fan_in**-0.5
 
   def init(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
-    return jax.random.uniform(key, shape, dtype, -bound, bound)
+    return draws.uniform(key, shape, -bound, bound, dtype)
 
   return init

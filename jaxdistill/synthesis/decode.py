@@ -12,12 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdistill import errors
+from jaxdistill import draws, errors
 from jaxdistill.data import samplers
+from jaxdistill.numerics import settled, steady
 
 INITS = ('mix', 'real', 'noise')
 
 
+@steady
 def decode(canvases: jax.Array, factor: int, fill: float | jax.Array = 0.5) -> jax.Array:
   """Cuts every canvas in its factor^2 cells and enlarges each to the canvas' size.
 
@@ -67,6 +69,7 @@ def _enlarge(small: int, large: int) -> jax.Array:
   return jnp.maximum(0, 1 - jnp.abs(centre[:, None] - jnp.arange(small)[None, :]))
 
 
+@steady
 def mix(images: jax.Array, factor: int) -> jax.Array:
   """Shrinks factor^2 n real images into the cells of n canvases (nearest neighbour).
 
@@ -105,6 +108,7 @@ def _nearest(small: int, large: int) -> jax.Array:
   return jnp.arange(small) * large // small
 
 
+@settled()
 def first_canvases(
   key: jax.Array,
   images: jax.Array,
@@ -145,7 +149,7 @@ def first_canvases(
   numbers = jnp.asarray(range(classes) if numbers is None else numbers)
   keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
   if init == 'noise':
-    noise = jax.vmap(lambda k: jax.random.normal(k, (ipc, height, width, channels)))(keys)
+    noise = jax.vmap(lambda k: draws.normal(k, (ipc, height, width, channels)))(keys)
     shape = (1, 1, 1, 1, channels)
     return jnp.clip(
       jnp.asarray(mean).reshape(shape) + jnp.asarray(std).reshape(shape) * noise, 0, 1
@@ -158,6 +162,7 @@ def first_canvases(
   return jax.vmap(lambda x: mix(x, factor))(chosen) if init == 'mix' else chosen
 
 
+@steady
 @functools.partial(jax.jit, static_argnums=2)
 def random_picks(keys: jax.Array, counts: jax.Array, number: int) -> jax.Array:
   """Draws `number` different positions in each class: int32 [classes, number]."""

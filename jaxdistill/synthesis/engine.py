@@ -23,8 +23,9 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from jaxdistill import errors
+from jaxdistill import draws, errors
 from jaxdistill.data import augment, samplers, streaming
+from jaxdistill.numerics import settled
 from jaxdistill.synthesis import decode, portions
 from jaxdistill.training import batches, parallel, problem
 
@@ -194,7 +195,7 @@ class _Iteration:
     self, state: State, batch: Mapping[str, jax.Array]
   ) -> tuple[State, dict[str, jax.Array]]:
     plugs, classes = self.plugs, batch['classes']
-    run_key = jax.random.wrap_key_data(state.key)
+    run_key = draws.typed(state.key)
     networks = plugs.draw(batch['pool'], jax.random.fold_in(run_key, _NETWORKS), state.step)
     images = jnp.clip(state.images, 0, 1) if self.settings.space == 'unit' else state.images
 
@@ -227,7 +228,7 @@ class _Iteration:
     choice = augment.draw_choice(
       jax.random.fold_in(key, _NETWORKS), self.settings.augmentation, self.settings.composition
     )
-    keys = jax.vmap(lambda c: jax.random.split(jax.random.fold_in(key, c)))(class_numbers)
+    keys = jax.vmap(lambda c: draws.split(jax.random.fold_in(key, c)))(class_numbers)
     return keys, choice
 
   def matching(self, canvases, real, keys, weight=None, *, networks, choice):
@@ -355,12 +356,13 @@ def fresh_networks(model: nn.Module, image_shape: tuple[int, int, int], every: i
   def draw(pool, key, step):
     del pool
     return Networks(
-      model.init(jax.random.fold_in(key, step // every), jnp.zeros((1, *image_shape)))
+      model.init(jax.random.fold_in(key, step // every), jnp.zeros((1, *image_shape), jnp.float32))
     )
 
   return draw
 
 
+@settled()
 def real_data(
   images: jax.Array,
   counts: jax.Array,
@@ -386,6 +388,7 @@ def real_data(
   return problem.place(_data(images, counts, mesh, pool, numbers), _placement(mesh))
 
 
+@settled()
 def source(
   functions: problem.Functions,
   state: State,
@@ -420,6 +423,7 @@ def _data(images, counts, mesh, pool, numbers):
   }
 
 
+@settled()
 def start(
   functions: problem.Functions, key: jax.Array, canvases: np.ndarray, mesh: Mesh | None = None
 ) -> State:

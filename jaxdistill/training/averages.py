@@ -14,10 +14,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxdistill import errors
+from jaxdistill.numerics import steady
 
 STATISTICS = ('copied', 'averaged')
 
 
+@steady
 def init(params: Any) -> Any:
   """Returns the average before the first step: the weights themselves, in float32.
 
@@ -27,6 +29,7 @@ def init(params: Any) -> Any:
   return jax.tree.map(_float32, params)
 
 
+@steady
 def update(
   average: Any, params: Any, step: jax.Array | int, decay: float, warmup: bool = False
 ) -> Any:

@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 
 from jaxdistill.data import Dataset, samplers
 from jaxdistill.data.examples import Examples
+from jaxdistill.numerics import settled
 from jaxdistill.training import loop, objectives, parallel, replicas, scorer
 from jaxdistill.training.learner import Learner
 from jaxdistill.training.problem import Problem
@@ -40,6 +41,7 @@ class Scores(NamedTuple):
   seconds: float
 
 
+@settled()
 def setup(
   model: nn.Module,
   examples: Examples,
@@ -117,7 +119,7 @@ def learner(
   batch = min(recipe.batch, images)
 
   def init(key):
-    return model.init(key, jnp.zeros((1, *image_shape)))
+    return model.init(key, jnp.zeros((1, *image_shape), jnp.float32))
 
   def rows(key, step):
     return samplers.epoch_batch(key, step, images, batch, recipe.drop_last)
@@ -126,6 +128,7 @@ def learner(
   return Learner(init, rows, recipe.views(examples), objective, owned, frozen)
 
 
+@settled()
 def train(
   run,
   name: str,

@@ -9,12 +9,14 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxdistill.data import Dataset, augment
+from jaxdistill.numerics import settled, steady
 from jaxdistill.training import interrupt, parallel
 from jaxdistill.training.progress import Bar
 
 _BATCH = 500
 
 
+@settled()
 def embed(
   model: nn.Module,
   variables: Any,
@@ -87,6 +89,7 @@ def embedder(
   (3, 4)
   """
 
+  @steady
   def forward(variables, images):
     _, features = model.apply(variables, augment.normalise(images, mean, std), train=False)
     return features['embedding'].astype(np.float32)

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from jaxdistill.errors import UserError
+from jaxdistill.numerics import settled
 from jaxdistill.training import cost, hosts, interrupt, program
 from jaxdistill.training.batches import ArraySource, HostSource
 from jaxdistill.training.cost import Estimate
@@ -66,6 +67,7 @@ class Evaluation:
     return self.every or (max(1, round(self.epochs * epoch_steps)) if self.epochs else 0)
 
 
+@settled(x64=None)
 def fit(
   run: Run,
   name: str,
@@ -145,6 +147,7 @@ def fit(
       return phase.train(problem.step, problem.source, per_call, program.placer(sharding))
 
 
+@settled(x64=None)
 def estimate(problem: Problem, *, dtype: str = 'float32', seconds: float = 3.0) -> Estimate:
   """Measures on a copy of the state what `fit` would take; writes and consumes nothing.
 

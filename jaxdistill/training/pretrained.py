@@ -16,9 +16,10 @@ import numpy as np
 from flax import serialization
 from jax.sharding import Mesh
 
-from jaxdistill import errors, files, usercode
+from jaxdistill import draws, errors, files, usercode
 from jaxdistill.data import Dataset
 from jaxdistill.data.examples import Examples
+from jaxdistill.numerics import settled
 from jaxdistill.training import classifier, parallel
 from jaxdistill.training.optim import Optimizer
 from jaxdistill.training.problem import Problem
@@ -92,6 +93,7 @@ class Pool(NamedTuple):
   final: Any
 
 
+@settled()
 def train(
   run: Run,
   model: nn.Module,
@@ -158,6 +160,7 @@ def are_kept(
   return _path(directory, model, images, wanted, seed).is_file()
 
 
+@settled()
 def setup(
   model: nn.Module,
   images: Dataset,
@@ -171,6 +174,7 @@ def setup(
   return classifier.setup(**_problem(model, images, wanted, seed, mesh)) if wanted else None
 
 
+@settled()
 def untrained(
   model: nn.Module, image_shape: tuple[int, int, int], wanted: Wanted | None
 ) -> Pool | tuple[()]:
@@ -178,7 +182,7 @@ def untrained(
   estimates."""
   if wanted is None:
     return ()
-  keys = jax.random.split(jax.random.key(0), wanted.number)
+  keys = draws.split(draws.key(0), wanted.number)
   variables = jax.jit(
     jax.vmap(lambda key: model.init(key, np.zeros((1, *image_shape), np.float32)))
   )(keys)

@@ -19,6 +19,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxdistill.data import streaming
+from jaxdistill.numerics import settled, steady
 from jaxdistill.training import batches, parallel
 from jaxdistill.training.batches import ArraySource, HostSource
 
@@ -111,16 +112,18 @@ def padded_rows(count: int, mesh: Mesh | None) -> np.ndarray:
 def spread(functions: Functions, placement: Placement) -> Functions:
   """Returns the functions of all devices: each works on what it gets, and may talk to the others.
 
-  What `step` reports must be the same on all devices.
+  What `step` reports must be the same on all devices. They are the same under all settings of JAX,
+  see `numerics.steady`.
   """
   if not placement.is_spread:
-    return functions
+    return Functions(*map(steady, functions))
   mesh, state, batch = placement.mesh, placement.state, placement.batch
   sample = parallel.per_device(functions.sample, mesh, (dict(placement.data), WHOLE, WHOLE), batch)
   step = parallel.per_device(functions.step, mesh, (state, batch), (state, WHOLE))
-  return functions._replace(sample=sample, step=step)
+  return Functions(*map(steady, functions._replace(sample=sample, step=step)))
 
 
+@settled()
 def start(functions: Functions, placement: Placement, *arguments: Any) -> Any:
   """Returns init(*arguments), every part of it made on the device that keeps it."""
   if not placement.is_spread:
@@ -128,6 +131,7 @@ def start(functions: Functions, placement: Placement, *arguments: Any) -> Any:
   return parallel.make_sharded(functions.init, placement.state, placement.mesh, *arguments)
 
 
+@settled()
 def place(data: Mapping[str, Any], placement: Placement) -> dict[str, Any]:
   """Returns the data as arrays on the devices, each entry whole or shared out as `placement` says.
 
@@ -142,6 +146,7 @@ def place(data: Mapping[str, Any], placement: Placement) -> dict[str, Any]:
   return {name: put[name](entry, placement.mesh) for name, entry in data.items()}
 
 
+@settled()
 def source(
   functions: Functions,
   placement: Placement,

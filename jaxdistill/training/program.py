@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from jaxdistill import draws
 from jaxdistill.training import parallel
 
 MAX_STEPS_PER_CALL = 50
@@ -113,7 +114,7 @@ def sampling_key(key: jax.Array) -> jax.Array:
 
 
 def _typed(key):
-  return key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
+  return key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else draws.typed(key)
 
 
 def _fold(key, number):
@@ -150,7 +151,8 @@ def _packed(metrics: dict[str, Any]) -> Metrics:
   arrays = {name: jnp.asarray(metrics[name], jnp.float32) for name in sorted(metrics)}
   layout = tuple((name, array.shape) for name, array in arrays.items())
   return Metrics(
-    jnp.concatenate([jnp.ravel(array) for array in arrays.values()] or [jnp.zeros(0)]), layout
+    jnp.concatenate([jnp.ravel(array) for array in arrays.values()] or [jnp.zeros(0, jnp.float32)]),
+    layout,
   )
 
 

@@ -20,8 +20,9 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from jaxdistill import errors
+from jaxdistill import draws, errors
 from jaxdistill.models import normalisation
+from jaxdistill.numerics import settled
 from jaxdistill.training import averages, optim, parallel, parts, together
 from jaxdistill.training.learner import Learner
 from jaxdistill.training.problem import (
@@ -181,6 +182,7 @@ def make(
   return spread(functions, placement), placement
 
 
+@settled()
 def problem(
   learner: Learner,
   optimizer: optax.GradientTransformation,
@@ -203,7 +205,7 @@ def problem(
     epoch_steps: of a pass over the data, for evaluations that come every so many passes.
   """
   functions, placement = make(learner, optimizer, options, tuple(data))
-  state = start(functions, placement, jax.random.key_data(jax.random.key(seed)))
+  state = start(functions, placement, jax.random.key_data(draws.key(seed)))
   data = {**data, 'network': np.arange(options.padded)}
   drawn = source(functions, placement, data, state.key, num_steps)
   return Problem(functions.step, state, drawn, num_steps, options.networks, epoch_steps)
@@ -229,7 +231,7 @@ class _Replicas:
     return self.axis if self.options.spread == 'batch' else None
 
   def init(self, key: jax.Array) -> State:
-    key_init, key = jax.random.split(jax.random.wrap_key_data(key))
+    key_init, key = draws.split(draws.typed(key))
     numbers = jnp.arange(self.options.padded)
     variables = jax.vmap(lambda number: self.learner.init(jax.random.fold_in(key_init, number)))(
       numbers
@@ -250,7 +252,7 @@ class _Replicas:
   def step(
     self, state: State, batch: Mapping[str, jax.Array]
   ) -> tuple[State, dict[str, jax.Array]]:
-    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    key = jax.random.fold_in(draws.typed(state.key), state.step)
     keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(state.network)
     choices = self.learner.views.draw(jax.random.fold_in(key, _COMMON))
     prepared = jax.vmap(self.learner.views.prepare, in_axes=(0, 0, None))(keys, batch, choices)

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxdistill.data import augment
 from jaxdistill.data.examples import Examples
+from jaxdistill.numerics import settled
 from jaxdistill.training import interrupt, parallel, together
 
 _ROUNDED = 100  # images; batches of a scored set are a multiple of them
@@ -21,6 +22,7 @@ _PIXELS_SCORED = MOST_SCORED * 32 * 32
 class Scorer:
   """Scores stacked networks on a fixed set: scorer(variables) -> accuracy [R] in [0, 1]."""
 
+  @settled()
   def __init__(
     self,
     model: nn.Module,
@@ -46,6 +48,7 @@ class Scorer:
     self.total = len(images)
     self.hits = _hits(model, tuple(examples.mean), tuple(examples.std), together.choose_way(way))
 
+  @settled()
   def __call__(self, variables: Any) -> np.ndarray:
     variables = jax.tree.map(parallel.local, variables)
     # All are under way before the first is waited for.

@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxdistill import models
+from jaxdistill import draws, models
 from jaxdistill.condensation import (
   checks,
   embedding,
@@ -122,7 +122,7 @@ def dry_run(config: ConfigDict) -> str:
   mesh = parallel.make_mesh(fields.run.devices)
   model = condensing.network(train)
   variables = jax.eval_shape(
-    model.init, jax.random.key(0), np.zeros((1, *train.image_shape), np.float32)
+    model.init, draws.key(0), np.zeros((1, *train.image_shape), np.float32)
   )
   expected = {
     **estimate_images(fields, condensing, train, mesh),

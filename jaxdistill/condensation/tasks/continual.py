@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxdistill import metrics, models
+from jaxdistill import draws, metrics, models
 from jaxdistill.condensation import (
   arrivals,
   baselines,
@@ -145,7 +145,7 @@ def dry_run(config: ConfigDict) -> str:
   mesh, todo = parallel.make_mesh(fields.run.devices), _plan(fields, train.num_classes)
   model = condensing.network(train)
   variables = jax.eval_shape(
-    model.init, jax.random.key(0), np.zeros((1, *train.image_shape), np.float32)
+    model.init, draws.key(0), np.zeros((1, *train.image_shape), np.float32)
   )
   return '\n\n'.join(
     [

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxdistill import models
+from jaxdistill import draws, models
 from jaxdistill.condensation import (
   checks,
   embedding,
@@ -149,7 +149,7 @@ def dry_run(config: ConfigDict) -> str:
   for name, model in chosen.items():
     built = evaluation.network(model, test)
     variables = jax.eval_shape(
-      built.init, jax.random.key(0), np.zeros((1, *test.image_shape), np.float32)
+      built.init, draws.key(0), np.zeros((1, *test.image_shape), np.float32)
     )
     sizes.append(f'{name}: {models.count(variables):,} parameters')
   expected = estimate(fields, entries, chosen, train, test, mesh)

@@ -28,6 +28,7 @@ def key(seed: int) -> jax.Array:
   return typed(np.array([0, errors.seed(seed)], np.uint32))
 
 
+@steady
 def typed(data: jax.Array) -> jax.Array:
   """Returns the key of raw key data, uint32 [..., 2]; data of 4 words are those of JAX's `rbg`.
 

@@ -28,7 +28,7 @@ FIXED = dict(
   jax_debug_nans=False,
   jax_debug_infs=False,
 )
-_GUARDS = ('host_to_device', 'device_to_device', 'device_to_host')
+_GUARDS = ('', '_host_to_device', '_device_to_device', '_device_to_host')
 _NARROW = {'float64': 'float32', 'complex128': 'complex64', 'int64': 'int32', 'uint64': 'uint32'}
 
 _Function = TypeVar('_Function', bound=Callable)
@@ -55,7 +55,7 @@ def settled(x64: bool | None = False) -> Iterator[None]:
     for name, value in FIXED.items():
       if getattr(jax.config, name, value) != value:
         stack.enter_context(getattr(jax, name.removeprefix('jax_'))(value))
-    guards = [getattr(jax.config, f'jax_transfer_guard_{way}', None) for way in _GUARDS]
+    guards = [getattr(jax.config, f'jax_transfer_guard{way}', None) for way in _GUARDS]
     if any('disallow' in (guard or '') for guard in guards):
       stack.enter_context(jax.transfer_guard('allow'))
     yield

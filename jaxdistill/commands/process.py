@@ -118,10 +118,10 @@ def prepare_jax(values: flags.FlagValues) -> None:
   compilation cache."""
   import jax
 
-  from jaxdistill.training import job
+  from jaxdistill.training import job, surroundings
 
   job.join(values.coordinator, values.num_processes, values.process_id)
-  if values.devices and values.devices > jax.device_count():
+  if (values.devices or 0) > len(surroundings.devices()):
     raise UserError(
       f'--devices={values.devices} is more than the {jax.device_count()} here '
       f'({jax.default_backend()}).'

@@ -11,10 +11,12 @@ from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
 from jaxdistill.experiment import datasets, schema
 from jaxdistill.experiment.datasets import DataSource
+from jaxdistill.numerics import settled
 from jaxdistill.synthesis import engine
 from jaxdistill.training import parallel
 
 
+@settled()
 def check(config: ConfigDict) -> None:
   """Raises `UserError` for what would fail later, cheapest first: fields, values, then the data set
   and its sizes.

@@ -20,7 +20,7 @@ from jaxdistill.data.examples import Examples
 from jaxdistill.experiment import estimates, kept
 from jaxdistill.experiment.results import Row
 from jaxdistill.synthesis.condensed import Condensed
-from jaxdistill.training import loop, scorer
+from jaxdistill.training import loop, scorer, surroundings
 from jaxdistill.training.run import Run, peak_memory_bytes
 
 
@@ -233,6 +233,7 @@ def identity(
       'flip': evaluation.mirrored(images, test),
       'classes': test.num_classes,
       **options,
+      **surroundings.described(),
     },
   )
 

@@ -18,6 +18,8 @@ COLUMNS = (
   ('best_test', 'Best on test (%)', 'accuracy'),
   ('seconds', 'Time', 'seconds'),
 )
+# Fields of a result that its file has only where they say something.
+_OPTIONAL = ('task', 'environment')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Result:
       `estimates.first_step`.
     config: of the run, as nested dicts.
     peak_memory_bytes, peak_memory_of: the most memory in use, of the 'device' or the 'process'.
-    versions, device, git_commit, date: see `machine.environment`.
+    versions, device, git_commit, date, environment: see `machine.environment`.
     extras: what else the family says of it.
   """
 
@@ -107,6 +109,7 @@ class Result:
   git_commit: str | None
   date: str
   task: str = ''
+  environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
   extras: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def to_json(self) -> dict[str, Any]:
@@ -126,6 +129,7 @@ class Result:
       'device': dict(self.device),
       'git_commit': self.git_commit,
       'date': self.date,
+      **({'environment': dict(self.environment)} if self.environment else {}),
       'config': self.config,
     }
 
@@ -136,7 +140,7 @@ class Result:
     Raises:
       KeyError: for a content that lacks what every result has.
     """
-    needed = [field for field in _fields(cls) if field != 'task' or field in content]
+    needed = [field for field in _fields(cls) if field not in _OPTIONAL or field in content]
     typed = {field: content[field] for field in needed}
     typed['rows'] = tuple(map(Row.from_json, content['rows']))
     extras = {field: value for field, value in content.items() if field not in typed}

@@ -10,6 +10,7 @@ from jaxdistill import errors
 from jaxdistill.models import framing, normalisation, pooling
 from jaxdistill.models.convolution import Conv
 from jaxdistill.models.linear import Linear
+from jaxdistill.numerics import settled
 
 # Of every convolution: channels in halves of the width, side of the kernel, whether a pool follows.
 _LAYERS = ((2, 5, True), (3, 5, True), (4, 3, False), (3, 3, False), (3, 3, True))
@@ -66,6 +67,7 @@ class AlexNet(nn.Module):
         f'got {image_shape[0]}x{image_shape[1]}.'
       )
 
+  @settled()
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
     dtype = jnp.dtype(self.dtype)

@@ -10,6 +10,7 @@ from jaxdistill import errors
 from jaxdistill.models import framing, normalisation, pooling
 from jaxdistill.models.convolution import Conv
 from jaxdistill.models.linear import Linear
+from jaxdistill.numerics import settled
 
 
 class ConvNet(nn.Module):
@@ -62,6 +63,7 @@ class ConvNet(nn.Module):
         f'{image_shape[0]}x{image_shape[1]} allow a depth of {deepest} at most.'
       )
 
+  @settled()
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
     dtype = jnp.dtype(self.dtype)

@@ -10,6 +10,7 @@ from jaxdistill import errors
 from jaxdistill.models import normalisation, pooling
 from jaxdistill.models.convolution import Conv
 from jaxdistill.models.linear import Linear
+from jaxdistill.numerics import settled
 
 # Channels of the 1x1 convolution in front of every 3x3, in growths.
 BOTTLENECK = 4
@@ -67,6 +68,7 @@ class DenseNet(nn.Module):
         f'under instance norm {2 * least} on one side; got {image_shape[0]}x{image_shape[1]}.'
       )
 
+  @settled()
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
     dtype = jnp.dtype(self.dtype)

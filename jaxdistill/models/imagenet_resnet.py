@@ -10,6 +10,7 @@ from jaxdistill import errors
 from jaxdistill.models import normalisation, pooling
 from jaxdistill.models.linear import Linear
 from jaxdistill.models.resnet import BasicBlock, bare_conv
+from jaxdistill.numerics import settled
 
 # Depth -> basic blocks of each stage.
 BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
@@ -64,6 +65,7 @@ class ImageNetResNet(nn.Module):
         f'last maps are one pixel that normalises to zero; got {image_shape[0]}x{image_shape[1]}.'
       )
 
+  @settled()
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
     dtype = jnp.dtype(self.dtype)

@@ -10,6 +10,7 @@ from jaxdistill import errors
 from jaxdistill.models import framing, pooling
 from jaxdistill.models.convolution import Conv
 from jaxdistill.models.linear import Linear
+from jaxdistill.numerics import settled
 
 
 class LeNet(nn.Module):
@@ -55,6 +56,7 @@ class LeNet(nn.Module):
         f'A lenet needs images of at least 16x16 pixels; got {image_shape[0]}x{image_shape[1]}.'
       )
 
+  @settled()
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
     dtype = jnp.dtype(self.dtype)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdistill.models.linear import Linear
+from jaxdistill.numerics import settled
 
 
 class MLP(nn.Module):
@@ -41,6 +42,7 @@ class MLP(nn.Module):
   def check(self, image_shape: tuple[int, int, int]) -> None:
     """Every image size will do."""
 
+  @settled()
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
     features = {}

@@ -10,6 +10,7 @@ from jaxdistill import errors
 from jaxdistill.models import initializers, normalisation, pooling
 from jaxdistill.models.convolution import Conv
 from jaxdistill.models.linear import Linear
+from jaxdistill.numerics import settled
 
 
 class ResNet(nn.Module):
@@ -67,6 +68,7 @@ class ResNet(nn.Module):
         f'maps are one pixel that normalises to zero; got {image_shape[0]}x{image_shape[1]}.'
       )
 
+  @settled()
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
     dtype = jnp.dtype(self.dtype)

@@ -11,6 +11,7 @@ from jaxdistill import errors
 from jaxdistill.models import normalisation, pooling
 from jaxdistill.models.linear import Linear
 from jaxdistill.models.resnet import bare_conv
+from jaxdistill.numerics import settled
 
 
 class ResNetAP(nn.Module):
@@ -64,6 +65,7 @@ class ResNetAP(nn.Module):
         f'got {image_shape[0]}x{image_shape[1]}.'
       )
 
+  @settled()
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
     dtype = jnp.dtype(self.dtype)

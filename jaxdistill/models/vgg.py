@@ -10,6 +10,7 @@ from jaxdistill import errors
 from jaxdistill.models import framing, normalisation, pooling
 from jaxdistill.models.convolution import Conv
 from jaxdistill.models.linear import Linear
+from jaxdistill.numerics import settled
 
 # Depth -> 3x3 convolutions of each stage (Simonyan & Zisserman, configurations A, B, D and E); the
 # linear layer counts as three there.
@@ -64,6 +65,7 @@ class VGG(nn.Module):
         f'A vgg needs images of at least 2x2 pixels; got {image_shape[0]}x{image_shape[1]}.'
       )
 
+  @settled()
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
     dtype = jnp.dtype(self.dtype)

@@ -10,6 +10,7 @@ from jaxdistill import errors
 from jaxdistill.models import normalisation
 from jaxdistill.models.convolution import Conv
 from jaxdistill.models.linear import Linear
+from jaxdistill.numerics import settled
 
 # What the network chooses for itself: patches of at least this side, and no more of them than this.
 _SMALLEST, _MOST = 4, 64
@@ -82,6 +83,7 @@ class ViT(nn.Module):
         f'A vit cuts images into equal patches; {patch}x{patch} do not divide {height}x{width}.'
       )
 
+  @settled()
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
     dtype = jnp.dtype(self.dtype)

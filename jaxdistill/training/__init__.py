@@ -21,6 +21,7 @@
   child        processes that this one starts
   bucket       a work dir in a bucket
   interrupt, guard  signals: remembered and answered; a process that does not come to answer
+  surroundings the devices, and what outside of the library still changes its numbers
   phase, program, batches, checkpoint, records, progress, lock, trace, cost, machine
   the pieces of the loop
 
@@ -62,6 +63,7 @@ _MODULES = (
   'run',
   'schedules',
   'scorer',
+  'surroundings',
   'together',
   'trace',
 )

@@ -14,6 +14,7 @@ import jax
 
 import jaxdistill
 from jaxdistill.errors import UserError
+from jaxdistill.training import surroundings
 
 _PACKAGES = {
   'jax': 'jax',
@@ -23,6 +24,10 @@ _PACKAGES = {
   'orbax': 'orbax-checkpoint',
   'numpy': 'numpy',
 }
+_THRESHOLDS = dict(
+  jax_persistent_cache_min_entry_size_bytes=-1, jax_persistent_cache_min_compile_time_secs=0
+)
+_ours: set[str] = set()  # folders of compiled programs that JAX was told by us
 
 
 class PeakMemory(NamedTuple):
@@ -34,9 +39,10 @@ class PeakMemory(NamedTuple):
 
 
 def environment() -> dict[str, Any]:
-  """Returns what a result needs to be believed later: versions, device, git commit, date.
+  """Returns what a result needs to be believed later: versions, device, git commit, date; and the
+  `surroundings.settings` under which it was computed, where there are any.
 
-  >>> sorted(environment())
+  >>> sorted(environment().keys() - {'environment'})
   ['date', 'device', 'git_commit', 'versions']
   >>> sorted(environment()['device'])
   ['count', 'kind', 'platform']
@@ -47,6 +53,7 @@ def environment() -> dict[str, Any]:
     device=dict(kind=devices[0].device_kind, count=len(devices), platform=devices[0].platform),
     git_commit=git_commit(),
     date=datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
+    **surroundings.described(),
   )
 
 
@@ -122,15 +129,19 @@ def memory_bytes() -> int:
 def enable_compilation_cache(directory: str | os.PathLike | None = None) -> pathlib.Path | None:
   """Keeps compiled programs on disk, so that a second start of the same job compiles nothing.
 
-  The default directory is jaxdistill/xla under $XDG_CACHE_HOME (or ~/.cache). Whoever can write
-  there can run code as you: it is made for you alone (mode 0700). Returns the directory, or None
-  where the default one cannot be had, which costs only the time to compile.
+  Without a `directory` they go where JAX has been told to keep them (JAX_COMPILATION_CACHE_DIR),
+  else to jaxdistill/xla under $XDG_CACHE_HOME (or ~/.cache). Whoever can write there can run code
+  as you: a folder of ours is made for you alone (mode 0700), JAX's own is left as it is. Returns
+  the directory, or None where the default one cannot be had, which costs only the time to compile.
 
   Raises:
     UserError: the `directory` that was asked for cannot be made private and writable.
   """
-  base = os.environ.get('XDG_CACHE_HOME') or os.path.join(os.path.expanduser('~'), '.cache')
-  path = pathlib.Path(directory) if directory else pathlib.Path(base) / 'jaxdistill' / 'xla'
+  if not directory and (theirs := _cache_of_jax()):
+    return theirs
+  path = pathlib.Path(directory) if directory else _default_cache()
+  if path is None:
+    return None
   trouble = _make_private(path)
   if trouble:
     if directory:
@@ -140,9 +151,31 @@ def enable_compilation_cache(directory: str | os.PathLike | None = None) -> path
       )
     return None
   jax.config.update('jax_compilation_cache_dir', str(path))
-  jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+  _ours.add(str(path))
+  _keep_all()
   return path
+
+
+def _cache_of_jax() -> pathlib.Path | None:
+  """The folder that the user has told JAX; None where there is none, or one of ours."""
+  named = jax.config.jax_compilation_cache_dir
+  if not named or named in _ours:
+    return None
+  _keep_all()
+  return pathlib.Path(named)
+
+
+def _default_cache() -> pathlib.Path | None:
+  """The folder under the user's caches; None where there is no home, which '~' then stands for."""
+  base = os.environ.get('XDG_CACHE_HOME') or os.path.join(os.path.expanduser('~'), '.cache')
+  return pathlib.Path(base) / 'jaxdistill' / 'xla' if os.path.isabs(base) else None
+
+
+def _keep_all() -> None:
+  """Small and quick programs are kept as well, where the environment does not say otherwise."""
+  for name, value in _THRESHOLDS.items():
+    if name.upper() not in os.environ:
+      jax.config.update(name, value)
 
 
 def _make_private(path: pathlib.Path) -> str | None:

@@ -17,6 +17,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxdistill.errors import UserError
+from jaxdistill.training import surroundings
 
 AXIS = 'data'
 
@@ -39,7 +40,7 @@ def make_mesh(num_devices: int = 0) -> Mesh:
   >>> make_mesh(1).shape['data']
   1
   """
-  devices = jax.devices()
+  devices = surroundings.devices()
   if not 0 <= num_devices <= len(devices):
     raise UserError(
       f'{num_devices} devices were asked for, more than the {len(devices)} here '

@@ -20,7 +20,7 @@ from jaxdistill import draws, errors, files, usercode
 from jaxdistill.data import Dataset
 from jaxdistill.data.examples import Examples
 from jaxdistill.numerics import settled
-from jaxdistill.training import classifier, parallel
+from jaxdistill.training import classifier, parallel, surroundings
 from jaxdistill.training.optim import Optimizer
 from jaxdistill.training.problem import Problem
 from jaxdistill.training.recipe import Recipe
@@ -210,6 +210,7 @@ def identity(model: nn.Module, images: Dataset, wanted: Wanted, *, seed: int = 0
       number=wanted.number,
       seed=seed,
       num_steps=wanted.num_steps(len(images)),
+      **surroundings.described(),
     ),
   )
 

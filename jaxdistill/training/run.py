@@ -13,7 +13,7 @@ from typing import Any
 
 from jaxdistill import files
 from jaxdistill.errors import UserError
-from jaxdistill.training import bucket, hosts, interrupt, progress, records
+from jaxdistill.training import bucket, hosts, interrupt, progress, records, surroundings
 from jaxdistill.training.checkpoint import Checkpoints
 from jaxdistill.training.lock import Lock
 from jaxdistill.training.machine import (
@@ -133,6 +133,7 @@ class Run:
     _make_writable(self.workdir)
     self._lock = Lock(self.workdir)
     self._settle_config()
+    surroundings.keep(self)
     self.records = records.Records(self.workdir / 'metrics.jsonl')
     return [line for line in self.records.lines if line['kind'] == 'evaluate']
 
@@ -388,11 +389,13 @@ def _check_agreement(config: dict, place: str | pathlib.Path | None) -> None:
   dir."""
   from jaxdistill.config import differences
 
-  all_of_them = hosts.collect('config', [config, place and str(place)])
-  for number, (other, there) in enumerate(all_of_them):
-    changed = list(differences(all_of_them[0][0], other).values())
-    if there != all_of_them[0][1]:
-      changed.append(f'work dir: {all_of_them[0][1]} -> {there}')
+  all_of_them = hosts.collect('config', [config, place and str(place), surroundings.settings()])
+  first, first_place, first_settings = all_of_them[0]
+  for number, (other, there, settings) in enumerate(all_of_them):
+    changed = list(differences(first, other).values())
+    if there != first_place:
+      changed.append(f'work dir: {first_place} -> {there}')
+    changed += differences(first_settings, settings).values()
     if changed:
       raise UserError(
         f'Process {number} was started with another config than process 0: {"; ".join(changed)}. '

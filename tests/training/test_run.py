@@ -150,6 +150,7 @@ def test_files_are_replaced_whole(tmp_path, monkeypatch):
       run.write_bytes('report.html', b'new')
     assert path.read_bytes() == b'old' and sorted(os.listdir(tmp_path)) == [
       'config.json',
+      'environment.json',
       'report.html',
       'run.lock',
     ]

@@ -27,6 +27,7 @@ from jaxdistill.condensation.scoring import Contestant
 from jaxdistill.data import Dataset
 from jaxdistill.experiment import datasets, estimates, results
 from jaxdistill.experiment.results import Row
+from jaxdistill.numerics import settled
 from jaxdistill.report import pictures
 from jaxdistill.synthesis.condensed import Condensed
 from jaxdistill.training import parallel, pretrained
@@ -36,6 +37,7 @@ from jaxdistill.training.run import Run
 check = checks.check
 
 
+@settled()
 def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   """Runs the experiment of a config in a work dir, or continues it; returns what result.json
   holds."""
@@ -114,6 +116,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   return content
 
 
+@settled()
 def dry_run(config: ConfigDict) -> str:
   """Returns the parameter table and the estimate of time and memory of a config, without starting
   anything."""

@@ -37,12 +37,14 @@ from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
 from jaxdistill.experiment import datasets, estimates, results
 from jaxdistill.experiment.results import Row
+from jaxdistill.numerics import settled
 from jaxdistill.report import numbers, pictures
 from jaxdistill.synthesis.condensed import Condensed, join
 from jaxdistill.training import parallel, pretrained, progress
 from jaxdistill.training.run import Run
 
 
+@settled()
 def check(config: ConfigDict) -> None:
   """Raises `UserError` for what would fail later: all that condensing needs, and classes that make
   no equal steps."""
@@ -69,6 +71,7 @@ def check(config: ConfigDict) -> None:
     )
 
 
+@settled()
 def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   """Runs the orders of a config in a work dir, or continues them; returns what result.json
   holds."""
@@ -137,6 +140,7 @@ def _accuracy_text(accuracy: dict[str, Any]) -> str:
   return f'{mean} {deviation} %' if deviation else f'{mean} %'
 
 
+@settled()
 def dry_run(config: ConfigDict) -> str:
   """Returns the parameter table and the estimate of time and memory of a config, without starting
   anything."""

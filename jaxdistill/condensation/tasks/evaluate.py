@@ -31,6 +31,7 @@ from jaxdistill.errors import UserError
 from jaxdistill.experiment import datasets, estimates, provenance, results
 from jaxdistill.experiment.results import Row
 from jaxdistill.models import architectures
+from jaxdistill.numerics import settled
 from jaxdistill.report import pictures
 from jaxdistill.synthesis.condensed import Condensed
 from jaxdistill.training import parallel, pretrained
@@ -56,6 +57,7 @@ class Job(NamedTuple):
   phase: str
 
 
+@settled()
 def check(config: ConfigDict) -> None:
   """Raises `UserError` for what would fail later: fields, values, the data set, then every set,
   network and size."""
@@ -89,6 +91,7 @@ def check(config: ConfigDict) -> None:
     )
 
 
+@settled()
 def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   """Scores the sets of a config in a work dir, or continues; returns what result.json holds."""
   fields = sections.of_config(config)
@@ -137,6 +140,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   return content
 
 
+@settled()
 def dry_run(config: ConfigDict) -> str:
   """Returns the sets, the size of every network and the estimate of time and memory, without
   starting anything."""

@@ -261,7 +261,8 @@ def test_a_training_goes_on_under_other_flags_bit_for_bit(digits, tmp_path):
 
 @pytest.fixture
 def plain(monkeypatch):
-  """The environment without the flags that the tests are compiled with."""
+  """The environment without the flags by which the tests are compiled."""
+  assert jax.devices()  # started under them
   monkeypatch.delenv('XLA_FLAGS', raising=False)
   return monkeypatch
 

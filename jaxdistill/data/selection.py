@@ -105,8 +105,8 @@ def check_number(number: int, counts: np.ndarray, class_names: tuple[str, ...] =
     )
 
 
-@steady
 @functools.partial(jax.jit, static_argnums=2)
+@steady
 def random(features: jax.Array, count: jax.Array, number: int, key: jax.Array) -> jax.Array:
   """Draws `number` different images; the features are not looked at.
 
@@ -117,8 +117,8 @@ def random(features: jax.Array, count: jax.Array, number: int, key: jax.Array) -
   return samplers.shuffled_index(key, jnp.arange(number), count)
 
 
-@steady
 @functools.partial(jax.jit, static_argnums=2)
+@steady
 def herding(features: jax.Array, count: jax.Array, number: int, key: jax.Array) -> jax.Array:
   """Picks greedily so that the mean of the picked stays close to the mean of the class.
 
@@ -147,8 +147,8 @@ def herding(features: jax.Array, count: jax.Array, number: int, key: jax.Array) 
   return picked
 
 
-@steady
 @functools.partial(jax.jit, static_argnums=2)
+@steady
 def kcenter(features: jax.Array, count: jax.Array, number: int, key: jax.Array) -> jax.Array:
   """Picks greedily the image farthest from all picked ones, so that every image comes close to a
   picked one.

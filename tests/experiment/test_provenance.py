@@ -173,3 +173,12 @@ def test_processes_that_loaded_other_data_end_with_a_sentence(tmp_path, monkeypa
     'Process 1 works on something else than process 0: other pixels of the training images. '
     'Give all of them the same files.'
   )
+
+
+def test_the_record_goes_along_into_a_bucket(tmp_path):
+  place = f'file://{tmp_path}/bucket/run'
+  start(place, facts())
+  assert record(tmp_path / 'bucket' / 'run').keys() == {'data'}
+  start(place, facts())
+  with pytest.raises(UserError, match=f'The work dir {place} was begun with other data'):
+    start(place, facts(shade=1))

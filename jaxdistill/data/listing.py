@@ -53,28 +53,29 @@ def contents(where: str, folder: pathlib.Path) -> Contents:
   result = Contents([], [], [])
   try:
     with os.scandir(folder) as scanned:
-      entries = sorted(scanned, key=lambda entry: entry.name)
+      for entry in sorted(scanned, key=lambda entry: entry.name):
+        if not entry.name.startswith('.') and entry.name.lower() not in _OF_SYSTEMS:
+          _sort_in(result, entry, folder / entry.name)
   except OSError as error:
     raise UserError(
       f'{where}: the folder {shown(folder)} cannot be read ({error.strerror}); '
       'see to its permissions.'
     ) from error
-  for entry in entries:
-    path = folder / entry.name
-    if entry.name.startswith('.') or entry.name.lower() in _OF_SYSTEMS:
-      continue
-    if entry.is_symlink() and not os.path.exists(path):
-      result.others.append((DEAD_LINK, path))
-    elif entry.is_dir():
-      if not entry.name.startswith('__'):
-        result.folders.append(path)
-    elif not entry.is_file():
-      result.others.append((NO_FILE, path))
-    elif path.suffix.lower() in SUFFIXES:
-      result.pictures.append(path)
-    else:
-      result.others.append((OTHER_KIND, path))
   return result
+
+
+def _sort_in(result, entry, path):
+  if entry.is_symlink() and not os.path.exists(path):
+    result.others.append((DEAD_LINK, path))
+  elif entry.is_dir():
+    if not entry.name.startswith('__'):
+      result.folders.append(path)
+  elif not entry.is_file():
+    result.others.append((NO_FILE, path))
+  elif path.suffix.lower() in SUFFIXES:
+    result.pictures.append(path)
+  else:
+    result.others.append((OTHER_KIND, path))
 
 
 class PassedOver:

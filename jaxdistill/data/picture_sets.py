@@ -14,7 +14,7 @@ from jaxdistill.data import pictures
 from jaxdistill.data.listing import some
 from jaxdistill.data.pictures import shown
 from jaxdistill.data.stored import Stored
-from jaxdistill.data.streaming import Streamed
+from jaxdistill.data.streaming import Streamed, too_large
 from jaxdistill.errors import UserError
 
 # Files above which the headers of JPEGs are left unread once the set is known to be in colour: they
@@ -85,7 +85,10 @@ def read_pictures(
       split: (_on_disk(where, files.paths, images.image_shape)[:], files.labels)
       for split, files in held.items()
     }
-    train_images = images if stays else images[:]
+    try:
+      train_images = images if stays else images[:]
+    except MemoryError as error:
+      raise too_large(where) from error
   if stays:
     # The threads that read later share the one list of Python's filters.
     pictures.silence()

@@ -179,6 +179,14 @@ def _threads() -> int:
   return min(_MOST_THREADS, os.cpu_count() or 1)
 
 
+def too_large(name: str) -> UserError:
+  """Returns the error for images that do not fit into the memory of the host."""
+  return UserError(
+    f'{name}: the images do not fit into memory; leave them on disk (--config.data.stream=on, or '
+    'stream_above=0 from Python), or give a smaller image_size.'
+  )
+
+
 def require():
   """Returns the package grain; raises `UserError` where it is not installed."""
   try:

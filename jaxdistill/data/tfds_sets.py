@@ -12,7 +12,7 @@ import re
 
 import numpy as np
 
-from jaxdistill.data import exported, pictures, presets
+from jaxdistill.data import exported, pictures, presets, streaming
 from jaxdistill.data.stored import MODES, Stored, check_size
 from jaxdistill.data.streaming import Streamed
 from jaxdistill.errors import UserError
@@ -106,6 +106,8 @@ def _one_sentence(name, folder):
     yield
   except UserError:
     raise
+  except MemoryError as error:
+    raise streaming.too_large(name) from error
   except Exception as error:
     reason = f'{type(error).__name__}: {" ".join(str(error).split())[:300]}'
     raise UserError(

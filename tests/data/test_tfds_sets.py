@@ -253,3 +253,17 @@ def test_a_streamed_set_is_known_by_its_files(root, tmp_path):
     record, 'training'
   )
   assert bytes(load_it().images.fingerprint) != bytes(first.images.fingerprint)
+
+
+@pytest.mark.parametrize('above', [None, 0])
+def test_transparency_is_laid_on_white_and_told(tmp_path, above):
+  opaque = np.full((*IMAGES.shape[:3], 1), 255, np.uint8)
+  opaque[:, :2] = 0
+  pictures = np.concatenate([IMAGES, opaque], 3)
+  _write(tmp_path, 'clear', {'train': range(6), 'test': range(3)}, images=pictures)
+  lines = []
+  train, test = load('clear', data_dir=str(tmp_path), stream_above=above, tell=lines.append)
+  assert lines == ['clear: transparent pictures, laid on white: 9.']
+  assert 'transparent ones on white' in train.describe()
+  expected = np.where(opaque == 0, 255, IMAGES).astype(np.uint8)
+  assert _by_content(train.images[:], train.labels) == _by_content(expected[:6], LABELS[:6])

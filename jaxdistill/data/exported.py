@@ -190,6 +190,6 @@ def _of_classes(manifest, paths, labels, chosen):
     if chosen.count(name) > 1 or manifest.class_names.count(name) > 1:
       raise UserError(f'The class {name!r} is asked for or there twice; leave classes empty.')
     label = manifest.class_names.index(name)
-    files.append([path for path, own in zip(paths, labels) if own == label])
+    files.append([path for path, number in zip(paths, labels) if number == label])
   counts = list(map(len, files))
   return sum(files, []), np.repeat(np.arange(len(files)), counts)

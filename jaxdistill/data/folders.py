@@ -73,9 +73,9 @@ def read(
     chosen = choose(files, classes, names)
     absent = [name for name in names if not chosen.get(name)]
     if len(absent) == len(names):
-      raise UserError(f'{where}: of the classes {", ".join(names)} there are no {split} images.')
+      raise UserError(f'{where}: of the classes {_listed(names)} there are no {split} images.')
     if absent:
-      notices.append(f'{where}: classes without {split} images: {len(absent)} ({some(absent)}).')
+      notices.append(f'{where}: classes without {split} images: {len(absent)} ({_listed(absent)}).')
     held[split] = Files.of_classes(chosen, names)
   stored = read_pictures(
     where,
@@ -89,6 +89,10 @@ def read(
   )
   lines = [passed.line(where)] if len(passed) else []
   return stored._replace(notices=(*lines, *notices, *stored.notices))
+
+
+def _listed(names):
+  return some([shown(name) for name in names])
 
 
 def existing(where: str, path: str) -> pathlib.Path:

@@ -96,11 +96,11 @@ def _pass_over(where, root, annotated, passed):
     if path.name not in _LISTS:
       passed.add(listing.BESIDE, path)
   images = root / 'val' / 'images'
-  found = contents(where, images) if os.path.isdir(images) else listing.NOTHING
-  for path in found.pictures:
+  entries = contents(where, images) if os.path.isdir(images) else listing.NOTHING
+  for path in entries.pictures:
     if path.name not in annotated:
       passed.add(f'without a line in {_ANNOTATIONS}', path)
-  for reason, path in found.others:
+  for reason, path in entries.others:
     passed.add(reason, path)
 
 

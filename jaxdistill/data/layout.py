@@ -87,9 +87,9 @@ def splits(
 
   Raises `UserError` for a layout that is none of those of `folders.read_folder`.
   """
-  found = contents(where, root)
-  _pass_over(found, passed)
-  roles = _roles(where, found)
+  entries = contents(where, root)
+  _pass_over(entries, passed)
+  roles = _roles(where, entries)
   if 'train' not in roles:
     train = class_files(where, root, passed)
     check_filled(where, root, train)
@@ -101,31 +101,32 @@ def splits(
       divided[role] = class_files(where, folder, passed)
       _pass_over(inside, passed)
   check_filled(where, roles['train'], divided['train'])
-  for folder in found.folders:
+  for folder in entries.folders:
     if folder not in [roles[role] for role in divided]:
       passed.add_all(f'in the folder {shown(folder.name)!r}', folder)
   if len(divided) == 1 and len(roles) > 1:
     raise _without_classes(where, roles)
-  for role in divided.keys() - {'train'}:
-    _check_held(where, divided['train'], divided[role], roles[role])
+  for role, files in divided.items():
+    if role != 'train':
+      _check_held(where, divided['train'], files, roles[role])
   if 'test' not in divided and 'validation' in divided:
     divided['test'] = divided.pop('validation')
   return divided
 
 
-def _pass_over(found, passed):
+def _pass_over(entries, passed):
   """Notes the files beside folders."""
-  for reason, path in found.others:
+  for reason, path in entries.others:
     passed.add(listing.BESIDE if reason == listing.OTHER_KIND else reason, path)
-  for path in found.pictures:
+  for path in entries.pictures:
     passed.add(listing.BESIDE, path)
 
 
-def _roles(where, found):
+def _roles(where, entries):
   """The folders that say by their name what they hold, by role; none unless that for training
   holds folders: classes may be called train and test, and hold pictures."""
   roles = {}
-  for folder in found.folders:
+  for folder in entries.folders:
     if folder.name.lower() in ROLES:
       roles.setdefault(ROLES[folder.name.lower()], []).append(folder)
   inside = {role: contents(where, folders[0]) for role, folders in roles.items()}

@@ -227,9 +227,15 @@ def test_a_class_of_files_that_are_not_read_is_not_to_be_removed(tmp_path):
 
 def test_class_names_of_any_kind(tmp_path):
   names = ('01', '1', '2', '10', ' a', 'b\nc', '日本')
-  _folder(tmp_path, dict.fromkeys(reversed(names), 2))
+  _folder(tmp_path / 'train', dict.fromkeys(reversed(names), 2))
   train, _, lines = loaded(tmp_path)
   assert train.class_names == names and not lines
+  _folder(tmp_path / 'test', {'1': 1})
+  _, _, lines = loaded(tmp_path)
+  assert lines == [r'classes without test images: 6 (01, 2, 10 and 3 more).']
+  _folder(tmp_path / 'test', dict.fromkeys(('01', '2', '10', ' a', '日本'), 1))
+  _, _, lines = loaded(tmp_path)
+  assert lines == [r'classes without test images: 1 (b\nc).']
   assert train.images[:, 0, 0, 0].tolist() == [250, 210, 170, 130, 90, 50, 10]
 
 

@@ -38,19 +38,19 @@ digits that condenses and then trains classifiers. It runs twice undisturbed, th
 compiled programs in the cache, which says how long it takes. Then a signal comes a random time
 after each start, between none and that length, until all are spent; a run that ends before is
 compared, and the next one begun. --compiling of the signals come to a start without compiled
-programs, and wait for the next compilation. Compared are the condensed sets (their bytes), every
+programs, and wait for the next compilation. One that comes while Python itself starts waits for the
+first import. Compared are the condensed sets (their bytes), every
 line of metrics and the rows of the result, all but times. A start that ends with a status which its
 signal does not have, 75 once the work dir is open, ends this command; one that takes longer than
 10 s to leave counts as a difference. Exit status: 0 if nothing differs, 1 if something does, 2 for
 a mistake.
 
 Flags, before the --:"""
-# How a start may end, by the signal, until the work dir is open. The negative ones: before Python
-# could tell.
+# How a start may end, by the signal, until the work dir is open.
 _ENDS = {
   'SIGKILL': (-signal.SIGKILL,),
-  'SIGTERM': (128 + signal.SIGTERM, -signal.SIGTERM),
-  'SIGINT': (128 + signal.SIGINT, -signal.SIGINT),
+  'SIGTERM': (128 + signal.SIGTERM,),
+  'SIGINT': (128 + signal.SIGINT,),
 }
 LEAVE_SECONDS = 10.0
 _LOOK_SECONDS = 0.01
@@ -279,18 +279,15 @@ def _live(command, place, log, programs, fault: Fault | None = None, moment: flo
   end."""
   started, sent_at, before = time.monotonic(), None, ''
   flags_of_place = [f'--compilation_cache={programs.absolute()}', f'--workdir={place}']
-  with (
-    open(log, 'wb') as file,
-    child.ended(
-      subprocess.Popen(
-        [*command, *flags_of_place],
-        stdout=file,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        env=child.environment() | {'JAX_LOG_COMPILES': '1'},
-      )
-    ) as process,
-  ):
+  with open(log, 'wb') as file, interrupt.blocked():
+    process = subprocess.Popen(
+      [*command, *flags_of_place],
+      stdout=file,
+      stderr=subprocess.STDOUT,
+      start_new_session=True,
+      env=child.environment() | {'JAX_LOG_COMPILES': '1'},
+    )
+  with child.ended(process):
     while process.poll() is None:
       interrupt.check()
       now = time.monotonic()

@@ -100,7 +100,7 @@ def _start(command, processes, devices, logs, started) -> None:
       f'--num_processes={processes}',
       f'--process_id={i}',
     ]
-    with open(log, 'wb') as file:
+    with open(log, 'wb') as file, interrupt.blocked():
       output = {} if i == 0 else dict(stdout=file, stderr=subprocess.STDOUT)
       # In a session of its own, so that Ctrl-C comes through this process alone, and once.
       started.append(

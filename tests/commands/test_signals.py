@@ -12,6 +12,8 @@ import time
 
 import pytest
 
+from jaxdistill.training import interrupt
+
 ROOT = pathlib.Path(__file__).parents[2]
 SMALL = (
   '--config.data.image_size=8',
@@ -57,7 +59,7 @@ def get_config(arg=''):
     print('x' * 10_000_000)
   from jaxdistill import data
   from jaxdistill.training import checkpoint, program, records, run, scorer
-  before(data, 'load', 'data')
+  before(data, 'load_splits', 'data')
   before(program, '_packed', 'tracing')
   lines = lambda phase, step: (
     lambda records, line: line['phase'].startswith(phase) and line['step'] == step)
@@ -114,6 +116,19 @@ def test_before_the_run_the_status_is_that_of_the_signal(tmp_path, point, name, 
   assert 'Traceback' not in errors and not (tmp_path / 'run').exists()
 
 
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_what_comes_while_python_starts_waits_for_the_first_import(number):
+  """For the processes that a command of ours starts."""
+  with interrupt.blocked():
+    process = subprocess.Popen(
+      [sys.executable, '-m', 'jaxdistill', '--list'], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+  process.send_signal(number)
+  _, errors = process.communicate(timeout=30)
+  assert process.returncode == 128 + number and 'Traceback' not in errors, errors
+  assert not signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
 def test_code_that_never_looks_is_ended_by_the_guard(tmp_path):
   process = start(tmp_path, 'hanging config', 'SIGTERM')
   while not (tmp_path / 'once').exists():
@@ -167,7 +182,7 @@ def test_in_a_closed_terminal_the_state_is_saved(tmp_path, whole):
   assert close_terminal(tmp_path, 'condensing', flag, '--config.run.checkpoint_every=1000') == 75
   steps = [path.name for path in (tmp_path / 'run' / 'checkpoints' / 'condense').iterdir()]
   assert steps and all(0 < int(step) <= 20 for step in steps)
-  code, _, errors = finish(start(tmp_path, 'nowhere', 'SIGTERM', flag))
+  code, _, errors = finish(start(tmp_path, 'condensing', 'SIGCONT', flag))
   assert code == 0, errors
   assert rows(tmp_path / 'run') == whole
 

@@ -9,13 +9,14 @@ Expected:  91.9 +- 0.3 % on all ten classes after the last step, 94.8 % on avera
 The setting of the papers is `continual.py:cifar100,steps=5,ipc=20,method=dm`, and steps=10.
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
-imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH or imagenet:PATH) and, behind commas:
+imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH or imagenet224:PATH) and,
+behind commas:
   ipc=50           stored images a class (20)
   factor=2         cells along the side of a stored image (the method's own)
   classes=woof     the class folders to take, a subset of ImageNet's: nette, woof, meow, squawk,
                    fruit, yellow, idc10, idc100
   quick            a smoke run: every phase, no meaningful number
-  model=resnet_ap  the network that condenses and learns (convnet)
+  model=resnet_ap  the network that condenses and learns (convnet; at 224 pixels resnet_ap)
   steps=10         steps in which the classes arrive; must divide the number of classes (5)
   method=m3d       what condenses the classes of each step: dm, m3d or dance, with the numbers of
                    its own config; or random, herding, kcenter or kmeans: real images are selected,
@@ -46,10 +47,10 @@ class Arguments(settings.CondensingArguments):
     0, example=2, help="cells along the side of a stored image (the method's own)"
   )
   model: str = schema.field(
-    settings.MODELS[0],
+    '',
     choices=settings.MODELS,
     example='resnet_ap',
-    help='the network that condenses and learns',
+    help='the network that condenses and learns (convnet; at 224 pixels resnet_ap)',
   )
   steps: int = schema.field(
     5,

@@ -9,13 +9,14 @@ The paper's setting is `dance.py:cifar10,ipc=10` (70.8 +- 0.2 % there, ConvNet-3
 checkpoints).
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
-imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH or imagenet:PATH) and, behind commas:
+imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH or imagenet224:PATH) and,
+behind commas:
   ipc=10           stored images a class; the learning rate follows it (1)
-  factor=2         cells along the side of a stored image (2; digits 1)
+  factor=2         cells along the side of a stored image (2; digits 1; at 224 pixels 3)
   classes=woof     the class folders to take, a subset of ImageNet's: nette, woof, meow, squawk,
                    fruit, yellow, idc10, idc100
   quick            a smoke run: every phase, no meaningful number
-  model=resnet_ap  the network that condenses and evaluates (convnet)
+  model=resnet_ap  the network that condenses and evaluates (convnet; at 224 pixels resnet_ap)
   experts=5        networks trained on the real set before condensing, kept for other runs beside
                    the work dir (5; digits 3)
   expert_epochs=3  their passes over the real set (60; digits 10, ImageNet's subsets 80)
@@ -28,8 +29,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxdistill.condensation import settings
-from jaxdistill.data import presets
+from jaxdistill.condensation import protocols, settings
+from jaxdistill.data import presets, subsets
 from jaxdistill.experiment import arguments, schema
 
 
@@ -39,7 +40,7 @@ class Arguments(settings.CondensingArguments):
 
   ipc: int = schema.field(1, example=10, help='stored images a class; the learning rate follows it')
   factor: int = schema.field(
-    0, example=2, help='cells along the side of a stored image (2; digits 1)'
+    0, example=2, help='cells along the side of a stored image (2; digits 1; at 224 pixels 3)'
   )
   experts: int = schema.field(
     0,
@@ -56,8 +57,9 @@ class Arguments(settings.CondensingArguments):
 
 def get_config(arg: str | Mapping[str, Any] = '') -> ConfigDict:
   args = arguments.read(Arguments, arg)
-  digits, imagenet = args.data == 'digits', presets.find(args.data).of_imagenet
-  factor = args.factor or (1 if digits else 2)
+  known = presets.find(args.data)
+  digits, imagenet = args.data == 'digits', known.of_imagenet
+  factor = args.factor or (1 if digits else 3 if known.size == 224 else 2)
   result = settings.defaults(
     args.data,
     quick=args.quick,
@@ -94,8 +96,11 @@ def get_config(arg: str | Mapping[str, Any] = '') -> ConfigDict:
     augmentation='color_crop_cutout',
     composition='idc',
   )
-  if not digits:
-    result.evaluation.epochs = settings.imagenet_epochs(args.ipc * factor**2) if imagenet else 1500
-  if presets.find(args.data).name == 'tiny_imagenet:' and args.model == 'convnet':
+  if imagenet:
+    classes = len(subsets.names(args.classes))
+    result.evaluation.epochs = protocols.imagenet_epochs(args.ipc * factor**2, classes)
+  elif not digits:
+    result.evaluation.epochs = 1500
+  if known.name == 'tiny_imagenet:' and result.model.name == 'convnet':
     result.model.depth = 3  # as in DANCE's public code; other methods take depth 4 at 64 pixels
   return result

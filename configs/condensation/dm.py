@@ -8,13 +8,14 @@ Expected:  92.6 +- 0.9 % (last epoch, 5 networks), random images 75.8 +- 0.9 %
 The paper's setting is `dm.py:cifar10,ipc=10` (48.9 +- 0.6 % there, ConvNet-3, last epoch).
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
-imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH or imagenet:PATH) and, behind commas:
+imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH or imagenet224:PATH) and,
+behind commas:
   ipc=10           stored images a class (1)
   factor=2         cells along the side of a stored image; 2 gives DM with multi-formation (1)
   classes=woof     the class folders to take, a subset of ImageNet's: nette, woof, meow, squawk,
                    fruit, yellow, idc10, idc100
   quick            a smoke run: every phase, no meaningful number
-  model=resnet_ap  the network that condenses and evaluates (convnet)
+  model=resnet_ap  the network that condenses and evaluates (convnet; at 224 pixels resnet_ap)
 Any other TFDS set of images and labels: a preset of like size, then --config.data.name=NAME.
 """
 

@@ -10,15 +10,18 @@ The command scores the baselines alone; a set is named behind the data set that 
   evaluate.py:digits,set=runs/m3d-digits-ipc1-seed0/condensed.npz
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
-imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH or imagenet:PATH) and, behind commas:
+imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH or imagenet224:PATH) and,
+behind commas:
   ipc=10        stored images a class of the baselines (those of the first set, or 1)
   factor=2      cells along the side of their images (those of the first set, or 1)
   classes=woof  the class folders to take, a subset of ImageNet's: nette, woof, meow, squawk, fruit,
                 yellow, idc10, idc100
   quick         a smoke run: every phase, no meaningful number
   set=PATH      a condensed set, ours or any .npz with images and labels; several are joined by +
-  recipe=dm     the protocol: idc (IDC, M3D, DANCE), dm (DC, DSA, DM), ddranking (searched learning
-                rate, LRS) (idc)
+  recipe=dm     the protocol: idc (IDC, M3D, DANCE) with the exceptions of its code (idc_svhn,
+                idc_mnist, idc_imagenet, idc_imagenet100), dm (DC, DSA, DM), ddranking (searched
+                learning rate, LRS) (idc, or its exception for the data set and what the first set
+                stores)
   models=A+B    networks, the others being a test of transfer from the first (the first set's own
                 network, or ConvNet-3): ConvNet-3, ConvNet-3-BN, ResNet-10, ResNet-18, ResNet-18-BN,
                 VGG-11, VGG-11-BN, AlexNet, AlexNet-BN, DenseNet, MLP, LeNet, ViT
@@ -53,11 +56,12 @@ class Arguments(settings.Arguments):
     help='a condensed set, ours or any .npz with images and labels; several are joined by +',
   )
   recipe: str = schema.field(
-    'idc',
+    '',
     choices=tuple(protocols.RECIPES),
     example='dm',
-    help='the protocol: idc (IDC, M3D, DANCE), dm (DC, DSA, DM), ddranking (searched learning '
-    'rate, LRS)',
+    help='the protocol: idc (IDC, M3D, DANCE) with the exceptions of its code (idc_svhn, '
+    'idc_mnist, idc_imagenet, idc_imagenet100), dm (DC, DSA, DM), ddranking (searched learning '
+    'rate, LRS) (idc, or its exception for the data set and what the first set stores)',
   )
   models: str = schema.field(
     '',

@@ -9,13 +9,14 @@ The paper's setting is `m3d.py:cifar10,ipc=10` (63.5 +- 0.2 % there, ConvNet-3, 
 checkpoints).
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
-imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH or imagenet:PATH) and, behind commas:
+imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH or imagenet224:PATH) and,
+behind commas:
   ipc=10           stored images a class; the learning rate follows it (1)
-  factor=2         cells along the side of a stored image (2; digits 1)
+  factor=2         cells along the side of a stored image (2; digits 1; at 224 pixels 3)
   classes=woof     the class folders to take, a subset of ImageNet's: nette, woof, meow, squawk,
                    fruit, yellow, idc10, idc100
   quick            a smoke run: every phase, no meaningful number
-  model=resnet_ap  the network that condenses and evaluates (convnet)
+  model=resnet_ap  the network that condenses and evaluates (convnet; at 224 pixels resnet_ap)
   kernel=linear    linear: plain mean matching instead of the Gaussian bank, with its own learning
                    rate (gaussian)
 Any other TFDS set of images and labels: a preset of like size, then --config.data.name=NAME.
@@ -27,8 +28,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxdistill.condensation import settings
-from jaxdistill.data import presets
+from jaxdistill.condensation import protocols, settings
+from jaxdistill.data import presets, subsets
 from jaxdistill.experiment import arguments, schema
 
 
@@ -38,7 +39,7 @@ class Arguments(settings.CondensingArguments):
 
   ipc: int = schema.field(1, example=10, help='stored images a class; the learning rate follows it')
   factor: int = schema.field(
-    0, example=2, help='cells along the side of a stored image (2; digits 1)'
+    0, example=2, help='cells along the side of a stored image (2; digits 1; at 224 pixels 3)'
   )
   kernel: str = schema.field(
     'gaussian',
@@ -50,8 +51,9 @@ class Arguments(settings.CondensingArguments):
 
 def get_config(arg: str | Mapping[str, Any] = '') -> ConfigDict:
   args = arguments.read(Arguments, arg)
-  digits, imagenet = args.data == 'digits', presets.find(args.data).of_imagenet
-  factor = args.factor or (1 if digits else 2)
+  known = presets.find(args.data)
+  digits, imagenet = args.data == 'digits', known.of_imagenet
+  factor = args.factor or (1 if digits else 3 if known.size == 224 else 2)
   # Mean matching as in DANCE's public code.
   linear_rate = 0.1 if imagenet else 0.01
   result = settings.defaults(
@@ -81,9 +83,11 @@ def get_config(arg: str | Mapping[str, Any] = '') -> ConfigDict:
     update='per_class',
     # Pixels are clipped to [0, 1] at the start of an iteration and normalised after decoding.
     space='unit',
-    augmentation='color_crop_cutout',
+    # IDC's code, on which M3D's is built, leaves cutout out where it decodes MNIST.
+    augmentation='color_crop' if known.exception == 'mnist' and factor > 1 else 'color_crop_cutout',
     composition='idc',
   )
   if imagenet and not args.quick:
-    result.evaluation.epochs = settings.imagenet_epochs(args.ipc * factor**2)
+    classes = len(subsets.names(args.classes))
+    result.evaluation.epochs = protocols.imagenet_epochs(args.ipc * factor**2, classes)
   return result

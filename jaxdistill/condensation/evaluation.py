@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxdistill import errors, files, metrics, models
-from jaxdistill.condensation.protocols import HARD_LABELS, Protocol, find_recipe
+from jaxdistill.condensation.protocols import HARD_LABELS, Protocol, epochs_of_set, find_recipe
 from jaxdistill.data import Dataset
 from jaxdistill.data.examples import Examples
 from jaxdistill.data.identity import Identity
@@ -44,7 +44,8 @@ def evaluate(
   Args:
     condensed: the set; a `Dataset` of real images works as well (baselines, whole set).
     test: real images to score on.
-    recipe: 'idc', 'dm' or 'ddranking', see `protocols.RECIPES`.
+    recipe: one of `protocols.RECIPES`; `protocols.of_set` says which IDC's code takes for a data
+      set.
     seeds: number of networks, each with its own weights, order and augmentation.
     validation: held-out real images by which a check is chosen for the column 'selected'; None: no
       such column.
@@ -82,6 +83,10 @@ def evaluate(
   for field in protocol:
     if field not in names:
       raise errors.unknown('argument of evaluate', field, names)
+  find_recipe(recipe)
+  model = protocol.get('model') or models.DEFAULT
+  if not (protocol.get('epochs') or isinstance(condensed, Dataset)):
+    protocol['epochs'] = epochs_of(condensed, recipe, data=test.name, network=model['name'])
   if run is not None and run.place is not None:
     part = 'scored' if isinstance(condensed, Dataset) else 'the condensed set'
     facts = {part: fact(condensed), 'test': Identity(test, statistics=False)}
@@ -209,6 +214,14 @@ def cross_architecture(
   return across(scores)
 
 
+def epochs_of(condensed: Condensed, recipe: str, *, data: str, network: str) -> int:
+  """Returns the passes over a condensed set for which the code of a recipe has a rule, 0 where the
+  recipe says them; see `protocols.epochs_of_set`."""
+  ipc = len(condensed.images) / condensed.num_classes
+  images = round(ipc * condensed.factor**2)
+  return epochs_of_set(recipe, images, condensed.num_classes, data=data, ipc=ipc, network=network)
+
+
 def across(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
   """Returns scores by network with their average over the transfer networks, which are all but the
   first.
@@ -288,7 +301,7 @@ def _training(images: Condensed | Dataset, test: Dataset, protocol: Protocol) ->
   check_fit(images, test)
   recipe = find_recipe(protocol.recipe, flip=mirrored(images, test), epochs=protocol.epochs)
   if not protocol.augment:
-    recipe = dataclasses.replace(recipe, strategy='', cutmix=0.0)
+    recipe = dataclasses.replace(recipe, strategy='', cutmix=0.0, transforms=(), mixing=None)
   pixels, labels = (
     images.decode() if isinstance(images, Condensed) else (images.images, images.labels)
   )

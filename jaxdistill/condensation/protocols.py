@@ -5,22 +5,51 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxdistill import errors
+from jaxdistill.data import crops, mixing, photometric, presets, subsets
 from jaxdistill.training.recipe import Recipe
 from jaxdistill.training.schedules import Schedule
 
+_IDC = Recipe(
+  'idc',
+  batch=64,
+  epochs=1000,
+  schedule=Schedule('multistep', 0.01, drops=(2 / 3, 5 / 6), drop=0.2),
+  cutmix=0.5,
+  composition='idc',
+  strategy='color_crop_flip_scale_rotate',
+)
+# ImageNet's images are augmented in [0, 1] and none of a batch escapes CutMix.
+_IDC_IMAGENET = dataclasses.replace(
+  _IDC,
+  name='idc_imagenet',
+  cutmix=0.0,
+  strategy='',
+  transforms=(
+    crops.ResizedCrop(0, scale=(0.5, 1.0)),
+    crops.Flip(),
+    photometric.UnclippedJitter(brightness=0.4, contrast=0.4, saturation=0.4),
+    photometric.Lighting(0.1),
+  ),
+  mixing=mixing.CutMix(),
+)
 # Protocols of the field, with the numbers of the public codes. `idc`: Kim et al., ICML 2022, used
-# by M3D and DANCE, whose codes report the best of several test-set checks; `dm`: Zhao and Bilen,
-# WACV 2023, who report the last epoch; `ddranking`: the hard-label protocol of DD-Ranking (Li et
-# al., arXiv 2505.13300), which reports the best check and searches the learning rate.
+# by M3D and DANCE, whose codes report the best of several test-set checks, with the exceptions that
+# IDC's code makes (see `of_set`); `dm`: Zhao and Bilen, WACV 2023, who report the last epoch;
+# `ddranking`: the hard-label protocol of DD-Ranking (Li et al., arXiv 2505.13300), which reports
+# the best check and searches the learning rate.
 RECIPES = {
-  'idc': Recipe(
-    'idc',
-    batch=64,
-    epochs=1000,
-    schedule=Schedule('multistep', 0.01, drops=(2 / 3, 5 / 6), drop=0.2),
-    cutmix=0.5,
-    composition='idc',
-    strategy='color_crop_flip_scale_rotate',
+  'idc': _IDC,
+  'idc_svhn': dataclasses.replace(
+    _IDC, name='idc_svhn', cutmix=0.0, strategy='color_crop_cutout_flip_scale_rotate'
+  ),
+  'idc_mnist': dataclasses.replace(_IDC, name='idc_mnist', cutmix=0.0),
+  'idc_imagenet': _IDC_IMAGENET,
+  'idc_imagenet100': dataclasses.replace(
+    _IDC_IMAGENET,
+    name='idc_imagenet100',
+    batch=128,
+    schedule=dataclasses.replace(_IDC.schedule, learning_rate=0.1),
+    optimizer=dataclasses.replace(_IDC.optimizer, weight_decay=1e-4),
   ),
   'dm': Recipe(
     'dm',
@@ -46,13 +75,116 @@ SEARCHED = {'ddranking': (0.001, 0.005, 0.01, 0.05, 0.1)}
 SEARCH_ON = ('validation', 'test')
 # Recipes that train on one label an image, whatever the set brings.
 HARD_LABELS = ('ddranking',)
+# Checks of a training where the code that a recipe is from has none between, or another rule.
+_CHECKS = 6
+_EPOCHS_OF_DANCE = 1500
+
+
+def of_set(data: str, ipc: int = 1, factor: int = 1, classes: str = '') -> str:
+  """Returns the recipe by which IDC's code scores sets of a data set, 'idc' or one of its
+  exceptions.
+
+  'idc_svhn' (SVHN, one image a class, factor 1) has no CutMix and therefore cutout; 'idc_mnist'
+  (MNIST, factor above 1) neither; 'idc_imagenet' (224 pixels) random resized crops, colour jitter,
+  lighting and CutMix for every batch; 'idc_imagenet100' (a hundred classes and more) the same at
+  ten times the learning rate, a fifth of the decay and batches of 128.
+
+  Args:
+    data: the data set, as configs name it.
+    ipc: stored images a class.
+    factor: cells along the side of one.
+    classes: the class folders that are taken, see `data.load`.
+
+  Source: public code of Kim et al., ICML 2022 (IDC). That of DANCE scores finished sets likewise,
+    but not the snapshots among which it chooses.
+
+  >>> of_set('svhn_cropped'), of_set('mnist', 10, 2), of_set('mnist', 10, 1), of_set('cifar10')
+  ('idc_svhn', 'idc_mnist', 'idc', 'idc')
+  >>> of_set('imagenet224:photos', classes='idc10'), of_set('imagenet:photos', classes='idc100')
+  ('idc_imagenet', 'idc_imagenet100')
+  """
+  known = presets.find(data)
+  if known.exception == 'svhn' and ipc == factor == 1:
+    return 'idc_svhn'
+  if known.exception == 'mnist' and factor > 1:
+    return 'idc_mnist'
+  if known.of_imagenet and len(subsets.names(classes)) >= 100:
+    return 'idc_imagenet100'
+  return 'idc_imagenet' if known.of_imagenet and known.size == 224 else 'idc'
+
+
+def convention(recipe: str) -> str:
+  """Returns whose mean and deviation normalise the images that a recipe trains on, see
+  `data.statistics.choose`.
+
+  >>> convention('idc_mnist'), convention('dm')
+  ('idc', 'dm')
+  """
+  return 'idc' if recipe.startswith('idc') else 'dm'
+
+
+def epochs_of_set(
+  recipe: str, images: int, classes: int, *, data: str = '', ipc: float = 0, network: str = ''
+) -> int:
+  """Returns the passes over a set for which IDC's code has a rule of its own, 0 where the recipe
+  says them.
+
+  Args:
+    recipe: one of `RECIPES`.
+    images: training images a class, that is decoded ones.
+    classes: number of classes.
+    data: the data set.
+    ipc: stored images a class.
+    network: name of the network that is trained, as `models.build` takes it.
+
+  Source: public code of Kim et al., ICML 2022 (IDC): on ImageNet by the number of images; a
+    DenseNet makes 400 on CIFAR from 50 stored images a class and factor 2 on.
+
+  >>> epochs_of_set('idc_imagenet', 90, 10), epochs_of_set('idc_imagenet100', 90, 100)
+  (1000, 600)
+  >>> epochs_of_set('idc', 200, 10, data='cifar10', ipc=50, network='densenet')
+  400
+  """
+  if RECIPES[recipe].transforms == _IDC_IMAGENET.transforms:
+    return imagenet_epochs(images, classes)
+  large = ipc >= 50 and images > ipc
+  of_densenet = network == 'densenet' and presets.find(data).exception == 'cifar'
+  return 400 if recipe == 'idc' and of_densenet and large else 0
+
+
+def imagenet_epochs(images: int, classes: int = 10) -> int:
+  """Returns the passes of an evaluation on ImageNet's classes over a set of so many training images
+  a class.
+
+  For a hundred classes they are two thirds, rounded down to hundreds.
+
+  Source: the public codes of IDC (Kim et al., ICML 2022) and DANCE.
+
+  >>> imagenet_epochs(1), imagenet_epochs(10 * 2**2), imagenet_epochs(10 * 3**2, classes=100)
+  (3000, 1500, 600)
+  """
+  limits = ((1, 3000), (10, 2000), (50, 1500), (200, 1000), (500, 500))
+  epochs = next((epochs for most, epochs in limits if images <= most), 300)
+  return 2 * epochs // 3 // 100 * 100 if classes == 100 else epochs
+
+
+def checks_of(recipe: str, epochs: int = 0) -> int:
+  """Returns how often networks are scored during a training: four times under the recipes of IDC,
+  as its code does; six times in the 1,500 epochs of DANCE, every 250 of them, and elsewhere.
+
+  >>> checks_of('idc'), checks_of('idc_mnist', 1500), checks_of('dm')
+  (4, 6, 6)
+  """
+  of_idc = recipe.startswith('idc')
+  of_dance = epochs == _EPOCHS_OF_DANCE and not RECIPES[recipe].transforms
+  return 4 if of_idc and not of_dance else _CHECKS
 
 
 def find_recipe(name: str, *, flip: bool = True, epochs: int = 0) -> Recipe:
   """Returns an evaluation recipe.
 
   Args:
-    name: 'idc', 'dm' or 'ddranking'.
+    name: one of `RECIPES`.
     flip: whether a mirrored image keeps its label; if not, flips leave the augmentation.
     epochs: passes over the set in place of the recipe's own; 0: the recipe's.
 
@@ -73,14 +205,15 @@ class Protocol:
   """How a set is scored: all that decides its scores beside the images.
 
   Attributes:
-    recipe: 'idc', 'dm' or 'ddranking', see `RECIPES`.
+    recipe: one of `RECIPES`.
     networks: fresh networks that are trained, each with its own weights, order and augmentation.
     seed: of all of them.
     model: what `models.build` takes; None: ConvNet-3 of width 128 with instance norm.
     dtype: of the networks' computation.
     epochs: passes over the decoded set; 0: the recipe's.
     steps: training steps; 0: from the epochs.
-    checks: how often the networks are scored during training, evenly spread.
+    checks: how often the networks are scored during training, evenly spread; None: as often as the
+      recipe's code does, see `checks_of`.
     search_on: the images by which a recipe that searches the learning rate chooses it, 'validation'
       or 'test'; '': no search.
     augment: False leaves out the recipe's augmentation and CutMix.
@@ -96,12 +229,14 @@ class Protocol:
   dtype: str = 'float32'
   epochs: int = 0
   steps: int = 0
-  checks: int = 6
+  checks: int | None = None
   search_on: str = 'validation'
   augment: bool = True
 
   def __post_init__(self):
     find_recipe(self.recipe)
+    if self.checks is None:  # what is kept of a score, and its hash, say the number
+      object.__setattr__(self, 'checks', checks_of(self.recipe, self.epochs))
     if self.checks < 1:
       raise errors.UserError(f'An evaluation needs checks >= 1; got {self.checks}.')
     if self.networks < 1 or self.epochs < 0 or self.steps < 0:

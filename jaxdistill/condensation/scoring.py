@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxdistill import files, usercode
+from jaxdistill import files, models, usercode
 from jaxdistill.condensation import baselines, evaluation, protocols
 from jaxdistill.condensation.baselines import Storage
 from jaxdistill.condensation.protocols import Protocol
@@ -40,6 +40,7 @@ def protocol(
   model: Mapping[str, Any],
   dtype: str,
   augment: bool = True,
+  data: str = '',
 ) -> Protocol:
   """Returns how a set is scored where a config's section says how all are.
 
@@ -51,15 +52,20 @@ def protocol(
     section: `evaluation` of the config.
     images: the set.
     seed, model, dtype, augment: see `protocols.Protocol`.
+    data: name of the data set, for which a recipe may have an exception.
   """
   real = isinstance(images, Dataset)
+  epochs = section.whole_epochs if real else section.epochs
+  if not real and not epochs:
+    network = model.get('name', models.DEFAULT['name'])
+    epochs = evaluation.epochs_of(images, section.recipe, data=data, network=network)
   chosen = Protocol(
     section.recipe,
     section.networks,
     seed,
     model,
     dtype,
-    epochs=section.whole_epochs if real else section.epochs,
+    epochs=epochs,
     steps=section.steps,
     search_on='' if real else section.search_on,
     augment=augment,

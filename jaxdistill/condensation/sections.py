@@ -99,7 +99,7 @@ class Evaluation:
   epochs: int = schema.field(0, at_least=0, help="passes over a set; 0: the recipe's")
   whole_epochs: int = schema.field(200, at_least=0, help='passes over the whole training set')
   steps: int = schema.field(0, at_least=0, help='training steps; 0: from the epochs')
-  every: int = schema.field(0, at_least=0, help='steps between two checks; 0: six checks')
+  every: int = schema.field(0, at_least=0, help="steps between two checks; 0: the recipe's checks")
   search_on: str = schema.field(
     'validation',
     choices=protocols.SEARCH_ON,

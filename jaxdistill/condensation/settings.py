@@ -12,9 +12,11 @@ from ml_collections import ConfigDict
 from jaxdistill import models
 from jaxdistill.condensation import protocols, sections
 from jaxdistill.data import Dataset, augment, presets, subsets
+from jaxdistill.errors import UserError
 from jaxdistill.experiment import explain as explaining
 from jaxdistill.experiment import schema
 from jaxdistill.experiment.datasets import DataSource, load
+from jaxdistill.synthesis.condensed import Condensed
 
 # Task of a config -> the module of this package with its flow: check(config), run(config, run),
 # dry_run(config).
@@ -42,11 +44,12 @@ MEMORIES = sections.MEMORIES
 MODELS = ('convnet', *sorted(models.REGISTRY.keys() - {'convnet'}))
 # Depth of the ConvNet by the side of the images, where it is not 3.
 _DEPTHS = {64: 4, 128: 5}
+# The network by the side of the images, where it is not a ConvNet: IDC's, and DANCE's code takes no
+# other there.
+_NETWORKS = {224: 'resnet_ap'}
 # Width of the ConvNet on the digits, a first job that ends within 90 seconds on two cores; the
 # papers' 128 would take twice as long for a point or two (our choice).
 _WIDTH_OF_DIGITS = 32
-# Recipe -> whose mean and deviation go with it. DD-Ranking augments as DM does.
-_NORMALISATION = {'idc': 'idc', 'dm': 'dm', 'ddranking': 'dm'}
 # Task -> section -> what a smoke run changes beyond the evaluation and the run.
 _SHRUNK = {
   'condense': {'condensation': dict(iterations=4, batch_real=8), 'selection': dict(steps=4)},
@@ -74,10 +77,10 @@ class CondensingArguments(Arguments):
   """Those of the configs that condense."""
 
   model: str = schema.field(
-    MODELS[0],
+    '',
     choices=MODELS,
     example='resnet_ap',
-    help='the network that condenses and evaluates',
+    help='the network that condenses and evaluates (convnet; at 224 pixels resnet_ap)',
   )
 
 
@@ -87,7 +90,7 @@ def defaults(
   method: Mapping[str, Any],
   augmentation: str,
   recipe: str,
-  model: str = MODELS[0],
+  model: str = '',
   quick: bool = False,
   classes: str = '',
   **condensation: Any,
@@ -96,16 +99,18 @@ def defaults(
 
   `preset` is one of `PRESETS` (those that end with a colon with a path, see `data.presets`),
   `method` what only this method has (`name` at least), `recipe` the evaluation recipe, whose
-  statistics normalise the images too (IDC uses CIFAR-10's for CIFAR-100), `model` a network of the
-  registry, which gets its own defaults, `classes` the class folders to take (see `data.load`),
-  `condensation` the fields of that section. `flip` leaves the augmentation of a preset whose
+  statistics normalise the images too (IDC uses CIFAR-10's for CIFAR-100); 'idc' becomes the
+  exception that its code makes for the data set, `ipc` and `factor`, if it does (see
+  `protocols.of_set`). `model` is a network of the registry, which gets its own defaults ('': the
+  data set's usual one), `classes` the class folders to take (see `data.load`), `condensation` the
+  fields of that section. `flip` leaves the augmentation of a preset whose
   mirrored images lose their class; of any other set, `Dataset.flip` decides when it is loaded.
   `quick` makes a smoke run (`shrink`).
 
   The scikit-learn digits are enlarged to 16x16, images of a folder are brought to 32x32,
-  Tiny-ImageNet's to 64x64 and ImageNet's to 128x128, for which a ConvNet gets depth 4 and 5; other
-  sets keep their stored size. The first two sizes, the short evaluation on digits, its narrow
-  ConvNet and 200 epochs for networks trained on the whole set are our own choice.
+  Tiny-ImageNet's to 64x64 and ImageNet's to 128x128, for which a ConvNet gets depth 4 and 5, or to
+  224x224; other sets keep their stored size. The first two sizes, the short evaluation on digits,
+  its narrow ConvNet and 200 epochs for networks trained on the whole set are our own choice.
 
   >>> config = defaults('svhn_cropped', method=dict(name='dm'), augmentation='color_crop_flip',
   ...   recipe='dm', ipc=1)
@@ -114,6 +119,10 @@ def defaults(
   """
   known = presets.find(preset)
   augmentation = augmentation if known.flip else augment.unmirrored(augmentation)
+  if recipe == 'idc':
+    ipc, factor = condensation.get('ipc', 1), condensation.get('factor', 1)
+    recipe = protocols.of_set(preset, ipc, factor, classes)
+  model = model or _NETWORKS.get(known.size, MODELS[0])
   network = models.defaults(model)
   del network['dtype']  # which is one for the whole run
   if model == 'convnet':
@@ -137,7 +146,7 @@ def scoreboard(
   *,
   sets: Sequence[str] = (),
   networks: Sequence[str] = (),
-  recipe: str = 'idc',
+  recipe: str = '',
   ipc: int = 0,
   factor: int = 0,
   classes: str = '',
@@ -146,14 +155,16 @@ def scoreboard(
   """Returns the whole config of an evaluation of condensed sets (task 'evaluate').
 
   `sets` are paths of condensed sets, `networks` names of `models.architectures` (none: the first
-  set's own network), `recipe` the evaluation recipe, `ipc` and `factor` those of the baselines (0:
-  the first set's), `classes` the class folders to take (see `data.load`). `quick` makes a smoke
-  run.
+  set's own network), `recipe` the evaluation recipe ('': that by which IDC's code scores the first
+  set, or the baselines where there is none, see `protocols.of_set`), `ipc` and `factor` those of
+  the baselines (0: the first set's), `classes` the class folders to take (see `data.load`). `quick`
+  makes a smoke run.
 
   >>> config = scoreboard('cifar10', sets=['made.npz'], recipe='ddranking')
   >>> config.sets, config.evaluation.recipe, config.data.validation_share
   (('made.npz',), 'ddranking', 0.1)
   """
+  recipe = recipe or protocols.of_set(preset, *_stored(preset, sets, ipc, factor), classes)
   config = ConfigDict(
     dict(
       _shared(preset, recipe, classes),
@@ -168,6 +179,21 @@ def scoreboard(
   return shrink(config) if quick else config
 
 
+def _stored(preset: str, sets: Sequence[str], ipc: int, factor: int) -> tuple[int, int]:
+  """Returns the stored images a class and the factor of what is scored first.
+
+  A set is opened only where they decide the recipe; one that cannot be read is told by the checks.
+  """
+  matters = protocols.of_set(preset, 1, 1) != protocols.of_set(preset, 1, 2)
+  if sets and matters:
+    try:
+      first = Condensed.load(pathlib.Path(sets[0]).expanduser())
+      return first.ipc, first.factor
+    except (UserError, OSError, RuntimeError):
+      pass
+  return ipc or 1, factor or 1
+
+
 def _shared(preset: str, recipe: str, classes: str = '') -> dict[str, Any]:
   """Returns what the configs of every task have."""
   known = presets.find(preset)
@@ -176,7 +202,7 @@ def _shared(preset: str, recipe: str, classes: str = '') -> dict[str, Any]:
     name=known.variant or preset,
     image_size=known.size,
     classes=classes,
-    normalisation=_NORMALISATION[recipe],
+    normalisation=protocols.convention(recipe),
     validation_share=0.1 if held_out else 0.0,
   )
   digits = preset == 'digits'
@@ -244,25 +270,6 @@ def _set_name(path: str) -> str:
   path = pathlib.PurePath(path)
   name = path.parent.name if path.stem == 'condensed' and path.parent.name else path.stem
   return re.sub(r'[^\w.-]+', '_', name)
-
-
-def imagenet_epochs(images: int) -> int:
-  """Returns the passes of an evaluation on ImageNet's classes over a set of so many training images
-  a class.
-
-  Source: the public codes of IDC (Kim et al., ICML 2022) and DANCE, for ten classes.
-
-  >>> imagenet_epochs(1), imagenet_epochs(10 * 2**2)
-  (3000, 1500)
-  """
-  return next(
-    (
-      epochs
-      for most, epochs in ((1, 3000), (10, 2000), (50, 1500), (200, 1000), (500, 500))
-      if images <= most
-    ),
-    300,
-  )
 
 
 def shrink(config: ConfigDict) -> ConfigDict:

@@ -61,7 +61,8 @@ class Flip(Transform):
 
 @dataclasses.dataclass(frozen=True)
 class ResizedCrop(Transform):
-  """Cuts a box of random area and ratio of sides and resizes it to `size` x `size`.
+  """Cuts a box of random area and ratio of sides and resizes it to `size` x `size`, or to the sides
+  that the image had.
 
   A try draws an area, uniform within `scale` of the image's, and the logarithm of width / height,
   uniform within `ratio`; its sides are rounded to pixels, and it is valid if they fit into the
@@ -69,7 +70,7 @@ class ResizedCrop(Transform):
   box whose ratio is within `ratio`. All ten are drawn, so that no shape depends on them.
 
   Attributes:
-    size: of the result, in pixels.
+    size: of the result, in pixels; 0: the sides of the images.
     scale: least and largest share of the area.
     ratio: least and largest width / height.
     method: 'bilinear' or 'bicubic', with antialiasing; see `resample`.
@@ -87,7 +88,7 @@ class ResizedCrop(Transform):
   method: str = 'bilinear'
 
   def __post_init__(self):
-    check_range(self, 1, _MOST, 'size')
+    check_range(self, 0, _MOST, 'size')
     _check_method(self.method)
     for name in ('scale', 'ratio'):
       low, high = getattr(self, name)
@@ -135,8 +136,9 @@ class ResizedCrop(Transform):
 
   @steady
   def __call__(self, key: jax.Array, images: jax.Array, choice: Any = ()) -> jax.Array:
-    box = self.box(key, len(images), images.shape[1:3])
-    return resample.resample(images, box, (self.size, self.size), self.method)
+    sides = images.shape[1:3]
+    result = (self.size, self.size) if self.size else sides
+    return resample.resample(images, self.box(key, len(images), sides), result, self.method)
 
 
 @dataclasses.dataclass(frozen=True)

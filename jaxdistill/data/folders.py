@@ -51,6 +51,13 @@ def read_imagenet(
   return read(f'imagenet:{shown(path)}', path, image_size, classes, stream_above)
 
 
+def read_imagenet224(
+  path: str, image_size: int, classes: str = '', stream_above: int | None = None
+) -> Stored:
+  """Reads ImageNet's folders for the settings at 224 pixels: all as in `read_folder`."""
+  return read(f'imagenet224:{shown(path)}', path, image_size, classes, stream_above)
+
+
 def read(
   where: str, path: str, image_size: int, classes: str = '', stream_above: int | None = None
 ) -> Stored:

@@ -1,9 +1,9 @@
-"""Operations of a view that change colours: jitter of brightness, contrast, saturation and hue, and
-grey.
+"""Operations of a view that change colours: jitter of brightness, contrast, saturation and hue,
+lighting, and grey.
 
-The functions act on float images [n, h, w, c] in [0, 1] and return such images; a factor is a
-scalar or [n]. With one channel saturation, hue and grey change nothing; other numbers than 1 and 3
-have no colour.
+The functions act on float images [n, h, w, c] in [0, 1] and return such images, unless they are
+told not to clip; a factor is a scalar or [n]. With one channel saturation, hue, lighting and grey
+change nothing; other numbers than 1 and 3 have no colour.
 """
 
 import dataclasses
@@ -19,43 +19,48 @@ from jaxdistill.errors import UserError
 from jaxdistill.numerics import steady
 
 _LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
+# Principal components of the colours of ImageNet's training images: their standard deviations, and
+# for red, green and blue the entries of the three directions.
+_DEVIATIONS = (0.2175, 0.0188, 0.0045)
+_DIRECTIONS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
 _MOST = float('inf')
 
 
 @steady
-def brightness(images: jax.Array, factor: ArrayLike) -> jax.Array:
+def brightness(images: jax.Array, factor: ArrayLike, clip: bool = True) -> jax.Array:
   """Returns clip(factor x).
 
   >>> brightness(jnp.full((1, 1, 1, 1), 0.25), 2.).item()
   0.5
   """
-  return _blend(jnp.zeros_like(images), images, factor)
+  return _blend(jnp.zeros_like(images), images, factor, clip)
 
 
 @steady
-def contrast(images: jax.Array, factor: ArrayLike) -> jax.Array:
+def contrast(images: jax.Array, factor: ArrayLike, clip: bool = True) -> jax.Array:
   """Returns clip(m + factor (x - m)), m the mean luminance of the image.
 
   >>> contrast(jnp.array([0., 1.]).reshape(1, 1, 2, 1), 0.5).ravel().tolist()
   [0.25, 0.75]
   """
   mean = luminance(images).mean(axis=(1, 2, 3), keepdims=True)
-  return _blend(mean, images, factor)
+  return _blend(mean, images, factor, clip)
 
 
 @steady
-def saturation(images: jax.Array, factor: ArrayLike) -> jax.Array:
+def saturation(images: jax.Array, factor: ArrayLike, clip: bool = True) -> jax.Array:
   """Returns clip(l + factor (x - l)), l the luminance of the pixel.
 
   >>> saturation(jnp.array([0.5, 1., 0.5]).reshape(1, 1, 1, 3), 1.).ravel().tolist()
   [0.5, 1.0, 0.5]
   """
-  return _blend(luminance(images), images, factor)
+  return _blend(luminance(images), images, factor, clip)
 
 
 @steady
-def hue(images: jax.Array, turn: ArrayLike) -> jax.Array:
-  """Turns the hue by `turn` of a full circle; value and saturation (HSV) stay.
+def hue(images: jax.Array, turn: ArrayLike, clip: bool = True) -> jax.Array:
+  """Turns the hue by `turn` of a full circle; value and saturation (HSV) stay, so that there is
+  nothing to clip.
 
   With v and m the largest and smallest channel and H in [0, 6) the hue, channel c becomes
   v - (v - m) clip(min(k, 4 - k), 0, 1), k = (p + H) mod 6, p = 5, 3, 1 for red, green, blue.
@@ -63,6 +68,7 @@ def hue(images: jax.Array, turn: ArrayLike) -> jax.Array:
   >>> hue(jnp.array([1., 0., 0.]).reshape(1, 1, 1, 3), 1 / 3).ravel().round(5).tolist()
   [0.0, 1.0, 0.0]
   """
+  del clip
   if _channels(images) == 1:
     return images
   red, green, blue = (images[..., channel] for channel in range(3))
@@ -104,8 +110,9 @@ def _channels(images):
   return channels
 
 
-def _blend(base, images, factor):
-  return (base + jnp.reshape(factor, (-1, 1, 1, 1)) * (images - base)).clip(0, 1)
+def _blend(base, images, factor, clip):
+  blended = base + jnp.reshape(factor, (-1, 1, 1, 1)) * (images - base)
+  return blended.clip(0, 1) if clip else blended
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +137,7 @@ class Jitter(Transform):
   """
 
   acts_on: ClassVar[str] = 'unit'
+  clips: ClassVar[bool] = True
   brightness: float = 0.0
   contrast: float = 0.0
   saturation: float = 0.0
@@ -158,13 +166,60 @@ class Jitter(Transform):
       own = jax.random.fold_in(key_factor, list(_OPERATIONS).index(name))
       low, high = (-strength, strength) if name == 'hue' else (max(0, 1 - strength), 1 + strength)
       factor = draws.uniform(own, (count,), minval=low, maxval=high)
-      return lambda images: _OPERATIONS[name](images, factor)
+      return lambda images: _OPERATIONS[name](images, factor, self.clips)
 
     branches = [branch(name) for name in self._active()]
     changed = images
     for place in range(len(branches)):
       changed = jax.lax.switch(order[place], branches, changed)
     return _for_some(key_coin, self.probability, changed, images)
+
+
+@dataclasses.dataclass(frozen=True)
+class UnclippedJitter(Jitter):
+  """`Jitter` whose results may leave [0, 1], as in the public code of IDC (Kim et al., ICML 2022).
+
+  >>> bright = UnclippedJitter(brightness=0.4)(jax.random.key(0), jnp.ones((99, 1, 1, 3)))
+  >>> bright.max().item() > 1.3
+  True
+  """
+
+  clips: ClassVar[bool] = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Lighting(Transform):
+  """Shifts the colours of an image along the principal components of ImageNet's colours.
+
+  x + V (s * a) in every pixel, V [3, 3] the directions and s the deviations of the components, a of
+  an image normal with `deviation`; nothing is clipped. Images of one channel stay as they are.
+
+  Attributes:
+    deviation: of a, at least 0.
+
+  Source: Krizhevsky et al. (NeurIPS 2012), with the components and without the clipping of IDC's
+    public code (Kim et al., ICML 2022).
+
+  >>> lit = Lighting(0.1)(jax.random.key(0), jnp.zeros((2, 4, 4, 3)))
+  >>> bool((lit == lit[:, :1, :1]).all())
+  True
+  """
+
+  acts_on: ClassVar[str] = 'unit'
+  deviation: float = 0.1
+
+  def __post_init__(self):
+    check_range(self, 0, _MOST, 'deviation')
+
+  @steady
+  def __call__(self, key: jax.Array, images: jax.Array, choice: Any = ()) -> jax.Array:
+    if _channels(images) == 1:
+      return images
+    along = self.deviation * draws.normal(key, (len(images), 3))
+    # Written out: accelerators round matrix products to fewer digits.
+    directions = jnp.asarray(_DIRECTIONS, jnp.float32)[None] * jnp.asarray(_DEVIATIONS)[None, None]
+    shift = (directions * along[:, None]).sum(-1)
+    return images + shift[:, None, None, :]
 
 
 @dataclasses.dataclass(frozen=True)

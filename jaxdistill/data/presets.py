@@ -29,8 +29,10 @@ class Preset:
     flip: whether a mirrored image keeps its class.
     published: whether the papers' tables have it, with all training images; of other sets a share
       is held out to choose by.
-    of_imagenet: whether its classes are ImageNet's, for which the papers have numbers of their own
-      at 128 pixels.
+    of_imagenet: whether its classes are ImageNet's, for which the papers have numbers of their
+      own.
+    exception: the name under which public codes of condensation treat the set apart, 'cifar',
+      'mnist' or 'svhn'; '': they do not.
     idc: statistics by the convention 'idc', see `statistics.choose`; None: they are measured.
     dm: by the convention 'dm'; None: as `idc`.
     variant: the full name in TensorFlow Datasets of a set that comes in several.
@@ -45,6 +47,7 @@ class Preset:
   flip: bool = True
   published: bool = False
   of_imagenet: bool = False
+  exception: str = ''
   idc: Statistics | None = None
   dm: Statistics | None = None
   variant: str = ''
@@ -64,21 +67,24 @@ class Preset:
 _FILES = 'jaxdistill.data.files'
 _FOLDERS = 'jaxdistill.data.folders'
 # A mirrored digit or character is another one, or none: neither DSA nor IDC flips such sets. The
-# sides of 'digits' and 'folder:' are our choice; 128 is that of DANCE's ten-class subsets.
+# sides of 'digits' and 'folder:' are our choice; 128 is that of DANCE's ten-class subsets, 224 that
+# of IDC's.
 _ROWS = (
   Preset('digits', size=16, flip=False),
-  Preset('mnist', flip=False, published=True, idc=((0.1307,), (0.3081,))),
+  Preset('mnist', flip=False, published=True, exception='mnist', idc=((0.1307,), (0.3081,))),
   Preset('fashion_mnist', published=True, idc=((0.2861,), (0.3530,))),
   Preset(
     'svhn_cropped',
     flip=False,
     published=True,
+    exception='svhn',
     idc=((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
   ),
-  Preset('cifar10', published=True, idc=_CIFAR10),
+  Preset('cifar10', published=True, exception='cifar', idc=_CIFAR10),
   Preset(
     'cifar100',
     published=True,
+    exception='cifar',
     idc=_CIFAR10,
     dm=((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
   ),
@@ -107,6 +113,15 @@ _ROWS = (
     of_imagenet=True,
     idc=_IMAGENET,
     reader=f'{_FOLDERS}:read_imagenet',
+    folders=True,
+  ),
+  Preset(
+    'imagenet224:',
+    size=224,
+    published=True,
+    of_imagenet=True,
+    idc=_IMAGENET,
+    reader=f'{_FOLDERS}:read_imagenet224',
     folders=True,
   ),
   Preset('imagenet2012', offered=False, idc=_IMAGENET),

@@ -89,9 +89,11 @@ TRANSFORMS = Registry(
     flip=crops.Flip,
     grey=photometric.Grey,
     jitter=photometric.Jitter,
+    lighting=photometric.Lighting,
     normalise=Normalise,
     resize=crops.Resize,
     resized_crop=crops.ResizedCrop,
+    unclipped_jitter=photometric.UnclippedJitter,
   ),
 )
 

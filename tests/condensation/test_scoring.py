@@ -49,6 +49,59 @@ def test_the_key_of_a_row_is_that_of_earlier_versions():
 
 
 @pytest.mark.parametrize(
+  'recipe, epochs, checks',
+  [
+    ('idc', 0, 4),
+    ('idc', 1500, 6),  # DANCE: every 250
+    ('idc_mnist', 1500, 6),
+    ('idc_imagenet', 1500, 4),  # IDC's ImageNet at 11 to 50 images a class
+    ('dm', 0, 6),
+  ],
+)
+def test_idc_has_four_checks_where_dance_has_six(recipe, epochs, checks):
+  few = Condensed(np.zeros((2, 8, 8, 1)), [0, 1], ('a', 'b'), (0.0,), (1.0,))
+  section = Evaluation(recipe, epochs=epochs)
+  protocol = scoring.protocol(section, few, seed=0, model={}, dtype='float32')
+  assert protocol.checks == protocol.described()['checks'] == checks
+
+
+@pytest.mark.parametrize(
+  'ipc, factor, data, recipe, given, epochs',
+  [
+    (50, 2, 'cifar10', 'idc', 0, 400),
+    (50, 2, 'cifar100', 'idc', 0, 400),
+    (50, 2, 'cifar10', 'idc', 700, 700),
+    (50, 1, 'cifar10', 'idc', 0, 0),
+    (49, 2, 'cifar10', 'idc', 0, 0),
+    (50, 2, 'svhn_cropped', 'idc', 0, 0),
+    (50, 2, 'cifar10', 'dm', 0, 0),
+  ],
+)
+def test_a_densenet_trains_for_400_epochs_on_large_sets(ipc, factor, data, recipe, given, epochs):
+  images = np.zeros((2 * ipc, 8, 8, 1), np.float32)
+  made = Condensed(images, np.arange(2 * ipc) % 2, ('a', 'b'), (0.0,), (1.0,), factor=factor)
+  section = Evaluation(recipe, epochs=given)
+  of = dict(seed=0, dtype='float32', data=data)
+  densenet = scoring.protocol(section, made, model={'name': 'densenet'}, **of)
+  other = scoring.protocol(section, made, model={'name': 'convnet'}, **of)
+  assert (densenet.epochs, other.epochs) == (epochs, given)
+
+
+def test_imagenets_epochs_follow_the_decoded_images():
+  of = dict(seed=0, model={}, dtype='float32', data='imagenet224:x')
+  for classes, recipe, factor, epochs in (
+    (2, 'idc_imagenet', 1, 2000),
+    (2, 'idc_imagenet', 3, 1500),
+    (100, 'idc_imagenet100', 3, 1000),
+  ):
+    names, labels = tuple(map(str, range(classes))), np.arange(3 * classes) % classes
+    images = np.zeros((3 * classes, 6, 6, 3), np.float32)
+    made = Condensed(images, labels, names, (0.0,) * 3, (1.0,) * 3, factor=factor)
+    assert scoring.protocol(Evaluation(recipe), made, **of).epochs == epochs
+    assert scoring.protocol(Evaluation(recipe, epochs=7), made, **of).epochs == 7
+
+
+@pytest.mark.parametrize(
   'every, steps, factor, checks',
   [
     (0, 200, 1, 6),  # six where nothing is said

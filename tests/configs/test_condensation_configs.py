@@ -4,11 +4,13 @@ needs."""
 import importlib.util
 import pathlib
 
+import numpy as np
 import pytest
 
 from jaxdistill import config, models
 from jaxdistill.condensation import checks, sections, settings
 from jaxdistill.experiment import arguments, explain
+from jaxdistill.synthesis.condensed import Condensed
 
 NAMES = [name for name in config.names() if name.startswith('condensation/')]
 DATA = [f'{preset}x.npz' if preset.endswith(':') else preset for preset in settings.PRESETS]
@@ -215,3 +217,80 @@ def test_every_config_takes_a_subset_of_imagenet(spec):
     'idc10',
     128,
   )
+
+
+@pytest.mark.parametrize(
+  'spec, recipe, matching',
+  [
+    ('m3d:svhn_cropped,ipc=1,factor=1', 'idc_svhn', 'color_crop_cutout'),
+    ('dance:svhn_cropped,ipc=1,factor=1', 'idc_svhn', 'color_crop_cutout'),
+    ('m3d:svhn_cropped,ipc=1', 'idc', 'color_crop_cutout'),
+    ('m3d:svhn_cropped,ipc=10,factor=1', 'idc', 'color_crop_cutout'),
+    ('m3d:mnist,ipc=10', 'idc_mnist', 'color_crop'),
+    ('m3d:mnist,ipc=10,factor=1', 'idc', 'color_crop_cutout'),
+    ('dance:mnist,ipc=10', 'idc_mnist', 'color_crop_cutout'),
+    ('m3d:fashion_mnist', 'idc', 'color_crop_cutout'),
+    ('dm:mnist,factor=2', 'dm', 'color_crop_cutout_scale_rotate'),
+  ],
+)
+def test_the_exceptions_of_idcs_code_are_chosen_where_it_makes_them(spec, recipe, matching):
+  loaded = config.load(spec)
+  assert (loaded.evaluation.recipe, loaded.condensation.augmentation) == (recipe, matching)
+  config.override(loaded, 'evaluation.recipe', 'idc')  # a field like any other
+  checks.check_values(loaded)
+
+
+@pytest.mark.parametrize(
+  'arg, recipe',
+  [
+    ('svhn_cropped', 'idc_svhn'),  # one image a class where nothing is said
+    ('svhn_cropped,ipc=10', 'idc'),
+    ('svhn_cropped,factor=2', 'idc'),
+    ('mnist,factor=2', 'idc_mnist'),
+    ('mnist,factor=2,recipe=idc', 'idc'),
+    ('mnist,recipe=dm', 'dm'),
+    ('cifar10,factor=2', 'idc'),
+    ('imagenet224:x,classes=idc10', 'idc_imagenet'),
+    ('imagenet224:x,classes=idc100', 'idc_imagenet100'),
+  ],
+)
+def test_evaluation_takes_the_recipe_of_what_it_scores(arg, recipe):
+  loaded = config.load(f'evaluate:{arg}')
+  assert loaded.evaluation.recipe == recipe
+  assert loaded.data.normalisation == ('dm' if recipe == 'dm' else 'idc')
+
+
+def test_the_first_set_says_what_is_scored(tmp_path):
+  images, path = np.zeros((20, 8, 8, 1), np.float32), tmp_path / 'made.npz'
+  made = Condensed(images, np.arange(20) % 10, tuple('abcdefghij'), (0.0,), (1.0,), factor=2)
+  made.save(path)
+  assert config.load(f'evaluate:mnist,set={path}').evaluation.recipe == 'idc_mnist'
+  assert config.load(f'evaluate:svhn_cropped,set={path}').evaluation.recipe == 'idc'
+  # What cannot be read is told by the checks.
+  absent = config.load(f'evaluate:mnist,set={tmp_path}/absent.npz')
+  assert absent.evaluation.recipe == 'idc'
+
+
+def test_imagenet_at_224_pixels_is_idcs_setting():
+  for name, factor in (('m3d', 3), ('dance', 3), ('dm', 1)):
+    loaded = config.load(f'{name}:imagenet224:x,classes=idc10,ipc=10')
+    assert (loaded.data.image_size, loaded.data.classes) == (224, 'idc10')
+    assert loaded.model.to_dict() == dict(name='resnet_ap', width=0, depth=10, norm='instance')
+    assert loaded.condensation.factor == factor and loaded.data.validation_share == 0
+    models.build(loaded.model, 10, (224, 224, 3))
+    if name != 'dm':
+      assert (loaded.evaluation.recipe, loaded.evaluation.epochs) == ('idc_imagenet', 1000)
+  chosen = config.load('m3d:imagenet224:x,classes=idc10,model=convnet')
+  assert chosen.model.name == 'convnet'
+
+
+@pytest.mark.parametrize(
+  'ipc, factor, epochs', [(1, 1, 2000), (1, 3, 1300), (20, 1, 1000), (10, 3, 600), (50, 3, 300)]
+)
+def test_a_hundred_classes_train_for_two_thirds_of_the_epochs(ipc, factor, epochs):
+  """Rounded down to hundreds, as IDC's code does."""
+  for data in ('imagenet224:x', 'imagenet:x'):
+    for name in ('m3d', 'dance'):
+      loaded = config.load(f'{name}:{data},classes=idc100,ipc={ipc},factor={factor}')
+      assert loaded.evaluation.epochs == epochs
+      assert loaded.evaluation.recipe == 'idc_imagenet100'

@@ -178,3 +178,13 @@ def test_fields_are_checked():
   with pytest.raises(UserError, match='Crop needs padding of at least 0; it is -1'):
     Crop(-1)
   assert crops.Cutout(4) == Cutout(4)
+
+
+def test_a_resized_crop_of_no_size_keeps_the_sides():
+  images = jnp.asarray(np.random.default_rng(0).random((4, 6, 9, 3)), jnp.float32)
+  kept = ResizedCrop(0, scale=(0.5, 1.0))(KEY, images)
+  assert kept.shape == images.shape and not np.allclose(kept, images, atol=1e-2)
+  square = images[:, :, :6]
+  np.testing.assert_array_equal(
+    ResizedCrop(0, scale=(0.5, 1.0))(KEY, square), ResizedCrop(6, scale=(0.5, 1.0))(KEY, square)
+  )

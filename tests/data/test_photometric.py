@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from jaxdistill.data import photometric
-from jaxdistill.data.photometric import Grey, Jitter
+from jaxdistill.data.photometric import Grey, Jitter, Lighting, UnclippedJitter
 from jaxdistill.errors import UserError
 
 IMAGES = np.random.RandomState(0).randint(0, 256, (3, 6, 5, 3)).astype(np.uint8)
@@ -99,3 +99,52 @@ def test_strengths_are_checked():
     Jitter(hue=0.7)
   with pytest.raises(UserError, match='Jitter needs contrast of at least 0; it is -1'):
     Jitter(contrast=-1)
+
+
+def test_an_unclipped_jitter_is_the_formula_alone():
+  """Brightness, contrast and saturation in this order, in float64."""
+  strengths = dict(brightness=0.4, contrast=0.4, saturation=0.4)
+  key, order = jax.random.key(2), jnp.arange(3)
+  images = jnp.concatenate([UNIT, 1 - 0.1 * UNIT])
+  out = np.asarray(jax.jit(UnclippedJitter(**strengths))(key, images, order))
+  key_factor, _ = jax.random.split(key)
+  expected = np.asarray(images, np.float64)
+  weights = np.array([0.299, 0.587, 0.114])
+  for place in range(3):
+    factor = jax.random.uniform(
+      jax.random.fold_in(key_factor, place), (len(images),), minval=0.6, maxval=1.4
+    )
+    luminance = (expected * weights).sum(-1, keepdims=True)
+    base = (0, luminance.mean((1, 2, 3), keepdims=True), luminance)[place]
+    expected = base + np.asarray(factor, np.float64).reshape(-1, 1, 1, 1) * (expected - base)
+  np.testing.assert_allclose(out, expected, atol=1e-5)
+  assert out.max() > 1.05
+  clipped = jax.jit(Jitter(**strengths))(key, images, order)
+  assert 0 <= clipped.min() and clipped.max() <= 1
+
+
+def test_an_unclipped_jitter_leaves_the_names_of_recipes_as_they_were():
+  assert repr(Jitter(0.4)) == (
+    'Jitter(brightness=0.4, contrast=0.0, saturation=0.0, hue=0.0, probability=1.0)'
+  )
+
+
+def test_lighting_moves_along_the_principal_components():
+  """Covariance of the shifts: V diag(s)^2 V' times the square of the deviation."""
+  images = jnp.full((40_000, 1, 1, 3), 0.5)
+  shift = np.asarray(jax.jit(Lighting(0.1))(jax.random.key(1), images), np.float64)[:, 0, 0] - 0.5
+  directions = np.array(
+    [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
+  )
+  scaled = directions * [0.2175, 0.0188, 0.0045] * 0.1
+  covariance = scaled @ scaled.T
+  np.testing.assert_allclose(np.cov(shift.T), covariance, rtol=0.03)
+  np.testing.assert_allclose(shift.mean(0), 0, atol=5e-4)
+  # One shift for all pixels of an image, and another for the next; nothing is clipped.
+  lit = np.asarray(Lighting(3.0)(jax.random.key(1), UNIT)) - np.asarray(UNIT)
+  np.testing.assert_allclose(lit, lit[:, :1, :1] * np.ones_like(lit), atol=1e-6)
+  assert np.abs(lit[0, 0, 0] - lit[1, 0, 0]).max() > 0.02
+  assert (np.asarray(UNIT) + lit).max() > 1.01
+  np.testing.assert_array_equal(Lighting(3.0)(jax.random.key(1), GREY), GREY)
+  with pytest.raises(UserError, match='deviation of at least 0; it is -1'):
+    Lighting(-1)

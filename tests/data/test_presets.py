@@ -32,6 +32,7 @@ def test_what_configs_take_in_its_order():
     'folder:',
     'tiny_imagenet:',
     'imagenet:',
+    'imagenet224:',
   )
 
 

@@ -13,7 +13,7 @@ from jaxdistill.data import augment, views
 from jaxdistill.data.autoaugment import AutoAugment
 from jaxdistill.data.crops import CentreCrop, Crop, Cutout, Flip, Resize, ResizedCrop
 from jaxdistill.data.mixing import MIXINGS, CutMix, Mixup, OneOf
-from jaxdistill.data.photometric import Grey, Jitter
+from jaxdistill.data.photometric import Grey, Jitter, Lighting, UnclippedJitter
 from jaxdistill.data.transform import Transform
 from jaxdistill.data.views import DiffAug, Normalise
 from jaxdistill.errors import UserError
@@ -204,6 +204,7 @@ def test_all_views_of_a_mixed_batch_keep_one_label():
 def test_every_operation_takes_grey_and_oblong_images():
   transforms = (
     *(Crop(2), Flip(), CentreCrop(9, resize=12), AutoAugment(), Jitter(0.4, 0.4, 0.4, 0.1)),
+    *(UnclippedJitter(0.4, 0.4, 0.4), Lighting(0.1)),
     *(Grey(0.5), ResizedCrop(7), Resize(5, back=6), Normalise(), DiffAug('color_scale')),
     Cutout(2),
   )

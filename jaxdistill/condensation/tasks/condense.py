@@ -165,6 +165,7 @@ def _protocol(fields: sections.CondenseConfig, contestant: Contestant) -> Protoc
     seed=fields.seed,
     model=fields.model,
     dtype=fields.dtype,
+    data=fields.data.name,
   )
 
 

@@ -155,7 +155,7 @@ def dry_run(config: ConfigDict) -> str:
     variables = jax.eval_shape(
       built.init, draws.key(0), np.zeros((1, *test.image_shape), np.float32)
     )
-    sizes.append(f'{name}: {models.count(variables):,} parameters')
+    sizes.append(f'{name}: {models.count(variables):,} parameters{_epochs(fields, entries, model)}')
   expected = estimate(fields, entries, chosen, train, test, mesh)
   return '\n\n'.join(
     [
@@ -164,6 +164,19 @@ def dry_run(config: ConfigDict) -> str:
       estimates.estimate_text(expected),
     ]
   )
+
+
+def _epochs(
+  fields: sections.EvaluateConfig, entries: Sequence[Entry], model: Mapping[str, Any]
+) -> str:
+  """Returns how long a network trains on the first set, where the recipe has a rule for that."""
+  section = fields.evaluation
+  if not entries or section.epochs or section.steps:
+    return ''
+  epochs = evaluation.epochs_of(
+    entries[0].condensed, section.recipe, data=fields.data.name, network=model['name']
+  )
+  return f', {epochs:,} epochs (a rule of the recipe {section.recipe})' if epochs else ''
 
 
 def load(paths: Sequence[str]) -> list[Entry]:
@@ -265,6 +278,7 @@ def _protocol(
     model=chosen[job.network],
     dtype=fields.dtype,
     augment=job.augment,
+    data=fields.data.name,
   )
 
 

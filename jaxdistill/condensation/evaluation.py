@@ -86,7 +86,7 @@ def evaluate(
   find_recipe(recipe)
   model = protocol.get('model') or models.DEFAULT
   if not (protocol.get('epochs') or isinstance(condensed, Dataset)):
-    protocol['epochs'] = epochs_of(condensed, recipe, data=test.name, network=model['name'])
+    protocol['epochs'] = epochs_of(condensed, recipe, data=test.name, network=model.get('name', ''))
   if run is not None and run.place is not None:
     part = 'scored' if isinstance(condensed, Dataset) else 'the condensed set'
     facts = {part: fact(condensed), 'test': Identity(test, statistics=False)}

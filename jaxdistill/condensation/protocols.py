@@ -168,15 +168,17 @@ def imagenet_epochs(images: int, classes: int = 10) -> int:
   return 2 * epochs // 3 // 100 * 100 if classes == 100 else epochs
 
 
-def checks_of(recipe: str, epochs: int = 0) -> int:
-  """Returns how often networks are scored during a training: four times under the recipes of IDC,
-  as its code does; six times in the 1,500 epochs of DANCE, every 250 of them, and elsewhere.
+def usual_checks(recipe: str, epochs: int = 0, steps: int = 0) -> int:
+  """Returns how often networks are scored during a training where nobody says: four times under the
+  recipes of IDC, as in its code, and six times in the 1,500 epochs of DANCE, every 250 of them.
 
-  >>> checks_of('idc'), checks_of('idc_mnist', 1500), checks_of('dm')
+  Elsewhere six times, our choice.
+
+  >>> usual_checks('idc'), usual_checks('idc_mnist', 1500), usual_checks('dm')
   (4, 6, 6)
   """
   of_idc = recipe.startswith('idc')
-  of_dance = epochs == _EPOCHS_OF_DANCE and not RECIPES[recipe].transforms
+  of_dance = epochs == _EPOCHS_OF_DANCE and not steps and not RECIPES[recipe].transforms
   return 4 if of_idc and not of_dance else _CHECKS
 
 
@@ -212,8 +214,8 @@ class Protocol:
     dtype: of the networks' computation.
     epochs: passes over the decoded set; 0: the recipe's.
     steps: training steps; 0: from the epochs.
-    checks: how often the networks are scored during training, evenly spread; None: as often as the
-      recipe's code does, see `checks_of`.
+    checks: how often the networks are scored during training, evenly spread; None: as
+      `usual_checks` says.
     search_on: the images by which a recipe that searches the learning rate chooses it, 'validation'
       or 'test'; '': no search.
     augment: False leaves out the recipe's augmentation and CutMix.
@@ -236,7 +238,8 @@ class Protocol:
   def __post_init__(self):
     find_recipe(self.recipe)
     if self.checks is None:  # what is kept of a score, and its hash, say the number
-      object.__setattr__(self, 'checks', checks_of(self.recipe, self.epochs))
+      checks = usual_checks(self.recipe, self.epochs, self.steps)
+      object.__setattr__(self, 'checks', checks)
     if self.checks < 1:
       raise errors.UserError(f'An evaluation needs checks >= 1; got {self.checks}.')
     if self.networks < 1 or self.epochs < 0 or self.steps < 0:

@@ -301,7 +301,8 @@ def command(stopped: str) -> Iterator[None]:
   try:
     yield
   finally:
-    state.ending = before
+    if not state.for_good:  # else it holds for what comes after the command, to the process's end
+      state.ending = before
 
 
 def begun(what: str | Callable[[], str]) -> None:

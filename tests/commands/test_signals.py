@@ -262,6 +262,24 @@ console.run('mine')
   assert said in done.stderr and ('Traceback' in done.stderr) == ('/ 0' in code)
 
 
+def test_a_signal_after_the_last_line_ends_with_75_too():
+  program = """
+import atexit, os, signal, sys, types
+from jaxdistill.commands import console, process
+from jaxdistill.training import interrupt
+def main():
+  def start(arguments):
+    interrupt.begun(' when all was done; the results are here')
+    atexit.register(os.kill, os.getpid(), signal.SIGTERM)
+  return process.exit_status(start, [])
+sys.modules['jaxdistill.commands.mine'] = types.SimpleNamespace(main=main)
+console.run('mine')
+"""
+  done = subprocess.run([sys.executable, '-c', program], cwd=ROOT, capture_output=True, text=True)
+  assert done.returncode == 75
+  assert done.stderr.strip() == 'Stopped by SIGTERM when all was done; the results are here.'
+
+
 def rows(workdir):
   """What a finished run leaves, without times."""
   result = json.loads((workdir / 'result.json').read_text())

@@ -60,6 +60,62 @@ class Storage:
     return self.ipc * (self.factor**2 if self.init == 'mix' or any(map(is_mix, names)) else 1)
 
 
+@dataclasses.dataclass(frozen=True)
+class Draws:
+  """Sets of one form, one a network: random real images that are drawn anew for each.
+
+  What it says of itself is what all of them have in common, and the images of the first.
+
+  Attributes:
+    sets: one a network of the evaluation.
+
+  Raises:
+    UserError: no set, or sets of different form.
+  """
+
+  sets: tuple[Condensed, ...]
+
+  def __post_init__(self):
+    if len({(one.images.shape, one.factor, one.class_names) for one in self.sets}) != 1:
+      raise errors.UserError(
+        'Draws are sets of one form, one a network: as many images of one size, with one factor '
+        f'and the same classes; these {len(self.sets)} are not.'
+      )
+
+  @property
+  def images(self) -> np.ndarray:
+    return self.sets[0].images
+
+  @property
+  def factor(self) -> int:
+    return self.sets[0].factor
+
+  @property
+  def flip(self) -> bool:
+    return self.sets[0].flip
+
+  @property
+  def mean(self) -> tuple[float, ...]:
+    return self.sets[0].mean
+
+  @property
+  def std(self) -> tuple[float, ...]:
+    return self.sets[0].std
+
+  @property
+  def class_names(self) -> tuple[str, ...]:
+    return self.sets[0].class_names
+
+  @property
+  def num_classes(self) -> int:
+    return self.sets[0].num_classes
+
+  def decode(self) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the training images and labels of all sets, one set behind another."""
+    images, labels = zip(*(one.decode() for one in self.sets), strict=True)
+    return np.concatenate(images), np.concatenate(labels)
+
+
 def make(
   name: str,
   train: Dataset,
@@ -115,11 +171,13 @@ def pick(
   factor: int = 1,
   seed: int = 0,
   features: np.ndarray | None = None,
+  draw: int = 0,
 ) -> np.ndarray:
   """Returns which images a baseline takes: int [classes, ipc or ipc factor^2] positions in `train`;
-  arguments as in `make`."""
+  arguments as in `make`, and the number of a random draw."""
   number = ipc * factor**2 if is_mix(name) else ipc
   key = jax.random.fold_in(draws.key(seed), 1)
+  key = jax.random.fold_in(key, draw) if draw else key
   return selection.select(selected_by(name), features, train.labels, number, key, train.class_names)
 
 

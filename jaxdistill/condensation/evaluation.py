@@ -10,7 +10,14 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxdistill import errors, files, metrics, models
-from jaxdistill.condensation.protocols import HARD_LABELS, Protocol, epochs_of_set, find_recipe
+from jaxdistill.condensation.baselines import Draws
+from jaxdistill.condensation.protocols import (
+  HARD_LABELS,
+  WHOLE,
+  Protocol,
+  epochs_of_set,
+  find_recipe,
+)
 from jaxdistill.data import Dataset
 from jaxdistill.data.examples import Examples
 from jaxdistill.data.identity import Identity
@@ -28,7 +35,7 @@ COLUMNS = ('last', 'selected', 'best_test')
 
 @settled()
 def evaluate(
-  condensed: Condensed | Dataset,
+  condensed: Condensed | Dataset | Draws,
   test: Dataset,
   recipe: str = 'idc',
   seeds: int = 5,
@@ -42,7 +49,8 @@ def evaluate(
   """Trains `seeds` fresh networks together on a set and scores them on real images.
 
   Args:
-    condensed: the set; a `Dataset` of real images works as well (baselines, whole set).
+    condensed: the set; a `Dataset` of real images works as well (baselines, whole set), and
+      `baselines.Draws`, of which every network learns from a set of its own.
     test: real images to score on.
     recipe: one of `protocols.RECIPES`; `protocols.of_set` says which IDC's code takes for a data
       set.
@@ -53,7 +61,7 @@ def evaluate(
     name: of the phase in the run.
     mesh: devices over which the networks are spread.
     **protocol: the other fields of `Protocol`: seed, model, dtype, epochs, steps, checks,
-      search_on, augment.
+      search_on, augment, whole.
 
   Returns:
     dict with 'last', 'best_test' and, with validation images, 'selected': each dict(mean, std, n,
@@ -64,12 +72,13 @@ def evaluate(
 
   Raises:
     UserError: for an unknown recipe, a number below its least value, a set that does not fit the
-      test images, or a search without images to choose by.
+      test images, draws that are not one a network, or a search without images to choose by.
 
   Source: recipes of the papers' public codes (see `protocols.RECIPES`). As in DD-Ranking's, every
   run searches anew: each of the `seeds` networks is trained with every learning rate and takes the
-  best of them. Our choices: the last value as headline, 'selected', and the search on held-out
-  images; on the test set the result is optimistic.
+  best of them; the best of its checks, one in ten epochs, is 'best_test'. Our choices: the last
+  value as headline, 'selected', and the search on held-out images; on the test set the result is
+  optimistic.
 
   >>> import jaxdistill
   >>> train, test = jaxdistill.data.load('digits', image_size=8)
@@ -104,10 +113,13 @@ def evaluate(
   )
 
 
-def fact(images: Condensed | Dataset) -> provenance.Fact:
+def fact(images: Condensed | Dataset | Draws) -> provenance.Fact:
   """Returns what a work dir keeps of a set, to know it again."""
   if isinstance(images, Dataset):
     return Identity(images)
+  if isinstance(images, Draws):
+    parts = [fact(one).to_json() for one in images.sets]
+    return provenance.Content(files.content_hash([], {'draws': parts}))
   fields = {field.name: getattr(images, field.name) for field in dataclasses.fields(images)}
   arrays = [fields.pop('images'), fields.pop('labels')]
   fields.pop('versions')
@@ -116,7 +128,7 @@ def fact(images: Condensed | Dataset) -> provenance.Fact:
 
 @settled()
 def score(
-  images: Condensed | Dataset,
+  images: Condensed | Dataset | Draws,
   test: Dataset,
   protocol: Protocol,
   *,
@@ -134,8 +146,10 @@ def score(
       "(validation), or choose on the test set as its public code does (search_on='test'), which "
       'is optimistic.'
     )
+  run = run or Run(progress=False)
+  classifier.settle(run, name, rules(images, test, protocol))
   scores = classifier.train(
-    run or Run(progress=False),
+    run,
     name,
     **training,
     seed=protocol.seed,
@@ -163,7 +177,7 @@ def score(
     },
     **searched,
     'curve': curve,
-    'training_images': len(training['examples']),
+    'training_images': len(training['examples']) // training['sets'],
     'steps': scores.steps,
     'seconds': scores.seconds,
   }
@@ -276,16 +290,29 @@ def choose(accuracies: np.ndarray, rates: int) -> np.ndarray:
   return best.argmax(0) * best.shape[1] + np.arange(best.shape[1])
 
 
+def rules(images: Condensed | Dataset | Draws, test: Dataset, protocol: Protocol) -> dict[str, Any]:
+  """Returns what decides the scores of a set and was decided otherwise by the first version, whose
+  scores are found by hashes, see `classifier.rules`; {} where nothing was."""
+  training = _training(images, test, protocol)
+  named = ('model', 'examples', 'recipe', 'num_steps', 'sets')
+  decided = classifier.rules(**{name: training[name] for name in named})
+  if protocol.whole and protocol.recipe in WHOLE:
+    decided['whole'] = WHOLE[protocol.recipe]
+  if training['sets'] > 1:
+    decided['sets'] = training['sets']
+  return decided
+
+
 @settled()
 def setup(
-  images: Condensed | Dataset, test: Dataset, protocol: Protocol, mesh: Mesh | None = None
+  images: Condensed | Dataset | Draws, test: Dataset, protocol: Protocol, mesh: Mesh | None = None
 ) -> Problem:
   """Returns the training that `score` with the same arguments would run, ready for the loop (for
   estimates)."""
   return classifier.setup(**_training(images, test, protocol), mesh=mesh)
 
 
-def mirrored(condensed: Condensed | Dataset, test: Dataset) -> bool:
+def mirrored(condensed: Condensed | Dataset | Draws, test: Dataset) -> bool:
   """Returns whether images may be mirrored while networks train on a set: where it keeps their
   class, as the set and the real images say both (a plain file of images may say nothing of it).
 
@@ -296,15 +323,31 @@ def mirrored(condensed: Condensed | Dataset, test: Dataset) -> bool:
   return condensed.flip and test.flip
 
 
-def _training(images: Condensed | Dataset, test: Dataset, protocol: Protocol) -> dict[str, Any]:
+def trained_on(images: Condensed | Dataset | Draws) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the images and labels that networks see of a set; of draws one behind another."""
+  decoded = isinstance(images, Condensed | Draws)
+  return images.decode() if decoded else (images.images, images.labels)
+
+
+def _training(
+  images: Condensed | Dataset | Draws, test: Dataset, protocol: Protocol
+) -> dict[str, Any]:
   """Returns what is to be trained: arguments that `classifier.setup` and `train` share."""
   check_fit(images, test)
-  recipe = find_recipe(protocol.recipe, flip=mirrored(images, test), epochs=protocol.epochs)
+  recipe = find_recipe(
+    protocol.recipe,
+    flip=mirrored(images, test),
+    epochs=protocol.epochs,
+    whole=protocol.whole,
+  )
+  sets = len(images.sets) if isinstance(images, Draws) else 1
+  if sets not in (1, protocol.networks):
+    raise errors.UserError(
+      f'{sets} sets were drawn for {protocol.networks} networks; each network needs one.'
+    )
   if not protocol.augment:
     recipe = dataclasses.replace(recipe, strategy='', cutmix=0.0, transforms=(), mixing=None)
-  pixels, labels = (
-    images.decode() if isinstance(images, Condensed) else (images.images, images.labels)
-  )
+  pixels, labels = trained_on(images)
   if protocol.recipe in HARD_LABELS and labels.ndim == 2:
     labels = labels.argmax(1)
   rates = protocol.rates
@@ -315,6 +358,7 @@ def _training(images: Condensed | Dataset, test: Dataset, protocol: Protocol) ->
     networks=protocol.networks * max(1, len(rates)),
     num_steps=protocol.steps,
     learning_rates=np.repeat(rates, protocol.networks),
+    sets=sets,
   )
 
 
@@ -326,7 +370,10 @@ def network(model: Mapping[str, Any] | None, test: Dataset, dtype: str = 'float3
 
 
 def check_fit(
-  condensed: Condensed | Dataset, test: Dataset, name: str = 'The set', against: str = 'test'
+  condensed: Condensed | Dataset | Draws,
+  test: Dataset,
+  name: str = 'The set',
+  against: str = 'test',
 ) -> None:
   """Raises `UserError` where a set and real images differ in shape, in the number of classes or in
   the classes' order.

@@ -14,6 +14,7 @@ _IDC = Recipe(
   batch=64,
   epochs=1000,
   schedule=Schedule('multistep', 0.01, drops=(2 / 3, 5 / 6), drop=0.2),
+  drop_at_epochs=True,
   cutmix=0.5,
   composition='idc',
   strategy='color_crop_flip_scale_rotate',
@@ -51,11 +52,15 @@ RECIPES = {
     schedule=dataclasses.replace(_IDC.schedule, learning_rate=0.1),
     optimizer=dataclasses.replace(_IDC.optimizer, weight_decay=1e-4),
   ),
+  # Its code counts the epochs from 0 to E inclusive, and lowers the rate behind number E // 2 + 1.
   'dm': Recipe(
     'dm',
     batch=256,
     epochs=1000,
+    extra_epochs=1,
     schedule=Schedule('multistep', 0.01, drops=(1 / 2,), drop=0.1),
+    drop_at_epochs=True,
+    drop_delay=2,
     clear_momentum=True,
     composition='dm',
     strategy='color_crop_cutout_flip_scale_rotate',
@@ -69,6 +74,12 @@ RECIPES = {
     strategy='color_crop_cutout_flip_scale_rotate',
   ),
 }
+# What a recipe changes where the whole real set is trained.
+WHOLE = {'ddranking': dict(batch=256, strategy='')}
+# Epochs between two checks, where a recipe says so.
+CHECKED_EVERY = {'ddranking': 10}
+# Recipes that draw random real images anew for each network.
+DRAWN_ANEW = ('ddranking',)
 # The learning rates that a recipe tries on every set but the real one.
 SEARCHED = {'ddranking': (0.001, 0.005, 0.01, 0.05, 0.1)}
 # By which images a searched learning rate is chosen. The public code takes the test set.
@@ -117,10 +128,12 @@ def convention(recipe: str) -> str:
   """Returns whose mean and deviation normalise the images that a recipe trains on, see
   `data.statistics.choose`.
 
-  >>> convention('idc_mnist'), convention('dm')
-  ('idc', 'dm')
+  DD-Ranking augments as DM does, but its code takes CIFAR-10's numbers for CIFAR-100, as IDC's.
+
+  >>> convention('idc_mnist'), convention('dm'), convention('ddranking')
+  ('idc', 'dm', 'idc')
   """
-  return 'idc' if recipe.startswith('idc') else 'dm'
+  return 'dm' if recipe == 'dm' else 'idc'
 
 
 def epochs_of_set(
@@ -170,25 +183,33 @@ def imagenet_epochs(images: int, classes: int = 10) -> int:
 
 def usual_checks(recipe: str, epochs: int = 0, steps: int = 0) -> int:
   """Returns how often networks are scored during a training where nobody says: four times under the
-  recipes of IDC, as in its code, and six times in the 1,500 epochs of DANCE, every 250 of them.
+  recipes of IDC, as in its code, and six times in the 1,500 epochs of DANCE, every 250 of them;
+  every ten epochs under 'ddranking', as in its code.
 
   Elsewhere six times, our choice.
 
   >>> usual_checks('idc'), usual_checks('idc_mnist', 1500), usual_checks('dm')
   (4, 6, 6)
+  >>> usual_checks('ddranking'), usual_checks('ddranking', epochs=200)
+  (100, 20)
   """
+  if recipe in CHECKED_EVERY and not steps:
+    return max(1, round((epochs or RECIPES[recipe].epochs) / CHECKED_EVERY[recipe]))
   of_idc = recipe.startswith('idc')
   of_dance = epochs == _EPOCHS_OF_DANCE and not steps and not RECIPES[recipe].transforms
   return 4 if of_idc and not of_dance else _CHECKS
 
 
-def find_recipe(name: str, *, flip: bool = True, epochs: int = 0) -> Recipe:
+def find_recipe(name: str, *, flip: bool = True, epochs: int = 0, whole: bool = False) -> Recipe:
   """Returns an evaluation recipe.
 
   Args:
     name: one of `RECIPES`.
     flip: whether a mirrored image keeps its label; if not, flips leave the augmentation.
-    epochs: passes over the set in place of the recipe's own; 0: the recipe's.
+    epochs: E, passes over the set in place of the recipe's own 1,000 (of which 'dm' does E + 1, as
+      its code); 0: the recipe's.
+    whole: whether the set is the whole real one, which 'ddranking' trains in batches of 256 without
+      augmentation.
 
   Raises:
     UserError: for a name that does not exist.
@@ -199,7 +220,8 @@ def find_recipe(name: str, *, flip: bool = True, epochs: int = 0) -> Recipe:
   if name not in RECIPES:
     raise errors.unknown('evaluation recipe', name, RECIPES)
   chosen = RECIPES[name] if flip else RECIPES[name].unmirrored()
-  return dataclasses.replace(chosen, epochs=epochs or chosen.epochs)
+  changes = WHOLE.get(name, {}) if whole else {}
+  return dataclasses.replace(chosen, epochs=epochs or chosen.epochs, **changes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,13 +234,15 @@ class Protocol:
     seed: of all of them.
     model: what `models.build` takes; None: ConvNet-3 of width 128 with instance norm.
     dtype: of the networks' computation.
-    epochs: passes over the decoded set; 0: the recipe's.
+    epochs: passes over the decoded set, see `find_recipe`; 0: the recipe's.
     steps: training steps; 0: from the epochs.
     checks: how often the networks are scored during training, evenly spread; None: as
       `usual_checks` says.
     search_on: the images by which a recipe that searches the learning rate chooses it, 'validation'
       or 'test'; '': no search.
     augment: False leaves out the recipe's augmentation and CutMix.
+    whole: whether the set is the whole real one, for which a recipe may have a training of its own,
+      see `find_recipe`; no learning rate is searched for it.
 
   Raises:
     UserError: for an unknown name, or a number below its least value.
@@ -234,6 +258,7 @@ class Protocol:
   checks: int | None = None
   search_on: str = 'validation'
   augment: bool = True
+  whole: bool = False
 
   def __post_init__(self):
     find_recipe(self.recipe)
@@ -253,10 +278,11 @@ class Protocol:
   @property
   def rates(self) -> tuple[float, ...]:
     """The learning rates that are tried; () for the recipe's own."""
-    return SEARCHED.get(self.recipe, ()) if self.search_on else ()
+    return SEARCHED.get(self.recipe, ()) if self.search_on and not self.whole else ()
 
   def described(self) -> dict[str, Any]:
-    """Returns the fields under the names by which scores are found again, see
-    `scoring.identity`."""
+    """Returns the fields under the names by which scores are found again, see `scoring.identity`;
+    what `whole` changes is among `evaluation.rules`."""
     fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+    fields.pop('whole')
     return {'seeds': fields.pop('networks'), **fields, 'model': self.model and dict(self.model)}

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from jaxdistill import files, models, usercode
 from jaxdistill.condensation import baselines, evaluation, protocols
-from jaxdistill.condensation.baselines import Storage
+from jaxdistill.condensation.baselines import Draws, Storage
 from jaxdistill.condensation.protocols import Protocol
 from jaxdistill.condensation.sections import Evaluation
 from jaxdistill.data import Dataset
@@ -20,7 +20,7 @@ from jaxdistill.data.examples import Examples
 from jaxdistill.experiment import estimates, kept
 from jaxdistill.experiment.results import Row
 from jaxdistill.synthesis.condensed import Condensed
-from jaxdistill.training import loop, scorer, surroundings
+from jaxdistill.training import classifier, loop, scorer, surroundings
 from jaxdistill.training.run import Run, peak_memory_bytes
 
 
@@ -29,12 +29,12 @@ class Contestant(NamedTuple):
 
   name: str
   label: str
-  images: Condensed | Dataset
+  images: Condensed | Dataset | Draws
 
 
 def protocol(
   section: Evaluation,
-  images: Condensed | Dataset,
+  images: Condensed | Dataset | Draws,
   *,
   seed: int,
   model: Mapping[str, Any],
@@ -44,7 +44,7 @@ def protocol(
 ) -> Protocol:
   """Returns how a set is scored where a config's section says how all are.
 
-  Real images train for `whole_epochs`, and no learning rate is searched for them, as in
+  The whole real set trains for `whole_epochs`, and no learning rate is searched for it, as in
   DD-Ranking's public code. A check every so many steps becomes that many checks of the training,
   evenly spread.
 
@@ -69,10 +69,11 @@ def protocol(
     steps=section.steps,
     search_on='' if real else section.search_on,
     augment=augment,
+    whole=real,
   )
   if not section.every:
     return chosen
-  recipe = protocols.find_recipe(section.recipe, epochs=chosen.epochs)
+  recipe = protocols.find_recipe(section.recipe, epochs=chosen.epochs, whole=real)
   steps = section.steps or recipe.steps(_trained_on(images))
   return dataclasses.replace(chosen, checks=max(1, steps // section.every))
 
@@ -88,7 +89,8 @@ def row(
   rows: str = '',
   phase: str = '',
 ) -> Row:
-  """Scores one set; a finished row is read back.
+  """Scores one set; a finished row is read back, but one of an earlier version that trained by
+  other rules.
 
   Args:
     run: keeps the row as results/PHASE.json.
@@ -105,6 +107,7 @@ def row(
     share the scores.
   """
   images, phase = contestant.images, phase or f'evaluate-{contestant.name}'
+  rules = evaluation.rules(images, test, protocol)
 
   def evaluated():
     return evaluation.score(
@@ -115,6 +118,7 @@ def row(
     network = evaluation.network(protocol.model, test, protocol.dtype)
     code = usercode.code_hash(type(network))
     options = protocol.described() | ({'code': code} if code else {})
+    options |= {'rules': rules} if rules else {}
     key = identity(images, test, validation, options)
     scores = kept.once(run, rows, key, lambda: {'key': key, **evaluated()})
     return {
@@ -126,13 +130,16 @@ def row(
       **scores,
     }
 
-  scored = Row.from_json(run.once(phase, compute))
+  scored = Row.from_json(run.once(classifier.settle(run, phase, rules), compute))
   run.discard(phase)
   return scored
 
 
 def estimate(
-  images: Condensed | Dataset, test: Dataset, protocol: Protocol, mesh: Mesh | None = None
+  images: Condensed | Dataset | Draws,
+  test: Dataset,
+  protocol: Protocol,
+  mesh: Mesh | None = None,
 ) -> loop.Estimate:
   """Measures a few steps of what `row` would do, and the memory of scoring."""
   training = evaluation.setup(images, test, protocol, mesh)
@@ -159,7 +166,8 @@ def baseline_sets(
     train: the real images.
     storage: what a set stores of each class.
     recipe: of the evaluation that goes with the sets.
-    select: from a baseline to the positions of the images that it takes, see `selector`.
+    select: from a baseline to the positions of the images that it takes, of several draws where it
+      is drawn anew for each network, see `selector`.
     before: the canvases that a condensation started from, which are the baseline 'mix' where it
       starts from a mix.
   """
@@ -171,22 +179,44 @@ def baseline_sets(
     elif name == 'mix' and storage.init == 'mix' and before is not None:
       images = before
     else:
-      images = baselines.build(name, train, select(name), factor=storage.factor, recipe=recipe)
+      images = _built(name, train, select(name), storage.factor, recipe)
     yield Contestant(name, baselines.LABELS[name], images)
 
 
-def selector(
-  storage: Storage, seed: int, train: Dataset, run: Run, features: Callable[[], np.ndarray]
-) -> Callable[[str], np.ndarray]:
-  """Returns the function from a baseline to the images that it takes, which the run keeps in
-  results/selection/NAME.json.
+def _built(name, train, picks, factor, recipe):
+  """The set of a baseline, or one a network from positions [networks, classes, n]."""
+  if picks.ndim == 2:
+    return baselines.build(name, train, picks, factor=factor, recipe=recipe)
+  sets = (baselines.build(name, train, drawn, factor=factor, recipe=recipe) for drawn in picks)
+  return Draws(tuple(sets))
 
-  `features` is called at most once, and only if a baseline that compares features was not chosen
-  before.
+
+def selector(
+  storage: Storage,
+  section: Evaluation,
+  seed: int,
+  train: Dataset,
+  run: Run,
+  features: Callable[[], np.ndarray],
+) -> Callable[[str], np.ndarray]:
+  """Returns the function from a baseline to the images that it takes, int [classes, n] positions,
+  which the run keeps in results/selection/NAME.json.
+
+  Under a recipe that draws random images anew for each network (`protocols.DRAWN_ANEW`) those have
+  a leading axis [networks], and are kept in NAME-draws.json.
+
+  Args:
+    storage: what a set stores of each class.
+    section: `evaluation` of the config.
+    seed: of the draws.
+    train: the real images.
+    run: keeps what is chosen.
+    features: called at most once, and only if a baseline that compares features was not chosen
+      before.
   """
   features = functools.cache(features)
 
-  def choose(name):
+  def choose(name, draw=0):
     return baselines.pick(
       name,
       train,
@@ -194,21 +224,36 @@ def selector(
       factor=storage.factor,
       seed=seed,
       features=features() if baselines.needs_features(name) else None,
+      draw=draw,
     )
 
-  return lambda name: np.asarray(run.once(f'selection/{name}', lambda: choose(name)))
+  def draws(name):
+    return [choose(name, draw) for draw in range(section.networks)]
+
+  def select(name):
+    if section.recipe in protocols.DRAWN_ANEW and baselines.selected_by(name) == 'random':
+      return np.asarray(run.once(f'selection/{name}-draws', lambda: draws(name)))
+    return np.asarray(run.once(f'selection/{name}', lambda: choose(name)))
+
+  return select
 
 
 @contextlib.contextmanager
-def stand_in(storage: Storage, seed: int, train: Dataset) -> Iterator[Callable[[str], np.ndarray]]:
+def stand_in(
+  storage: Storage, section: Evaluation, seed: int, train: Dataset
+) -> Iterator[Callable[[str], np.ndarray]]:
   """Gives a `selector` for estimates: what is picked makes no difference to the time, so features
   that cost nothing stand in."""
   with Run(progress=False) as memory:
-    yield selector(storage, seed, train, memory, lambda: np.zeros((len(train), 1), np.float32))
+    blank = np.zeros((len(train), 1), np.float32)
+    yield selector(storage, section, seed, train, memory, lambda: blank)
 
 
 def identity(
-  images: Condensed | Dataset, test: Dataset, validation: Dataset | None, options: Mapping[str, Any]
+  images: Condensed | Dataset | Draws,
+  test: Dataset,
+  validation: Dataset | None,
+  options: Mapping[str, Any],
 ) -> str:
   """Returns the hash of everything that decides the scores of a set.
 
@@ -218,16 +263,15 @@ def identity(
   Args:
     images: the set that is scored.
     test, validation: the real images that score it.
-    options: the protocol, see `protocols.Protocol.described`.
+    options: the protocol, see `protocols.Protocol.described`, and `evaluation.rules` where there
+      are any.
 
   >>> import jaxdistill
   >>> train, test = jaxdistill.data.load('digits', image_size=8)
   >>> identity(train, test, None, {'seed': 0}) == identity(train, test, None, {'seed': 1})
   False
   """
-  pixels, labels = (
-    images.decode() if isinstance(images, Condensed) else (images.images, images.labels)
-  )
+  pixels, labels = evaluation.trained_on(images)
   arrays = [pixels, labels, test.images, test.labels]
   if validation is not None:
     arrays += [validation.images, validation.labels]
@@ -244,6 +288,6 @@ def identity(
   )
 
 
-def _trained_on(images: Condensed | Dataset) -> int:
+def _trained_on(images: Condensed | Dataset | Draws) -> int:
   """Returns the number of images that networks see of a set."""
   return len(images.images) * getattr(images, 'factor', 1) ** 2

@@ -4,9 +4,10 @@ A `Recipe` says how; `setup` makes of it a problem that is ready for the loop, a
 and scores the networks on the way. They share nothing but the clock, see `training.replicas`.
 """
 
+import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxdistill import files
 from jaxdistill.data import Dataset, samplers
 from jaxdistill.data.examples import Examples
 from jaxdistill.numerics import settled
@@ -51,6 +53,7 @@ def setup(
   seed: int = 0,
   num_steps: int = 0,
   learning_rates: Sequence[float] = (),
+  sets: int = 1,
   mesh: Mesh | None = None,
   way: str = 'auto',
   spread: str = 'auto',
@@ -69,6 +72,8 @@ def setup(
     seed: of weights, order and views.
     num_steps: 0: the recipe's epochs.
     learning_rates: one a network in place of the recipe's; () for the recipe's.
+    sets: training sets of equal length, which the examples hold one behind another: network number
+      i learns from the set i % sets alone.
     mesh: the devices; None: the default one.
     way: how the networks share a program, see `replicas.Options`.
     spread: 'networks', 'batch' or 'auto', see `replicas.choose_spread`.
@@ -82,27 +87,29 @@ def setup(
   Raises:
     UserError: a way or spread of another name.
   """
-  num_steps = num_steps or recipe.steps(len(examples))
+  images = len(examples) // sets
+  num_steps = num_steps or recipe.steps(images)
   options = replicas.Options(
     networks,
     # The learning rate is the last factor of an update: a network's own one is reached by scaling.
     scales=tuple(
       np.asarray(learning_rates, np.float32) / np.float32(recipe.schedule.learning_rate)
     ),
-    clear_momentum_at=recipe.schedule.boundaries(num_steps) if recipe.clear_momentum else (),
+    clear_momentum_at=recipe.boundaries(images, num_steps) if recipe.clear_momentum else (),
     average=recipe.average,
     mesh=mesh,
     way=way,
     spread=replicas.choose_spread(spread, networks, mesh),
+    first_rows=tuple(images * (number % sets) for number in range(networks)) if sets > 1 else (),
   )
   return replicas.problem(
-    learner(model, recipe, examples, owned, frozen),
-    recipe.optimizer.build(recipe.schedule.build(num_steps), recipe.groups),
+    learner(model, recipe, examples, owned, frozen, sets),
+    recipe.optimizer.build(recipe.learning_rate(images, num_steps), recipe.groups),
     options,
     {'images': examples.images, 'labels': np.asarray(examples.labels)},
     num_steps=num_steps,
     seed=seed,
-    epoch_steps=recipe.epoch_steps(len(examples)),
+    epoch_steps=recipe.epoch_steps(images),
   )
 
 
@@ -112,10 +119,11 @@ def learner(
   examples: Examples,
   owned: tuple[str, ...] = (),
   frozen: tuple[str, ...] = (),
+  sets: int = 1,
 ) -> Learner:
   """Returns what one network does: draws shuffled batches, sees them as the recipe says, and
   follows the cross-entropy; arguments as in `setup`."""
-  images, image_shape = len(examples), examples.image_shape
+  images, image_shape = len(examples) // sets, examples.image_shape
   batch = min(recipe.batch, images)
 
   def init(key):
@@ -143,6 +151,7 @@ def train(
   num_steps: int = 0,
   checks: int = 6,
   learning_rates: Sequence[float] = (),
+  sets: int = 1,
   mesh: Mesh | None = None,
   way: str = 'auto',
   spread: str = 'auto',
@@ -153,7 +162,7 @@ def train(
   Args:
     run: the run that keeps metrics and checkpoints (`training.run.Run`).
     name: of the phase.
-    model, examples, recipe, seed, num_steps, learning_rates, mesh, way, spread: see `setup`.
+    model, examples, recipe, seed, num_steps, learning_rates, sets, mesh, way, spread: see `setup`.
     test: images to score on; they never influence the training.
     validation: held-out images to choose a check by.
     networks: R.
@@ -175,6 +184,7 @@ def train(
     seed=seed,
     num_steps=num_steps,
     learning_rates=learning_rates,
+    sets=sets,
     mesh=mesh,
     way=way,
     spread=spread,
@@ -206,6 +216,58 @@ def train(
     problem.num_steps,
     time.perf_counter() - started,
   )
+
+
+def rules(
+  model: nn.Module, examples: Examples, recipe: Recipe, num_steps: int = 0, sets: int = 1
+) -> dict[str, Any]:
+  """Returns what decides a training and was decided otherwise by the first version, whose scores
+  and networks are found by hashes; {} where both train alike, so that they are found still.
+
+  Arguments as for `setup`.
+  """
+  images, decided = len(examples) // sets, {}
+  before = dataclasses.replace(recipe, drop_at_epochs=False, drop_delay=0, extra_epochs=0)
+  steps = num_steps or recipe.steps(images)
+  drops = recipe.boundaries(images, steps)
+  earlier_steps = num_steps or before.steps(images)
+  if (steps, drops) != (earlier_steps, before.boundaries(images, earlier_steps)):
+    decided |= {'steps': steps, 'drops': drops}
+  short = images % min(recipe.batch, images) and not recipe.drop_last
+  if short and steps >= recipe.epoch_steps(images) and _couples_rows(model, examples.image_shape):
+    decided['statistics'] = 'of weighted rows'
+  return decided
+
+
+def _couples_rows(model, image_shape):
+  """Whether a network takes statistics of a batch."""
+  key = jax.random.key(0)
+  return 'batch_stats' in jax.eval_shape(model.init, key, jnp.zeros((1, *image_shape)))
+
+
+def settle(run, phase: str, rules: Mapping[str, Any]) -> str:
+  """Returns the name under which the result of a phase is kept in the run, that of the phase but
+  where an earlier version has left a result by other rules.
+
+  What such a version has left of the phase is not gone on with: its checkpoints are deleted.
+
+  Args:
+    run: the run (`training.run.Run`).
+    phase: the name of the phase.
+    rules: what `rules` gives, and more of its kind.
+  """
+  if not rules:
+    return phase
+  named = f'{phase}-{files.content_hash([], rules)}'
+
+  def begin():
+    run.discard(phase)
+    if not run.has(phase):
+      return phase
+    run.say(f'{phase}: what an earlier version has computed by other rules is computed anew.')
+    return named
+
+  return run.once(f'rules/{named}', begin)
 
 
 def columns(test: np.ndarray, validation: np.ndarray | None = None) -> dict[str, np.ndarray]:

@@ -131,6 +131,7 @@ def train(
     scored = images.take(
       np.linspace(0, len(images) - 1, min(_SCORED, len(images))).astype(int), 'train sample'
     )
+    classifier.settle(run, 'experts', _rules(problem))
     final = classifier.train(run, 'experts', **problem, test=scored).variables
     return Pool(initial, jax.tree.map(lambda a: np.asarray(parallel.gather(a)), final))
 
@@ -198,11 +199,13 @@ def directory(run: Run, folder: str = '') -> pathlib.Path | None:
 def identity(model: nn.Module, images: Dataset, wanted: Wanted, *, seed: int = 0) -> str:
   """Returns the hash of everything that decides what the networks become."""
   recipe = _recipe(images, wanted)
+  rules = _rules(_problem(model, images, wanted, seed, None))
   code = usercode.code_hash(type(model))  # what a network of the user's is, its fields do not say
   return files.content_hash(
     (images.images, images.labels),
     dict(
       **({'code': code} if code else {}),
+      **({'rules': rules} if rules else {}),
       mean=images.mean,
       std=images.std,
       model=repr(model),
@@ -213,6 +216,11 @@ def identity(model: nn.Module, images: Dataset, wanted: Wanted, *, seed: int = 0
       **surroundings.described(),
     ),
   )
+
+
+def _rules(problem):
+  named = ('model', 'examples', 'recipe', 'num_steps')
+  return classifier.rules(**{name: problem[name] for name in named})
 
 
 def _path(directory, model, images, wanted, seed):

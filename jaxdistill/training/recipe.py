@@ -1,7 +1,10 @@
 """How a classifier is trained, as one value."""
 
 import dataclasses
+import math
 from typing import Any
+
+import optax
 
 from jaxdistill.data import augment, views
 from jaxdistill.data.examples import Examples
@@ -39,9 +42,15 @@ class Recipe:
     label_smoothing: share of the label spread over all classes.
     drop_last: whether the last, short batch of an epoch is left out; else it counts as a step.
     average: exponential average of the weights, which is then what is scored; None: the weights.
+    drop_at_epochs: whether the learning rate drops between two epochs: the fraction d of `epochs`
+      is floor(d epochs) of them, as in codes that count epochs; else it is so much of the steps. A
+      training that is given another number of steps has no such epochs.
+    drop_delay: epochs by which each of these drops comes later.
+    extra_epochs: passes beyond `epochs`, where a code counts to it and one further.
 
   Raises:
-    UserError: both kinds of augmentation, or a batch or number of epochs below 1.
+    UserError: both kinds of augmentation, a batch or number of epochs below 1, or drops at epochs
+      of a schedule that has none.
   """
 
   name: str
@@ -59,6 +68,9 @@ class Recipe:
   label_smoothing: float = 0.0
   drop_last: bool = False
   average: Average | None = None
+  drop_at_epochs: bool = False
+  drop_delay: int = 0
+  extra_epochs: int = 0
 
   def __post_init__(self):
     if (self.transforms or self.mixing) and (self.strategy or self.cutmix):
@@ -71,6 +83,18 @@ class Recipe:
         f'The recipe {self.name!r} needs batch and epochs of at least 1; got {self.batch} and '
         f'{self.epochs}.'
       )
+    if min(self.drop_delay, self.extra_epochs) < 0:
+      raise UserError(
+        f'The recipe {self.name!r} needs drop_delay and extra_epochs of at least 0; got '
+        f'{self.drop_delay} and {self.extra_epochs}.'
+      )
+    if self.drop_at_epochs and self.schedule.name != 'multistep':
+      raise UserError(
+        f'The recipe {self.name!r} drops the learning rate at epochs: its schedule must be '
+        f'multistep, not {self.schedule.name}.'
+      )
+    if self.drop_delay and not self.drop_at_epochs:
+      raise UserError(f'The recipe {self.name!r} uses drop_delay with drop_at_epochs alone.')
 
   def described(self) -> dict[str, Any]:
     """Returns the recipe in plain values, by which what it trains is found again: the fields that
@@ -95,6 +119,7 @@ class Recipe:
       optimizer=Optimizer('sgd', momentum=optimizer.momentum, weight_decay=optimizer.weight_decay),
     )
     later = ('schedule', 'optimizer', 'groups', 'transforms', 'mixing', 'drop_last', 'average')
+    later += ('drop_at_epochs', 'drop_delay', 'extra_epochs')
     changed = {name: repr(getattr(self, name)) for name in later}
     return plain | {
       name: text for name, text in changed.items() if text != repr(getattr(usual, name))
@@ -115,11 +140,38 @@ class Recipe:
 
   def steps(self, images: int) -> int:
     """Steps of the whole training for so many images."""
-    return self.epochs * self.epoch_steps(images)
+    return (self.epochs + self.extra_epochs) * self.epoch_steps(images)
 
   def epoch_steps(self, images: int) -> int:
     """Steps of one pass over so many images; a set smaller than a batch is one batch."""
     return in_steps(1, images, min(self.batch, images), self.drop_last)
+
+  def boundaries(self, images: int, num_steps: int = 0) -> tuple[int, ...]:
+    """Returns the steps from which on the learning rate is lower by one more drop; () without
+    drops.
+
+    Args:
+      images: of the training set.
+      num_steps: of the training; 0: the recipe's own.
+
+    >>> recipe = Recipe('r', batch=4, epochs=5, drop_at_epochs=True)  # drops at 2/3 and 5/6
+    >>> recipe.boundaries(10), dataclasses.replace(recipe, drop_at_epochs=False).boundaries(10)
+    ((9, 12), (10, 12))
+    """
+    own = self.steps(images)
+    if not self.drop_at_epochs or num_steps not in (0, own):
+      return self.schedule.boundaries(num_steps or own)
+    # A fraction such as 2/3 is a little less or more than itself.
+    epochs = [math.floor(drop * self.epochs + 1e-9) for drop in self.schedule.drops]
+    return tuple((epoch + self.drop_delay) * self.epoch_steps(images) for epoch in epochs)
+
+  def learning_rate(self, images: int, num_steps: int = 0) -> optax.Schedule:
+    """Returns the learning rate as a function of the step; arguments as for `boundaries`."""
+    num_steps = num_steps or self.steps(images)
+    boundaries = None
+    if self.schedule.name == 'multistep':
+      boundaries = self.boundaries(images, num_steps)
+    return self.schedule.build(num_steps, boundaries)
 
   def views(self, examples: Examples) -> Views:
     """Returns what a step makes of its batch."""

@@ -86,6 +86,8 @@ class Options:
       'batch', of which every device takes an equal part, an uneven one being padded with rows of
       weight 0. The views of a batch, which may mix images, are then computed for the whole of it
       everywhere.
+    first_rows: positions [networks] in the data at which the sets of the networks begin; () where
+      all learn from one.
   """
 
   networks: int = 1
@@ -95,6 +97,7 @@ class Options:
   mesh: Mesh | None = None
   way: str = 'auto'
   spread: str = 'networks'
+  first_rows: tuple[int, ...] = ()
 
   @property
   def padded(self) -> int:
@@ -246,6 +249,10 @@ class _Replicas:
     positions, weight = jax.vmap(
       lambda number: self.learner.rows(jax.random.fold_in(key, number), step)
     )(data['network'])
+    if self.options.first_rows:
+      # A network that only fills up the devices takes the last one.
+      first_rows = jnp.asarray(self.options.first_rows, jnp.int32)
+      positions += first_rows[data['network']][:, None]
     rows = {name: entry[positions] for name, entry in data.items() if name != 'network'}
     return {**rows, 'weight': weight}
 

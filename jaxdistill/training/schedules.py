@@ -88,8 +88,12 @@ class Schedule:
     """
     return tuple(round(drop * num_steps) for drop in self.drops)
 
-  def build(self, num_steps: int) -> optax.Schedule:
+  def build(self, num_steps: int, boundaries: Sequence[int] | None = None) -> optax.Schedule:
     """Returns the learning rate as a function of the step, for a training of `num_steps` steps.
+
+    Args:
+      num_steps: of the training.
+      boundaries: of 'multistep': the steps of the drops; None: those of the method `boundaries`.
 
     >>> schedule = Schedule('cosine', 1.0, final=0.5, warmup_share=0.25).build(num_steps=8)
     >>> [round(float(schedule(step)), 3) for step in (0, 4, 8)]
@@ -98,7 +102,8 @@ class Schedule:
     if self.name == 'constant':
       schedule = constant(self.learning_rate)
     elif self.name == 'multistep':
-      schedule = multistep(self.learning_rate, self.boundaries(num_steps), self.drop)
+      boundaries = self.boundaries(num_steps) if boundaries is None else boundaries
+      schedule = multistep(self.learning_rate, boundaries, self.drop)
     elif self.name == 'cosine':
       schedule = cosine(self.learning_rate, num_steps, self.final * self.learning_rate)
     else:

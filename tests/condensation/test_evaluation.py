@@ -1,12 +1,15 @@
 """Evaluation recipes and what they report."""
 
+import dataclasses
 import types
 
+import jax
 import numpy as np
 import pytest
 
+from jaxdistill import config as configs
 from jaxdistill import data
-from jaxdistill.condensation import evaluation, protocols
+from jaxdistill.condensation import baselines, evaluation, protocols
 from jaxdistill.errors import UserError
 from jaxdistill.synthesis.condensed import Condensed
 from jaxdistill.training.optim import Optimizer
@@ -31,12 +34,69 @@ def test_recipes_are_those_of_the_published_codes():
   assert (dm.batch, dm.epochs, dm.cutmix) == (256, 1000, 0)
   assert dm.schedule == Schedule('multistep', 0.01, drops=(0.5,), drop=0.1)
   assert dm.clear_momentum and dm.composition == 'dm'
+  assert (dm.drop_at_epochs, dm.drop_delay, dm.extra_epochs) == (True, 2, 1)
+  assert (idc.drop_at_epochs, idc.drop_delay, idc.extra_epochs) == (True, 0, 0)
   dd = protocols.find_recipe('ddranking')
   assert dd.optimizer == sgd and (dd.batch, dd.epochs, dd.cutmix) == (128, 1000, 0)
   assert (dd.schedule.drops, dd.schedule.drop) == ((0.5,), 0.1)
   assert dd.composition == 'dm' and protocols.SEARCHED == {
     'ddranking': (0.001, 0.005, 0.01, 0.05, 0.1)
   }
+
+
+def test_ddranking_trains_the_whole_set_plain():
+  whole = protocols.find_recipe('ddranking', epochs=200, whole=True)
+  usual = protocols.find_recipe('ddranking', epochs=200)
+  assert (whole.batch, whole.strategy, whole.cutmix) == (256, '', 0)
+  assert whole.boundaries(1000) == (400,)  # the rate drops behind 100 epochs of four steps
+  assert dataclasses.replace(whole, batch=usual.batch, strategy=usual.strategy) == usual
+  assert protocols.find_recipe('dm', whole=True) == protocols.find_recipe('dm')
+  protocol = protocols.Protocol('ddranking', whole=True)
+  assert protocol.rates == () and protocols.Protocol('ddranking').rates
+
+
+@pytest.mark.parametrize(
+  'recipe, lengths, checks',
+  [
+    ('ddranking', {}, 100),
+    ('ddranking', dict(epochs=200), 20),
+    ('ddranking', dict(epochs=4), 1),
+    ('ddranking', dict(steps=200), 6),
+    ('ddranking', dict(checks=3), 3),
+    ('dm', {}, 6),
+    ('idc', dict(epochs=200), 6),
+  ],
+)
+def test_ddranking_checks_every_ten_epochs(recipe, lengths, checks):
+  assert protocols.Protocol(recipe, **lengths).checks == checks
+
+
+def test_ddrankings_statistics_are_idcs():
+  normalisations = {
+    recipe: configs.load(f'evaluate:cifar100,recipe={recipe}').data.normalisation
+    for recipe in protocols.RECIPES
+  }
+  assert normalisations == {'idc': 'idc', 'dm': 'dm', 'ddranking': 'idc'}
+  assert data.statistics.choose('cifar100', np.zeros((1, 2, 2, 3), np.uint8), 'idc')[0] == (
+    (0.4914, 0.4822, 0.4465)
+  )
+
+
+def test_every_network_learns_from_a_draw_of_its_own(digits):
+  train, test = digits
+  sets = [baselines.make('random', train, ipc=2, seed=seed) for seed in (0, 1)]
+  protocol = protocols.Protocol('ddranking', 2, seed=5, model=SMALL)
+  problem = evaluation.setup(baselines.Draws(tuple(sets)), test, protocol)
+  assert problem.epoch_steps == 1 and problem.num_steps == 1000
+  drawn = problem.source.sample(problem.source.data, jax.random.wrap_key_data(problem.state.key), 0)
+  assert drawn['images'].shape[:2] == (10, 20)  # five learning rates of two networks each
+  for number, shown in enumerate(np.asarray(drawn['images'])):
+    own = sets[number % 2].decode()[0]
+    np.testing.assert_allclose(np.sort(shown, 0), np.sort(own, 0), atol=1e-6)
+  with pytest.raises(UserError, match='2 sets were drawn for 3 networks'):
+    evaluation.setup(baselines.Draws(tuple(sets)), test, dataclasses.replace(protocol, networks=3))
+  with pytest.raises(UserError, match='sets of one form'):
+    baselines.Draws((sets[0], baselines.make('random', train, ipc=3)))
 
 
 def test_flips_leave_where_they_change_the_label_and_epochs_can_be_set():

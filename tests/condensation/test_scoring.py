@@ -1,11 +1,13 @@
 """How sets are scored, and scores that several runs share: found again by all that decides
 them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from jaxdistill import data
-from jaxdistill.condensation import Condensed, scoring
+from jaxdistill.condensation import Condensed, baselines, evaluation, protocols, scoring
 from jaxdistill.condensation.baselines import Storage
 from jaxdistill.condensation.protocols import Protocol
 from jaxdistill.condensation.sections import Evaluation
@@ -141,3 +143,80 @@ def test_a_start_from_a_mix_needs_an_image_for_every_cell():
   assert Storage(2, factor=3, init='mix').needed([]) == 18
   assert Storage(2, factor=3, init='real').needed(['herding', 'whole']) == 2
   assert Storage(2, factor=3, init='noise').needed(['herding_mix']) == 18
+
+
+SMALL = {'name': 'mlp', 'width': 4}
+NORMED = {'name': 'convnet', 'width': 2, 'depth': 1, 'norm': 'batch'}
+
+
+@pytest.mark.parametrize(
+  'options, names',
+  [
+    (dict(recipe='dm', steps=12), []),
+    (dict(recipe='dm', epochs=5), ['steps', 'drops']),
+    (dict(recipe='idc', epochs=7), ['steps', 'drops']),
+    (dict(recipe='idc', epochs=6), []),  # two thirds and five sixths of six epochs are whole ones
+    (dict(recipe='idc', steps=2, model=NORMED), ['statistics']),
+    (dict(recipe='idc', steps=1, model=NORMED), []),  # over before the short batch
+    (dict(recipe='dm', steps=9, model=NORMED), []),  # one batch holds all
+    (dict(recipe='ddranking', epochs=8, whole=True), ['whole']),
+    (dict(recipe='ddranking', epochs=8), []),
+  ],
+)
+def test_rules_name_what_is_decided_otherwise_than_in_the_first_version(options, names):
+  train, test = data.load('digits', image_size=8)
+  protocol = Protocol(**{'networks': 1, 'model': SMALL, **options})
+  assert list(evaluation.rules(train.take(range(70)), test, protocol)) == names
+
+
+def test_scores_by_other_rules_are_not_taken_for_those_of_today(tmp_path, monkeypatch, capsys):
+  """A work dir and a folder of rows that an earlier version left, where the recipe's epochs
+  changed: the row is computed anew, in a file and under a key of its own."""
+  train, test = data.load('digits', image_size=8)
+  contestant = scoring.Contestant('random', 'Random', train.take(range(20)))
+  test = test.take(range(30))
+  rows = tmp_path / 'rows'
+
+  def row(epochs):
+    protocol = Protocol('dm', 1, model=SMALL, epochs=epochs, checks=1)
+    with Run(tmp_path / 'run', progress=False, tensorboard=False) as run:
+      return scoring.row(run, contestant, protocol, test, rows=str(rows))
+
+  with monkeypatch.context() as patch:  # the first version
+    patch.setattr(evaluation, 'rules', lambda *_: {})
+    recipe = dataclasses.replace(
+      protocols.RECIPES['dm'], drop_at_epochs=False, drop_delay=0, extra_epochs=0
+    )
+    patch.setitem(protocols.RECIPES, 'dm', recipe)
+    old = row(epochs=4)
+  capsys.readouterr()
+  new = row(epochs=4)
+  assert (old['steps'], new['steps']) == (4, 5) and old['key'] != new['key']
+  assert 'computed by other rules is computed anew' in capsys.readouterr().out
+  assert len(list(rows.iterdir())) == 2
+  again = row(epochs=4)
+  assert again.to_json() == new.to_json() and 'anew' not in capsys.readouterr().out
+
+
+def test_random_images_are_drawn_anew_for_each_network_where_the_recipe_says_so():
+  train, _ = data.load('digits', image_size=8)
+  storage = Storage(ipc=2, factor=2)
+
+  def sets(recipe):
+    section = Evaluation(recipe, networks=3)
+    with Run(progress=False) as run:
+      select = scoring.selector(storage, section, 7, train, run, lambda: None)
+      names = ['random', 'mix', 'whole']
+      return {
+        one.name: one.images for one in scoring.baseline_sets(names, train, storage, recipe, select)
+      }
+
+  usual, anew = sets('idc'), sets('ddranking')
+  assert isinstance(anew['random'], baselines.Draws) and len(anew['mix'].sets) == 3
+  assert anew['whole'] is train
+  np.testing.assert_array_equal(anew['random'].sets[0].images, usual['random'].images)
+  first, second, third = (one.images for one in anew['random'].sets)
+  assert not np.array_equal(first, second) and not np.array_equal(second, third)
+  one = Evaluation('ddranking', epochs=20)
+  protocol = scoring.protocol(one, anew['random'], seed=0, model={}, dtype='float32')
+  assert protocol.checks == 2 and len(protocol.rates) == 5 and not protocol.whole

@@ -127,7 +127,15 @@ def test_dm_numbers_are_those_of_the_public_code():
     1,
   )
   assert loaded.evaluation.recipe == 'dm' and loaded.data.normalisation == 'dm'
-  assert config.load('dm:cifar100,ipc=100').condensation.learning_rate == 10.0
+  rates = {
+    data: [config.load(f'dm:{data},ipc={ipc}').condensation.learning_rate for ipc in (50, 100, 500)]
+    for data in ('cifar10', 'cifar100', 'svhn_cropped')
+  }
+  assert rates == {
+    'cifar10': [1.0, 10.0, 10.0],
+    'cifar100': [1.0, 1.0, 1.0],
+    'svhn_cropped': [1.0, 1.0, 1.0],
+  }
 
 
 @pytest.mark.parametrize(

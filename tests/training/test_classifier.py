@@ -145,6 +145,46 @@ def test_a_learning_rate_of_its_own_makes_the_network_that_the_recipe_would_with
   )
 
 
+@pytest.mark.parametrize('devices', [1, 4])
+def test_networks_learn_from_sets_of_their_own(devices):
+  """The sets stand one behind another; a network is what it would be with its set alone."""
+  images, labels = data()
+  mesh = parallel.make_mesh(devices) if devices > 1 else None
+  options = dict(num_steps=6, mesh=mesh)
+  found = classifier.setup(
+    Net(), examples(images, labels), PLAIN, networks=4, sets=2, spread='networks', **options
+  )
+  key = jax.random.wrap_key_data(found.state.key)
+  drawn = jax.jit(lambda inputs: found.source.sample(inputs, key, 1))(found.source.data)
+  for number in range(4):
+    part = slice(5 * (number % 2), 5 * (number % 2) + 5)
+    alone = classifier.setup(
+      Net(), examples(images[part], labels[part]), PLAIN, networks=4, num_steps=6
+    )
+    expected = alone.source.sample(alone.source.data, key, 1)
+    assert alone.epoch_steps == found.epoch_steps == 2
+    for name, entry in expected.items():
+      np.testing.assert_array_equal(np.asarray(drawn[name])[number], entry[number])
+
+
+def test_what_began_by_other_rules_is_not_gone_on_with(tmp_path):
+  def start(rules):
+    """Returns the name of the result, and whether a checkpoint of an earlier start is left."""
+    with Run(tmp_path, progress=False, tensorboard=False) as run:
+      file = run.checkpoints('phase').directory / 'state'
+      file.parent.mkdir(parents=True, exist_ok=True)
+      file.touch()
+      return classifier.settle(run, 'phase', rules), file.exists()
+
+  assert start({}) == ('phase', True)  # as ever
+  assert start({'drops': (1, 2)}) == ('phase', False)
+  assert start({'drops': (1, 2)}) == ('phase', True)  # by the same rules
+  with Run(tmp_path, progress=False, tensorboard=False) as run:
+    run.once('phase', lambda: 'scores')
+  name, left = start({'drops': (3,)})
+  assert name.startswith('phase-') and not left
+
+
 def test_networks_differ_in_weights_and_order():
   start, _, _, batches = trained()
   kernel = np.asarray(start.variables['params']['classifier']['kernel'])

@@ -46,6 +46,22 @@ def test_networks_are_found_by_the_names_that_they_had_from_the_first_version_on
   assert not pretrained.are_kept(None, network(), images(), wanted, seed=seed)
 
 
+def test_networks_with_other_statistics_of_a_short_batch_have_another_name(monkeypatch):
+  """Batch normalisation counts what fills up a batch no longer: such networks are made anew, all
+  others are found."""
+  normed = models.build({'name': 'convnet', 'width': 4, 'depth': 1, 'norm': 'batch'}, 3, SHAPE)
+  cases = {
+    'short': (normed, Wanted(1, batch=8)),
+    'even': (normed, Wanted(1, batch=6)),
+    'over before it': (normed, Wanted(1, batch=8, steps=1)),
+    'not coupled': (network(), Wanted(1, batch=8)),
+  }
+  now = {name: pretrained.identity(model, images(), one) for name, (model, one) in cases.items()}
+  monkeypatch.setattr(pretrained.classifier, 'rules', lambda **problem: {})
+  before = {name: pretrained.identity(model, images(), one) for name, (model, one) in cases.items()}
+  assert [name for name in cases if now[name] != before[name]] == ['short']
+
+
 def test_the_code_of_a_users_network_decides_too():
   def network_with(call):
     return type('Mine', (nn.Module,), {'__call__': call, '__module__': __name__})()

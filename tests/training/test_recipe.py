@@ -27,6 +27,22 @@ def test_the_short_batch_is_a_step_unless_it_is_dropped():
   assert dropped.steps(130) == 20 and dropped.epoch_steps(63) == 1  # a small set is one batch
 
 
+def test_drops_between_epochs_are_those_of_whole_ones_counted_down():
+  recipe = Recipe('r', batch=4, epochs=7, drop_at_epochs=True)  # three steps an epoch of 10 images
+  assert recipe.boundaries(10) == (4 * 3, 5 * 3)
+  assert dataclasses.replace(recipe, epochs=1000).boundaries(4) == (666, 833)
+  assert dataclasses.replace(recipe, epochs=6).boundaries(4) == (4, 5)  # 2/3 of 6 is no less than 4
+  assert recipe.boundaries(10, 21) == (12, 15)  # its own length, said as a number
+  # Other lengths have no epochs: two thirds and five sixths of the steps.
+  assert recipe.boundaries(10, 30) == (20, 25)
+  delayed = dataclasses.replace(recipe, drop_delay=2, extra_epochs=1)
+  assert delayed.boundaries(10) == (6 * 3, 7 * 3) and delayed.steps(10) == 8 * 3
+  rates = [float(delayed.learning_rate(10)(step)) for step in (17, 18, 21)]
+  assert rates == pytest.approx([0.01, 0.002, 0.0004])
+  cosine = Recipe('r', epochs=2, schedule=Schedule('cosine', 0.1))
+  assert float(cosine.learning_rate(64)(1)) == pytest.approx(0.05)
+
+
 def test_the_description_holds_what_an_earlier_version_hashed_and_nothing_else():
   """Experts are found by this text: the fields and values are those of the recipe as it was."""
   assert pretrained.RECIPE.described() == {
@@ -59,6 +75,9 @@ def test_the_description_holds_what_an_earlier_version_hashed_and_nothing_else()
     dict(average=Average(0.99)),
     dict(drop_last=True),
     dict(label_smoothing=0.1),
+    dict(drop_at_epochs=True),
+    dict(drop_at_epochs=True, drop_delay=1),
+    dict(extra_epochs=1),
   ],
   ids=str,
 )
@@ -94,6 +113,9 @@ def _mirrors(recipe, flip):
     (dict(strategy='flip', transforms=(Flip(),)), 'augments twice'),
     (dict(cutmix=0.5, mixing=mixing.Mixup(alpha=0.2)), 'augments twice'),
     (dict(batch=0), 'at least 1; got 0 and 1000'),
+    (dict(drop_delay=1), 'drop_delay with drop_at_epochs alone'),
+    (dict(extra_epochs=-1), 'at least 0; got 0 and -1'),
+    (dict(drop_at_epochs=True, schedule=Schedule('cosine')), 'must be multistep, not cosine'),
   ],
 )
 def test_a_recipe_that_contradicts_itself_is_refused(fields, message):

@@ -96,7 +96,9 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
       directory=directory,
     )
 
-  select = scoring.selector(fields.condensation.storage, fields.seed, train, run, features)
+  select = scoring.selector(
+    fields.condensation.storage, fields.evaluation, fields.seed, train, run, features
+  )
   rows = [
     scoring.row(
       run,
@@ -204,7 +206,7 @@ def estimate_scores(
   storage, (height, width, channels) = fields.condensation.storage, train.image_shape
   shape = (train.num_classes, storage.ipc, height, width, channels)
   blank = condensing.wrap(np.full(shape, 0.5, np.float32), train)
-  with scoring.stand_in(storage, fields.seed, train) as select:
+  with scoring.stand_in(storage, fields.evaluation, fields.seed, train) as select:
     sets = list(contestants(fields, train, blank, blank, select))
   expected = {
     f'evaluate-{contestant.name}': scoring.estimate(

@@ -114,7 +114,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
     )
 
   stored = storage(fields.baseline, entries)
-  select = scoring.selector(stored, fields.seed, train, run, features)
+  select = scoring.selector(stored, fields.evaluation, fields.seed, train, run, features)
   jobs = list(plan(fields.evaluation, entries, train, stored, tuple(chosen), select))
   rows = [
     scoring.row(
@@ -298,7 +298,7 @@ def estimate(
   if first:
     expected['experts'] = estimates.measure(first, fields.dtype)
   stored = storage(fields.baseline, entries)
-  with scoring.stand_in(stored, fields.seed, train) as select:
+  with scoring.stand_in(stored, section, fields.seed, train) as select:
     jobs = list(plan(section, entries, train, stored, tuple(chosen), select))
   for job in jobs:
     expected[job.phase] = scoring.estimate(

@@ -47,13 +47,24 @@ def whole(name: str, value: object, at_least: int = 0, below: int | None = None)
   Traceback (most recent call last):
   jaxdistill.errors.UserError: ipc is 0; it must be at least 1.
   """
-  if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-    raise UserError(f'{name} is {value!r}; it must be a whole number.')
+  whole_numbers(**{name: value})
   if value < at_least:
     raise UserError(f'{name} is {value}; it must be at least {at_least}.')
   if below is not None and value >= below:
     raise UserError(f'{name} is {value}; it must be below {below}.')
   return int(value)
+
+
+def whole_numbers(**values: object) -> None:
+  """Raises `UserError` for the first of the values, by name, that is no whole number.
+
+  >>> whole_numbers(epochs=3, batch=2.5)
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: batch is 2.5; it must be a whole number.
+  """
+  for name, value in values.items():
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+      raise UserError(f'{name} is {value!r}; it must be a whole number.')
 
 
 def seed(value: object) -> int:

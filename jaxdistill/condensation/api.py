@@ -55,6 +55,9 @@ def condense(
 
   Source: the configs of the methods, `configs/condensation/`, whose headers name the papers.
   """
+  errors.seed(seed)
+  errors.whole('ipc', ipc, at_least=1)
+  errors.whole_numbers(factor=factor, iterations=iterations)
   if not isinstance(train, Dataset):
     raise errors.UserError(
       'condense needs the training images as a Dataset, the first of the two that '

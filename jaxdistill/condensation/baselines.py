@@ -175,6 +175,8 @@ def pick(
 ) -> np.ndarray:
   """Returns which images a baseline takes: int [classes, ipc or ipc factor^2] positions in `train`;
   arguments as in `make`, and the number of a random draw."""
+  ipc = errors.whole('ipc', ipc, at_least=1)
+  factor = errors.whole('factor', factor, at_least=1)
   number = ipc * factor**2 if is_mix(name) else ipc
   key = jax.random.fold_in(draws.key(seed), 1)
   key = jax.random.fold_in(key, draw) if draw else key

@@ -181,6 +181,7 @@ def _column(name):
 def _check(sets, train, **numbers):
   if not sets:
     raise errors.UserError("Give at least one condensed set, such as {'m3d': condensed}.")
+  errors.whole_numbers(**numbers)
   for name, value in numbers.items():
     if value < 1:
       raise errors.UserError(f'{name} needs to be at least 1; got {value}.')

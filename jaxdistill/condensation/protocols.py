@@ -262,9 +262,12 @@ class Protocol:
 
   def __post_init__(self):
     find_recipe(self.recipe)
+    errors.whole_numbers(seeds=self.networks, epochs=self.epochs, steps=self.steps)
+    errors.seed(self.seed)
     if self.checks is None:  # what is kept of a score, and its hash, say the number
       checks = usual_checks(self.recipe, self.epochs, self.steps)
       object.__setattr__(self, 'checks', checks)
+    errors.whole_numbers(checks=self.checks)
     if self.checks < 1:
       raise errors.UserError(f'An evaluation needs checks >= 1; got {self.checks}.')
     if self.networks < 1 or self.epochs < 0 or self.steps < 0:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxdistill import draws
+from jaxdistill import draws, errors
 from jaxdistill.data import operations
 from jaxdistill.errors import UserError, unknown
 from jaxdistill.numerics import steady
@@ -227,6 +227,7 @@ def crop_and_flip(
   >>> crop_and_flip(jax.random.key(0), jnp.ones((2, 8, 8, 1)), padding=0).min().item()
   1.0
   """
+  padding = errors.whole('padding', padding)
   move, mirror = draws.split(key)
   shift = draws.integers(move, (2, len(images)), -padding, padding + 1)
   images = operations.translate(images, shift[0], shift[1])

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdistill import draws
+from jaxdistill import draws, errors
 from jaxdistill.data import operations, resample
 from jaxdistill.data.transform import Transform, check_range
 from jaxdistill.errors import UserError, unknown
@@ -32,10 +32,11 @@ class Crop(Transform):
   padding: int = 4
 
   def __post_init__(self):
-    check_range(self, 0, _MOST, 'padding')
+    errors.whole('padding', self.padding)
 
   def __call__(self, key: jax.Array, images: jax.Array, choice: Any = ()) -> jax.Array:
-    shift = draws.integers(key, (2, len(images)), -self.padding, self.padding + 1)
+    padding = int(self.padding)
+    shift = draws.integers(key, (2, len(images)), -padding, padding + 1)
     return operations.translate(images, shift[0], shift[1])
 
 
@@ -88,7 +89,7 @@ class ResizedCrop(Transform):
   method: str = 'bilinear'
 
   def __post_init__(self):
-    check_range(self, 0, _MOST, 'size')
+    errors.whole('size', self.size)
     _check_method(self.method)
     for name in ('scale', 'ratio'):
       low, high = getattr(self, name)
@@ -162,8 +163,8 @@ class CentreCrop(Transform):
   method: str = 'bilinear'
 
   def __post_init__(self):
-    check_range(self, 1, _MOST, 'size')
-    check_range(self, 0, _MOST, 'resize')
+    errors.whole('size', self.size, at_least=1)
+    errors.whole('resize', self.resize)
     _check_method(self.method)
 
   @property
@@ -205,7 +206,9 @@ class Resize(Transform):
   antialias: bool = True
 
   def __post_init__(self):
-    check_range(self, 1, _MOST, 'size', *(() if self.back is None else ('back',)))
+    errors.whole('size', self.size, at_least=1)
+    if self.back is not None:
+      errors.whole('back', self.back, at_least=1)
     _check_method(self.method)
 
   @property
@@ -232,7 +235,7 @@ class Cutout(Transform):
   side: int
 
   def __post_init__(self):
-    check_range(self, 1, _MOST, 'side')
+    errors.whole('side', self.side, at_least=1)
 
   @steady
   def __call__(self, key: jax.Array, images: jax.Array, choice: Any = ()) -> jax.Array:

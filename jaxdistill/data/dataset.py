@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from jaxdistill import errors
 from jaxdistill.data import statistics
 from jaxdistill.data.streaming import Streamed, select
 from jaxdistill.errors import UserError
@@ -174,7 +175,7 @@ def stratified(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray,
   >>> stratified(np.array([0, 0, 0, 0, 1, 1]), 0.25, seed=0)[1].size
   2
   """
-  random = np.random.RandomState(seed % 2**32)
+  random = np.random.RandomState(errors.seed(seed))
   held = np.zeros(len(labels), bool)
   for label in np.unique(labels):
     members = np.flatnonzero(labels == label)
@@ -198,6 +199,7 @@ def hold_out(train: Dataset, share: float, seed: int = 0) -> tuple[Dataset, Data
   >>> validation.counts
   array([2, 2])
   """
+  errors.seed(seed)
   if not 0 < share < 1:
     raise UserError(
       f'The share held out for validation must lie between 0 and 1, both excluded; it is {share}.'

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxdistill import draws
+from jaxdistill import draws, errors
 from jaxdistill.data.dataset import Dataset
 from jaxdistill.data.streaming import Streamed
 from jaxdistill.errors import UserError
@@ -95,6 +95,7 @@ def epoch_batch(
   >>> weight.tolist()
   [1.0, 1.0, 0.0]
   """
+  batch = errors.whole('batch', batch, at_least=1)
   if drop_last and isinstance(size, (int, np.integer)) and size < batch:
     raise UserError(
       f'A batch of {batch} does not fit into {size} images, so dropping the incomplete one '
@@ -132,6 +133,7 @@ def class_batch(
   >>> index.sum(1).tolist(), weight.tolist()
   ([6, 2], [[1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 0.0, 0.0]])
   """
+  batch = errors.whole('batch', batch, at_least=1)
   counts = jnp.asarray(counts, jnp.uint32)
   classes = jnp.arange(len(counts)) if classes is None else jnp.asarray(classes)
   step = jnp.asarray(step, jnp.uint32)
@@ -161,6 +163,7 @@ def class_major(dataset: Dataset, most: int = 0) -> tuple[np.ndarray | Streamed,
   >>> images.shape, counts.tolist(), images[0, 1].max().item()
   ((2, 2, 8, 8, 1), [1, 2], 0)
   """
+  most = errors.whole('most', most)
   counts = dataset.counts.astype(np.int32)
   if isinstance(dataset.images, Streamed):
     table = np.zeros((len(counts), max(most, counts.max())), np.int64)

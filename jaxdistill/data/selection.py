@@ -95,6 +95,7 @@ def check_number(number: int, counts: np.ndarray, class_names: tuple[str, ...] =
   Traceback (most recent call last):
   jaxdistill.errors.UserError: 3 images a class cannot be selected: class 'dog' has 2.
   """
+  errors.whole_numbers(number=number)
   if number < 1:
     raise errors.UserError(f'At least one image a class must be selected; got {number}.')
   if number > counts.min():

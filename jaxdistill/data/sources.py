@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jaxdistill import registry
+from jaxdistill import errors, registry
 from jaxdistill.data import exported, presets, statistics, streaming
 from jaxdistill.data.dataset import Dataset, stratified
 from jaxdistill.data.stored import Stored, check_size, resize
@@ -101,6 +101,7 @@ def load_splits(
   """
   statistics.check_convention(normalisation)
   check_size(image_size)
+  errors.seed(seed)
   preset = presets.find(name)
   if classes and not preset.folders:
     folders = (f'{row.name}PATH' for row in presets.TABLE.values() if row.folders)

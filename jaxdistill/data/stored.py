@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxdistill import errors
 from jaxdistill.data.streaming import Streamed
 from jaxdistill.errors import UserError
 
@@ -40,6 +41,7 @@ def check_size(image_size: int, smallest: int = 1) -> None:
 
   >>> check_size(16, smallest=8)
   """
+  errors.whole_numbers(image_size=image_size)
   if image_size != 0 and image_size < smallest:
     raise UserError(
       f'image_size must be at least {smallest}, or 0 for the default; it is {image_size}.'

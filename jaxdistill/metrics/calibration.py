@@ -46,6 +46,7 @@ def calibration_bins(
   ([0, 3], [nan, 0.667])
   """
   probabilities, labels = _checked(probabilities, labels)
+  errors.whole_numbers(bins=bins)
   if bins < 1:
     raise errors.UserError(f'Calibration needs bins >= 1; got {bins}.')
   if binning not in BINNINGS:

@@ -25,6 +25,7 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) 
       f'A confusion matrix takes as many labels as answers, [n] and [n]; got {labels.shape} and '
       f'{predictions.shape}.'
     )
+  errors.whole('classes', classes, at_least=1)
   if not len(labels):
     raise errors.UserError('A confusion matrix needs at least one example; got none.')
   for name, numbers in (('labels', labels), ('answers', predictions)):

@@ -158,6 +158,8 @@ def bootstrap_interval(
       f'A bootstrap takes one group a number, here shape {values.shape}; got {groups.shape}.'
     )
   _check_level(level)
+  errors.whole_numbers(samples=samples)
+  errors.seed(seed)
   if samples < 1:
     raise errors.UserError(f'A bootstrap needs samples >= 1; got {samples}.')
   names, index = np.unique(groups, return_inverse=True)

@@ -12,6 +12,7 @@ a method `check(image_shape)` that raises a UserError for images it cannot take.
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -74,6 +75,13 @@ def build(config: Mapping[str, Any] | str, num_classes: int, image_shape: tuple[
     if field not in known:
       raise errors.unknown(f'field of the model {name!r} called', field, known)
     fields[field] = _checked(name, field, value, known[field], network.choices.get(field))
+  num_classes = errors.whole('num_classes', num_classes, at_least=1)
+  if len(image_shape) != 3:
+    raise errors.UserError(
+      f'image_shape is {tuple(image_shape)}; it must be height, width and channels.'
+    )
+  for side in image_shape:
+    errors.whole('image_shape', side, at_least=1)
   module = network(num_classes=num_classes, **fields)
   module.check(tuple(image_shape))
   return module
@@ -151,7 +159,7 @@ def _checked(name, field, value, default, choices):
 
 
 def _whole_number(name, field, value, least):
-  if isinstance(value, bool) or not hasattr(value, '__index__') or value < least:
+  if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
     raise errors.UserError(
       f'The {field} of the model {name!r} is a whole number from {least} up; got {value!r}.'
     )

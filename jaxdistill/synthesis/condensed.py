@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxdistill import errors
 from jaxdistill.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ class Condensed:
         f'{self.mean} '
         f'and {self.std}.'
       )
+    errors.whole_numbers(factor=self.factor)
     if not 1 <= self.factor <= min(self.images.shape[1:3]):
       raise UserError(
         f'The factor of a condensed set must lie between 1 and the image side; got {self.factor}.'
@@ -197,6 +199,8 @@ class Condensed:
     classes are shown."""
     from jaxdistill.report import pictures
 
+    columns = errors.whole('columns', columns, at_least=1)
+    rows = errors.whole('rows', rows, at_least=1)
     shown = [
       self.images[self.hard_labels == label][:columns]
       for label in range(min(self.num_classes, rows))

@@ -41,6 +41,7 @@ def decode(canvases: jax.Array, factor: int, fill: float | jax.Array = 0.5) -> j
   >>> decode(jnp.full((3, 8, 8, 1), 0.25), 2).shape
   (12, 8, 8, 1)
   """
+  factor = errors.whole('factor', factor, at_least=1)
   if factor == 1:
     return canvases
   n, height, width, channels = canvases.shape
@@ -91,6 +92,7 @@ def mix(images: jax.Array, factor: int) -> jax.Array:
   >>> mix(jnp.arange(4.0).reshape(4, 1, 1, 1) * jnp.ones((4, 2, 2, 1)), 2)[0, :, :, 0].tolist()
   [[0.0, 1.0], [2.0, 3.0]]
   """
+  factor = errors.whole('factor', factor, at_least=1)
   if factor == 1:
     return images
   count, height, width, channels = images.shape
@@ -145,6 +147,8 @@ def first_canvases(
   """
   if init not in INITS:
     raise errors.unknown('initialisation', init, INITS)
+  ipc = errors.whole('ipc', ipc, at_least=1)
+  factor = errors.whole('factor', factor, at_least=1)
   classes, _, height, width, channels = images.shape
   numbers = jnp.asarray(range(classes) if numbers is None else numbers)
   keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxdistill import files
+from jaxdistill import errors, files
 from jaxdistill.data import Dataset, samplers
 from jaxdistill.data.examples import Examples
 from jaxdistill.numerics import settled
@@ -88,7 +88,7 @@ def setup(
     UserError: a way or spread of another name.
   """
   images = len(examples) // sets
-  num_steps = num_steps or recipe.steps(images)
+  num_steps = errors.whole('num_steps', num_steps) or recipe.steps(images)
   options = replicas.Options(
     networks,
     # The learning rate is the last factor of an update: a network's own one is reached by scaling.
@@ -175,6 +175,7 @@ def train(
   Raises:
     UserError: when the loss stops being finite.
   """
+  errors.whole('checks', checks, at_least=1)
   started = time.perf_counter()
   problem = setup(
     model,

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
+from jaxdistill import errors
 from jaxdistill.data import Dataset, augment
 from jaxdistill.numerics import settled, steady
 from jaxdistill.training import interrupt, parallel
@@ -47,6 +48,7 @@ def embed(
   ...   batch=2).shape
   (5, 4)
   """
+  batch = errors.whole('batch', batch, at_least=1)
   forward = embedder(model, images.mean, images.std)
   devices = 1 if mesh is None else mesh.size
   size = -(-min(batch, len(images)) // devices) * devices

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from jaxdistill import errors
 from jaxdistill.errors import UserError
 from jaxdistill.numerics import settled
 from jaxdistill.training import cost, hosts, interrupt, program
@@ -57,6 +58,7 @@ class Evaluation:
     Raises:
       UserError: negative numbers, both, or passes over data that have none.
     """
+    errors.whole_numbers(every=self.every)
     if self.every < 0 or self.epochs < 0 or self.every and self.epochs:
       raise UserError(
         'An evaluation comes every so many steps or epochs, one of the two and not negative; '
@@ -124,6 +126,7 @@ def fit(
   """
   every = run.checkpoint_every if checkpoint_every is None else checkpoint_every
   num_steps = problem.num_steps
+  errors.whole_numbers(num_steps=num_steps, steps_per_call=steps_per_call, checkpoint_every=every)
   if num_steps < 0 or steps_per_call < 0 or every < 0:
     raise UserError(f'The phase {name!r} needs numbers of steps that are not negative.')
   evaluations = [evaluate] if isinstance(evaluate, Evaluation) else evaluate

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from jaxdistill import errors
 from jaxdistill.errors import UserError
 from jaxdistill.training import surroundings
 
@@ -40,6 +41,7 @@ def make_mesh(num_devices: int = 0) -> Mesh:
   >>> make_mesh(1).shape['data']
   1
   """
+  errors.whole_numbers(num_devices=num_devices)
   devices = surroundings.devices()
   if not 0 <= num_devices <= len(devices):
     raise UserError(

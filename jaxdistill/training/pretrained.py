@@ -66,6 +66,7 @@ class Wanted:
   recipe: Recipe = RECIPE
 
   def __post_init__(self):
+    errors.whole_numbers(number=self.number, epochs=self.epochs, batch=self.batch, steps=self.steps)
     if self.number < 1 or min(self.epochs, self.batch, self.steps) < 0:
       raise errors.UserError(
         'Pretrained networks need a number of at least 1, and epochs, batch and steps of at least '

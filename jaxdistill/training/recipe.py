@@ -6,6 +6,7 @@ from typing import Any
 
 import optax
 
+from jaxdistill import errors
 from jaxdistill.data import augment, views
 from jaxdistill.data.examples import Examples
 from jaxdistill.data.mixing import Mixing
@@ -78,6 +79,7 @@ class Recipe:
         f'The recipe {self.name!r} augments twice: give strategy and cutmix, or transforms and '
         'mixing.'
       )
+    errors.whole_numbers(batch=self.batch, epochs=self.epochs)
     if self.batch < 1 or self.epochs < 1:
       raise UserError(
         f'The recipe {self.name!r} needs batch and epochs of at least 1; got {self.batch} and '

@@ -99,6 +99,9 @@ class Options:
   spread: str = 'networks'
   first_rows: tuple[int, ...] = ()
 
+  def __post_init__(self):
+    errors.whole('networks', self.networks, at_least=1)
+
   @property
   def padded(self) -> int:
     """Networks that are trained, with those that only fill the devices."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxdistill import files
+from jaxdistill import errors, files
 from jaxdistill.errors import UserError
 from jaxdistill.training import bucket, hosts, interrupt, progress, records, surroundings
 from jaxdistill.training.checkpoint import Checkpoints
@@ -84,6 +84,12 @@ class Run:
     handle_signals: bool = False,
     profile: bool = False,
   ):
+    errors.whole_numbers(
+      keep=keep,
+      checkpoint_every=checkpoint_every,
+      log_every=log_every,
+      steps_per_call=steps_per_call,
+    )
     if keep < 1 or checkpoint_every < 0 or log_every < 1 or checkpoint_seconds <= 0:
       raise UserError(
         'A run needs keep >= 1, log_every >= 1, checkpoint_every >= 0 and checkpoint_seconds > 0.'

@@ -13,6 +13,7 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 
+from jaxdistill import errors
 from jaxdistill.errors import UserError, unknown
 
 # The fields that a kind of schedule reads besides `name` and `learning_rate`.
@@ -140,6 +141,7 @@ def in_steps(epochs: float, examples: int, batch: int, drop_last: bool = False) 
   >>> in_steps(2, examples=10, batch=4), in_steps(2, examples=10, batch=4, drop_last=True)
   (6, 4)
   """
+  errors.whole_numbers(examples=examples, batch=batch)
   if epochs < 0 or examples < 1 or batch < 1 or drop_last and batch > examples:
     raise UserError(
       f'Epochs of {examples} examples in batches of {batch} cannot be counted; '
@@ -169,6 +171,8 @@ def multistep(learning_rate: float, boundaries: Sequence[int], factor: float) ->
   """
   _positive('learning_rate', learning_rate)
   _positive('factor', factor)
+  for boundary in boundaries:
+    errors.whole_numbers(boundary=boundary)
   boundaries = [int(boundary) for boundary in boundaries]
   if boundaries != sorted(boundaries) or any(boundary < 0 for boundary in boundaries):
     raise UserError(
@@ -193,6 +197,7 @@ def cosine(learning_rate: float, num_steps: int, final: float = 0.0) -> optax.Sc
   [1.0, 0.5, 0.0, 0.0]
   """
   _positive('learning_rate', learning_rate)
+  errors.whole_numbers(num_steps=num_steps)
   if num_steps < 1 or not 0 <= final <= learning_rate:
     raise UserError(
       'A cosine schedule needs at least one step and 0 <= final <= learning_rate, '
@@ -234,6 +239,7 @@ def one_cycle(
   [0.1, 0.55, 1.0, 0.001]
   """
   _positive('learning_rate', peak)
+  errors.whole_numbers(num_steps=num_steps)
   if num_steps < 1 or not 0 <= rise < 1:
     raise UserError(
       'A one-cycle schedule needs at least one step and 0 <= rise < 1, '
@@ -267,6 +273,7 @@ def warmup(schedule: optax.Schedule | float, num_steps: int) -> optax.Schedule:
   >>> [float(warmup(1.0, 4)(step)) for step in (0, 1, 3, 8)]
   [0.25, 0.5, 1.0, 1.0]
   """
+  errors.whole_numbers(num_steps=num_steps)
   if num_steps < 0:
     raise UserError(f'A warm-up needs a number of steps that is not negative, not {num_steps}.')
   rate = schedule if callable(schedule) else lambda count: schedule

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdistill import errors
 from jaxdistill.data import augment
 from jaxdistill.data.examples import Examples
 from jaxdistill.numerics import settled
@@ -33,6 +34,7 @@ class Scorer:
   ):
     images, labels = examples.images, examples.labels
     height, width = images.shape[1:3]
+    batch = errors.whole('batch', batch)
     batch = batch or max(1, min(MOST_SCORED, _PIXELS_SCORED // (height * width)))
     # Rounded, so that sets of nearly one size, such as the classes that one order or another has
     # shown, share a program.

@@ -32,7 +32,8 @@ class Crop(Transform):
   padding: int = 4
 
   def __post_init__(self):
-    errors.whole('padding', self.padding)
+    errors.whole_numbers(padding=self.padding)
+    check_range(self, 0, _MOST, 'padding')
 
   def __call__(self, key: jax.Array, images: jax.Array, choice: Any = ()) -> jax.Array:
     padding = int(self.padding)
@@ -89,7 +90,8 @@ class ResizedCrop(Transform):
   method: str = 'bilinear'
 
   def __post_init__(self):
-    errors.whole('size', self.size)
+    errors.whole_numbers(size=self.size)
+    check_range(self, 0, _MOST, 'size')
     _check_method(self.method)
     for name in ('scale', 'ratio'):
       low, high = getattr(self, name)
@@ -163,8 +165,10 @@ class CentreCrop(Transform):
   method: str = 'bilinear'
 
   def __post_init__(self):
-    errors.whole('size', self.size, at_least=1)
-    errors.whole('resize', self.resize)
+    errors.whole_numbers(size=self.size)
+    check_range(self, 1, _MOST, 'size')
+    errors.whole_numbers(resize=self.resize)
+    check_range(self, 0, _MOST, 'resize')
     _check_method(self.method)
 
   @property
@@ -206,9 +210,11 @@ class Resize(Transform):
   antialias: bool = True
 
   def __post_init__(self):
-    errors.whole('size', self.size, at_least=1)
+    errors.whole_numbers(size=self.size)
+    check_range(self, 1, _MOST, 'size')
     if self.back is not None:
-      errors.whole('back', self.back, at_least=1)
+      errors.whole_numbers(back=self.back)
+      check_range(self, 1, _MOST, 'back')
     _check_method(self.method)
 
   @property
@@ -235,7 +241,8 @@ class Cutout(Transform):
   side: int
 
   def __post_init__(self):
-    errors.whole('side', self.side, at_least=1)
+    errors.whole_numbers(side=self.side)
+    check_range(self, 1, _MOST, 'side')
 
   @steady
   def __call__(self, key: jax.Array, images: jax.Array, choice: Any = ()) -> jax.Array:

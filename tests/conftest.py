@@ -23,5 +23,15 @@ os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('MPLBACKEND', 'Agg')
 
 import jax  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+
+@pytest.fixture
+def plain(monkeypatch):
+  """The environment of users: without the flags above, which change numbers and are told by
+  `training.surroundings`."""
+  assert jax.devices()  # started under them
+  monkeypatch.delenv('XLA_FLAGS', raising=False)
+  return monkeypatch

@@ -40,7 +40,7 @@ def test_scores_are_read_only_where_everything_is_the_same(tmp_path, capsys):
   )
 
 
-def test_the_key_of_a_row_is_that_of_earlier_versions():
+def test_the_key_of_a_row_is_that_of_earlier_versions(plain):
   """Rows that earlier versions left in a shared folder are found."""
   train, test = data.load('digits', image_size=8)
   protocol = Protocol(

@@ -259,14 +259,6 @@ def test_a_training_goes_on_under_other_flags_bit_for_bit(digits, tmp_path):
 # What still changes numbers.
 
 
-@pytest.fixture
-def plain(monkeypatch):
-  """The environment without the flags by which the tests are compiled."""
-  assert jax.devices()  # started under them
-  monkeypatch.delenv('XLA_FLAGS', raising=False)
-  return monkeypatch
-
-
 def test_settings_are_those_that_change_numbers(plain):
   assert surroundings.settings() == {}
   plain.setenv(

@@ -35,7 +35,7 @@ def network():
   ],
 )
 def test_networks_are_found_by_the_names_that_they_had_from_the_first_version_on(
-  tmp_path, wanted, seed, name
+  tmp_path, plain, wanted, seed, name
 ):
   for flip in (True, False):
     assert pretrained.identity(network(), images(flip=flip), wanted, seed=seed) == name

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from jaxdistill.errors import UserError, unknown
+from jaxdistill.files import expanded
 
 _PACKAGE = pathlib.Path(__file__).resolve().parent
 _HEADER_KEYS = ('Command', 'Run time', 'Expected')
@@ -70,7 +71,7 @@ def find(path: str) -> pathlib.Path:
   >>> find('m3d') == find('configs/condensation/m3d.py') == find('condensation/m3d')
   True
   """
-  file = pathlib.Path(path).expanduser()
+  file = expanded(path)
   if file.suffix == '.py' and file.is_file():
     return file.resolve()
   name = re.sub(r'\.py$', '', re.sub(r'^(\./)?(configs/)?', '', path))

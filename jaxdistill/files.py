@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxdistill.errors import UserError
+
 
 def jsonable(value: Any) -> Any:
   """Returns the value as JSON knows it: arrays become lists, tuples lists, non-finite numbers null.
@@ -30,6 +32,23 @@ def jsonable(value: Any) -> Any:
   if isinstance(value, os.PathLike):
     return os.fspath(value)
   raise TypeError(f'{type(value).__name__} has no form in JSON')
+
+
+def expanded(path: str | os.PathLike) -> pathlib.Path:
+  """Returns a path with the home directory in place of '~'.
+
+  Raises:
+    UserError: there is no such home.
+
+  >>> expanded('photos')
+  PosixPath('photos')
+  """
+  try:
+    return pathlib.Path(path).expanduser()
+  except RuntimeError:
+    raise UserError(
+      f'{path} begins with a home directory that is not known here; give the whole path.'
+    ) from None
 
 
 def content_hash(arrays: Iterable[Any], description: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from jaxdistill import benchmarks
 from jaxdistill.commands import flags as command_flags
 from jaxdistill.commands.process import exit_status
 from jaxdistill.errors import UserError, unknown
+from jaxdistill.files import expanded
 
 _USAGE = f"""\
 Measures speed: seconds per iteration of every method, its growth, several devices, many networks
@@ -57,7 +58,7 @@ def _dispatch(argv: list[str]) -> None:
     **{part: _measure(part, settings) for part in parts},
   }
   if values.out:
-    _write(pathlib.Path(values.out).expanduser(), figures)
+    _write(expanded(values.out), figures)
 
 
 def _measure(part: str, settings: benchmarks.Settings) -> Any:

@@ -2,7 +2,6 @@
 words, JAX."""
 
 import os
-import pathlib
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -10,6 +9,7 @@ from collections.abc import Callable, Sequence
 from absl import flags, logging
 
 from jaxdistill.errors import UserError, unknown
+from jaxdistill.files import expanded
 from jaxdistill.training import interrupt
 
 USER_ERROR = 2
@@ -54,11 +54,24 @@ def exit_status(
         print(stop, file=sys.stderr)
       return stop.code
     except Exception as error:
+      if refused := _refused_by_jax(error):
+        print(f'error: {refused}', file=sys.stderr)
+        return _answered(USER_ERROR)
       if not (_in_job() or interrupt.requested()):
         raise
       traceback.print_exc()  # after a signal: what went wrong may come of it
       status = _leave(1, f'{type(error).__name__}: {error}')
     return _answered(status)
+
+
+def _refused_by_jax(error: Exception) -> str:
+  """What is wrong with a variable by which JAX ends while it is imported; '' for other errors."""
+  if not isinstance(error, ValueError) or 'jax.numpy' in sys.modules:
+    return ''
+  for name, value in os.environ.items():
+    if name.startswith('JAX_') and (name in str(error) or name.lower() in str(error)):
+      return f'{name}={value} is no value that JAX knows; correct it, or leave it unset.'
+  return ''
 
 
 def _answered(status: int) -> int:
@@ -132,5 +145,5 @@ def prepare_jax(values: flags.FlagValues) -> None:
   if place != 'off':
     from jaxdistill.training.machine import enable_compilation_cache
 
-    folder = None if place == 'on' else pathlib.Path(place).expanduser()
+    folder = None if place == 'on' else expanded(place)
     enable_compilation_cache(folder)

@@ -19,6 +19,7 @@ from jaxdistill.commands import families, listing
 from jaxdistill.commands import flags as command_flags
 from jaxdistill.commands.process import exit_status, prepare_jax, quiet, tell
 from jaxdistill.errors import UserError
+from jaxdistill.files import expanded
 from jaxdistill.training import bucket, interrupt
 
 _USAGE = """\
@@ -205,7 +206,7 @@ def folder(workdir: str | pathlib.Path) -> pathlib.Path:
     raise UserError(
       f'--workdir={workdir} is no folder; name one. A single run may have its work dir in a bucket.'
     )
-  return pathlib.Path(workdir).expanduser()
+  return expanded(workdir)
 
 
 def default_workdir(spec: str, config: ConfigDict) -> pathlib.Path:

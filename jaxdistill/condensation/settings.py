@@ -16,6 +16,7 @@ from jaxdistill.errors import UserError
 from jaxdistill.experiment import explain as explaining
 from jaxdistill.experiment import schema
 from jaxdistill.experiment.datasets import DataSource, load
+from jaxdistill.files import expanded
 from jaxdistill.synthesis.condensed import Condensed
 
 # Task of a config -> the module of this package with its flow: check(config), run(config, run),
@@ -187,7 +188,7 @@ def _stored(preset: str, sets: Sequence[str], ipc: int, factor: int) -> tuple[in
   matters = protocols.of_set(preset, 1, 1) != protocols.of_set(preset, 1, 2)
   if sets and matters:
     try:
-      first = Condensed.load(pathlib.Path(sets[0]).expanduser())
+      first = Condensed.load(expanded(sets[0]))
       return first.ipc, first.factor
     except (UserError, OSError, RuntimeError):
       pass

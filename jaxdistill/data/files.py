@@ -1,6 +1,5 @@
 """Your own data as arrays in an npz file."""
 
-import pathlib
 import zipfile
 import zlib
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from jaxdistill.data.stored import Stored, resize
 from jaxdistill.errors import UserError
+from jaxdistill.files import expanded
 
 
 def read_npz(path: str, image_size: int = 0) -> Stored:
@@ -27,7 +27,7 @@ def read_npz(path: str, image_size: int = 0) -> Stored:
   >>> read_npz(file).class_names
   ('cat', 'dog')
   """
-  file = pathlib.Path(path).expanduser()
+  file = expanded(path)
   where = f'npz:{path}'
   if not file.is_file():
     raise UserError(

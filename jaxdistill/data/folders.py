@@ -10,6 +10,7 @@ from jaxdistill.data.picture_sets import Files, read_pictures
 from jaxdistill.data.pictures import shown
 from jaxdistill.data.stored import Stored
 from jaxdistill.errors import UserError, unknown
+from jaxdistill.files import expanded
 
 
 def read_folder(
@@ -106,7 +107,7 @@ def existing(where: str, path: str) -> pathlib.Path:
   """Returns the folder at a path; raises `UserError` where there is none, or its name is no
   UTF-8."""
   try:
-    root = pathlib.Path(path).expanduser()
+    root = expanded(path)
   except RuntimeError as error:  # ~ without a home
     raise UserError(f'{where}: {error}; give the whole path.') from error
   layout.as_text(where, str(path))

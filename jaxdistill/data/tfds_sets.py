@@ -16,6 +16,7 @@ from jaxdistill.data import exported, pictures, presets, streaming
 from jaxdistill.data.stored import MODES, Stored, check_size
 from jaxdistill.data.streaming import Streamed
 from jaxdistill.errors import UserError
+from jaxdistill.files import expanded
 
 _TEST_SPLITS = ('test', 'validation')
 _FORMAT = 'array_record'
@@ -44,7 +45,7 @@ def read(
   """
   check_size(image_size)
   try:
-    root = pathlib.Path(place(data_dir)).expanduser()
+    root = expanded(place(data_dir))
   except RuntimeError as error:  # ~ without a home
     raise UserError(f'{name}: {error}; set data_dir (config.data.dir) to a whole path.') from error
   folder, notices = _find(name, root)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxdistill import files
+from jaxdistill.files import expanded
 from jaxdistill.training.run import Run
 
 
@@ -60,4 +61,4 @@ def place(folder: str | os.PathLike | None, key: str, suffix: str = '.json') -> 
   >>> place('rows', 'a1b2').as_posix(), place('', 'a1b2')
   ('rows/a1b2.json', None)
   """
-  return pathlib.Path(folder).expanduser() / f'{key}{suffix}' if folder else None
+  return expanded(folder) / f'{key}{suffix}' if folder else None

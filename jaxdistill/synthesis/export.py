@@ -19,6 +19,7 @@ from jaxdistill.data import Dataset
 from jaxdistill.data.exported import MANIFEST
 from jaxdistill.data.stored import MODES, to_uint8
 from jaxdistill.errors import UserError
+from jaxdistill.files import expanded
 
 _VERSION = '1.0.0'
 # Bytes of a class name that go into that of its folder: few enough for every file system.
@@ -72,7 +73,7 @@ def to_png(condensed: Any, folder: str | os.PathLike, *, decoded: bool = True) -
     (root / MANIFEST).write_text(
       json.dumps(_manifest(condensed, decoded) | {'images': files}, indent=1) + '\n'
     )
-  return pathlib.Path(folder).expanduser()
+  return expanded(folder)
 
 
 def to_tfds(
@@ -131,7 +132,7 @@ def to_tfds(
     (root / _VERSION / MANIFEST).write_text(
       json.dumps(_manifest(condensed, decoded=True), indent=1) + '\n'
     )
-  return pathlib.Path(folder).expanduser() / name / _VERSION
+  return expanded(folder) / name / _VERSION
 
 
 def _write_tfds(
@@ -230,7 +231,7 @@ def _numbered(class_names: Sequence[str]) -> list[str]:
 @contextlib.contextmanager
 def _whole_or_nothing(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
   """Gives a new folder beside `folder`, which becomes it at the end, or vanishes."""
-  folder = pathlib.Path(folder).expanduser()
+  folder = expanded(folder)
   if folder.exists():
     raise UserError(f'{folder} exists already; export to a folder that does not.')
   temporary = folder.with_name(f'.{folder.name}.{os.getpid()}')

@@ -13,6 +13,7 @@ from typing import Any
 
 from jaxdistill import errors, files
 from jaxdistill.errors import UserError
+from jaxdistill.files import expanded
 from jaxdistill.training import bucket, hosts, interrupt, progress, records, surroundings
 from jaxdistill.training.checkpoint import Checkpoints
 from jaxdistill.training.lock import Lock
@@ -99,7 +100,7 @@ class Run:
     # which someone waits for.
     self.first_step_seconds: float | None = None
     self._bucket, self._lock = None, None
-    directory = None if workdir is None else pathlib.Path(workdir).expanduser().absolute()
+    directory = None if workdir is None else expanded(workdir).absolute()
     self.place = workdir if bucket.is_address(workdir) else directory  # for people
     self._directory = directory  # in a bucket that of the local copy, once it is open
     self.workdir = directory if hosts.is_first() else None

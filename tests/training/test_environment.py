@@ -374,6 +374,25 @@ def test_without_a_home_there_is_no_cache(monkeypatch, tmp_path):
   assert machine.enable_compilation_cache() is None and not list(tmp_path.iterdir())
 
 
+def test_a_home_that_is_not_known_is_told():
+  with pytest.raises(UserError, match='~nobody/run begins with a home directory that is not known'):
+    Run('~nobody/run', progress=False)
+  with pytest.raises(UserError, match='npz:~nobody/x.npz'):
+    data.load('npz:~nobody/x.npz')
+
+
+@pytest.mark.parametrize('value', ['JAX_ENABLE_X64=maybe', 'JAX_DEFAULT_PRNG_IMPL=dice'])
+def test_a_value_that_jax_does_not_know_is_told(value):
+  run = "from jaxdistill.commands.main import main; print(main(['--config=m3d:digits']))"
+  name, _, text = value.partition('=')
+  status, said, errors = python(run, **{name: text})
+  assert (status, said, errors) == (
+    0,
+    '2\n',
+    f'error: {value} is no value that JAX knows; correct it, or leave it unset.\n',
+  )
+
+
 def test_a_backend_that_is_not_there_is_told():
   run = "from jaxdistill.commands.main import main; main(['--config=m3d:digits', '--dry_run'])"
   for platforms in ('cuda', 'cupu'):

@@ -30,6 +30,7 @@ from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
 from jaxdistill.experiment import datasets, estimates, provenance, results
 from jaxdistill.experiment.results import Row
+from jaxdistill.files import expanded
 from jaxdistill.models import architectures
 from jaxdistill.numerics import settled
 from jaxdistill.report import pictures
@@ -182,7 +183,7 @@ def _epochs(
 def load(paths: Sequence[str]) -> list[Entry]:
   """Reads condensed sets. A label says the method where it is known, and the path
   where that is not enough."""
-  sets = [(path, Condensed.load(pathlib.Path(path).expanduser())) for path in paths]
+  sets = [(path, Condensed.load(expanded(path))) for path in paths]
   labels = [
     methods.LABELS.get(condensed.method) or condensed.method or pathlib.PurePath(path).stem
     for path, condensed in sets
@@ -401,4 +402,4 @@ def _check_unchanged(entries: list[Entry], run: Run) -> None:
 
 
 def _digest(path: str) -> str:
-  return hashlib.sha256(pathlib.Path(path).expanduser().read_bytes()).hexdigest()
+  return hashlib.sha256(expanded(path).read_bytes()).hexdigest()

@@ -375,10 +375,12 @@ def test_without_a_home_there_is_no_cache(monkeypatch, tmp_path):
 
 
 def test_a_home_that_is_not_known_is_told():
-  with pytest.raises(UserError, match='~nobody/run begins with a home directory that is not known'):
-    Run('~nobody/run', progress=False)
-  with pytest.raises(UserError, match='npz:~nobody/x.npz'):
-    data.load('npz:~nobody/x.npz')
+  with pytest.raises(
+    UserError, match='~no_such_user/run begins with a home directory that is not known'
+  ):
+    Run('~no_such_user/run', progress=False)
+  with pytest.raises(UserError, match='~no_such_user/x.npz begins with a home'):
+    data.load('npz:~no_such_user/x.npz')
 
 
 @pytest.mark.parametrize('value', ['JAX_ENABLE_X64=maybe', 'JAX_DEFAULT_PRNG_IMPL=dice'])

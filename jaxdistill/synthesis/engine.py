@@ -79,8 +79,9 @@ class Settings:
     order: 'per_class': the released code takes one momentum step per class on the tensor of all
       classes. Between two steps of one class its momentum runs out (to 2^-(classes-1) at momentum
       1/2), so every class makes plain SGD steps of length learning_rate / (1 - momentum), which is
-      how they are computed here, all classes at once. 'joint': one momentum step for the sum of all
-      classes' losses.
+      how they are computed here, all classes at once. Only the clamp of 'unit' differs: there it
+      comes before the rest of the last classes' steps, whose canvases leave [0, 1] for an
+      iteration. 'joint': one momentum step for the sum of all classes' losses.
     space: 'unit': canvases live in [0, 1] and are clamped once an iteration; 'normalised': canvases
       are normalised images and never clamped.
     augmentation, composition: the siamese augmentation, see `data.augment.diffaugment`.

@@ -177,6 +177,8 @@ def condense(
   `phase` names it in the run: metrics, checkpoints and resuming are the loop's.
   """
   before = condensing.wrap(ready.canvases, train)
+  if train.counts.min() < condensing.section.batch_real:
+    _begin_anew(run, phase, ready.num_steps)
   state = loop.fit(run, phase, ready)
   images = np.asarray(parallel.gather(state.images))[: train.num_classes]
   if condensing.section.space == 'normalised':
@@ -184,3 +186,18 @@ def condense(
   else:
     images = np.clip(images, 0, 1)
   return condensing.wrap(images, train), before
+
+
+def _begin_anew(run: Run, phase: str, num_steps: int) -> None:
+  """Drops what an earlier version, which repeated the images of small classes, has left unfinished:
+  half of a condensation by one rule and half by another would be neither."""
+
+  def begin():
+    checkpoints = run.checkpoints(phase)
+    steps = checkpoints.steps() if checkpoints else []
+    if steps and steps[-1] < num_steps:
+      run.say(f'{phase}: begins anew; an earlier version repeated images of small classes.')
+      run.discard(phase)
+    return True
+
+  run.once(f'rules/{phase}-small-classes', begin)

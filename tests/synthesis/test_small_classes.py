@@ -13,7 +13,8 @@ from jaxdistill.condensation import problem, sections
 from jaxdistill.condensation.problem import Condensing
 from jaxdistill.data import Dataset, augment, samplers, streaming
 from jaxdistill.synthesis import engine
-from jaxdistill.training import parallel, program
+from jaxdistill.training import loop, parallel, program
+from jaxdistill.training.run import Run
 
 SHAPE, CLASSES, BATCH = (8, 8, 1), 4, 4
 COUNTS = (6, 3, 4, 1)
@@ -165,14 +166,12 @@ def test_a_discrepancy_without_a_mask_sees_the_images_again():
   assert measured[0, 1] != pytest.approx(weighed[0, 1], rel=1e-3)
 
 
-def test_a_batch_is_no_larger_than_the_largest_class():
-  """So that equal small classes need no mask, whatever the method; and the sum of a problem is that
-  of its images."""
+def small_condensing(iterations=1):
   section = sections.Condensation(
     ipc=2,
     factor=1,
     init='real',
-    iterations=1,
+    iterations=iterations,
     batch_real=64,
     batch_syn_max=64,
     learning_rate=0.5,
@@ -182,12 +181,31 @@ def test_a_batch_is_no_larger_than_the_largest_class():
     augmentation='',
     composition='idc',
   )
-  condensing = Condensing(section, {'name': 'dm'}, {'name': 'convnet', 'width': 4, 'depth': 1})
+  return Condensing(section, {'name': 'dm'}, {'name': 'convnet', 'width': 4, 'depth': 1})
+
+
+def test_a_batch_is_no_larger_than_the_largest_class():
+  """So that small classes of one size need no mask, whatever the method."""
   for counts, weighed in (((5, 5, 5, 5), False), (COUNTS, True)):
-    ready = problem.setup(condensing, real_set(counts))
+    ready = problem.setup(small_condensing(), real_set(counts))
     batch = ready.source.sample(
       ready.source.data, program.sampling_key(ready.state.key), jnp.int32(0)
     )
     assert batch['images'].shape[:2] == (CLASSES, max(counts))
     assert ('weight' in batch) == weighed
   assert batch['weight'].sum(1).tolist() == list(COUNTS)
+
+
+def test_what_an_earlier_version_left_unfinished_begins_anew(tmp_path, capsys):
+  train, condensing = real_set((2, 3, 2, 4)), small_condensing(iterations=3)
+  ready = problem.setup(condensing, train)
+  with Run(progress=False) as memory:
+    expected, _ = problem.condense(condensing, train, ready, memory)
+  with Run(tmp_path, progress=False, checkpoint_every=1) as earlier:
+    loop.fit(earlier, 'condense', dataclasses.replace(ready, num_steps=2))
+  for begins in (True, False):
+    with Run(tmp_path, progress=False, checkpoint_every=1) as run:
+      condensed, _ = problem.condense(condensing, train, ready, run)
+      assert run.checkpoints('condense').steps()[-1] == 3
+    np.testing.assert_array_equal(condensed.images, expected.images)
+    assert ('condense: begins anew; an earlier version' in capsys.readouterr().out) == begins

@@ -304,3 +304,21 @@ def test_python_across_architectures_refuses_an_unknown_one_before_training():
   train, test = data.load('digits', image_size=8)
   with pytest.raises(UserError, match="did you mean 'LeNet'"):
     cross_architecture(train, test, ('MLP', 'LeNt'))
+
+
+def test_a_dry_run_tells_the_epochs_for_which_the_recipe_has_a_rule():
+  images = np.zeros((500, 8, 8, 3), np.float32)
+  made = Condensed(
+    images, np.arange(500) % 10, tuple('abcdefghij'), (0.0,) * 3, (1.0,) * 3, factor=2
+  )
+  entries = [evaluate_task.Entry('set1', 'M3D', 'm3d.npz', made)]
+  densenet, convnet = (architectures.find(name) for name in ('DenseNet', 'ConvNet-3'))
+
+  def text(spec, model):
+    fields = sections.of_config(configs.load(f'evaluate:{spec}'))
+    return evaluate_task._epochs(fields, entries, model)
+
+  assert text('cifar10', densenet) == ', 400 epochs (a rule of the recipe idc)'
+  assert text('cifar10', convnet) == text('svhn_cropped', densenet) == ''
+  assert text('cifar10,epochs=700', densenet) == text('cifar10,recipe=dm', densenet) == ''
+  assert text('imagenet224:x', convnet) == ', 1,000 epochs (a rule of the recipe idc_imagenet)'

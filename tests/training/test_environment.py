@@ -406,3 +406,83 @@ def test_a_backend_that_is_not_there_is_told():
     "condensation.condense(data.load('digits', image_size=8)[0], 'dm', ipc=1, quick=True)"
   )
   assert 'UserError: JAX_PLATFORMS=cupu' in python(from_python, JAX_PLATFORMS='cupu')[2]
+
+
+# The launcher, in a process of its own.
+
+LAUNCH = [
+  '--config=m3d:digits,ipc=1,factor=2',
+  '--config.data.image_size=8',
+  '--config.model.width=4',
+  '--config.model.depth=1',
+  '--config.condensation.iterations=20',
+  '--config.condensation.batch_real=8',
+  '--config.evaluation.networks=2',
+  '--config.evaluation.steps=20',
+  '--config.evaluation.every=5',
+  '--config.evaluation.baselines=random',
+  '--no-progress',
+  '--no-tensorboard',
+]
+CHANGES_NOTHING = [
+  'JAX_ENABLE_X64=1',
+  'JAX_DEFAULT_PRNG_IMPL=rbg',
+  'JAX_DEFAULT_PRNG_IMPL=unsafe_rbg',
+  'JAX_DEFAULT_MATMUL_PRECISION=bfloat16',
+  'JAX_DEBUG_NANS=1',
+  'JAX_DEBUG_INFS=1',
+  'JAX_DISABLE_JIT=1',
+  'JAX_THREEFRY_PARTITIONABLE=0',
+  'JAX_NUMPY_DTYPE_PROMOTION=strict',
+  'JAX_NUMPY_RANK_PROMOTION=raise',
+  'JAX_RANDOM_SEED_OFFSET=5',
+  'JAX_DEBUG_KEY_REUSE=1',
+  'JAX_LEGACY_PRNG_KEY=error',
+  'JAX_TRANSFER_GUARD=disallow',
+]
+
+
+def launch(workdir, **variables):
+  run = f'import sys; from jaxdistill.commands.main import main; sys.exit(main({LAUNCH!r} + '
+  run += f'["--workdir={workdir}", "--compilation_cache={workdir.parent}/programs"]))'
+  return python(run, **variables)
+
+
+def left(workdir):
+  """Canvases and accuracies of a finished run, and the settings that its result names."""
+  result = json.loads((workdir / 'result.json').read_text())
+  with np.load(workdir / 'condensed.npz') as entries:
+    canvases = bits(entries['images'])
+  rows = [row['last']['values'] for row in result['rows']]
+  return (canvases, rows), result.get('environment', {})
+
+
+@pytest.fixture(scope='module')
+def launched(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('launched') / 'plain'
+  status, _, errors = launch(workdir)
+  assert status == 0, errors
+  return workdir
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('variable', CHANGES_NOTHING)
+def test_a_launched_run_is_the_same_under_every_flag(launched, variable):
+  name, _, value = variable.partition('=')
+  workdir = launched.parent / variable
+  status, _, errors = launch(workdir, **{name: value})
+  assert (status, errors) == (0, '')
+  assert left(workdir) == left(launched)
+
+
+@pytest.mark.slow
+def test_a_launched_run_names_what_changes_it_and_goes_on_under_it_alone(launched):
+  fast = '--xla_cpu_enable_fast_math=true'
+  status, _, errors = launch(launched, XLA_FLAGS=fast)
+  assert status == 2 and f'XLA_FLAGS not set, and now XLA_FLAGS={fast}' in errors
+  assert launch(launched, XLA_FLAGS='--xla_force_host_platform_device_count=2')[0] == 0
+  workdir = launched.parent / 'fast'
+  assert launch(workdir, XLA_FLAGS=fast)[0] == 0
+  assert left(workdir)[1] == {'XLA_FLAGS': fast}
+  status, _, errors = launch(workdir)
+  assert status == 2 and f'XLA_FLAGS={fast}, and now XLA_FLAGS is not set' in errors

@@ -27,7 +27,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdistill import errors
+from jaxdistill import backend, errors
 from jaxdistill.models import initializers
 
 FORMS = ('direct', 'patches', 'mixed')
@@ -72,11 +72,11 @@ def inside_loop():
 
 
 def choose(in_channels: int) -> str:
-  """Returns the form for a convolution of so many input channels on the default backend, at trace
-  time."""
+  """Returns the form for a convolution of so many input channels for the platform that is compiled
+  for, at trace time."""
   if _override.get():
     return _override.get()
-  if jax.default_backend() != 'cpu':
+  if backend.platform() != 'cpu':
     return 'direct'
   if _in_loop.get() or in_channels <= NARROW:
     return 'patches'

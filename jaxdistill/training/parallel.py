@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.extend.backend
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -59,6 +60,18 @@ def make_mesh(num_devices: int = 0) -> Mesh:
   # Explicit axes are the default of make_mesh; with Auto the compiler places what the program
   # leaves open.
   return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def is_remote(mesh: Mesh | None) -> bool:
+  """Whether the devices of a mesh are only compiled for (see `targets`): nothing can lie there.
+
+  >>> is_remote(make_mesh(1))
+  False
+  """
+  if mesh is None:
+    return False
+  client = mesh.devices.flat[0].client
+  return all(client is not one for one in jax.extend.backend.backends().values())
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:

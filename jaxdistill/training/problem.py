@@ -125,7 +125,10 @@ def spread(functions: Functions, placement: Placement) -> Functions:
 
 @settled()
 def start(functions: Functions, placement: Placement, *arguments: Any) -> Any:
-  """Returns init(*arguments), every part of it made on the device that keeps it."""
+  """Returns init(*arguments), every part of it made on the device that keeps it; for devices
+  that are only compiled for, its form and place."""
+  if parallel.is_remote(placement.mesh):
+    return placed_forms(jax.eval_shape(functions.init, *arguments), placement.state, placement.mesh)
   if not placement.is_spread:
     return jax.jit(functions.init)(*arguments)
   return parallel.make_sharded(functions.init, placement.state, placement.mesh, *arguments)
@@ -138,12 +141,37 @@ def place(data: Mapping[str, Any], placement: Placement) -> dict[str, Any]:
   >>> place({'x': np.arange(2)}, Placement())['x'].tolist()
   [0, 1]
   """
+  if parallel.is_remote(placement.mesh):
+    specs = {name: placement.data.get(name, WHOLE) for name in data}
+    return placed_forms(dict(data), specs, placement.mesh)
   if not placement.is_spread:
     return jax.tree.map(jnp.asarray, dict(data))
   put = {
     name: parallel.shard if placement.data[name] == SHARE else parallel.replicate for name in data
   }
   return {name: put[name](entry, placement.mesh) for name, entry in data.items()}
+
+
+def placed_forms(tree: Any, specs: Any, mesh: Mesh) -> Any:
+  """Returns the form of every array and where it would lie: `jax.ShapeDtypeStruct`s.
+
+  Args:
+    tree: arrays, their forms, or images that are streamed.
+    specs: for the tree or parts of it, `WHOLE` or `SHARE`.
+    mesh: the devices.
+  """
+
+  def form(spec, leaf):
+    sharding = jax.sharding.NamedSharding(mesh, spec)
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+  is_spec = lambda node: isinstance(node, PartitionSpec)
+  return jax.tree.map(
+    lambda spec, part: jax.tree.map(lambda leaf: form(spec, leaf), part),
+    specs,
+    tree,
+    is_leaf=is_spec,
+  )
 
 
 @settled()
@@ -167,7 +195,7 @@ def source(
     resident: entries that stay on the devices even where the images are streamed, and that `sample`
       hands on as they are (networks, for example).
   """
-  if not isinstance(data['images'], streaming.Streamed):
+  if parallel.is_remote(placement.mesh) or not isinstance(data['images'], streaming.Streamed):
     return ArraySource(place(data, placement), functions.sample)
   kept = place({name: data[name] for name in resident}, placement)
   drawn = batches.streamed(

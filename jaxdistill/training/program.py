@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxdistill import draws
+from jaxdistill import backend, draws
 from jaxdistill.training import parallel
 
 MAX_STEPS_PER_CALL = 50
@@ -65,10 +65,10 @@ def build(
   """
   shardings, structure = jax.tree.flatten(jax.tree.map(lambda leaf: leaf.sharding, state))
   started = time.perf_counter()
-  jitted = _jitted(
-    step, sample, length, structure, tuple(shardings), common_sharding(state, inputs)
-  )
-  lowered = jitted.lower(state, inputs)
+  replicated = common_sharding(state, inputs)
+  jitted = _jitted(step, sample, length, structure, tuple(shardings), replicated)
+  with backend.compiling_for(next(iter(replicated.device_set)).platform):
+    lowered = jitted.lower(state, inputs)
   # Types too: a typed key is plain numbers in the text of a program.
   compiled = _compile(
     lowered, tuple((leaf.sharding, leaf.dtype) for leaf in jax.tree.leaves((state, inputs)))
@@ -159,12 +159,13 @@ def _packed(metrics: dict[str, Any]) -> Metrics:
 def common_sharding(*trees: Any) -> jax.sharding.Sharding:
   """Returns where an array goes that has no place yet: replicated over the mesh of the others, else
   on their device."""
-  leaves = [leaf for leaf in jax.tree.leaves(trees) if isinstance(leaf, jax.Array)]
+  arrays = (jax.Array, jax.ShapeDtypeStruct)
+  leaves = [leaf for leaf in jax.tree.leaves(trees) if isinstance(leaf, arrays)]
   for leaf in leaves:
     if isinstance(leaf.sharding, NamedSharding):
       return NamedSharding(leaf.sharding.mesh, PartitionSpec())
   for leaf in leaves:
-    if leaf.committed:
+    if isinstance(leaf, jax.Array) and leaf.committed:
       return leaf.sharding
   return jnp.zeros(()).sharding
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxdistill import errors
+from jaxdistill import backend, errors
 from jaxdistill.models import convolution
 
 WAYS = ('vmap', 'unroll')
@@ -15,14 +15,15 @@ def choose_way(way: str) -> str:
   """Returns how several networks share one program: on the CPU 'unroll', elsewhere 'vmap'
   (BUILD_NOTES.md has the times)."""
   if way == 'auto':
-    return 'unroll' if jax.default_backend() == 'cpu' else 'vmap'
+    return 'unroll' if backend.platform() == 'cpu' else 'vmap'
   if way not in WAYS:
     raise errors.unknown('way to run several networks', way, (*WAYS, 'auto'))
   return way
 
 
 def over_networks(function: Callable, way: str) -> Callable:
-  """Maps a function of one network over the leading axis of its arguments, in one program.
+  """Maps a function of one network over the leading axis of its arguments, in one program. 'auto'
+  is decided when it is traced.
 
   >>> import jax.numpy as jnp
   >>> over_networks(lambda a, b: a * b, 'unroll')(jnp.arange(3), jnp.arange(3)).tolist()
@@ -30,7 +31,7 @@ def over_networks(function: Callable, way: str) -> Callable:
   """
 
   def mapped(*args):
-    if way == 'vmap':
+    if choose_way(way) == 'vmap':
       with convolution.inside_loop():
         return jax.vmap(function)(*args)
     networks = jax.tree.leaves(args)[0].shape[0]

@@ -15,7 +15,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from jaxdistill import config as configs
-from jaxdistill.commands import families, listing
+from jaxdistill.commands import families, listing, target
 from jaxdistill.commands import flags as command_flags
 from jaxdistill.commands.process import exit_status, prepare_jax, quiet, tell
 from jaxdistill.errors import UserError
@@ -63,9 +63,13 @@ def _dispatch(argv: list[str]) -> None:
 def start(values: flags.FlagValues, config: ConfigDict) -> None:
   """Checks a config and runs it, or says what it would do where the flags ask for that."""
   quiet()
+  target.check(values)
   interrupt.check()
   flow = families.find_flow(config)
   interrupt.check()
+  if values.target:
+    target.dry_run(values, flow, config)
+    return
   prepare_jax(values)
   interrupt.check()
   flow.check(config)
@@ -168,6 +172,15 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_boolean(
     'dry_run', False, 'Print all fields, the parameters, time and memory, and start nothing.', **at
   )
+  flags.DEFINE_string(
+    'target',
+    '',
+    'With --dry_run: compile every phase for a machine that is not here (v4-8, v5e-1, v5e-4, '
+    'v5e-16, v5p-8, v6e-4, h100, h100x8, or a name as v5e:2x2) and tell memory, work, traffic and '
+    'the least time there.',
+    **at,
+  )
+  flags.DEFINE_string('json', '', 'With --target: keep its figures in this file.', **at)
   command_flags.define_common(values)
 
 

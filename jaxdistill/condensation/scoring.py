@@ -20,8 +20,8 @@ from jaxdistill.data.examples import Examples
 from jaxdistill.experiment import estimates, kept
 from jaxdistill.experiment.results import Row
 from jaxdistill.synthesis.condensed import Condensed
-from jaxdistill.training import classifier, loop, scorer, surroundings
-from jaxdistill.training.run import Run, peak_memory_bytes
+from jaxdistill.training import classifier, scorer, surroundings
+from jaxdistill.training.run import Run
 
 
 class Contestant(NamedTuple):
@@ -135,20 +135,24 @@ def row(
   return scored
 
 
-def estimate(
+def phase(
+  name: str,
   images: Condensed | Dataset | Draws,
   test: Dataset,
   protocol: Protocol,
   mesh: Mesh | None = None,
-) -> loop.Estimate:
-  """Measures a few steps of what `row` would do, and the memory of scoring."""
+  times: int = 0,
+) -> estimates.Phase:
+  """Returns what `row` would do as a phase, before it is done; `times` as in `estimates.Phase`."""
+
+  def score(state):
+    few = test.take(range(min(len(test), scorer.MOST_SCORED)))
+    scored = Examples.of(few).normalised_as(images)
+    network = evaluation.network(protocol.model, test, protocol.dtype)
+    scorer.Scorer(network, scored)(state.variables)
+
   training = evaluation.setup(images, test, protocol, mesh)
-  measured = estimates.measure(training, protocol.dtype)
-  few = test.take(range(min(len(test), scorer.MOST_SCORED)))
-  scored = Examples.of(few).normalised_as(images)
-  network = evaluation.network(protocol.model, test, protocol.dtype)
-  scorer.Scorer(network, scored)(training.state.variables)
-  return dataclasses.replace(measured, needed_bytes=peak_memory_bytes().bytes)
+  return estimates.Phase(name, training, protocol.dtype, times, score)
 
 
 def baseline_sets(

@@ -1,8 +1,8 @@
-"""What a run would cost on a machine that is not here: each of its phases compiled for it, and counted.
+"""What a run would cost on a machine that is not here: its phases compiled for it, and counted.
 
-The seconds are a bound from below: what the chip's peak, its memory's bandwidth and its links take at
-their data sheets' best, whichever takes longest. No program is that fast; how near one comes is what
-a measurement there tells.
+The seconds are a bound from below: what the chip's peak, its memory's bandwidth and its links take
+at their data sheets' best, whichever takes longest. No program is that fast; how near one comes is
+what a measurement there tells.
 """
 
 import dataclasses
@@ -70,9 +70,7 @@ def count(phase: Phase, target: Target, mesh: Mesh) -> Count:
   """
   problem = phase.problem
   try:
-    built = program.build(
-      problem.step, problem.source.sample, problem.state, problem.source.data
-    )
+    built = program.build(problem.step, problem.source.sample, problem.state, problem.source.data)
   except Exception as error:  # of whatever type the compiler has chosen
     return Count(False, error=_sentence(error))
   moved = traffic.read(built.compiled.as_text())
@@ -87,7 +85,7 @@ def count(phase: Phase, target: Target, mesh: Mesh) -> Count:
     'links': sum(moved.collectives.values()) / target.chip.link,
   }
   bound = max(BOUNDS, key=seconds.get)
-  steps = problem.num_steps * phase.times
+  steps = problem.num_steps * max(1, phase.times)
   return Count(
     True,
     flops=flops,
@@ -111,20 +109,20 @@ def count(phase: Phase, target: Target, mesh: Mesh) -> Count:
 def line(name: str, counted: Count) -> str:
   """Returns what is told of a phase.
 
-  >>> print(line('condense', Count(True, flops=10**12, bytes=10**9, seconds_at_least=2e-3,
-  ...   bound='memory', memory_bytes=2**30, memory_share=0.5, argument_bytes=2**29,
-  ...   temporary_bytes=2**29, steps=1000)))
-  condense: compiles; 1.0 GiB of memory (512 MiB arguments, 512 MiB temporaries, 0 B program), 50 % ...
+  >>> line('condense', Count(False, error='Ran out of memory.'))
+  'condense: does not compile: Ran out of memory.'
   """
   if not counted.compiles:
     return f'{name}: does not compile: {counted.error}'
+  grouped = counted.grouped_convolutions
   parts = [
     f'{name}: compiles; {numbers.size(counted.memory_bytes)} of memory '
     f'({numbers.size(counted.argument_bytes)} arguments, '
     f'{numbers.size(counted.temporary_bytes)} temporaries, '
     f'{numbers.size(counted.code_bytes)} program), {counted.memory_share:.0%} of the device'
     + (', which is TOO MUCH' if counted.memory_share > 1 else ''),
-    f'a step {numbers.flops(counted.flops)} and {_amount(counted.bytes)} moved',
+    f'a step {numbers.flops(counted.flops)} and {numbers.traffic(counted.bytes)} moved'
+    + (f', {grouped} grouped convolution(s)' if grouped else ''),
     _messages(counted),
     f'at least {numbers.seconds(counted.seconds_at_least)} a step, bound by {counted.bound}, '
     f'{numbers.seconds(counted.seconds_at_least * counted.steps)} for {counted.steps:,} steps',
@@ -157,18 +155,10 @@ def as_json(counts: Mapping[str, Count]) -> dict[str, Any]:
 
 def _messages(counted: Count) -> str:
   kinds = [
-    f'{number} {kind} of {_amount(counted.collectives[kind])}'
+    f'{number} {kind} of {numbers.traffic(counted.collectives[kind])}'
     for kind, number in counted.messages.items()
   ]
   return ', '.join(kinds) or 'no messages between devices'
-
-
-def _amount(count: int) -> str:
-  """Bytes as memory's bandwidth is given, in powers of 1000."""
-  for unit, size in (('GB', 1e9), ('MB', 1e6), ('kB', 1e3)):
-    if count >= size:
-      return f'{count / size:.3g} {unit}'
-  return f'{count} B'
 
 
 def _sentence(error: Exception) -> str:

@@ -2,22 +2,44 @@
 
 import dataclasses
 import types
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from jaxdistill.report import numbers, tables
 from jaxdistill.training import loop
-from jaxdistill.training.run import Run
+from jaxdistill.training.run import Run, peak_memory_bytes
 
 
-def measure(problem: loop.Problem, dtype: str = 'float32') -> loop.Estimate:
-  """Measures a few steps of a phase and extrapolates.
+class Phase(NamedTuple):
+  """A phase of a run before it begins.
 
-  Args:
-    problem: a training ready for the loop: step, state, source, num_steps.
+  Attributes:
+    name: of the phase, for people.
+    problem: ready for the loop.
     dtype: that its networks compute in, for the share of the device's peak.
+    times: how often the run goes through it, with one program; 0: once, and that is not said.
+    score: what its state is measured by on the way, whose memory counts too; None: nothing.
   """
-  return loop.estimate(problem, dtype=dtype)
+
+  name: str
+  problem: loop.Problem
+  dtype: str = 'float32'
+  times: int = 0
+  score: Callable[[Any], Any] | None = None
+
+
+def measure(phases: Iterable[Phase]) -> dict[str, dict[str, Any]]:
+  """Measures a few steps of every phase and extrapolates; returns the fields of a `loop.Estimate`
+  by phase."""
+  return {phase.name: _measured(phase) for phase in phases}
+
+
+def _measured(phase: Phase) -> dict[str, Any]:
+  once = loop.estimate(phase.problem, dtype=phase.dtype)
+  if phase.score is not None:
+    phase.score(phase.problem.state)
+    once = dataclasses.replace(once, needed_bytes=peak_memory_bytes().bytes)
+  return repeated(once, phase.times) if phase.times else dataclasses.asdict(once)
 
 
 def repeated(once: loop.Estimate, times: int) -> dict[str, Any]:

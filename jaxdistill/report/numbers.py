@@ -49,6 +49,15 @@ def size(value: float | None) -> str:
   return _scaled(value, 1024, ('B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'), plain_below=1024)
 
 
+def traffic(value: float | None) -> str:
+  """Writes a number of bytes that are moved in decimal units, as bandwidths are given.
+
+  >>> [traffic(v) for v in (40, 1213e6, 3.35e12)]
+  ['40 B', '1.2 GB', '3.4 TB']
+  """
+  return _scaled(value, 1000, ('B', 'kB', 'MB', 'GB', 'TB', 'PB'), plain_below=999.5)
+
+
 def count(value: float | None) -> str:
   """Writes a count in full below a million, with a decimal prefix above.
 

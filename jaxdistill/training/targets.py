@@ -156,10 +156,16 @@ def prepare(target: Target) -> None:
     )
   jax.config.update('jax_platforms', 'cpu')
   if target.topology:
-    for variable, value in _TPU_ENVIRONMENT.items():
+    for variable, value in (_TPU_ENVIRONMENT | {'TPU_ACCELERATOR_TYPE': _slice(target)}).items():
       os.environ.setdefault(variable, value)
   else:
     os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {_GPU_FLAGS}'.strip()
+
+
+def _slice(target: Target) -> str:
+  """The cloud's name of a slice, in its longest spelling."""
+  kind = target.topology.partition(':')[0]
+  return f'{"v5litepod" if kind == "v5e" else kind}-{target.devices * _CORES.get(kind, 1)}'
 
 
 def make_mesh(target: Target, num_devices: int = 0) -> Mesh:

@@ -1,7 +1,6 @@
 """A condensation experiment from start to report: estimate, condense, evaluate beside the
 baselines, write the page."""
 
-import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -26,6 +25,7 @@ from jaxdistill.condensation.protocols import Protocol
 from jaxdistill.condensation.scoring import Contestant
 from jaxdistill.data import Dataset
 from jaxdistill.experiment import datasets, estimates, results
+from jaxdistill.experiment.estimates import Phase
 from jaxdistill.experiment.results import Row
 from jaxdistill.numerics import settled
 from jaxdistill.report import pictures
@@ -50,7 +50,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   directory = pretrained.directory(run, fields.run.experts)
   expected = estimates.estimate_once(
     run,
-    lambda: estimate_images(fields, condensing, train, mesh),
+    lambda: estimates.measure(image_phases(fields, condensing, train, mesh)),
     'what the images take',
     ready={
       'experts': lambda: pretrained.are_kept(
@@ -62,7 +62,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   estimate_rows = functools.partial(
     estimates.estimate_once,
     run,
-    lambda: estimate_scores(fields, condensing, train, test, mesh),
+    lambda: estimates.measure(score_phases(fields, condensing, train, test, mesh)),
     'what the table takes',
     name='estimate-scores',
     until='the table takes',
@@ -129,10 +129,7 @@ def dry_run(config: ConfigDict) -> str:
   variables = jax.eval_shape(
     model.init, draws.key(0), np.zeros((1, *train.image_shape), np.float32)
   )
-  expected = {
-    **estimate_images(fields, condensing, train, mesh),
-    **estimate_scores(fields, condensing, train, test, mesh),
-  }
+  expected = estimates.measure(phases(config, mesh))
   return '\n\n'.join(
     [
       f'{train.describe()}\n{test.describe()}',
@@ -177,44 +174,46 @@ def _wanted(fields: sections.CondenseConfig) -> Wanted | None:
   return methods.wants(fields.method) or fields.selection.wants(fields.evaluation.baselines)
 
 
-def estimate_images(
+def phases(config: ConfigDict, mesh: Mesh | None) -> Iterator[Phase]:
+  """Yields the phases of a run of this config on the devices of a mesh; nothing of it enters a
+  run."""
+  fields, condensing = sections.of_config(config), Condensing.of_config(config)
+  train, _, test = datasets.load(fields.data)
+  yield from image_phases(fields, condensing, train, mesh)
+  yield from score_phases(fields, condensing, train, test, mesh)
+
+
+def image_phases(
   fields: sections.CondenseConfig,
   condensing: Condensing,
   train: Dataset,
   mesh: Mesh | None,
-) -> dict[str, Any]:
-  """Measures a few steps of what it takes to the images and extrapolates; nothing of it enters the
-  run."""
-  model, expected = condensing.network(train), {}
+) -> Iterator[Phase]:
+  """Yields what it takes to the images."""
+  model = condensing.network(train)
   first = pretrained.setup(model, train, _wanted(fields), seed=fields.seed, mesh=mesh)
   if first:
-    expected['experts'] = estimates.measure(first, fields.dtype)
+    yield Phase('experts', first, fields.dtype)
   pool = pretrained.untrained(model, train.image_shape, methods.wants(fields.method))
-  ready = problem.setup(condensing, train, mesh, pool)
-  expected['condense'] = estimates.measure(ready, fields.dtype)
-  return {name: dataclasses.asdict(value) for name, value in expected.items()}
+  yield Phase('condense', problem.setup(condensing, train, mesh, pool), fields.dtype)
 
 
-def estimate_scores(
+def score_phases(
   fields: sections.CondenseConfig,
   condensing: Condensing,
   train: Dataset,
   test: Dataset,
   mesh: Mesh | None,
-) -> dict[str, Any]:
-  """The same of what it takes from the images to the table; the time does not depend on them."""
+) -> Iterator[Phase]:
+  """Yields what it takes from the images to the table; the time does not depend on them."""
   storage, (height, width, channels) = fields.condensation.storage, train.image_shape
   shape = (train.num_classes, storage.ipc, height, width, channels)
   blank = condensing.wrap(np.full(shape, 0.5, np.float32), train)
   with scoring.stand_in(storage, fields.evaluation, fields.seed, train) as select:
     sets = list(contestants(fields, train, blank, blank, select))
-  expected = {
-    f'evaluate-{contestant.name}': scoring.estimate(
-      contestant.images, test, _protocol(fields, contestant), mesh
-    )
-    for contestant in sets
-  }
-  return {name: dataclasses.asdict(value) for name, value in expected.items()}
+  for contestant in sets:
+    protocol = _protocol(fields, contestant)
+    yield scoring.phase(f'evaluate-{contestant.name}', contestant.images, test, protocol, mesh)
 
 
 def summary(

@@ -8,7 +8,7 @@ ECCV 2020); condensed memories in it are the application of DM (Zhao and Bilen, 
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -36,6 +36,7 @@ from jaxdistill.condensation.tasks import continual_page
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
 from jaxdistill.experiment import datasets, estimates, results
+from jaxdistill.experiment.estimates import Phase
 from jaxdistill.experiment.results import Row
 from jaxdistill.numerics import settled
 from jaxdistill.report import numbers, pictures
@@ -81,9 +82,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   run.say(train.describe())
   run.say(test.describe())
   todo = _plan(fields, train.num_classes)
-  expected = estimates.estimate_once(
-    run, lambda: estimate(fields, condensing, train, test, mesh, todo)
-  )
+  expected = estimates.estimate_once(run, lambda: estimates.measure(phases(config, mesh)))
 
   job = progress.Job(_durations(expected, todo))
   scores, memories, times = [], {}, []
@@ -146,7 +145,7 @@ def dry_run(config: ConfigDict) -> str:
   anything."""
   fields, condensing = sections.of_config(config), Condensing.of_config(config)
   train, _, test = datasets.load(fields.data)
-  mesh, todo = parallel.make_mesh(fields.run.devices), _plan(fields, train.num_classes)
+  mesh = parallel.make_mesh(fields.run.devices)
   model = condensing.network(train)
   variables = jax.eval_shape(
     model.init, draws.key(0), np.zeros((1, *train.image_shape), np.float32)
@@ -155,7 +154,7 @@ def dry_run(config: ConfigDict) -> str:
     [
       f'{train.describe()}\n{test.describe()}',
       models.parameter_table(variables),
-      estimates.estimate_text(estimate(fields, condensing, train, test, mesh, todo)),
+      estimates.estimate_text(estimates.measure(phases(config, mesh))),
     ]
   )
 
@@ -241,19 +240,14 @@ def _place(part: Part, train: Dataset) -> problem.Part:
   return problem.Part(part.classes, int(train.counts.max()), int(train.counts.min()))
 
 
-def estimate(
-  fields: sections.ContinualConfig,
-  condensing: Condensing,
-  train: Dataset,
-  test: Dataset,
-  mesh: Mesh | None,
-  todo: Plan,
-) -> dict[str, Any]:
-  """Measures a few steps of every phase and extrapolates to the whole job; nothing of it enters the
-  run."""
+def phases(config: ConfigDict, mesh: Mesh | None) -> Iterator[Phase]:
+  """Yields the phases of the whole job on the devices of a mesh; nothing of it enters a run."""
+  fields, condensing = sections.of_config(config), Condensing.of_config(config)
+  train, _, test = datasets.load(fields.data)
+  todo = _plan(fields, train.num_classes)
   part, parts = todo.parts[0], len(todo.parts)
   real = train.take_classes(part.classes)
-  model, expected = condensing.network(real), {}
+  model = condensing.network(real)
   name = selected(fields.continual.memory, fields.condensation.factor)
   if name:
     wanted = fields.selection.wants([name])
@@ -265,16 +259,18 @@ def estimate(
     blank = condensing.wrap(ready.canvases, real)
   first = pretrained.setup(model, real, wanted, seed=fields.seed, mesh=mesh)
   if first:
-    expected['experts'] = estimates.repeated(estimates.measure(first, fields.dtype), parts)
+    yield Phase('experts', first, fields.dtype, parts)
   if not name:
-    expected['condense'] = estimates.repeated(estimates.measure(ready, fields.dtype), parts)
+    yield Phase('condense', ready, fields.dtype, parts)
   for step in range(len(todo.orders[0])):
     shown = test.take_classes(todo.seen(0, step))
     images = join((blank, position % todo.way) for position in range(shown.num_classes))
     images = dataclasses.replace(images, class_names=shown.class_names)
-    once = scoring.estimate(images, shown, _protocol(fields, images, fields.seed), mesh)
-    expected[f'evaluate-{shown.num_classes}-classes'] = estimates.repeated(once, len(todo.orders))
-  return expected
+    phase, protocol = (
+      f'evaluate-{shown.num_classes}-classes',
+      _protocol(fields, images, fields.seed),
+    )
+    yield scoring.phase(phase, images, shown, protocol, mesh, times=len(todo.orders))
 
 
 def _protocol(fields: sections.ContinualConfig, images: Condensed, seed: int) -> Protocol:

@@ -29,6 +29,7 @@ from jaxdistill.condensation.scoring import Contestant
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
 from jaxdistill.experiment import datasets, estimates, provenance, results
+from jaxdistill.experiment.estimates import Phase
 from jaxdistill.experiment.results import Row
 from jaxdistill.files import expanded
 from jaxdistill.models import architectures
@@ -103,9 +104,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   for text in (train.describe(), test.describe(), *(_describe(entry) for entry in entries)):
     run.say(text)
   chosen = networks(fields.evaluation, entries)
-  estimates.estimate_once(
-    run, lambda: estimate(fields, entries, chosen, train, test, mesh), 'every training'
-  )
+  estimates.estimate_once(run, lambda: estimates.measure(phases(config, mesh)), 'every training')
 
   def features():
     model = evaluation.network(next(iter(chosen.values())), test, fields.dtype)
@@ -157,7 +156,7 @@ def dry_run(config: ConfigDict) -> str:
       built.init, draws.key(0), np.zeros((1, *test.image_shape), np.float32)
     )
     sizes.append(f'{name}: {models.count(variables):,} parameters{_epochs(fields, entries, model)}')
-  expected = estimate(fields, entries, chosen, train, test, mesh)
+  expected = estimates.measure(phases(config, mesh))
   return '\n\n'.join(
     [
       '\n'.join([train.describe(), test.describe(), *map(_describe, entries)]),
@@ -283,29 +282,24 @@ def _protocol(
   )
 
 
-def estimate(
-  fields: sections.EvaluateConfig,
-  entries: Sequence[Entry],
-  chosen: Mapping[str, dict],
-  train: Dataset,
-  test: Dataset,
-  mesh: Mesh | None,
-) -> dict[str, Any]:
-  """Measures a few steps of every training and extrapolates; nothing of it enters the run."""
-  section, expected = fields.evaluation, {}
+def phases(config: ConfigDict, mesh: Mesh | None) -> Iterator[Phase]:
+  """Yields every training of a run of this config on the devices of a mesh; nothing of it enters a
+  run."""
+  fields = sections.of_config(config)
+  train, _, test = datasets.load(fields.data)
+  entries, section = load(fields.sets), fields.evaluation
+  chosen = networks(section, entries)
   model = evaluation.network(next(iter(chosen.values())), test, fields.dtype)
   wanted = fields.selection.wants(section.baselines)
   first = pretrained.setup(model, train, wanted, seed=fields.seed, mesh=mesh)
   if first:
-    expected['experts'] = estimates.measure(first, fields.dtype)
+    yield Phase('experts', first, fields.dtype)
   stored = storage(fields.baseline, entries)
   with scoring.stand_in(stored, section, fields.seed, train) as select:
     jobs = list(plan(section, entries, train, stored, tuple(chosen), select))
   for job in jobs:
-    expected[job.phase] = scoring.estimate(
-      job.contestant.images, test, _protocol(fields, job, chosen), mesh
-    )
-  return {name: dataclasses.asdict(value) for name, value in expected.items()}
+    protocol = _protocol(fields, job, chosen)
+    yield scoring.phase(job.phase, job.contestant.images, test, protocol, mesh)
 
 
 def summary(

@@ -30,7 +30,7 @@ FLOORS = (
   ('files',),
   ('usercode',),
   ('draws',),
-  ('numerics',),
+  ('numerics', 'backend'),
   ('errors',),
   ('jaxdistill',),  # the version, and the sub-packages by name
 )

@@ -34,7 +34,7 @@ ENTRY %main (data: f32[100,8], row: s32[], start: (s32[], f32[4])) -> f32[1,8] {
   %start = (s32[], f32[4]{0}) parameter(2)
   %loop = (s32[], f32[4]{0}) while(%start), condition=%condition, body=%body
   %near = f32[16]{0:T(128)S(1)} copy(%row)
-  ROOT %row_of = f32[1,8]{1,0} fusion(%data, %row), kind=kLoop, calls=%picked, metadata={op_name="x"}
+  ROOT %row_of = f32[1,8]{1,0} fusion(%data, %row), kind=kLoop, calls=%picked
 }
 """
 

@@ -133,7 +133,8 @@ def learner(
     return samplers.epoch_batch(key, step, images, batch, recipe.drop_last)
 
   objective = objectives.cross_entropy(model, recipe.label_smoothing)
-  return Learner(init, rows, recipe.views(examples), objective, owned, frozen)
+  always_full = recipe.drop_last or images % batch == 0
+  return Learner(init, rows, recipe.views(examples), objective, owned, frozen, always_full)
 
 
 @settled()

@@ -49,6 +49,8 @@ class Learner:
     owned, frozen: paths of what is trained and of what is not, see `parts.owned`; () for all and
       for nothing. What is frozen has no gradient, no decay and no momentum, and the statistics that
       the objective moved for it are dropped.
+    always_full: whether no row of any step fills up a short batch, so that nothing needs to look at
+      the weights.
   """
 
   init: Callable[[jax.Array], Any]
@@ -57,6 +59,7 @@ class Learner:
   objective: Objective
   owned: tuple[str, ...] = ()
   frozen: tuple[str, ...] = ()
+  always_full: bool = False
 
   def split(self, variables: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns the trained and the frozen half of a network's variables, or of several networks'."""

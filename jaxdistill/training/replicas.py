@@ -277,10 +277,14 @@ class _Replicas:
   def differentiate(self, variables, prepared, keys):
     """Gradient, moved statistics and metrics of every network, times this device's share."""
     keys = jax.vmap(lambda key: jax.random.fold_in(key, _OBJECTIVE))(keys)
+    size = prepared['weight'].shape[1]
+    uneven = self.batch_axis and size % count_devices(self.options.mesh)
+    always_full = self.learner.always_full and not uneven
     prepared, share = self.part_of_this_device(prepared)
 
     def differentiate(variables, batch, key, share):
-      with normalisation.weighted(batch['weight']):
+      # Where no row fills anything up, a network is compiled as it is without weights.
+      with normalisation.weighted(None if always_full else batch['weight']):
         return self.learner.differentiate(variables, batch, key, share)
 
     with _sharing_batch(self.batch_axis):

@@ -1,6 +1,7 @@
 """Training several networks at once: each as if it were alone, against numpy, on one and four
 devices."""
 
+import contextlib
 import dataclasses
 import functools
 import re
@@ -197,7 +198,8 @@ AUGMENTED = dataclasses.replace(PLAIN, strategy='color_crop_flip', cutmix=0.5)
 
 @pytest.mark.parametrize('way', together.WAYS)
 def test_every_way_to_share_a_program_gives_the_same_networks(way):
-  expected, found = trained(AUGMENTED), trained(AUGMENTED, way=way)
+  recipe = dataclasses.replace(AUGMENTED, batch=8)  # every second batch is short
+  expected, found = (trained(recipe, model=Normed(), **options) for options in ({}, dict(way=way)))
   for a, b in zip(jax.tree.leaves(expected[1].variables), jax.tree.leaves(found[1].variables)):
     np.testing.assert_allclose(a, b, atol=1e-5)
 
@@ -225,10 +227,10 @@ class Normed(nn.Module):
     return linear.Linear(CLASSES, name='classifier')(x), {'embedding': x}
 
 
-@pytest.mark.parametrize('model, batch', [(Net(), 6), (Normed(), 8), (Normed(), 6)])
+@pytest.mark.parametrize('model, batch', [(Net(), 6), (Normed(), 8), (Normed(), 5)])
 def test_a_batch_spread_over_four_devices_trains_as_on_one(model, batch):
   """6 images leave two of four devices a place to fill; 8 of 10 images make every second batch
-  short, so that of four devices three have nothing but filling."""
+  short, so that of four devices three have nothing but filling; 5 are always full on one device."""
   recipe = dataclasses.replace(AUGMENTED, batch=batch)
   (start, alone, metrics, _), (_, spread, spread_metrics, _) = (
     trained(recipe, model=model, mesh=mesh, spread='batch')
@@ -245,6 +247,16 @@ def test_a_batch_spread_over_four_devices_trains_as_on_one(model, batch):
   for one, four in zip(metrics, spread_metrics):
     for name in ('loss', 'train_accuracy'):
       np.testing.assert_allclose(four[name], one[name], rtol=1e-5)
+
+
+def test_full_batches_have_the_bits_that_they_have_without_weights(monkeypatch):
+  recipe = dataclasses.replace(PLAIN, batch=5)
+  _, weighted, _, _ = trained(recipe, model=Normed())
+  monkeypatch.setattr(normalisation, 'weighted', lambda weight: contextlib.nullcontext())
+  trained.cache_clear()
+  _, ignored, _, _ = trained(recipe, model=Normed())
+  jax.tree.map(np.testing.assert_array_equal, weighted, ignored)
+  trained.cache_clear()
 
 
 @pytest.mark.parametrize('spread', replicas.SPREADS)

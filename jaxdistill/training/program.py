@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxdistill import backend, draws
-from jaxdistill.training import parallel
+from jaxdistill.training import parallel, surroundings
 
 MAX_STEPS_PER_CALL = 50
 # Sampling must not share random bits with the step, which folds step numbers into the same key: no
@@ -80,7 +80,10 @@ def _compile(lowered, arguments):
   text = lowered.as_text()
   if 'callback' in text:  # what a call back to Python does is not in the text
     return lowered.compile()
-  key = (hashlib.sha256(text.encode()).digest(), lowered.in_tree, lowered.out_tree, arguments)
+  # How XLA compiles is not in the text either, and may be set in Python on the way.
+  options = tuple(surroundings.settings().items())
+  digest = hashlib.sha256(text.encode()).digest()
+  key = (digest, lowered.in_tree, lowered.out_tree, arguments, options)
   compiled = _compiled.pop(key, None) or lowered.compile()
   _compiled[key] = compiled  # the newest at the end
   while len(_compiled) > _KEPT:

@@ -56,7 +56,7 @@ def settings() -> dict[str, str]:
   precision = jax.config.jax_default_matmul_precision
   named['JAX_DEFAULT_MATMUL_PRECISION'] = _PRECISIONS.get(precision, precision)
   for name, default in _DEFAULTS.items():
-    value = getattr(jax.config, name, default)
+    value = jax.config.values.get(name, default)
     named[name.upper()] = '' if value == default else value
   return {name: str(value) for name, value in sorted(named.items()) if value}
 

@@ -22,7 +22,15 @@ from jaxdistill.data.autoaugment import AutoAugment
 from jaxdistill.data.examples import Examples
 from jaxdistill.errors import UserError
 from jaxdistill.synthesis import decode
-from jaxdistill.training import averages, classifier, loop, machine, pretrained, surroundings
+from jaxdistill.training import (
+  averages,
+  classifier,
+  loop,
+  machine,
+  pretrained,
+  program,
+  surroundings,
+)
 from jaxdistill.training.run import Run
 
 # What a user may have set, in the environment or in Python: the context that does the same.
@@ -333,6 +341,23 @@ def test_what_runs_share_is_not_taken_from_other_settings(plain, digits):
   assert names() == before
   with jax.default_matmul_precision('float32'):
     assert not set(names()) & set(before)
+
+
+def test_a_kept_program_is_that_of_its_settings():
+  def compiled():
+    state = jnp.float32(1)
+    step = lambda state, inputs: (state + 1, {'loss': state})
+    return program.build(step, None, state, ()).compiled
+
+  before = jax.config.values['jax_disable_most_optimizations']
+  first = compiled()
+  assert compiled() is first
+  jax.config.update('jax_disable_most_optimizations', not before)
+  try:
+    assert compiled() is not first
+  finally:
+    jax.config.update('jax_disable_most_optimizations', before)
+  assert compiled() is first
 
 
 # The compilation cache, a home, a backend.

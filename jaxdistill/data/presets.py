@@ -64,7 +64,7 @@ class Preset:
     return self.dm or self.idc if convention == 'dm' else self.idc
 
 
-_FILES = 'jaxdistill.data.files'
+_ARRAYS = 'jaxdistill.data.arrays'
 _FOLDERS = 'jaxdistill.data.folders'
 # A mirrored digit or character is another one, or none: neither DSA nor IDC flips such sets. The
 # sides of 'digits' and 'folder:' are our choice; 128 is that of DANCE's ten-class subsets, 224 that
@@ -96,7 +96,7 @@ _ROWS = (
     idc=_IMAGENET,
     variant='imagenette/160px-v2',
   ),
-  Preset('npz:', reader=f'{_FILES}:read_npz'),
+  Preset('npz:', reader=f'{_ARRAYS}:read_npz'),
   Preset('folder:', size=32, reader=f'{_FOLDERS}:read_folder', folders=True),
   Preset(
     'tiny_imagenet:',

@@ -34,7 +34,7 @@ def load(
   `name`: 'digits' (scikit-learn's, in its package, no download); a name of TensorFlow Datasets,
   with `/config` and `:version` if wanted, prepared on disk in array_record form under `data_dir`,
   else the environment variable TFDS_DATA_DIR, else ~/tensorflow_datasets; 'npz:PATH' (see
-  `files.read_npz`); 'folder:PATH', 'imagenet:PATH' and 'imagenet224:PATH' (see
+  `arrays.read_npz`); 'folder:PATH', 'imagenet:PATH' and 'imagenet224:PATH' (see
   `folders.read_folder`); 'tiny_imagenet:PATH' (see `imagenet`).
 
   `image_size` n gives [n, n] images, resized by the short side and cut about the centre; 0 keeps

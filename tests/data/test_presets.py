@@ -104,7 +104,7 @@ def test_a_row_is_all_that_a_data_set_needs(tmp_path, monkeypatch):
       flip=False,
       published=True,
       idc=((0.3,), (0.2,)),
-      reader='jaxdistill.data.files:read_npz',
+      reader='jaxdistill.data.arrays:read_npz',
     ),
   )
   images = np.zeros((10, 8, 8, 1), np.uint8)

@@ -118,7 +118,7 @@ NAN[3, 2, 1, 0] = np.nan
 @pytest.mark.parametrize(
   'entries, message',
   [
-    (dict(pictures=IMAGES), 'images and labels missing, the file holds pictures; it needs'),
+    (dict(class_names=['a']), 'images and labels missing, the file holds class_names; it needs'),
     (dict(train_images=IMAGES), 'train_labels missing'),
     (dict(train_images=IMAGES, train_labels=LABELS, test_images=IMAGES), 'test_labels missing'),
     (dict(images=IMAGES, labels=LABELS[:7]), '10 images but labels 7 labels'),
@@ -142,7 +142,10 @@ NAN[3, 2, 1, 0] = np.nan
     ),
     (dict(images=IMAGES.transpose(0, 3, 1, 2), labels=LABELS), 'channels must come last'),
     (dict(images=IMAGES, labels=np.arange(10)), 'every class has a single image'),
-    (TRAIN | dict(test_images=IMAGES, test_labels=LABELS + 1), 'label 2 needs at least'),
+    (
+      TRAIN | dict(test_images=IMAGES, test_labels=LABELS + 1),
+      'test images have the label 2, and the training images',
+    ),
     (TRAIN | dict(test_images=IMAGES[:, :5], test_labels=LABELS), 'give image_size'),
   ],
 )

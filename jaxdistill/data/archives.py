@@ -1,0 +1,143 @@
+"""The arrays of an npz file, read after what the file claims of them was compared with what it
+holds."""
+
+import math
+import os
+import pathlib
+import zipfile
+from collections.abc import Callable
+
+import numpy as np
+
+from jaxdistill.data.pictures import shown
+from jaxdistill.errors import UserError
+
+_NPY = b'\x93NUMPY'
+# Deflate makes at most 1,032 bytes of one.
+_DENSEST = 1032
+_NOT_AN_NPZ = 'cannot be read as an npz file of plain arrays'
+
+
+def read(
+  where: str, file: pathlib.Path, check: Callable[[list[str]], None] = lambda names: None
+) -> dict[str, np.ndarray]:
+  """Returns the arrays of an npz file by name.
+
+  Nothing is allocated for an array before the bytes that its header claims are those that the
+  archive holds of it; checksums are compared.
+
+  Args:
+    where: names the file in errors.
+    file: that `numpy.savez` or `numpy.savez_compressed` wrote.
+    check: is called with the names before any array is read.
+
+  Raises:
+    UserError: the file is missing, a folder, empty, damaged, no npz, holds something besides plain
+      arrays or one name twice, or its arrays are larger than the memory of the machine.
+
+  >>> import tempfile
+  >>> file = pathlib.Path(tempfile.mkdtemp(), 'two.npz')
+  >>> np.savez(file, a=[1, 2], b='text')
+  >>> sorted(read('mine', file))
+  ['a', 'b']
+  """
+  _check_kind(where, file)
+  try:
+    with zipfile.ZipFile(file) as archive:
+      members = archive.infolist()
+      names = [member.filename.removesuffix('.npy') for member in members]
+      _check_names(where, names)
+      check(names)
+      _check_sizes(where, file, members)
+      for member in members:
+        _check_header(archive, member)
+      return {name: _array(archive, member) for name, member in zip(names, members)}
+  except UserError:
+    raise
+  except Exception as error:  # a damaged archive raises almost anything
+    raise UserError(
+      f'{where}: {_NOT_AN_NPZ} ({_in_words(error)}); write it with numpy.savez.'
+    ) from error
+
+
+def _check_kind(where, file):
+  if os.path.isdir(file):
+    raise UserError(
+      f'{where}: {shown(file)} is a folder; give folder:PATH for a folder of images, npz:PATH for '
+      'a file that numpy.savez wrote.'
+    )
+  if not os.path.isfile(file):
+    raise UserError(
+      f'{where}: there is no such file; give npz:PATH with the path of a file that '
+      'numpy.savez wrote.'
+    )
+  try:
+    with open(file, 'rb') as opened:
+      start = opened.read(len(_NPY))
+  except OSError as error:
+    raise UserError(
+      f'{where}: {_NOT_AN_NPZ} ({error.strerror or error}); see to it or give another one.'
+    ) from error
+  if not start:
+    raise UserError(f'{where}: {_NOT_AN_NPZ} (it is empty); write it with numpy.savez.')
+  if start == _NPY:
+    raise UserError(
+      f'{where}: {_NOT_AN_NPZ} (it is a single array, as numpy.save writes it); '
+      'numpy.savez(PATH, images=..., labels=...) writes images with their labels.'
+    )
+
+
+def _check_names(where, names):
+  repeated = next((name for name in names if names.count(name) > 1), None)
+  if repeated is not None:
+    raise UserError(
+      f'{where}: the file holds {repeated!r} twice, and nothing tells which of them counts; write '
+      'it again with numpy.savez.'
+    )
+
+
+def _check_sizes(where, file, members):
+  """Compares the sizes that the table of contents claims with the file's and the machine's."""
+  size = os.path.getsize(file)
+  for member in members:
+    if member.compress_size > size or member.file_size > _DENSEST * member.compress_size + 1024:
+      raise zipfile.BadZipFile(f'{member.filename} cannot be as large as it claims')
+  needed = sum(member.file_size for member in members)
+  memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+  if needed > memory:
+    raise UserError(
+      f'{where}: the arrays are {needed / 2**30:,.1f} GiB unpacked, and this machine has '
+      f'{memory / 2**30:,.1f} GiB of memory; store uint8, or a folder of images (folder:PATH).'
+    )
+
+
+def _check_header(archive, member):
+  """Raises unless a member is an array whose header claims as many bytes as there are."""
+  with archive.open(member) as opened:
+    version = np.lib.format.read_magic(opened)
+    readers = {
+      (1, 0): np.lib.format.read_array_header_1_0,
+      (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    if version not in readers:
+      raise ValueError(f'{member.filename} is no plain array')
+    shape, _, dtype = readers[version](opened)
+    if dtype.hasobject:
+      raise ValueError(f'{member.filename} holds Python objects, not numbers')
+    if not all(isinstance(length, int) and length >= 0 for length in shape):
+      raise ValueError(f'{member.filename} claims the shape {shape}')
+    claimed, present = math.prod(shape) * dtype.itemsize, member.file_size - opened.tell()
+    if claimed != present:
+      raise ValueError(f'{member.filename} claims {claimed:,} bytes and holds {present:,}')
+
+
+def _array(archive, member):
+  with archive.open(member) as opened:
+    array = np.lib.format.read_array(opened, allow_pickle=False)
+    opened.read(1)  # at its end the checksum is compared
+  return array
+
+
+def _in_words(error):
+  text = ' '.join(str(error).split())
+  return f'{type(error).__name__}: {text}' if text else type(error).__name__

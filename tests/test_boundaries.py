@@ -29,6 +29,7 @@ FLOORS = (
   ('registry',),
   ('files',),
   ('usercode',),
+  ('terminal',),
   ('draws',),
   ('numerics', 'backend'),
   ('errors',),

@@ -11,6 +11,7 @@
   families       what the commands ask of a family of methods
   listing        the shipped configs, for a terminal and for Markdown
   flags          command lines divided into flags and a config's own fields
+  streams        its standard streams, which end no run
   process        the process: exit statuses, messages, devices, the compilation cache
 
 None of them knows a family beyond what `families` asks of it.

@@ -8,8 +8,9 @@ from typing import Any
 
 from absl import flags
 
-from jaxdistill import benchmarks
+from jaxdistill import benchmarks, terminal
 from jaxdistill.commands import flags as command_flags
+from jaxdistill.commands import streams
 from jaxdistill.commands.process import exit_status
 from jaxdistill.errors import UserError, unknown
 from jaxdistill.files import expanded
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _dispatch(argv: list[str]) -> None:
   (values,) = command_flags.parse(argv, _flags(), ())
   if values.help:
-    print(command_flags.help_text(values, _USAGE))
+    streams.show(command_flags.help_text(values, _USAGE))
     return
   parts, settings = _names(values.only), _settings(values)
   _check(parts, settings)
@@ -62,8 +63,8 @@ def _dispatch(argv: list[str]) -> None:
 
 
 def _measure(part: str, settings: benchmarks.Settings) -> Any:
-  print(f'{part}:')
-  return benchmarks.measure(part, settings, lambda text: print(f'  {text}', flush=True))
+  terminal.line(f'{part}:')
+  return benchmarks.measure(part, settings, lambda text: terminal.line(f'  {text}'))
 
 
 def _flags() -> flags.FlagValues:
@@ -121,7 +122,7 @@ def _check(parts: Sequence[str], settings: benchmarks.Settings) -> None:
 def _write(out: pathlib.Path, figures: dict[str, Any]) -> None:
   """Writes the figures, and beside them the page of their growth if that was measured."""
   out.write_text(json.dumps(figures, indent=2) + '\n')
-  print(f'written to {out}')
+  terminal.line(f'written to {out}')
   if 'scaling' in figures:
     from jaxdistill.benchmarks import growth
 
@@ -129,4 +130,4 @@ def _write(out: pathlib.Path, figures: dict[str, Any]) -> None:
     subtitle = f'{figures["date"]}, {figures["device"]["kind"]}, {dtype}'
     page = out.with_suffix('.html')
     page.write_text(growth.html(figures['scaling'], subtitle))
-    print(f'figure in {page}')
+    terminal.line(f'figure in {page}')

@@ -12,6 +12,7 @@ import importlib
 import os
 import sys
 
+from jaxdistill.commands import streams
 from jaxdistill.training import guard, interrupt
 
 
@@ -26,11 +27,8 @@ def run(command: str) -> None:
   Args:
     command: name of the module.
   """
+  streams.settle()
   guard.start()
-  for stream in (sys.stdout, sys.stderr):
-    # What the terminal has no letter for is written as \xe9: no sentence fails for a class's name.
-    with contextlib.suppress(AttributeError, OSError, ValueError):
-      stream.reconfigure(errors='backslashreplace')
   try:
     status = importlib.import_module(f'jaxdistill.commands.{command}').main()
   except SystemExit as stop:
@@ -41,8 +39,9 @@ def run(command: str) -> None:
     traceback.print_exc()
     status = 1
   if isinstance(status, str):  # of sys.exit in a file of the user's
-    with contextlib.suppress(OSError):
-      print(status, file=sys.stderr)
+    print(status, file=sys.stderr)
+  if streams.lost() and not status:
+    print(f'Lines that were to be printed are lost: {streams.lost()}.', file=sys.stderr)
   end(status if isinstance(status, int) else int(status is not None))
 
 

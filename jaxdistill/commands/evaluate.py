@@ -13,6 +13,7 @@ from absl import flags
 from jaxdistill import config as configs
 from jaxdistill.commands import flags as command_flags
 from jaxdistill.commands import run as launcher
+from jaxdistill.commands import streams
 from jaxdistill.commands.process import exit_status
 from jaxdistill.errors import UserError
 
@@ -49,7 +50,8 @@ def _dispatch(argv: list[str]) -> None:
   values, overrides, rest = command_flags.parse_known(argv, _flags())
   if values.help:
     header = configs.header(values.config)
-    print(f'{command_flags.help_text(values, _USAGE)}\n\nThe config {values.config}:\n\n{header}')
+    usage = command_flags.help_text(values, _USAGE)
+    streams.show(f'{usage}\n\nThe config {values.config}:\n\n{header}')
     return
   values.config = spec(values, rest)
   config = _load(values, rest)

@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from jaxdistill import files
+from jaxdistill import files, terminal
 from jaxdistill.commands import families, local_cluster
 from jaxdistill.commands import flags as command_flags
 from jaxdistill.commands.process import exit_status
 from jaxdistill.commands.run import folder
 from jaxdistill.errors import UserError
 from jaxdistill.report import numbers, tables
-from jaxdistill.training import child, interrupt, progress
+from jaxdistill.training import child, interrupt
 
 DIFFERENT = 1
 _USAGE = """\
@@ -215,7 +215,7 @@ def run(
       raise UserError(
         'The run does not say when it compiles, with JAX_LOG_COMPILES=1; leave out --compiling.'
       )
-    progress.say(f'{name}: {numbers.seconds(life.seconds)} undisturbed')
+    terminal.line(f'{name}: {numbers.seconds(life.seconds)} undisturbed')
   rows, waiting = [], collections.deque(faults)
   different = differences(workdir / 'first', workdir / 'whole')
   number = 0
@@ -224,15 +224,15 @@ def run(
     place = workdir / f'killed{number}'
     rows += _disturb(command, place, cache, waiting, draw, lengths)
     here = differences(place, workdir / 'whole')
-    progress.say(f'{place.name}: ' + ('; '.join(here) or 'identical to the undisturbed run'))
+    terminal.line(f'{place.name}: ' + ('; '.join(here) or 'identical to the undisturbed run'))
     different += here
     _keep(workdir, rows, different)
   slow = [row for row in rows if row['leaving'] > LEAVE_SECONDS]
   different += [f'{row["run"]}: {row["leaving"]:.1f} s to leave in {row["phase"]}' for row in slow]
   _keep(workdir, rows, different)
-  print(_text(rows))
-  print(f'{len(rows)} signals in {number} runs.\n{_count(rows)}')
-  print('; '.join(different) or 'Every run ended bit for bit like the undisturbed one.')
+  terminal.line(_text(rows))
+  terminal.line(f'{len(rows)} signals in {number} runs.\n{_count(rows)}')
+  terminal.line('; '.join(different) or 'Every run ended bit for bit like the undisturbed one.')
   return DIFFERENT if different else 0
 
 
@@ -268,7 +268,7 @@ def _disturb(command, place, cache, waiting, draw, lengths) -> list[dict[str, An
         'resumed': '',
       }
     )
-    progress.say(
+    terminal.line(
       f'{place.name}: {life.sent} after {numbers.seconds(life.moment)}, in {life.phase()}'
       f'{", compiling" * life.is_compiling()}: {life.code} after {numbers.seconds(life.leaving)}'
     )

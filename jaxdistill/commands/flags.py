@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from absl import flags
 
+from jaxdistill.commands import streams
 from jaxdistill.errors import UserError, unknown
 
 
@@ -174,7 +175,7 @@ def forwarding(
   cut = argv.index('--') if '--' in argv else len(argv)
   (values,) = parse(argv[:cut], values, sections=())
   if values.help:
-    print(help_text(values, usage))
+    streams.show(help_text(values, usage))
     return 0
   return start(values, list(argv[cut + 1 :]))
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from jaxdistill import terminal
 from jaxdistill.commands import flags as command_flags
 from jaxdistill.commands.process import exit_status
 from jaxdistill.errors import UserError
@@ -148,12 +149,10 @@ def _report(number: int, process: subprocess.Popen, logs) -> None:
   shown already."""
   if number:
     for line in logs[number].read_text(errors='replace').splitlines()[-_LINES_SHOWN:]:
-      print(f'[process {number}] {line}', file=sys.stderr)
+      terminal.complain(f'[process {number}] {line}')
   code = process.returncode
   how = f'was killed by {signal.Signals(-code).name}' if code < 0 else f'ended with status {code}'
-  print(
+  terminal.complain(
     f'Process {number} (pid {process.pid}) {how}; the job is ended. Start the same command '
-    'again to continue.',
-    file=sys.stderr,
-    flush=True,
+    'again to continue.'
   )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
 
 from jaxdistill import config as configs
-from jaxdistill.commands import process
+from jaxdistill.commands import process, streams
 from jaxdistill.errors import UserError, unknown
 
 
@@ -55,8 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   argv = list(sys.argv[1:] if argv is None else argv)
   word = argv[0] if argv else ''
   if word in ('--help', '-h'):
-    print(usage())
-    return 0
+    return process.exit_status(lambda _: streams.show(usage()), argv)
   if not word or word.startswith('-'):
     return _load('run')(argv)
   if word in COMMANDS:

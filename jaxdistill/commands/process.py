@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from absl import flags, logging
 
+from jaxdistill import terminal
 from jaxdistill.errors import UserError, unknown
 from jaxdistill.files import expanded
 from jaxdistill.training import interrupt
@@ -42,20 +43,20 @@ def exit_status(
       status = start(arguments) or 0
     except UserError as error:
       speaker = f'process {_number()}: ' if _number() else ''
-      print(f'{speaker}error: {error}', file=sys.stderr)
+      terminal.complain(f'{speaker}error: {error}')
       status = _leave(USER_ERROR, str(error))
     except KeyboardInterrupt as stop:
       status, reason = interrupt.ending(interrupt.number_of(stop))
-      print(reason, file=sys.stderr)
+      terminal.complain(reason)
       return _leave(status, reason)
     except SystemExit as stop:
       # The loop raises it once the state is saved; its text says how to continue.
       if str(stop) != str(stop.code) and _number() == 0:
-        print(stop, file=sys.stderr)
+        terminal.complain(str(stop))
       return stop.code
     except Exception as error:
       if refused := _refused_by_jax(error):
-        print(f'error: {refused}', file=sys.stderr)
+        terminal.complain(f'error: {refused}')
         return _answered(USER_ERROR)
       if not (_in_job() or interrupt.requested()):
         raise
@@ -81,7 +82,7 @@ def _answered(status: int) -> int:
     return status
   interrupt.answer()
   status, reason = interrupt.ending(interrupt.state.number)
-  print(reason, file=sys.stderr)
+  terminal.complain(reason)
   return status
 
 
@@ -115,7 +116,7 @@ def _number() -> int:
 def tell(text: str) -> None:
   """Prints what one process of a job says for all."""
   if _number() == 0:
-    print(text, flush=True)
+    terminal.line(text)
 
 
 def quiet() -> None:

@@ -15,7 +15,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from jaxdistill import config as configs
-from jaxdistill.commands import families, listing, target
+from jaxdistill.commands import families, listing, streams, target
 from jaxdistill.commands import flags as command_flags
 from jaxdistill.commands.process import exit_status, prepare_jax, quiet, tell
 from jaxdistill.errors import UserError
@@ -53,9 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _dispatch(argv: list[str]) -> None:
   values, overrides = command_flags.parse(argv, _flags())
   if values.help:
-    print(command_flags.help_text(values, _USAGE))
+    streams.show(command_flags.help_text(values, _USAGE))
   elif values.list:
-    print(listing.text())
+    streams.show(listing.text())
   else:
     start(values, resolve(values, overrides))
 

@@ -18,8 +18,8 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from jaxdistill import config as configs
-from jaxdistill import files
-from jaxdistill.commands import families, process
+from jaxdistill import files, terminal
+from jaxdistill.commands import families, process, streams
 from jaxdistill.commands import flags as command_flags
 from jaxdistill.commands import run as launcher
 from jaxdistill.errors import UserError
@@ -27,7 +27,7 @@ from jaxdistill.experiment import comparison
 from jaxdistill.experiment.comparison import Cell, Family, describe
 from jaxdistill.experiment.results import Result
 from jaxdistill.report import numbers, tables
-from jaxdistill.training import interrupt, progress
+from jaxdistill.training import interrupt
 
 FAILED = 1
 # Sections of a config that say how to compute, not what.
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _dispatch(argv: list[str]) -> int:
   values, overrides, axes = command_flags.parse(argv, _flags(), ('config', 'grid'))
   if values.help:
-    print(command_flags.help_text(values, _USAGE))
+    streams.show(command_flags.help_text(values, _USAGE))
     return 0
   process.quiet()
   cells = grid(values, overrides, axes)
@@ -302,7 +302,7 @@ def _run_cell(values: flags.FlagValues, cell: Cell) -> None:
       raise
     cell.error = str(error) if isinstance(error, UserError) else f'{type(error).__name__}: {error}'
     _keep_traceback(cell)
-    progress.say(f'failed: {cell.spec}: {cell.error}')
+    terminal.line(f'failed: {cell.spec}: {cell.error}')
 
 
 def _keep_traceback(cell: Cell) -> None:
@@ -310,7 +310,7 @@ def _keep_traceback(cell: Cell) -> None:
   try:
     files.write_atomic(cell.workdir / 'error.txt', traceback.format_exc().encode())
   except OSError as error:
-    progress.say(f'{cell.workdir}: the traceback cannot be kept there ({error.strerror}).')
+    terminal.line(f'{cell.workdir}: the traceback cannot be kept there ({error.strerror}).')
 
 
 def _count(cells: list[Cell]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxdistill import terminal
 from jaxdistill.data import presets
 from jaxdistill.data.dataset import Dataset
 from jaxdistill.data.pictures import shown
@@ -150,7 +151,6 @@ def _hash_of_pixels(images: np.ndarray | Streamed) -> str:
 
 def _hashes(files: Sequence[pathlib.Path]) -> list[str]:
   """Returns the SHA-256 of every file's bytes."""
-  import tqdm
 
   def hash_of(file):
     try:
@@ -161,9 +161,7 @@ def _hashes(files: Sequence[pathlib.Path]) -> list[str]:
 
   with (
     concurrent.futures.ThreadPoolExecutor() as pool,
-    tqdm.tqdm(
-      total=len(files), desc='to know the files again', unit=' files', disable=None, leave=False
-    ) as bar,
+    terminal.bar(desc='to know the files again', total=len(files), unit=' files') as bar,
   ):
     hashes = []
     for digest in pool.map(hash_of, files):

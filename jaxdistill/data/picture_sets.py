@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxdistill import terminal
 from jaxdistill.data import pictures
 from jaxdistill.data.listing import some
 from jaxdistill.data.pictures import shown
@@ -105,12 +106,10 @@ def read_pictures(
 
 def _look_at(where, paths, every):
   """The facts of the files by path: of `every` one, or of those that may tell more than others."""
-  import tqdm
-
   facts = {}
   colour = False
   skips = len(paths) > _MANY and not every
-  for path in tqdm.tqdm(paths, 'headers', unit=' images', disable=None, leave=False, delay=1):
+  for path in terminal.bar(paths, 'headers', unit=' images', delay=1):
     if not (skips and colour and path.suffix.lower() in pictures.PLAIN_SUFFIXES):
       facts[path] = pictures.examine(where, path)
       colour = colour or not facts[path].grey

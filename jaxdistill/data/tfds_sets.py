@@ -12,6 +12,7 @@ import re
 
 import numpy as np
 
+from jaxdistill import terminal
 from jaxdistill.data import exported, pictures, presets, streaming
 from jaxdistill.data.stored import MODES, Stored, check_size
 from jaxdistill.data.streaming import Streamed
@@ -239,8 +240,6 @@ def _keys(name, tfds, info):
 def _read_split(name, tfds, builder, split, keys, image_size, stream_above=None):
   """((images, labels), number of transparent images) of one split; the images stay on disk where
   they would take more than `stream_above` bytes."""
-  import tqdm
-
   image_key, label_key = keys
   feature = builder.info.features[image_key]
   shape = ((image_size, image_size) if image_size else feature.shape[:2]) + feature.shape[2:]
@@ -273,9 +272,7 @@ def _read_split(name, tfds, builder, split, keys, image_size, stream_above=None)
   transparent = 0
   with (
     concurrent.futures.ThreadPoolExecutor() as pool,
-    tqdm.tqdm(
-      total=len(source), desc=f'{builder.name} {split}', unit=' images', disable=None, leave=False
-    ) as bar,
+    terminal.bar(desc=f'{builder.name} {split}', total=len(source), unit=' images') as bar,
   ):
     for start in range(0, len(source), _BLOCK):
       positions = range(start, min(start + _BLOCK, len(source)))

@@ -5,12 +5,12 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from jaxdistill import data
+from jaxdistill import data, terminal
 from jaxdistill.data import Dataset, identity, statistics
 from jaxdistill.data.identity import Identity
 from jaxdistill.errors import unknown
 from jaxdistill.experiment import provenance, schema
-from jaxdistill.training import hosts, machine, progress
+from jaxdistill.training import hosts, machine
 from jaxdistill.training.run import Run
 
 STREAM = ('auto', 'on', 'off')
@@ -124,4 +124,4 @@ def _splits(
 
 def _tell(notice: str) -> None:
   if hosts.is_first():
-    progress.say(notice)
+    terminal.line(notice)

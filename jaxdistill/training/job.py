@@ -13,6 +13,7 @@ import time
 
 import jax
 
+from jaxdistill import terminal
 from jaxdistill.errors import UserError
 from jaxdistill.training import hosts, interrupt
 
@@ -127,7 +128,7 @@ class _Patience:
 
   def _watch(self):
     if not self._joined.wait(self._seconds):
-      print(f'error: {missing_text(*self._given, self._seconds)}', file=sys.stderr, flush=True)
+      terminal.complain(f'error: {missing_text(*self._given, self._seconds)}')
       os._exit(2)
 
 
@@ -197,16 +198,16 @@ def _look_after_others(over: threading.Event) -> None:
 
 
 def _tell_of(whose, reason):
-  print(
+  terminal.complain(
     f'Process {hosts.number()} ends because process {whose} has failed ({reason}). Start all '
-    'of them again to continue.',
-    file=sys.stderr,
+    'of them again to continue.'
   )
 
 
 def _end(status: int) -> None:
-  sys.stdout.flush()
-  sys.stderr.flush()
+  for stream in (sys.stdout, sys.stderr):
+    with contextlib.suppress(Exception):  # closed, full or absent
+      stream.flush()
   with contextlib.suppress(Exception):
     if hosts.is_first():  # it keeps what all of them say, so it goes last
       for other in range(1, hosts.count()):

@@ -1,31 +1,19 @@
 """One progress bar a phase: steps, rate, time left, loss. Lines instead of a bar where nobody
 watches a terminal."""
 
+import contextlib
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping
 
+from jaxdistill import terminal
 from jaxdistill.report import numbers
 
 REFRESH_SECONDS = 0.2
 LINE_SECONDS = 30.0
 # tqdm's own rate would count what `Bar` leaves out.
 _BAR = '{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]'
-
-
-def say(text: str) -> None:
-  """Prints one line without tearing a bar that is on the screen."""
-  if 'tqdm' in sys.modules:
-    sys.modules['tqdm'].tqdm.write(text)
-    sys.stdout.flush()
-  else:
-    print(text, flush=True)
-
-
-def watched() -> bool:
-  """Whether a person sees the output as it comes: a terminal or a notebook."""
-  return 'ipykernel' in sys.modules or sys.stderr.isatty()
 
 
 def _sizeless() -> bool:
@@ -90,7 +78,7 @@ class Bar:
     done: int = 0,
     *,
     enabled: bool = True,
-    say: Callable[[str], None] = say,
+    say: Callable[[str], None] = terminal.line,
     clock: Callable[[], float] = time.monotonic,
   ):
     self.name, self.total, self.first, self.done = name, total, done, done
@@ -99,13 +87,14 @@ class Bar:
     self._started: float | None = None  # the rate counts from this time and from `first`
     self._enabled = enabled
     self._bar = None
-    if enabled and watched():
+    if enabled and terminal.watched():
       from tqdm import auto
 
       size = {'ncols': 80, 'nrows': 24} if _sizeless() else {'dynamic_ncols': True}
-      self._bar = auto.tqdm(
-        total=total, initial=done, desc=name, mininterval=0, bar_format=_BAR, **size
-      )
+      with contextlib.suppress(OSError, ValueError):  # the terminal is gone
+        self._bar = auto.tqdm(
+          total=total, initial=done, desc=name, mininterval=0, bar_format=_BAR, **size
+        )
 
   def update(self, done: int, loss: float | None = None) -> None:
     """Tells that `done` steps are finished; draws only now and then."""
@@ -123,8 +112,9 @@ class Bar:
     if self._bar is None:
       self._say(self.line(loss, now))
       return
-    self._bar.set_postfix_str(self._pace(loss, now), refresh=False)
-    self._bar.update(self.done - self._bar.n)
+    with contextlib.suppress(OSError, ValueError):
+      self._bar.set_postfix_str(self._pace(loss, now), refresh=False)
+      self._bar.update(self.done - self._bar.n)
 
   def line(self, loss: float | None, now: float) -> str:
     """Returns the state as one line of text."""
@@ -148,6 +138,7 @@ class Bar:
   def close(self) -> None:
     """Draws the last state and leaves the screen in order."""
     if self._bar is not None:
-      self._bar.update(self.done - self._bar.n)
-      self._bar.close()
+      with contextlib.suppress(OSError, ValueError):
+        self._bar.update(self.done - self._bar.n)
+        self._bar.close()
       self._bar = None

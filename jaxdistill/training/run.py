@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxdistill import errors, files
+from jaxdistill import errors, files, terminal
 from jaxdistill.errors import UserError
 from jaxdistill.files import expanded
-from jaxdistill.training import bucket, hosts, interrupt, progress, records, surroundings
+from jaxdistill.training import bucket, hosts, interrupt, records, surroundings
 from jaxdistill.training.checkpoint import Checkpoints
 from jaxdistill.training.lock import Lock
 from jaxdistill.training.machine import (
@@ -187,7 +187,7 @@ class Run:
   def say(self, text: str) -> None:
     """Prints one line for the person who watches."""
     if hosts.is_first():
-      progress.say(text)
+      terminal.line(text)
 
   # Metrics.
 

@@ -1,20 +1,148 @@
-"""A command as a process: its lines reach every terminal."""
+"""A command as a process: its lines reach every terminal, and none that it cannot write to ends
+it."""
 
+import io
 import os
+import pathlib
 import subprocess
 import sys
 
+import pytest
 
-def test_letters_that_the_terminal_lacks_are_written_in_another_way():
+from jaxdistill import terminal
+
+ROOT = pathlib.Path(__file__).parents[2]
+# A command that stands for a run: it speaks, on both streams, and leaves a file.
+SPEAKER = """
+import pathlib, sys, types
+from jaxdistill import terminal
+from jaxdistill.commands import console
+from jaxdistill.training import progress
+
+def main():
+  terminal.watched = lambda: True
+  bar = progress.Bar('condense', 3, clock=iter(range(100)).__next__)
+  for step in range(1, 4):
+    bar.update(step, 0.5)
+    terminal.line(f'step {step}: caf\\u00e9, \\u65e5\\u672c, \\udce9, 1 \\u00b1 2')
+    print('from a library', file=sys.stderr, flush=True)
+  bar.close()
+  pathlib.Path(sys.argv[1]).write_text('done')
+  return 0
+
+command = types.ModuleType('said')
+command.main = main
+sys.modules['jaxdistill.commands.said'] = command
+console.run('said')
+"""
+
+
+def shell(line, *arguments, environment=None):
+  """The process of a shell line in which $@ is Python with arguments."""
+  return subprocess.run(
+    ['bash', '-c', f'set -o pipefail; {line}', 'bash', sys.executable, *arguments],
+    env=os.environ | {'PYTHONPATH': str(ROOT), 'JAX_PLATFORMS': 'cpu'} | (environment or {}),
+    capture_output=True,
+  )
+
+
+def test_letters_that_the_terminal_lacks_are_written_in_another_way(tmp_path):
+  plain = {'LANG': 'C', 'PYTHONIOENCODING': 'ascii', 'PYTHONUTF8': '0', 'PYTHONCOERCECLOCALE': '0'}
+  process = shell('"$@"', '-c', SPEAKER, str(tmp_path / 'file'), environment=plain)
+  assert process.returncode == 0, process.stderr.decode()
+  lines = process.stdout.decode('ascii').splitlines()
+  assert lines[0] == 'step 1: caf\\xe9, \\u65e5\\u672c, \\udce9, 1 \\xb1 2' and len(lines) == 3
+  assert process.stderr.count(b'from a library') == 3
+  assert b'condense: 100%' in process.stderr
+
+
+@pytest.mark.parametrize('unbuffered', ['', '1'])
+@pytest.mark.parametrize(
+  'streams',
+  [
+    '| true',
+    '2>&1 | true',
+    '>&-',
+    '2>&-',
+    '<&- >&- 2>&-',
+    '2>/dev/full',
+    '>/dev/full 2>/dev/full',
+    '>/dev/null',
+  ],
+)
+def test_what_is_done_with_the_output_ends_no_run(tmp_path, streams, unbuffered):
+  file = tmp_path / 'file'
+  process = shell(
+    f'"$@" {streams}', '-c', SPEAKER, str(file), environment={'PYTHONUNBUFFERED': unbuffered}
+  )
+  assert (process.returncode, file.read_text()) == (0, 'done'), process.stderr.decode()
+  assert b'Traceback' not in process.stderr and b'ignored' not in process.stderr
+
+
+def test_lines_that_are_lost_on_a_full_disk_are_told_of(tmp_path):
+  process = shell('"$@" >/dev/full', '-c', SPEAKER, str(tmp_path / 'file'))
+  assert process.returncode == 0
+  last = process.stderr.decode().splitlines()[-1]
+  assert last == 'Lines that were to be printed are lost: No space left on device.'
+
+
+def test_nothing_that_a_run_opens_gets_the_number_of_a_closed_stream(tmp_path):
   code = (
     'import sys, types; from jaxdistill.commands import console\n'
-    'command = types.ModuleType("said"); command.main = lambda: print("caf\\u00e9")\n'
+    'command = types.ModuleType("said")\n'
+    f'command.main = lambda: open({str(tmp_path / "log")!r}, "w").fileno()\n'
     'sys.modules["jaxdistill.commands.said"] = command\n'
     'console.run("said")\n'
   )
-  process = subprocess.run(
-    [sys.executable, '-c', code],
-    env=os.environ | {'PYTHONIOENCODING': 'ascii'},
-    capture_output=True,
-  )
-  assert (process.returncode, process.stdout) == (0, b'caf\\xe9\n'), process.stderr.decode()
+  assert shell('"$@" <&- >&- 2>&-', '-c', code).returncode > 2
+
+
+@pytest.mark.parametrize(
+  'line, status, said',
+  [
+    ('"$@" --list | head -n 1', 0, b''),
+    ('"$@" --help | true', 0, b''),
+    ('"$@" run --help | true', 0, b''),
+    ('"$@" evaluate --help | true', 0, b''),
+    ('"$@" --list >&-', 0, b''),
+    (
+      '"$@" --list >/dev/full',
+      2,
+      b'error: The output cannot be written: No space left on device.\n',
+    ),
+    ('"$@" --config=nowhere 2>&-', 2, b''),
+    ('"$@" --config=nowhere 2>/dev/full', 2, b''),
+  ],
+)
+def test_what_is_only_printed_ends_quietly_where_nobody_reads(line, status, said):
+  process = shell(line, '-m', 'jaxdistill')
+  assert (process.returncode, process.stderr) == (status, said)
+
+
+class Broken(io.StringIO):
+  """A stream of a user's program whose reader is gone."""
+
+  def write(self, text):
+    raise BrokenPipeError(32, 'Broken pipe')
+
+
+def closed():
+  stream = io.StringIO()
+  stream.close()
+  return stream
+
+
+@pytest.mark.parametrize('stream', [None, Broken(), closed()])
+def test_streams_of_a_users_program_end_nothing(monkeypatch, stream):
+  monkeypatch.setattr(sys, 'stdout', stream)
+  monkeypatch.setattr(sys, 'stderr', stream)
+  terminal.line('hello')
+  terminal.complain('hello')
+  assert not terminal.watched() and list(terminal.bar([1, 2], 'files')) == [1, 2]
+
+
+def test_a_users_stream_of_few_letters(monkeypatch):
+  content = io.BytesIO()
+  monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(content, 'latin-1'))
+  terminal.line('caf\u00e9 \u65e5')
+  assert content.getvalue() == b'caf\xe9 \\u65e5\n'

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from jaxdistill import terminal
 from jaxdistill.training import loop, progress
 from jaxdistill.training.run import Run
 
@@ -21,7 +22,7 @@ def make(enabled=True):
 
 
 def test_without_a_terminal_one_line_now_and_then(monkeypatch):
-  monkeypatch.setattr(progress, 'watched', lambda: False)
+  monkeypatch.setattr(terminal, 'watched', lambda: False)
   bar, said, now = make()
   for step in range(1001, 1201):
     now[0] += 0.5  # two steps a second, from step 1,000 on
@@ -34,7 +35,7 @@ def test_without_a_terminal_one_line_now_and_then(monkeypatch):
 def test_what_comes_once_is_left_out_of_the_rate(monkeypatch):
   """Resumed at 1,000 of 2,000: 50 s of compiling, then 4 steps a second with a program of another
   length compiled on the way."""
-  monkeypatch.setattr(progress, 'watched', lambda: False)
+  monkeypatch.setattr(terminal, 'watched', lambda: False)
   bar, said, now = make()
   bar.leave_out(40.0)  # before anything has come to its end: it is left out anyway
   now[0] = 50.0
@@ -50,21 +51,21 @@ def test_what_comes_once_is_left_out_of_the_rate(monkeypatch):
 
 
 def test_a_bar_in_a_terminal_shows_the_same_rate(monkeypatch):
-  monkeypatch.setattr(progress, 'watched', lambda: True)
-  terminal = io.StringIO()
-  monkeypatch.setattr(sys, 'stderr', terminal)
+  monkeypatch.setattr(terminal, 'watched', lambda: True)
+  screen = io.StringIO()
+  monkeypatch.setattr(sys, 'stderr', screen)
   bar, _, now = make()
   now[0] = 3000.0
   bar.update(1001, 0.5)
   now[0] = 3010.0
   bar.update(1101, 0.5)  # ten a second: 899 / 10 = 89.9 s
   bar.close()
-  shown = terminal.getvalue().split('\r')
+  shown = screen.getvalue().split('\r')
   assert any('1101/2000' in text and '10 steps/s, 1 min 30 s left' in text for text in shown)
 
 
 def test_silent_when_told(monkeypatch):
-  monkeypatch.setattr(progress, 'watched', lambda: False)
+  monkeypatch.setattr(terminal, 'watched', lambda: False)
   bar, said, now = make(enabled=False)
   now[0] = 1000.0
   bar.update(1500, 1.0)
@@ -73,15 +74,15 @@ def test_silent_when_told(monkeypatch):
 
 
 def test_a_terminal_gets_a_bar_with_the_loss(monkeypatch):
-  monkeypatch.setattr(progress, 'watched', lambda: True)
-  terminal = io.StringIO()
-  monkeypatch.setattr(sys, 'stderr', terminal)
+  monkeypatch.setattr(terminal, 'watched', lambda: True)
+  screen = io.StringIO()
+  monkeypatch.setattr(sys, 'stderr', screen)
   bar, said, now = make()
   now[0] = 1.0
   bar.update(1500, 0.25)
   bar.update(1600, 0.125)  # too soon to draw
   bar.close()
-  shown = terminal.getvalue()
+  shown = screen.getvalue()
   assert (
     'condense' in shown and '1500/2000' in shown and 'loss 0.25' in shown and '1600/2000' in shown
   )
@@ -89,20 +90,20 @@ def test_a_terminal_gets_a_bar_with_the_loss(monkeypatch):
 
 
 def test_no_steps_yet_means_no_time_left(monkeypatch):
-  monkeypatch.setattr(progress, 'watched', lambda: False)
+  monkeypatch.setattr(terminal, 'watched', lambda: False)
   bar, _, _ = make()
   assert bar.line(None, 5.0) == 'condense: 1,000 of 2,000 steps, 0 steps/s'
 
 
 def test_a_terminal_of_unknown_size_gets_a_bar_all_the_same(monkeypatch):
   leader, follower = os.openpty()  # its size is 0 x 0 until somebody sets it
-  with open(follower, 'w') as terminal, open(leader, 'rb', buffering=0) as screen:
-    monkeypatch.setattr(sys, 'stderr', terminal)
+  with open(follower, 'w') as side, open(leader, 'rb', buffering=0) as screen:
+    monkeypatch.setattr(sys, 'stderr', side)
     bar, _, now = make()
     now[0] = 1.0
     bar.update(1500, 0.25)
     bar.close()
-    terminal.flush()
+    side.flush()
     assert b'1500/2000' in screen.read(10_000)
 
 

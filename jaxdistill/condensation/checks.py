@@ -96,7 +96,12 @@ def check_sizes(
     section: of the config, with the fields `ipc` and `factor`.
   """
   ipc, factor = storage.ipc, storage.factor
-  height, width = train.image_shape[:2]
+  height, width, channels = train.image_shape
+  if channels not in (1, 3):
+    raise UserError(
+      f'The images of {train.name} have {channels} channels; a run takes grey images (1) or '
+      'colours (3): lay transparent ones on a background.'
+    )
   if factor > min(height, width):
     raise UserError(
       f'{section}.factor is {factor}, but the images of {train.name} are only {height}x{width}; '

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from jaxdistill.data import archives
+from jaxdistill.data.dataset import boolean, texts
 from jaxdistill.data.pixels import to_uint8
 from jaxdistill.data.stored import Stored, resize
 from jaxdistill.errors import UserError, unknown
@@ -159,14 +160,7 @@ def _class_names(where: str, entries: Mapping[str, np.ndarray]) -> tuple[str, ..
       f'{where}: class_names must be text, one a class, shape [classes]; they are {names.dtype} of '
       f'shape {list(names.shape)}.'
     )
-  if names.dtype.kind == 'S':
-    try:
-      names = [name.decode() for name in names.tolist()]
-    except UnicodeDecodeError as error:
-      raise UserError(
-        f'{where}: class_names are bytes that are no UTF-8 ({error.object!r}); store text.'
-      ) from error
-  names = tuple(map(str, names))
+  names = texts(where, names.tolist())
   for label, name in enumerate(names):
     if not name.strip():
       raise UserError(f'{where}: the name of class {label} is empty; each class needs one.')
@@ -218,12 +212,7 @@ def _check_held(where: str, held: Mapping[str, np.ndarray], classes: int) -> tup
 
 def _flip(where: str, entries: Mapping[str, np.ndarray]) -> bool:
   flip = entries.get('flip', np.array(True))
-  if flip.size != 1 or flip.dtype.kind not in 'biu' or flip.item() not in (0, 1):
-    raise UserError(
-      f'{where}: flip must be one value, true or false; it is {flip.dtype} of shape '
-      f'{list(flip.shape)}.'
-    )
-  return bool(flip.item())
+  return boolean(where, flip.item() if flip.size == 1 else flip.tolist())
 
 
 def _statistics(

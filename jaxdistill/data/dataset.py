@@ -1,7 +1,8 @@
 """A set of labelled images, and its division into parts that keep the share of every class."""
 
 import dataclasses
-from collections.abc import Sequence
+import numbers
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -9,6 +10,9 @@ from jaxdistill import errors
 from jaxdistill.data import statistics
 from jaxdistill.data.streaming import Streamed, select
 from jaxdistill.errors import UserError
+
+# More than any set has (our choice); a larger label is none.
+_MOST_CLASSES = 10**6
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -21,7 +25,8 @@ class Dataset:
   belongs to its class. `notices` are lines of what was passed over or changed in reading,
   and `background` is the colour on which transparent images were laid, '' where there are none.
   Left out, the class names are the numbers 0, 1, ..., and the statistics are measured on the images
-  (see `statistics.measure`).
+  (see `statistics.measure`); images that are measured and hold zeros and ones alone are refused, as
+  floats in [0, 1] that were cut to whole numbers.
 
   Raises `UserError` where the fields contradict each other.
 
@@ -42,32 +47,28 @@ class Dataset:
   background: str = ''
 
   def __post_init__(self):
-    images = self.images if isinstance(self.images, Streamed) else np.asarray(self.images)
-    labels = np.asarray(self.labels)
     where = f'{self.name} ({self.split})'
+    images = self.images
+    if not isinstance(images, Streamed):
+      images = _as_array(where, 'images', images)
+    labels = _as_array(where, 'labels', self.labels)
     _check_images(where, images)
     _check_labels(where, labels, len(images))
-    names = tuple(map(str, self.class_names)) or tuple(map(str, range(int(labels.max()) + 1)))
-    if labels.max() >= len(names):
+    last = int(labels.max())
+    names = texts(where, self.class_names) or tuple(map(str, range(_count(where, last))))
+    if last >= len(names):
       raise UserError(
-        f'{where}: label {labels.max()} needs at least {labels.max() + 1} class names; '
-        f'there are {len(names)}.'
+        f'{where}: label {last} needs at least {last + 1} class names; there are {len(names)}.'
       )
     _check_names(where, names)
-    mean, std = (self.mean, self.std) if self.mean and self.std else statistics.measure(images)
-    channels = images.shape[-1]
-    if len(mean) != channels or len(std) != channels or not min(std) > 0:
-      raise UserError(
-        f'{where}: mean and std need {channels} values each, one a channel, every std above 0; '
-        f'they are {tuple(mean)} and {tuple(std)}.'
-      )
+    mean, std = _statistics(where, self.mean, self.std, images)
     fields = dict(
       images=images,
       labels=labels.astype(np.int32),
       class_names=names,
-      mean=tuple(map(float, mean)),
-      std=tuple(map(float, std)),
-      flip=bool(self.flip),
+      mean=mean,
+      std=std,
+      flip=boolean(where, self.flip),
     )
     for field, value in fields.items():
       object.__setattr__(self, field, value)
@@ -215,6 +216,78 @@ def hold_out(train: Dataset, share: float, seed: int = 0) -> tuple[Dataset, Data
       f'{train.name}: every class has a single image, so none can be held out for validation.'
     )
   return train.take(kept), train.take(held, 'validation')
+
+
+def texts(where: str, names: Iterable[str | bytes]) -> tuple[str, ...]:
+  """Returns names of classes as text; bytes are UTF-8.
+
+  Raises `UserError` for other bytes, and where `names` is a single text.
+
+  >>> texts('mine', np.array(['cat', 'dog'], 'S'))
+  ('cat', 'dog')
+  """
+  if isinstance(names, (str, bytes)) or not isinstance(names, Iterable):
+    raise UserError(f'{where}: class_names is a list of names, one a class; it is {names!r}.')
+  try:
+    return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names)
+  except UnicodeDecodeError as error:
+    raise UserError(
+      f'{where}: class_names are bytes that are no UTF-8 ({error.object!r}); store text.'
+    ) from error
+
+
+def boolean(where: str, flip: object) -> bool:
+  """Returns `flip` as a bool; of numbers, 0 and 1 are ones.
+
+  >>> boolean('mine', np.bool_(True))
+  True
+  """
+  if not isinstance(flip, (bool, np.bool_, numbers.Integral)) or flip not in (0, 1):
+    raise UserError(f'{where}: flip is true or false; it is {flip!r}.')
+  return bool(flip)
+
+
+def _as_array(where: str, field: str, values: object) -> np.ndarray:
+  try:
+    return np.asarray(values)
+  except ValueError as error:  # lists of different lengths
+    raise UserError(
+      f'{where}: {field} cannot be made one array ({error}); give all one shape.'
+    ) from error
+
+
+def _count(where: str, last: int) -> int:
+  """Returns how many classes there are by the last label, where there are no names."""
+  if last >= _MOST_CLASSES:
+    raise UserError(
+      f'{where}: the label {last} would make {last + 1:,} classes; labels are the numbers of the '
+      'classes, 0, 1, ...'
+    )
+  return last + 1
+
+
+def _statistics(where, mean, std, images):
+  """Returns mean and deviation per channel, measured where both are left out."""
+  channels = images.shape[-1]
+  mean, std = np.asarray(mean), np.asarray(std)
+  if not mean.size and not std.size:
+    if isinstance(images, np.ndarray) and images.max() == 1 and images.min() == 0:
+      raise UserError(
+        f'{where}: no value of the images is above 1, and white is 255; multiply floats in [0, 1] '
+        'by 255 before they become whole numbers.'
+      )
+    return statistics.measure(images)
+  # Written so that NaN fails too.
+  if (
+    any(part.shape != (channels,) or part.dtype.kind not in 'iuf' for part in (mean, std))
+    or not np.isfinite(mean).all()
+    or not ((std > 0) & (std < np.inf)).all()
+  ):
+    raise UserError(
+      f'{where}: mean and std need {channels} values each, one a channel, every std above 0; '
+      f'they are {tuple(mean.ravel().tolist())} and {tuple(std.ravel().tolist())}.'
+    )
+  return tuple(map(float, mean)), tuple(map(float, std))
 
 
 def _check_images(where: str, images: np.ndarray) -> None:

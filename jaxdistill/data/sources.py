@@ -1,5 +1,6 @@
 """Where data sets come from: one name for each source, one function that loads them all."""
 
+import os
 import warnings
 from collections.abc import Callable
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from jaxdistill import errors, registry
 from jaxdistill.data import exported, presets, statistics, streaming
-from jaxdistill.data.dataset import Dataset, stratified
+from jaxdistill.data.dataset import Dataset, boolean, stratified
 from jaxdistill.data.stored import Stored, check_size, resize
 from jaxdistill.data.streaming import Streamed
 from jaxdistill.errors import UserError
@@ -99,6 +100,7 @@ def load_splits(
   >>> validation is None, train.image_shape
   (True, (8, 8, 1))
   """
+  _check_arguments(name, data_dir, classes, stream_above, flip)
   statistics.check_convention(normalisation)
   check_size(image_size)
   errors.seed(seed)
@@ -131,6 +133,25 @@ def load_splits(
   return datasets
 
 
+def _check_arguments(name, data_dir, classes, stream_above, flip):
+  """Raises `UserError` for a value of another kind."""
+  if not isinstance(name, str):
+    raise UserError(
+      "The name of a data set is a text, such as 'digits', 'folder:PATH' or 'npz:PATH'; it is "
+      f'{name!r:.200}.'
+    )
+  if not isinstance(data_dir, (str, os.PathLike)):
+    raise UserError(f"data_dir is a path, or '' for the usual place; it is {data_dir!r}.")
+  if not isinstance(classes, str):
+    raise UserError(
+      f'classes is a text, the names of class folders with commas between; it is {classes!r}.'
+    )
+  if stream_above is not None:
+    errors.whole('stream_above', stream_above)
+  if flip is not None:
+    boolean(name, flip)
+
+
 def _datasets(
   name: str, stored: Stored, normalisation: str, seed: int
 ) -> tuple[Dataset, Dataset | None, Dataset]:
@@ -147,6 +168,9 @@ def _datasets(
       f'{name}: class {missing!r} has no training image; each class from 0 to the last one '
       'needs some.'
     )
+  for role, held in (('validation', stored.validation), ('test', stored.test)):
+    if held is not None:
+      _check_held(whole, role, *held)
   if stored.test is None:
     kept, held = stratified(whole.labels, _TEST_SHARE, seed)
     if not held.size:
@@ -166,13 +190,27 @@ def _datasets(
   validation = None
   if stored.validation is not None:
     validation = Dataset(*stored.validation, split='validation', **fields)
-  for held in (validation, test):
-    if held is not None and train.image_shape != held.image_shape:
-      raise UserError(
-        f'{name}: training images are {train.image_shape} and {held.split} images '
-        f'{held.image_shape}; give image_size, or store both with one shape.'
-      )
   return train, validation, test
+
+
+def _check_held(train: Dataset, role: str, images: np.ndarray, labels: np.ndarray) -> None:
+  """Raises `UserError` for images to validate or test on that differ from those to train on."""
+  shape = tuple(images.shape[1:])
+  if train.image_shape != shape:
+    advice = (
+      'give image_size, or store both with one shape'
+      if train.image_shape[-1:] == shape[-1:]
+      else 'store both in colour or both in grey'
+    )
+    raise UserError(
+      f'{train.name}: training images are {train.image_shape} and {role} images {shape}; {advice}.'
+    )
+  last = labels.max(initial=0)
+  if last >= train.num_classes:
+    raise UserError(
+      f'{train.name}: the {role} images have the label {last}, and the training images the classes '
+      f'0 to {train.num_classes - 1}.'
+    )
 
 
 def _ones(stored):

@@ -1,6 +1,7 @@
 """The arrays of an npz file, read after what the file claims of them was compared with what it
 holds."""
 
+import collections
 import math
 import os
 import pathlib
@@ -88,7 +89,7 @@ def _check_kind(where, file):
 
 
 def _check_names(where, names):
-  repeated = next((name for name in names if names.count(name) > 1), None)
+  repeated = next((name for name, count in collections.Counter(names).items() if count > 1), None)
   if repeated is not None:
     raise UserError(
       f'{where}: the file holds {repeated!r} twice, and nothing tells which of them counts; write '

@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxdistill.data import archives
 from jaxdistill.data.dataset import boolean, texts
+from jaxdistill.data.pictures import shown
 from jaxdistill.data.pixels import to_uint8
 from jaxdistill.data.stored import Stored, resize
 from jaxdistill.errors import UserError, unknown
@@ -56,7 +57,7 @@ def read_npz(path: str, image_size: int = 0) -> Stored:
   >>> read_npz(file).class_names
   ('cat', 'dog')
   """
-  where = f'npz:{path}'
+  where = f'npz:{shown(path)}'
   entries = archives.read(where, expanded(path), lambda names: _check_names(where, names))
   splits = {}
   for images_key, labels_key in _PAIRS.items():

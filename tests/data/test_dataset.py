@@ -79,6 +79,19 @@ LABELS = np.array([0, 1, 1, 0])
     ),
     (dict(mean=(0.5,), std=(0.2,)), 'mean and std need 3 values each'),
     (dict(mean=(0.5,) * 3, std=(0.2, 0.0, 0.2)), 'every std above 0'),
+    (dict(mean=(0.5,) * 3, std=(0.2, np.nan, 0.2)), 'every std above 0'),
+    (dict(mean=(np.inf,) * 3, std=(0.2,) * 3), 'mean and std need 3 values each'),
+    (dict(mean=(0.5,) * 3), 'mean and std need 3 values each'),
+    (dict(mean=0.5, std=0.5), 'mean and std need 3 values each'),
+    (dict(labels=LABELS * 10**9), 'the label 1000000000 would make 1,000,000,001 classes'),
+    (dict(labels=[[0], [1, 1], [1], [0]]), 'labels cannot be made one array'),
+    (dict(images=[[0], [1, 1]]), 'images cannot be made one array'),
+    (dict(images=IMAGES + np.uint8([0, 1, 0])), 'no value of the images is above 1'),
+    (dict(class_names='ab'), "class_names is a list of names, one a class; it is 'ab'"),
+    (dict(class_names=5), 'class_names is a list of names'),
+    (dict(class_names=[b'a', b'\xff']), 'no UTF-8'),
+    (dict(flip='no'), "flip is true or false; it is 'no'"),
+    (dict(flip=None), 'flip is true or false; it is None'),
   ],
 )
 def test_contradictions_are_refused(fields, message):
@@ -145,3 +158,20 @@ def test_hold_out_leaves_every_class_an_image_or_refuses():
 def test_names_that_cannot_be_written_are_refused():
   with pytest.raises(UserError, match=r"name of class 1 is no text that can be written: 'b.udce9'"):
     Dataset(np.zeros((2, 4, 4, 1), np.uint8), [0, 1], class_names=('a', 'b\udce9'))
+
+
+def test_fields_of_arrays_are_read():
+  names = np.array([b'ant', 'bée'.encode()])
+  dataset = Dataset(
+    IMAGES, LABELS, names, mean=np.full(3, 0.5), std=np.full(3, 0.25), flip=np.bool_(False)
+  )
+  assert dataset.class_names == ('ant', 'bée') and dataset.flip is False
+  assert (dataset.mean, dataset.std) == ((0.5,) * 3, (0.25,) * 3)
+
+
+def test_dark_images_may_be_taken_out_of_others():
+  images = (
+    np.array([0, 1, 255], np.uint8)[:, None, None, None] * np.eye(4, dtype=np.uint8)[..., None]
+  )
+  dataset = Dataset(images, [0, 1, 1])
+  assert dataset.take([0, 1]).images.max() == 1

@@ -57,11 +57,27 @@ def test_digits_are_enlarged_bilinearly():
     (dict(image_size=7), 'image_size must be at least 8, or 0 for the default; it is 7'),
     (dict(image_size=-1), 'image_size must be at least'),
     (dict(normalisation='imagenet'), "no normalisation 'imagenet'"),
+    (dict(image_size='16'), "image_size is '16'; it must be a whole number"),
+    (dict(image_size=16.0), 'image_size is 16.0; it must be a whole number'),
+    (dict(image_size=True), 'image_size is True; it must be a whole number'),
+    (dict(seed=-1), 'seed is -1; it must be at least 0'),
+    (dict(seed=1.5), 'seed is 1.5; it must be a whole number'),
+    (dict(flip='no'), "digits: flip is true or false; it is 'no'"),
+    (dict(stream_above='1e9'), "stream_above is '1e9'; it must be a whole number"),
+    (dict(stream_above=-1), 'stream_above is -1; it must be at least 0'),
+    (dict(classes=['ant']), "classes is a text, .* it is \\['ant'\\]"),
+    (dict(data_dir=3), "data_dir is a path, or '' for the usual place; it is 3"),
   ],
 )
 def test_arguments_are_checked(arguments, message):
   with pytest.raises(UserError, match=message):
     load('digits', **arguments)
+
+
+@pytest.mark.parametrize('name', [None, 3, b'digits', ['digits'], IMAGES])
+def test_a_name_is_a_text(name):
+  with pytest.raises(UserError, match='The name of a data set is a text, such as'):
+    load(name)
 
 
 def _npz(tmp_path, **entries):

@@ -5,6 +5,7 @@ import collections
 import math
 import os
 import pathlib
+import struct
 import zipfile
 from collections.abc import Callable
 
@@ -16,6 +17,9 @@ from jaxdistill.errors import UserError
 _NPY = b'\x93NUMPY'
 # Deflate makes at most 1,032 bytes of one.
 _DENSEST = 1032
+# Where the header before an array has the lengths of what follows it, and the most bytes that may
+# stand between one array and the next.
+_LOCAL_LENGTHS, _DESCRIPTOR = 26, 24
 _NOT_AN_NPZ = 'cannot be read as an npz file of plain arrays'
 
 
@@ -50,6 +54,7 @@ def read(
       _check_names(where, names)
       check(names)
       _check_sizes(where, file, members)
+      _check_complete(archive, members)
       for member in members:
         _check_header(archive, member)
       return {name: _array(archive, member) for name, member in zip(names, members)}
@@ -110,6 +115,20 @@ def _check_sizes(where, file, members):
       f'{where}: the arrays are {needed / 2**30:,.1f} GiB unpacked, and this machine has '
       f'{memory / 2**30:,.1f} GiB of memory; store uint8, or a folder of images (folder:PATH).'
     )
+
+
+def _check_complete(archive, members):
+  """Raises unless the members fill the file: one wrong bit in its table of contents can hide
+  some."""
+  end = 0
+  for member in sorted(members, key=lambda member: member.header_offset):
+    archive.fp.seek(member.header_offset + _LOCAL_LENGTHS)
+    name, extra = struct.unpack('<HH', archive.fp.read(4))
+    if not 0 <= member.header_offset - end <= _DESCRIPTOR:
+      break
+    end = member.header_offset + _LOCAL_LENGTHS + 4 + name + extra + member.compress_size
+  if not 0 <= archive.start_dir - end <= _DESCRIPTOR:
+    raise zipfile.BadZipFile('its table of contents lacks a part of what it holds')
 
 
 def _check_header(archive, member):

@@ -106,6 +106,17 @@ def claimed_in_contents(path):
   path.write_bytes(damaged)
 
 
+def hidden_in_contents(path):
+  """A file whose table of contents says that `flip` is a comment on the labels."""
+  damaged = bytearray(content(flip=False))
+  labels = damaged.rindex(b'PK\x01\x02', 0, damaged.rindex(b'labels.npy'))
+  last = damaged.rindex(b'PK\x01\x02')
+  length = damaged.rindex(b'PK\x05\x06') - last
+  assert last > labels
+  damaged[labels + 32 : labels + 34] = struct.pack('<H', length)
+  path.write_bytes(damaged)
+
+
 def flipped(path):
   damaged = bytearray(content())
   damaged[1000] ^= 1
@@ -309,5 +320,6 @@ ROWS = {
     claiming((2**62, 4), zipfile.ZIP_DEFLATED),
     'images.npy claims 18,446,744,073,709,551,616 bytes',
   ),
+  'an entry hidden': (hidden_in_contents, f'{UNREADABLE} .*lacks a part of what it holds'),
   'contents too large': (claimed_in_contents, f'{UNREADABLE} .*cannot be as large as it claims'),
 }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxdistill import errors
-from jaxdistill.errors import UserError, unknown
+from jaxdistill.errors import UserError
 
 if TYPE_CHECKING:
   from jaxdistill.data import Dataset
@@ -34,11 +34,9 @@ _FIELDS = {
   'config': dict,
   'versions': dict,
 }
-# What a file of the user's own may hold besides images and labels.
-_PLAIN = ('class_names', 'mean', 'std', 'factor', 'flip')
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Condensed:
   """A condensed set: canvases, labels and how to use them.
 
@@ -55,6 +53,8 @@ class Condensed:
     augmentation: what the matching used, as dict(strategy, composition).
     config: the whole config of the run, as nested dicts; empty for a set that no run made.
     versions: library versions that made it.
+
+  Sets are equal, and have one hash, where images, labels and all other fields are.
 
   Raises:
     UserError: when arrays and description do not fit each other.
@@ -121,6 +121,23 @@ class Condensed:
       raise UserError(
         f'The factor of a condensed set must lie between 1 and the image side; got {self.factor}.'
       )
+
+  def __eq__(self, other: object) -> bool:
+    if not isinstance(other, Condensed):
+      return NotImplemented
+    return (
+      np.array_equal(self.images, other.images)
+      and np.array_equal(self.labels, other.labels)
+      and self._description_text() == other._description_text()
+    )
+
+  def __hash__(self) -> int:
+    # With 0 added, as -0.0 equals 0.0 but has other bytes.
+    arrays = ((self.images + 0).tobytes(), (self.labels + 0).tobytes())
+    return hash((self.images.shape, *arrays, self._description_text()))
+
+  def _description_text(self) -> str:
+    return json.dumps(self.description(), sort_keys=True, default=str)
 
   @property
   def num_classes(self) -> int:
@@ -242,9 +259,9 @@ class Condensed:
   def load(cls, path: str | os.PathLike) -> 'Condensed':
     """Reads a set from its file, or a plain one of your own.
 
-    A plain .npz holds `images` [n, h, w(, c)], uint8 or floats in [0, 1], and `labels`, whole
-    numbers [n] or soft [n, classes]; and, if it likes, class_names, mean, std (measured where
-    missing), factor (1) and flip (true).
+    A plain .npz holds `images` [n, h, w(, c)], whole numbers up to 255 or floats in [0, 1], and
+    `labels`, whole numbers [n] or soft [n, classes]; and, if it likes, class_names, mean and std
+    (measured where missing), factor (1) and flip (true); see `plain.fields`.
 
     Raises:
       UserError: when the file is missing, damaged, not a condensed set, or of a format that this
@@ -275,7 +292,9 @@ class Condensed:
     try:
       if 'description' in arrays:
         return cls(arrays['images'], arrays['labels'], **_description(arrays))
-      return cls(**_plain(arrays))
+      from jaxdistill.synthesis import plain
+
+      return cls(**plain.fields(arrays))
     except UserError as error:
       raise UserError(f'{path} cannot be used: {error}') from error
 
@@ -353,69 +372,6 @@ def _description(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     ):
       raise UserError(f'{name} in its description is no {kind.__name__} as it should be; {again}.')
   return {name: description[name] for name in _FIELDS if name != 'format'}
-
-
-def _plain(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-  """The fields of a set from a user's own arrays."""
-  for name in arrays:
-    if name not in (*_ARRAYS, *_PLAIN):
-      raise unknown('array of a plain condensed set', name, (*_ARRAYS, *_PLAIN))
-  images, labels = arrays['images'], arrays['labels']
-  images = images[..., None] if images.ndim == 3 else images
-  labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
-  if (
-    images.ndim != 4
-    or not images.size
-    or not (images.dtype == np.uint8 or images.dtype.kind == 'f')
-  ):
-    raise UserError(
-      'images are uint8 or floats in [0, 1] of shape [n, h, w] or [n, h, w, c]; these are '
-      f'{images.dtype} of '
-      f'shape {list(images.shape)}.'
-    )
-  if images.dtype == np.uint8:
-    images = images.astype(np.float32) / 255
-  elif not (images >= 0).all() or not (images <= 1).all():
-    raise UserError(
-      f'images of floats lie in [0, 1]; these range from {images.min():g} to {images.max():g}.'
-    )
-  from jaxdistill.data import statistics
-  from jaxdistill.data.stored import to_uint8
-
-  mean, std = statistics.measure(to_uint8(images))
-  classes = (
-    labels.shape[1]
-    if labels.ndim == 2
-    else int(labels.max()) + 1
-    if labels.dtype.kind in 'iu' and labels.size
-    else 0
-  )
-  fields = dict(
-    images=images,
-    labels=labels,
-    class_names=tuple(map(str, range(classes))),
-    mean=mean,
-    std=std,
-    flip=True,
-  )
-  try:
-    if 'class_names' in arrays:
-      fields['class_names'] = tuple(map(str, arrays['class_names'].ravel()))
-    fields |= {
-      name: tuple(map(float, arrays[name].ravel())) for name in ('mean', 'std') if name in arrays
-    }
-    if 'factor' in arrays and arrays['factor'].dtype.kind not in 'iu':
-      raise ValueError(f'factor is {arrays["factor"].dtype}')
-    fields |= {
-      name: kind(arrays[name].item())
-      for name, kind in (('factor', int), ('flip', bool))
-      if name in arrays
-    }
-  except (ValueError, TypeError, OverflowError) as error:
-    raise UserError(
-      f'mean and std are numbers, factor and flip one value each ({error}).'
-    ) from error
-  return fields
 
 
 def join(pieces: Iterable[tuple[Condensed, int]]) -> Condensed:

@@ -12,6 +12,7 @@ from jaxdistill.commands import families
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
 from jaxdistill.experiment import datasets
+from jaxdistill.synthesis.condensed import Condensed
 
 
 def by_load(file, _, **options):
@@ -134,3 +135,41 @@ def test_arrays_larger_than_the_memory_are_refused(tmp_path, monkeypatch):
   monkeypatch.setattr(archives.os, 'sysconf', lambda name: 32)
   with pytest.raises(UserError, match='GiB unpacked, and this machine has 0.0 GiB'):
     data.load(f'npz:{file}')
+
+
+# Rows that a condensed set reads or refuses as the images of a data set.
+AS_A_SET = [
+  row
+  for row, (content, _) in odd_arrays.ROWS.items()
+  if isinstance(content, dict) and set(content) <= {'images', 'labels', 'class_names', 'flip'}
+]
+
+
+def loaded_as_a_set(file):
+  try:
+    return Condensed.load(file)
+  except UserError as error:
+    assert '\n' not in str(error) and 'mine.npz' in str(error)
+    return str(error)
+
+
+@pytest.mark.parametrize('row', [row for row in AS_A_SET if row in READ])
+def test_a_condensed_set_reads_the_same(tmp_path, row):
+  expected = odd_arrays.ROWS[row][1]
+  made = loaded_as_a_set(written(tmp_path, row))
+  assert isinstance(made, Condensed), made
+  np.testing.assert_array_equal(np.rint(made.images * 255), expected.images)
+  np.testing.assert_array_equal(made.labels, expected.labels)
+  for field, value in expected.fields.items():
+    assert getattr(made, field) == value
+
+
+# A condensed set has soft labels, and may have one class, or names of classes without images.
+OF_SETS = {'one-hot', 'one class', 'too many names', 'a named gap', 'an empty name', 'real names'}
+
+
+@pytest.mark.parametrize('row', [row for row in odd_arrays.ROWS if row in REFUSED])
+def test_a_condensed_set_refuses_in_one_sentence(tmp_path, row):
+  made = loaded_as_a_set(written(tmp_path, row))
+  if row in AS_A_SET and row not in OF_SETS and row != 'an image a class':
+    assert isinstance(made, str)

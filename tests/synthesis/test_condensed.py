@@ -42,6 +42,21 @@ def test_save_and_load_keep_everything(tmp_path):
   assert [p.name for p in tmp_path.iterdir()] == ['set.npz']  # no temporary file stays
 
 
+def test_sets_are_equal_by_content(tmp_path):
+  made = example(config={'seed': 3, 'steps': (1, 2)})
+  again = Condensed.load(made.save(tmp_path / 'set.npz'))
+  assert made == again and hash(made) == hash(again) and len({made, again}) == 1
+  pixel = made.images.copy()
+  pixel[0, 0, 0, 0] += 0.25
+  others = [example(images=pixel), example(labels=[0, 0, 1, 2, 1, 2]), example(dataset='other')]
+  assert not any(example() == other for other in others)
+  assert len({example(), *others}) == 4
+  assert example() != 'toy'
+  zero, negative = np.zeros((6, 4, 4, 3)), np.full((6, 4, 4, 3), -0.0)
+  assert example(images=zero) == example(images=negative)
+  assert hash(example(images=zero)) == hash(example(images=negative))
+
+
 def test_decode_returns_labels_beside_images():
   images, labels = example().decode()
   assert images.shape == (24, 4, 4, 3)
@@ -175,6 +190,14 @@ BYTES = np.random.default_rng(1).integers(0, 256, (4, 4, 4, 1), np.uint8)
   [
     (dict(images=BYTES, labels=[0, 1, 1, 0]), dict(factor=1, flip=True, class_names=('0', '1'))),
     (
+      dict(
+        images=BYTES.astype(np.int64),
+        labels=[0, 1, 1, 0],
+        class_names=np.array(['cat', 'dog'], 'S'),
+      ),
+      dict(class_names=('cat', 'dog')),
+    ),
+    (
       dict(images=BYTES[..., 0], labels=np.array([[0], [2], [1], [0]])),
       dict(class_names=('0', '1', '2')),
     ),
@@ -213,19 +236,32 @@ def test_a_plain_file_of_the_users_own_is_read(tmp_path, arrays, expected):
       dict(clas_names=['x', 'y']),
       "no array of a plain condensed set 'clas_names'; did you mean 'class_names'",
     ),
-    (dict(images=BYTES.astype(np.int64)), r'images are uint8 or floats in \[0, 1\]'),
-    (dict(images=BYTES.astype(float)), r'images of floats lie in \[0, 1\]; these range from'),
-    (dict(images=np.full((4, 4, 4, 1), np.nan)), 'images of floats lie in'),
-    (dict(images=np.zeros((0, 4, 4, 1))), 'images are uint8 or floats'),
+    (dict(images=BYTES.astype(np.int64) + 1000), r'integers must lie in \[0, 255\]'),
+    (
+      dict(images=BYTES.astype(float)),
+      r'floats must lie in \[0, 1\]: divide by 255',
+    ),
+    (dict(images=np.full((4, 4, 4, 1), np.nan)), 'NaN or infinite pixels, the first in image 0'),
+    (dict(images=np.zeros((0, 4, 4, 1))), r'not be empty; the shape is \[0, 4, 4, 1\]'),
+    (dict(images=BYTES // 128), r'store floats in \[0, 1\], or multiply by 255'),
+    (dict(images=BYTES > 128), r'bool: store floats in \[0, 1\], or multiply by 255'),
+    (dict(images=np.moveaxis(np.repeat(BYTES, 3, -1), -1, 1)[..., :2]), 'channels first'),
+    (dict(labels=[0, 10**9, 0, 0]), 'class 1 has no image, and the last label is 1000000000'),
+    (dict(labels=[1, 2, 1, 2]), 'class 0 has no image'),
+    (dict(class_names=['x', 'x']), "classes 0 and 1 have the same name, 'x'"),
+    (dict(class_names=np.array([b'a', b'\xff'])), 'no UTF-8'),
+    (dict(flip='no'), "flip is true or false; it is 'no'"),
+    (dict(mean=0.5), 'mean and std come as a pair'),
+    (dict(mean=120.0, std=60.0), 'divide by 255 those of whole numbers'),
     (dict(labels=['a', 'b', 'b', 'a']), 'whole numbers'),
     (dict(labels=[0.0, 1.0, 1.0, 0.0]), 'whole numbers'),
     (dict(labels=[0, 1, 1]), 'got .4, 4, 4, 1. and .3,.'),
-    (dict(labels=[0, 1, -1, 0]), r'must lie in 0\.\.1'),
+    (dict(labels=[0, 1, -1, 0]), 'must be 0 or more; the smallest is -1'),
     (dict(class_names=['x']), r'must lie in 0\.\.0'),
-    (dict(factor=1.5), 'factor and flip one value each'),
-    (dict(factor=[1, 2]), 'factor and flip one value each'),
-    (dict(mean=['a']), 'mean and std are numbers'),
-    (dict(std=0.0), 'every std is above 0'),
+    (dict(factor=1.5), 'factor is one whole number; it is float64'),
+    (dict(factor=[1, 2]), r'factor is one whole number; it is int64 of shape \[2\]'),
+    (dict(mean=['a'], std=['b']), 'mean and std are numbers'),
+    (dict(mean=0.5, std=0.0), 'every std is above 0'),
   ],
 )
 def test_a_wrong_plain_file_is_refused(tmp_path, changes, message):

@@ -8,6 +8,7 @@ import pathlib
 import struct
 import zipfile
 from collections.abc import Callable
+from typing import BinaryIO
 
 import numpy as np
 
@@ -48,22 +49,39 @@ def read(
   """
   _check_kind(where, file)
   try:
-    with zipfile.ZipFile(file) as archive:
-      members = archive.infolist()
-      names = [member.filename.removesuffix('.npy') for member in members]
-      _check_names(where, names)
-      check(names)
-      _check_sizes(where, file, members)
-      _check_complete(archive, members)
-      for member in members:
-        _check_header(archive, member)
-      return {name: _array(archive, member) for name, member in zip(names, members)}
+    return unpack(where, file, os.path.getsize(file), check)
   except UserError:
     raise
   except Exception as error:  # a damaged archive raises almost anything
     raise UserError(
       f'{where}: {_NOT_AN_NPZ} ({_in_words(error)}); write it with numpy.savez.'
     ) from error
+
+
+def unpack(
+  where: str,
+  file: pathlib.Path | BinaryIO,
+  size: int,
+  check: Callable[[list[str]], None] = lambda names: None,
+) -> dict[str, np.ndarray]:
+  """Returns the arrays of an opened npz of `size` bytes, as `read`; what is damaged raises almost
+  anything.
+
+  >>> import io
+  >>> np.savez(content := io.BytesIO(), a=[1, 2])
+  >>> unpack('mine', content, len(content.getvalue()))['a'].tolist()
+  [1, 2]
+  """
+  with zipfile.ZipFile(file) as archive:
+    members = archive.infolist()
+    names = [member.filename.removesuffix('.npy') for member in members]
+    _check_names(where, names)
+    check(names)
+    _check_sizes(where, size, members)
+    _check_complete(archive, members)
+    for member in members:
+      _check_header(archive, member)
+    return {name: _array(archive, member) for name, member in zip(names, members)}
 
 
 def _check_kind(where, file):
@@ -102,9 +120,8 @@ def _check_names(where, names):
     )
 
 
-def _check_sizes(where, file, members):
+def _check_sizes(where, size, members):
   """Compares the sizes that the table of contents claims with the file's and the machine's."""
-  size = os.path.getsize(file)
   for member in members:
     if member.compress_size > size or member.file_size > _DENSEST * member.compress_size + 1024:
       raise zipfile.BadZipFile(f'{member.filename} cannot be as large as it claims')

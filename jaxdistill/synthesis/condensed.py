@@ -5,13 +5,13 @@ import io
 import json
 import os
 import pathlib
-import zipfile
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxdistill import errors
+from jaxdistill.data import archives
 from jaxdistill.errors import UserError
 
 if TYPE_CHECKING:
@@ -326,16 +326,9 @@ def _checked_labels(labels: np.ndarray, classes: int) -> np.ndarray:
 
 def _read(content: bytes, path: str) -> dict[str, np.ndarray]:
   try:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-      if (name := archive.testzip()) is not None:
-        raise zipfile.BadZipFile(f'checksum of {name}')
-    with np.load(io.BytesIO(content), allow_pickle=False) as file:
-      arrays = {name: file[name] for name in file.files}
-    # One wrong bit in the table of contents can hide an array: without its description a set of
-    # ours would pass for a plain one.
-    if 'description' not in arrays and b'description.npy' in content:
-      raise zipfile.BadZipFile('the table of contents lacks the description')
-    return arrays
+    return archives.unpack(path, io.BytesIO(content), len(content))
+  except UserError:
+    raise
   except Exception as error:  # a damaged archive raises almost anything
     raise UserError(
       f'{path} is damaged or no .npz file of plain arrays ({type(error).__name__}: {error}); '

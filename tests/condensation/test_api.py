@@ -74,8 +74,8 @@ def images_of(**changes):
       "ipc=3 with factor=2 needs 12 images a class, .* class '0' of arrays has .10 for "
       'training.; use ipc=2 or less',
     ),
-    (dict(ipc=0), 'condensation.ipc is 0; it must be at least 1'),
-    (dict(ipc='two'), "ipc needs a whole number, not 'two'"),
+    (dict(ipc=0), 'ipc is 0; it must be at least 1'),
+    (dict(ipc='two'), "ipc is 'two'; it must be a whole number"),
     (dict(ipc=1, factor=30), 'condensation.factor is 30, but the images of arrays are only 20x20'),
     (dict(ipc=1, seed=-1), 'seed is -1; it must be at least 0'),
     (dict(ipc=1, overrides={'model.norm': 'batch'}), 'treats every sample alone'),

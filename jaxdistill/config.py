@@ -7,18 +7,21 @@ changed afterwards with `override`. Every mistake is refused with the nearest va
 """
 
 import ast
+import contextlib
 import importlib.util
 import json
 import math
+import os
 import pathlib
 import re
-from collections.abc import Iterable, Mapping
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from jaxdistill.errors import UserError, unknown
+from jaxdistill.errors import UserError, brief, unknown
 from jaxdistill.files import expanded
 
 _PACKAGE = pathlib.Path(__file__).resolve().parent
@@ -72,7 +75,7 @@ def find(path: str) -> pathlib.Path:
   True
   """
   file = expanded(path)
-  if file.suffix == '.py' and file.is_file():
+  if file.suffix == '.py' and os.path.isfile(file):
     return file.resolve()
   name = re.sub(r'\.py$', '', re.sub(r'^(\./)?(configs/)?', '', path))
   shipped = {full: full.split('/')[-1] for full in names()}
@@ -103,7 +106,7 @@ def load(spec: str, arguments: Mapping[str, Any] | None = None) -> ConfigDict:
   `arguments` are values by name in place of the text ARG; `get_config` hands on to
   `parse_argument` whichever it is given.
 
-  Raises `UserError` for a config that does not exist, is no config, or refuses the argument.
+  Raises `UserError` for a config that does not exist, is no config, fails, or refuses the argument.
 
   >>> load('m3d:digits,ipc=2').condensation.ipc
   2
@@ -114,17 +117,44 @@ def load(spec: str, arguments: Mapping[str, Any] | None = None) -> ConfigDict:
   file = find(path)
   module_spec = importlib.util.spec_from_file_location(f'_jaxdistill_config_{file.stem}', file)
   module = importlib.util.module_from_spec(module_spec)
-  # Without Python's own kept copy, which does not notice a file that was replaced within a second.
-  exec(compile(file.read_bytes(), file, 'exec'), module.__dict__)
-  if not hasattr(module, 'get_config'):
-    raise UserError(f'{path} is not a config: it has no function get_config(arg).')
-  config = module.get_config(arg) if arg else module.get_config()
+  with _failing_in(file, path):
+    # Without Python's own kept copy, which does not notice a file that was replaced within a
+    # second.
+    exec(compile(file.read_bytes(), file, 'exec'), module.__dict__)
+    if not callable(getattr(module, 'get_config', None)):
+      raise UserError(f'{path} is not a config: it has no function get_config(arg).')
+    config = module.get_config(arg) if arg else module.get_config()
   if not isinstance(config, ConfigDict):
     kind = type(config).__name__
     raise UserError(
       f'get_config of {path} returned {kind}; it must return an ml_collections.ConfigDict.'
     )
   return config
+
+
+@contextlib.contextmanager
+def _failing_in(file: pathlib.Path, path: str) -> Iterator[None]:
+  """Makes one sentence, with the line, of whatever the code of a user's config raises; a config
+  that ships with the library has no excuse."""
+  try:
+    yield
+  except (Exception, SystemExit) as error:
+    if isinstance(error, UserError) or file.is_relative_to(root().resolve()):
+      raise
+    reason = getattr(error, 'msg', None) or error
+    raise UserError(
+      f'The config {path} fails{_line(file, error)} ({type(error).__name__}: {brief(reason)}); '
+      'correct it.'
+    ) from error
+
+
+def _line(file: pathlib.Path, error: BaseException) -> str:
+  """Where in a file an error has come up, as far as it is known."""
+  if isinstance(error, SyntaxError) and error.lineno:
+    return f' in line {error.lineno}'
+  frames = traceback.extract_tb(error.__traceback__)
+  lines = [frame.lineno for frame in frames if frame.filename == str(file)]
+  return f' in line {lines[-1]}' if lines else ''
 
 
 def parse_argument(
@@ -234,7 +264,12 @@ def override(config: ConfigDict, key: str, value: Any) -> None:
   *sections, field = key.split('.')
   for section in sections:
     config = config[section]
-  config[field] = _typed(key, value, fields[key])
+  if isinstance(fields[key], Mapping | ConfigDict):
+    raise UserError(f'The config key {key!r} is an empty section; add its fields in the config.')
+  try:
+    config[field] = _typed(key, value, fields[key])
+  except TypeError as error:  # a field of the user's whose type no text spells
+    raise UserError(f'The config key {key!r} cannot be set: {brief(error)}.') from error
 
 
 def _typed(name: str, value: Any, default: Any) -> Any:
@@ -243,17 +278,17 @@ def _typed(name: str, value: Any, default: Any) -> Any:
   if isinstance(default, bool):
     words = {'true': True, 'yes': True, '1': True, 'false': False, 'no': False, '0': False}
     if str(value).lower() not in words:
-      raise UserError(f'{name} needs true or false, not {value!r}.')
+      raise UserError(f'{name} needs true or false, not {brief(repr(value))}.')
     return words[str(value).lower()]
   if isinstance(default, int):
-    number = _number(value)
-    if number is None or number != int(number):
-      raise UserError(f'{name} needs a whole number, not {value!r}.')
-    return int(number)
+    number = _whole(value)
+    if number is None:
+      raise UserError(f'{name} needs a whole number, not {brief(repr(value))}.')
+    return number
   if isinstance(default, float):
     number = _number(value)
     if number is None:
-      raise UserError(f'{name} needs a finite number, not {value!r}.')
+      raise UserError(f'{name} needs a finite number, not {brief(repr(value))}.')
     return number
   if isinstance(default, tuple | list):
     items = value
@@ -272,12 +307,21 @@ def _choice(name: str, value: Any, choices: tuple) -> Any:
   raise unknown(f'value of {name}', value, choices)
 
 
+def _whole(value: Any) -> int | None:
+  """Returns the whole number that a value is or a text spells, every digit of it, else None."""
+  try:
+    return int(value if isinstance(value, str) else '')
+  except ValueError:
+    number = _number(value)
+  return None if number is None or number != int(number) else int(number)
+
+
 def _number(value: Any) -> float | None:
   """Returns the finite number that a value is or a text spells ('1e4' and '10_000' too), else
   None."""
   try:
     number = float('' if isinstance(value, bool) else value)
-  except (TypeError, ValueError):
+  except (TypeError, ValueError, OverflowError):
     return None
   return number if math.isfinite(number) else None
 
@@ -380,7 +424,9 @@ def header(path: str) -> str:
   >>> print(header('m3d').splitlines()[0])
   M3D: match real and synthetic features in all moments, by a Gaussian-kernel MMD (Zhang et al.,
   """
-  return ast.get_docstring(ast.parse(find(path).read_text(encoding='utf-8'))) or ''
+  file = find(path)
+  with _failing_in(file, path):
+    return ast.get_docstring(ast.parse(file.read_bytes())) or ''
 
 
 def _entry(name: str) -> Entry:

@@ -6,12 +6,41 @@ import numbers
 from collections.abc import Iterable
 
 _MANY = 20
+_LONG = 160  # letters of a name that are told
 SEEDS = 2**32  # a seed is a number of 32 bits
 
 
 class UserError(Exception):
   """A mistake in a config, a data set, a file or a value, told in one sentence: what was wrong and
   what would be right."""
+
+
+def shown(path: object) -> str:
+  """Returns a path as text for a sentence: one line, whatever bytes the name has.
+
+  >>> shown('a\\nb' + chr(0xDCE9) + '.png')
+  'a\\\\nb\\\\xe9.png'
+  """
+  text = str(path)
+  try:
+    content = text.encode('utf-8', 'surrogateescape')
+  except UnicodeError:  # no name of a file, but of a class in a file that anything may hold
+    content = text.encode('utf-8', 'backslashreplace')
+  text = content.decode('utf-8', 'backslashreplace')
+  return ''.join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def brief(text: object, most: int = 160) -> str:
+  """Returns a text, such as that of a foreign error, as part of a sentence: on one line, cut where
+  it is long.
+
+  >>> brief('two\\nlines'), brief('abcdefgh', most=6)
+  ('two lines', 'abc...')
+  """
+  line = ' '.join(str(text).split())
+  if not line and isinstance(text, BaseException):
+    line = type(text).__name__
+  return line if len(line) <= most else f'{line[: most - 3]}...'
 
 
 def unknown(kind: str, name: object, valid: Iterable[str]) -> UserError:
@@ -23,10 +52,12 @@ def unknown(kind: str, name: object, valid: Iterable[str]) -> UserError:
   """
   valid = sorted(map(str, valid))
   spelt = {word.lower(): word for word in valid}
-  near = difflib.get_close_matches(str(name).lower(), spelt, n=1, cutoff=0.5)
+  name = str(name)
+  shown = name if len(name) <= _LONG else f'{name[:_LONG]}...'
+  near = difflib.get_close_matches(name[:_LONG].lower(), spelt, n=1, cutoff=0.5)
   hint = f'; did you mean {spelt[near[0]]!r}?' if near else '.'
   listed = '' if near and len(valid) > _MANY else f' Valid: {", ".join(valid)}.'
-  return UserError(f'There is no {kind} {str(name)!r}{hint}{listed}')
+  return UserError(f'There is no {kind} {shown!r}{hint}{listed}')
 
 
 def whole(name: str, value: object, at_least: int = 0, below: int | None = None) -> int:

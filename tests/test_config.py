@@ -100,6 +100,52 @@ def test_load_passes_everything_behind_the_first_colon(shelf):
   assert config.load('alone').data.name == 'digits'
 
 
+FAILING = [
+  (b'def get_config(:\n  pass\n', 'in line 1 (SyntaxError: invalid syntax)'),
+  (b'x = 1\nimport nowhere_at_all\n', 'in line 2 (ModuleNotFoundError: No module named'),
+  (b'def get_config():\n  return {}[3]\n', 'in line 2 (KeyError: 3)'),
+  (b'def get_config():\n  return get_config()\n', 'in line 2 (RecursionError: maximum'),
+  (b'def get_config():\n  raise SystemExit\n', 'in line 2 (SystemExit: SystemExit)'),
+  (b'x = "caf\xe9"\ndef get_config():\n  pass\n', '(SyntaxError: '),
+  (b'x = "\0"\n', 'null bytes'),
+  (b'x = ' + b'(' * 500, 'in line 1 (SyntaxError: too many nested parentheses)'),
+  (b'def get_config():\n  raise ValueError("a\\n" * 999)\n', 'in line 2 (ValueError: a a a'),
+]
+
+
+@pytest.mark.parametrize('content, words', FAILING)
+def test_a_users_config_that_fails_is_told_with_its_line(tmp_path, content, words):
+  file = tmp_path / 'mine.py'
+  file.write_bytes(content)
+  with pytest.raises(UserError) as caught:
+    config.load(str(file))
+  text = str(caught.value)
+  assert f'The config {file} fails ' in text and words in text
+  assert '\n' not in text and len(text) < 400 and caught.value.__cause__ is not None
+
+
+def test_a_header_that_cannot_be_read_is_told(tmp_path):
+  file = tmp_path / 'mine.py'
+  file.write_text('def get_config(:')
+  with pytest.raises(UserError, match=r'mine.py fails in line 1 \(SyntaxError: invalid syntax\)'):
+    config.header(str(file))
+
+
+def test_a_shipped_config_that_fails_keeps_its_traceback(shelf):
+  (shelf / 'one' / 'alone.py').write_text('def get_config():\n  return {}[3]\n')
+  with pytest.raises(KeyError):
+    config.load('alone')
+
+
+@pytest.mark.parametrize(
+  'name', ['x' * 200_000, '/' + 'y' * 5000 + '.py', '\0.py', '\udce9.py', '']
+)
+def test_names_of_any_kind_are_refused_in_a_short_sentence(shelf, name):
+  with pytest.raises(UserError) as caught:
+    config.load(name)
+  assert len(str(caught.value)) < 400
+
+
 def test_load_refuses_a_file_that_is_no_config(tmp_path):
   file = tmp_path / 'mine.py'
   file.write_text('x = 1')
@@ -203,6 +249,9 @@ def test_override_takes_values_too(small, key, value, stored):
     ('seed', '3', 3),
     ('seed', '-3', -3),
     ('seed', '10_000', 10000),
+    ('seed', '1e4', 10000),
+    ('seed', '\u0663', 3),  # a three in Arabic
+    ('seed', '9007199254740993', 9007199254740993),  # 2**53 + 1, which no float is
     ('ratio', '1e-3', 0.001),
     ('ratio', '2', 2.0),
     ('flag', 'true', True),
@@ -235,12 +284,19 @@ def test_override_reads_the_text_as_the_type_of_the_field(small, key, text, valu
     ('data', 'x', "'data' is a section; set one of its fields: data.dir, data.name"),
     ('seed', 'one', "seed needs a whole number, not 'one'"),
     ('seed', '1.5', "seed needs a whole number, not '1.5'"),
+    ('seed', '', "seed needs a whole number, not ''"),
+    ('seed', '9' * 9999, "seed needs a whole number, not '9{156}"),
+    ('', '1', "no config key ''"),
+    ('.', '1', "no config key '.'"),
+    ('empty', '1', "'empty' is an empty section"),
+    ('code', '1', "'code' cannot be set"),
     ('ratio', 'inf', "ratio needs a finite number, not 'inf'"),
     ('flag', '2', "flag needs true or false, not '2'"),
     ('sizes', '1,b', "sizes needs a whole number, not 'b'"),
   ],
 )
 def test_override_refuses_and_leaves_the_config_alone(small, key, text, words):
+  small.empty, small.code = {}, len
   before = small.to_dict()
   with pytest.raises(UserError, match=words):
     config.override(small, key, text)

@@ -78,7 +78,7 @@ def spec(values: flags.FlagValues, rest: Sequence[str]) -> str:
   >>> spec(values, rest)
   'evaluate:set=a.npz+b.npz,recipe=dm'
   """
-  paths = [argument for argument in rest if not argument.startswith('-')]
+  paths = [argument for argument in rest if argument and not argument.startswith('-')]
   if not paths:
     raise UserError(
       'Name the sets to score: jaxdistill evaluate FILE ... --data=NAME; baselines alone are '

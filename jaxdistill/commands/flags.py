@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from absl import flags
 
 from jaxdistill.commands import streams
-from jaxdistill.errors import UserError, unknown
+from jaxdistill.errors import UserError, brief, unknown
 
 
 def parse(
@@ -80,9 +80,11 @@ def parse_known(
       if values[name].boolean
       else f'a whole number from {values[name].parser.lower_bound} up'
     )
-    raise UserError(f'--{name} needs {needs}, not {value!r}.') from None
+    raise UserError(f'--{name} needs {needs}, not {brief(value)!r}.') from None
   except flags.Error as error:
-    raise UserError(str(error).rstrip('.') + '.') from None
+    raise UserError(brief(error).removeprefix('ERROR:: ').rstrip('.') + '.') from None
+  except UnicodeError:
+    raise UserError('The file that --flagfile names is no text; give one flag a line.') from None
   return values, *dotted.values(), unparsed
 
 

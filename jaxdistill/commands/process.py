@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 from absl import flags, logging
 
 from jaxdistill import terminal
-from jaxdistill.errors import UserError, unknown
+from jaxdistill.errors import UserError, shown, unknown
 from jaxdistill.files import expanded
 from jaxdistill.training import interrupt
 
 USER_ERROR = 2
+# Letters of a sentence; of a longer one, with a name of a thousand letters, begin and end are told.
+_LONGEST, _BEGIN = 2000, 1000
 
 
 def exit_status(
@@ -43,7 +45,7 @@ def exit_status(
       status = start(arguments) or 0
     except UserError as error:
       speaker = f'process {_number()}: ' if _number() else ''
-      terminal.complain(f'{speaker}error: {error}')
+      terminal.complain(f'{speaker}error: {_sentence(error)}')
       status = _leave(USER_ERROR, str(error))
     except KeyboardInterrupt as stop:
       status, reason = interrupt.ending(interrupt.number_of(stop))
@@ -63,6 +65,12 @@ def exit_status(
       traceback.print_exc()  # after a signal: what went wrong may come of it
       status = _leave(1, f'{type(error).__name__}: {error}')
     return _answered(status)
+
+
+def _sentence(error: UserError) -> str:
+  """What an error says, as one line that can be read, whatever names are in it."""
+  text = shown(error)
+  return text if len(text) <= _LONGEST else f'{text[:_BEGIN]} ... {text[_BEGIN - _LONGEST :]}'
 
 
 def _refused_by_jax(error: Exception) -> str:

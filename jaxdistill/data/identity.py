@@ -204,7 +204,7 @@ def _place(name: str, data_dir: str) -> tuple[pathlib.Path | None, int]:
 def _walk(path: pathlib.Path, levels: int) -> list[tuple]:
   """Returns the stat of a file, or of all files in a folder so many levels down; hidden ones, which
   no reader takes, are left out."""
-  entries, folders = [_stat(path)], [(path, levels)] if path.is_dir() else []
+  entries, folders = [_stat(path)], [(path, levels)] if os.path.isdir(path) else []
   while folders:
     folder, left = folders.pop()
     try:

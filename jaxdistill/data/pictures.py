@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from jaxdistill.data.stored import MODES, fit
-from jaxdistill.errors import UserError
+from jaxdistill.errors import UserError, shown
 
 SUFFIXES = (
   '.png',
@@ -62,16 +62,6 @@ class Facts(NamedTuple):
   transparent: bool
   several: bool
   damaged: bool
-
-
-def shown(path: Any) -> str:
-  """Returns a path as text for a sentence: one line, whatever bytes the name has.
-
-  >>> shown('a\\nb' + chr(0xDCE9) + '.png')
-  'a\\\\nb\\\\xe9.png'
-  """
-  text = str(path).encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')
-  return ''.join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def examine(where: str, file: pathlib.Path) -> Facts:

@@ -273,7 +273,7 @@ class Condensed:
         f'{path} is a folder, and a condensed set is one .npz file; data.load("folder:{path}") '
         'reads the pictures of one that was exported.'
       )
-    if not path.is_file():
+    if not os.path.isfile(path):
       raise UserError(f'There is no condensed set at {path}.')
     try:
       content = path.read_bytes()

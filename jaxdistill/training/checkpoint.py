@@ -23,7 +23,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxdistill.errors import UserError
+from jaxdistill.errors import UserError, brief
 from jaxdistill.training import hosts, parallel
 
 _FORMAT = 1
@@ -141,7 +141,7 @@ class Checkpoints:
         raise
       # Whatever orbax, the file system or the decoder raise: this checkpoint is no good.
       except Exception as error:
-        damaged[step] = _brief(error)
+        damaged[step] = brief(error)
     if damaged:
       reasons = '; '.join(f'step {step}: {reason}' for step, reason in damaged.items())
       raise UserError(
@@ -221,7 +221,7 @@ class Checkpoints:
       return call()
     except (OSError, ValueError, RuntimeError) as error:
       raise UserError(
-        f'A checkpoint could not be written to {self.directory} ({_brief(error)}); '
+        f'A checkpoint could not be written to {self.directory} ({brief(error)}); '
         'free some space or use another work dir. Checkpoints before it are untouched.'
       ) from error
 
@@ -337,8 +337,3 @@ def _digest(leaves, content) -> str:
     digest.update(f'{name} {leaf.dtype} {leaf.shape} '.encode())
     digest.update(leaf.reshape(-1).view(np.uint8))
   return digest.hexdigest()
-
-
-def _brief(error: BaseException) -> str:
-  text = ' '.join(str(error).split()) or type(error).__name__
-  return text if len(text) <= 160 else text[:157] + '...'

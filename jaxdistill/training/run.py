@@ -440,8 +440,8 @@ def _make_writable(workdir: pathlib.Path) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=workdir):
       pass
-  except OSError as error:
-    reason = error.strerror or error
+  except (OSError, ValueError) as error:  # ValueError: a name that the system does not allow
+    reason = getattr(error, 'strerror', None) or error
     raise UserError(
       f'The work dir {workdir} cannot be written ({reason}); choose another one.'
     ) from error

@@ -11,6 +11,7 @@ import contextlib
 import importlib.util
 import json
 import math
+import numbers
 import os
 import pathlib
 import re
@@ -83,6 +84,8 @@ def find(path: str) -> pathlib.Path:
   if len(matches) > 1:
     raise UserError(f'The config name {path!r} is ambiguous; write one of: {", ".join(matches)}.')
   if not matches:
+    if os.path.isdir(file):
+      raise UserError(f'The config {path!r} is a folder; name a .py file, or a shipped config.')
     # A bare method name is compared with bare names, else the family's name would drown the
     # likeness.
     raise unknown('config', path, shipped if '/' in path else set(shipped.values()))
@@ -297,6 +300,8 @@ def _typed(name: str, value: Any, default: Any) -> Any:
     return type(default)(
       _typed(name, item, default[0] if default else '') for item in items if item != ''
     )
+  if not isinstance(value, str | os.PathLike | numbers.Number):
+    raise UserError(f'{name} needs text, not {brief(repr(value))}.')
   return str(value)
 
 
@@ -309,6 +314,8 @@ def _choice(name: str, value: Any, choices: tuple) -> Any:
 
 def _whole(value: Any) -> int | None:
   """Returns the whole number that a value is or a text spells, every digit of it, else None."""
+  if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+    return int(value)
   try:
     return int(value if isinstance(value, str) else '')
   except ValueError:

@@ -51,6 +51,16 @@ def expanded(path: str | os.PathLike) -> pathlib.Path:
     ) from None
 
 
+def encoded(text: str) -> bytes:
+  """Returns text as the bytes of a file: UTF-8, and an escape for what has none (in names of files
+  that are no UTF-8 themselves).
+
+  >>> encoded('käse \\udcff')
+  b'k\\xc3\\xa4se \\\\udcff'
+  """
+  return text.encode('utf-8', 'backslashreplace')
+
+
 def content_hash(arrays: Iterable[Any], description: Mapping[str, Any]) -> str:
   """Returns a name for what was made from arrays and settings: equal for equal ones, else different
   (64 bits of SHA-256).

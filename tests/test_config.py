@@ -340,3 +340,18 @@ def test_list_configs_reads_headers_without_running_them(shelf):
     '',
   )
   assert same == ('one/same', 'One line.', '', '', '')
+
+
+def test_values_from_python_keep_every_digit_and_their_kind():
+  chosen = config.load('m3d:digits')
+  config.override(chosen, 'condensation.iterations', 2**53 + 1)
+  assert chosen.condensation.iterations == 2**53 + 1
+  for wrong in (b'digits', None, {'a': 1}):
+    with pytest.raises(UserError, match='data.name needs text, not '):
+      config.override(chosen, 'data.name', wrong)
+
+
+def test_a_folder_is_no_config(tmp_path):
+  (tmp_path / 'mine.py').mkdir()
+  with pytest.raises(UserError, match='is a folder; name a .py file'):
+    config.find(str(tmp_path / 'mine.py'))

@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import flags
 
-from jaxdistill import benchmarks, terminal
+from jaxdistill import benchmarks, files, terminal
 from jaxdistill.commands import flags as command_flags
 from jaxdistill.commands import streams
 from jaxdistill.commands.process import exit_status
@@ -129,5 +129,5 @@ def _write(out: pathlib.Path, figures: dict[str, Any]) -> None:
     dtype = figures['settings']['dtype']
     subtitle = f'{figures["date"]}, {figures["device"]["kind"]}, {dtype}'
     page = out.with_suffix('.html')
-    page.write_text(growth.html(figures['scaling'], subtitle))
+    page.write_bytes(files.encoded(growth.html(figures['scaling'], subtitle)))
     terminal.line(f'figure in {page}')

@@ -358,7 +358,7 @@ def _without_times(value: Any) -> Any:
 
 def _keep(workdir, rows, different) -> None:
   content = json.dumps({'signals': rows, 'differences': different}, indent=2)
-  files.write_atomic(workdir / 'faults.json', f'{content}\n'.encode())
+  files.write_atomic(workdir / 'faults.json', files.encoded(f'{content}\n'))
 
 
 def _text(rows: list[dict[str, Any]]) -> str:

@@ -42,6 +42,7 @@ def exit_status(
   with interrupt.remembering(), interrupt.command(stopped):
     try:
       interrupt.check()
+      _check_directory()
       status = start(arguments) or 0
     except UserError as error:
       speaker = f'process {_number()}: ' if _number() else ''
@@ -92,6 +93,16 @@ def _answered(status: int) -> int:
   status, reason = interrupt.ending(interrupt.state.number)
   terminal.complain(reason)
   return status
+
+
+def _check_directory() -> None:
+  """Raises `UserError` where the current directory was deleted: no relative path means anything."""
+  try:
+    os.getcwd()
+  except OSError:
+    raise UserError(
+      'The directory that this was started in is gone; change into one that exists.'
+    ) from None
 
 
 def _leave(status: int, reason: str) -> int:

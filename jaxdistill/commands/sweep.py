@@ -308,7 +308,7 @@ def _run_cell(values: flags.FlagValues, cell: Cell) -> None:
 def _keep_traceback(cell: Cell) -> None:
   """Leaves the traceback in the work dir, if there is one to write to."""
   try:
-    files.write_atomic(cell.workdir / 'error.txt', traceback.format_exc().encode())
+    files.write_atomic(cell.workdir / 'error.txt', files.encoded(traceback.format_exc()))
   except OSError as error:
     terminal.line(f'{cell.workdir}: the traceback cannot be kept there ({error.strerror}).')
 

@@ -57,6 +57,6 @@ def dry_run(values: flags.FlagValues, flow: ModuleType, config: ConfigDict) -> N
 def _write(path: str, text: str) -> None:
   file = pathlib.Path(path).expanduser()
   try:
-    files.write_atomic(file, text.encode())
+    files.write_atomic(file, files.encoded(text))
   except OSError as error:
     raise UserError(f'--json={path} cannot be written: {error.strerror or error}.') from error

@@ -129,7 +129,7 @@ def write(workdir: pathlib.Path, cells: Sequence[Cell], family: Family) -> pathl
   }
   try:
     for name, text in content_of.items():
-      files.write_atomic(workdir / name, text.encode())
+      files.write_atomic(workdir / name, files.encoded(text))
   except OSError as error:
     raise UserError(
       f'The sweep cannot be written to {workdir} ({error.strerror}); choose another work dir.'

@@ -37,7 +37,14 @@ class Lock:
   def __init__(self, workdir: pathlib.Path):
     self.path = workdir / NAME
     while True:
-      self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+      try:
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+      except OSError as error:
+        raise UserError(
+          f'The work dir cannot be taken: {self.path} cannot be opened '
+          f'({error.strerror or error}); '
+          'remove it, or use another work dir.'
+        ) from error
       try:
         self._take()
         if self._is_current():
@@ -70,9 +77,10 @@ class Lock:
 
   def _holder(self) -> dict[str, Any]:
     try:
-      return json.loads(os.pread(self._file, 10_000, 0) or b'{}')
-    except ValueError:  # killed while it wrote
+      holder = json.loads(os.pread(self._file, 10_000, 0) or b'{}')
+    except (ValueError, RecursionError):  # killed while it wrote
       return {}
+    return holder if isinstance(holder, dict) else {}
 
   def _is_current(self) -> bool:
     try:

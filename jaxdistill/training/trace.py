@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from jaxdistill import files
 from jaxdistill.report import numbers, tables
 
 # The first calls compile, fill caches and come from a cold start.
@@ -68,7 +69,7 @@ class Trace:
     if self.calls:
       text = self.text()
       run.say(text)
-      run.write_bytes(f'profile/{self.name}.txt', f'{text}\n'.encode())
+      run.write_bytes(f'profile/{self.name}.txt', files.encoded(f'{text}\n'))
       self.calls = 0
 
   def text(self) -> str:

@@ -356,3 +356,12 @@ def test_the_checkout_entry_point_runs():
     command, cwd=pathlib.Path(__file__).parents[2], capture_output=True, text=True
   )
   assert done.returncode == 2 and done.stderr.startswith("error: There is no config key 'x'.")
+
+
+def test_a_directory_that_is_gone_is_told(tmp_path, monkeypatch, capsys):
+  gone = tmp_path / 'gone'
+  gone.mkdir()
+  monkeypatch.chdir(gone)
+  gone.rmdir()
+  assert launcher.main(['--config=m3d:digits', '--dry_run']) == 2
+  assert 'The directory that this was started in is gone' in capsys.readouterr().err

@@ -85,3 +85,15 @@ def test_without_locks_of_the_file_system_the_process_number_counts(tmp_path, mo
   dead.wait()
   (tmp_path / lock.NAME).write_text(json.dumps(held | {'pid': dead.pid}))
   quiet(tmp_path).close()
+
+
+@pytest.mark.parametrize('content', ['[]', '1', '"text"', '[' * 5000])
+def test_a_lock_of_another_form_is_taken_over(tmp_path, content):
+  (tmp_path / lock.NAME).write_text(content)
+  lock.Lock(tmp_path).release()
+
+
+def test_a_lock_that_is_a_folder_is_told(tmp_path):
+  (tmp_path / lock.NAME).mkdir()
+  with pytest.raises(UserError, match='cannot be opened .*; remove it, or use another work dir'):
+    lock.Lock(tmp_path)

@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxdistill import draws, models
+from jaxdistill import draws, files, models
 from jaxdistill.condensation import (
   checks,
   embedding,
@@ -114,7 +114,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   result = summary(fields, run, train, expected['condense'], rows, config.to_dict())
   content = result.to_json()
   run.write_json('result.json', content)
-  run.write_bytes('report.html', page.html(result, run, before, condensed, train).encode())
+  run.write_bytes('report.html', files.encoded(page.html(result, run, before, condensed, train)))
   return content
 
 

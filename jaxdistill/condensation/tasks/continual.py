@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxdistill import draws, metrics, models
+from jaxdistill import draws, files, metrics, models
 from jaxdistill.condensation import (
   arrivals,
   baselines,
@@ -130,7 +130,7 @@ def write(result: results.Result, run: Run, kept: Condensed, way: int) -> dict[s
   content = result.to_json()
   run.write_bytes('memory.png', pictures.png_bytes(kept.picture()))
   run.write_json('result.json', content)
-  run.write_bytes('report.html', continual_page.html(result, run, kept, way).encode())
+  run.write_bytes('report.html', files.encoded(continual_page.html(result, run, kept, way)))
   return content
 
 

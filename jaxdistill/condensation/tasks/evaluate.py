@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxdistill import draws, models
+from jaxdistill import draws, files, models
 from jaxdistill.condensation import (
   checks,
   embedding,
@@ -136,7 +136,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   content = result.to_json()
   run.write_json('result.json', content)
   sets = [(entry.label, entry.condensed) for entry in entries]
-  run.write_bytes('report.html', page.scoreboard(result, run, sets, train).encode())
+  run.write_bytes('report.html', files.encoded(page.scoreboard(result, run, sets, train)))
   return content
 
 

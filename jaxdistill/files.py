@@ -12,6 +12,9 @@ import numpy as np
 
 from jaxdistill.errors import UserError
 
+_SEAL = b'\nsha256:'
+_SEALED = len(_SEAL) + 64
+
 
 def jsonable(value: Any) -> Any:
   """Returns the value as JSON knows it: arrays become lists, tuples lists, non-finite numbers null.
@@ -32,6 +35,84 @@ def jsonable(value: Any) -> Any:
   if isinstance(value, os.PathLike):
     return os.fspath(value)
   raise TypeError(f'{type(value).__name__} has no form in JSON')
+
+
+def read_json(content: bytes | str) -> Any:
+  """Returns the value of JSON as the library writes it: with finite numbers.
+
+  Raises:
+    ValueError: for all else, however it is damaged.
+
+  >>> read_json('{"a": [1, 0.5, null]}')
+  {'a': [1, 0.5, None]}
+  """
+
+  def finite(text):
+    number = float(text)
+    if not math.isfinite(number):
+      raise ValueError(f'{text} is no finite number')
+    return number
+
+  try:
+    return json.loads(content, parse_float=finite, parse_constant=finite)
+  except RecursionError as error:
+    raise ValueError('it is nested without end') from error
+
+
+def with_checksum(name: str, value: Any) -> dict[str, Any]:
+  """Returns a value as the content of a JSON file that tells when it is damaged.
+
+  >>> sorted(with_checksum('result', 42))
+  ['result', 'sha256']
+  """
+  return {name: value, 'sha256': checksum(value)}
+
+
+def under_checksum(name: str, content: Any) -> Any:
+  """Returns the value from the content that `with_checksum` made under the same name.
+
+  Raises:
+    ValueError: it is damaged, or something else.
+
+  >>> under_checksum('result', with_checksum('result', 42))
+  42
+  """
+  if not isinstance(content, Mapping) or content.keys() != {name, 'sha256'}:
+    raise ValueError(f'it holds no {name} with a checksum')
+  if content['sha256'] != checksum(content[name]):
+    raise ValueError('its content does not match its checksum')
+  return content[name]
+
+
+def checksum(value: Any) -> str:
+  """Returns the SHA-256 of a value that JSON can hold.
+
+  >>> checksum({'b': 1, 'a': 2}) == checksum({'a': 2, 'b': 1})
+  True
+  """
+  return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def sealed(content: bytes) -> bytes:
+  """Returns the content of a file with its checksum behind it."""
+  return content + _SEAL + hashlib.sha256(content).hexdigest().encode()
+
+
+def unsealed(content: bytes) -> bytes:
+  """Returns the content that was sealed; one without a checksum, of an earlier version, as it is.
+
+  Raises:
+    ValueError: it is damaged.
+
+  >>> unsealed(sealed(b'weights'))
+  b'weights'
+  """
+  body, seal, digest = content[:-_SEALED], content[-_SEALED:-64], content[-64:]
+  if seal != _SEAL:
+    return content
+  if hashlib.sha256(body).hexdigest().encode() != digest:
+    raise ValueError('its content does not match its checksum')
+  return body
 
 
 def expanded(path: str | os.PathLike) -> pathlib.Path:

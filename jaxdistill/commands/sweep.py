@@ -5,6 +5,7 @@ of the sweep. The name of the work dir holds a hash of the config, so that a cel
 whatever grid it is part of. All cells are checked before the first one starts.
 """
 
+import dataclasses
 import difflib
 import hashlib
 import itertools
@@ -84,7 +85,7 @@ def _dispatch(argv: list[str]) -> int:
     except UserError as error:
       raise UserError(f'{cell.spec}: {error}') from None
     # The first of several processes looks, for all, while the data of the cell are at hand.
-    cell.result = hosts.first('finished run', lambda cell=cell: finished(cell))
+    cell.result = hosts.first('finished run', lambda cell=cell: finished(cell, family))
   if values.dry_run:
     process.tell(plan_text(cells))
     return 0
@@ -237,14 +238,21 @@ def _family(cells: list[Cell]) -> Family:
   return family
 
 
-def finished(cell: Cell) -> Result | None:
+def finished(cell: Cell, family: Family) -> Result | None:
   """Returns the result of a cell that is done, None of one that is not."""
+  path = cell.workdir / 'result.json'
   try:
-    result = Result.from_json(json.loads((cell.workdir / 'result.json').read_bytes()))
-  except (OSError, ValueError, KeyError):
+    content = path.read_bytes()
+  except OSError:
     return None
-  changed = {key.split('.')[0] for key in configs.differences(result.config, cell.config)} - {_FREE}
-  if changed or not (cell.workdir / 'report.html').is_file():
+  try:
+    result = Result.from_json(files.read_json(content))
+    changed = {key.split('.')[0] for key in configs.differences(result.config, cell.config)}
+    if changed - {_FREE} or not (cell.workdir / 'report.html').is_file():
+      return None
+    comparison.check(dataclasses.replace(cell, result=result), family)
+  except Exception:  # there is nothing that a damaged file may not lack
+    process.tell(f'{path} is damaged; the run is started, and writes it again.')
     return None
   # One that was begun with other data is started, to be refused: the page tells.
   return None if launcher.refusal(cell.config, cell.workdir) else result

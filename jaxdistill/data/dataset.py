@@ -9,7 +9,7 @@ import numpy as np
 from jaxdistill import errors
 from jaxdistill.data import statistics
 from jaxdistill.data.streaming import Streamed, select
-from jaxdistill.errors import UserError
+from jaxdistill.errors import UserError, brief
 
 # More than any set has (our choice); a larger label is none.
 _MOST_CLASSES = 10**6
@@ -206,8 +206,9 @@ def hold_out(train: Dataset, share: float, seed: int = 0) -> tuple[Dataset, Data
       f'The share held out for validation must lie between 0 and 1, both excluded; it is {share}.'
     )
   if train.counts.min() == 0:
+    empty = train.class_names[train.counts.argmin()]
     raise UserError(
-      f'{train.name}: class {train.class_names[train.counts.argmin()]!r} has no training image, '
+      f'{train.name}: class {brief(repr(empty))} has no training image, '
       'so no part of it can be held out for validation.'
     )
   kept, held = stratified(train.labels, share, seed)
@@ -306,7 +307,7 @@ def _check_names(where: str, names: tuple[str, ...]) -> None:
       name.encode('utf-8')
     except UnicodeEncodeError:
       raise UserError(
-        f'{where}: the name of class {label} is no text that can be written: {name!r}.'
+        f'{where}: the name of class {label} is no text that can be written: {brief(repr(name))}.'
       ) from None
 
 

@@ -6,10 +6,12 @@ import json
 import math
 import os
 import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxdistill import files
 from jaxdistill.data import subsets
 from jaxdistill.data.listing import PassedOver, contents, some
 from jaxdistill.data.picture_sets import Files, read_pictures
@@ -37,6 +39,15 @@ class Manifest(NamedTuple):
   factor: int
   flip: bool
   images: tuple[dict[str, Any], ...]
+
+
+def labelling(class_names: Sequence[str], images: Sequence[Mapping[str, Any]]) -> str:
+  """Returns the checksum of what says which picture belongs to which class.
+
+  >>> labelling(['ant'], []) == labelling(['bee'], [])
+  False
+  """
+  return files.checksum([list(class_names), list(images)])
 
 
 def lies_at(path: str) -> bool:
@@ -147,6 +158,9 @@ def _checked(content):
       raise ValueError(f'the label of {entry["file"]} is wrong')
     if soft and not all(type(share) in (int, float) for share in label):
       raise ValueError(f'the label of {entry["file"]} is wrong')
+  # Earlier versions wrote no checksum.
+  if images and 'sha256' in content and content['sha256'] != labelling(names, images):
+    raise ValueError('its class_names and images do not match its sha256')
   return Manifest(tuple(names), mean, std, factor, flip, tuple(images))
 
 

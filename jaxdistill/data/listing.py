@@ -20,6 +20,8 @@ _OF_SYSTEMS = {
 }
 # Of each reason so many names are told.
 _NAMED = 3
+# Of a name that is longer than twice this, so many letters of its begin and of its end.
+_KEPT = 40
 
 OTHER_KIND = 'of other kinds'
 BESIDE = 'beside the class folders'
@@ -124,4 +126,8 @@ def some(names: list[str]) -> str:
   'a, b, c and 2 more'
   """
   more = f' and {len(names) - _NAMED:,} more' if len(names) > _NAMED else ''
-  return ', '.join(names[:_NAMED]) + more
+  return ', '.join(map(_short, names[:_NAMED])) + more
+
+
+def _short(name):
+  return name if len(name) <= 2 * _KEPT else f'{name[:_KEPT]}...{name[-_KEPT:]}'

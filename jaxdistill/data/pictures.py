@@ -9,6 +9,7 @@ import functools
 import io
 import pathlib
 import warnings
+import zlib
 from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple
 
@@ -134,7 +135,10 @@ def is_transparent(where: str, name: str, content: bytes) -> bool:
 def _pixels(picture, shape: tuple[int, int, int], upright: bool) -> np.ndarray:
   height, width, channels = shape
   step = _GREY_STEPS.get(_coding(picture))
+  file = picture.fp
   picture.load()
+  if picture.format == 'PNG':
+    _check_png(file)
   value = picture.info.get('transparency')
   if step and isinstance(value, int) and value * step < 256:
     picture.info['transparency'] = value * step
@@ -198,6 +202,20 @@ def unreadable(where: str, name: str | pathlib.Path, error: Exception) -> UserEr
   return UserError(
     f'{where}: the image {shown(name)} cannot be read ({reason}); replace or remove it.'
   )
+
+
+def _check_png(file: BinaryIO) -> None:
+  """Compares the checksums of a PNG's pixels, of all checksums the ones that Pillow leaves out;
+  ValueError where one does not match."""
+  file.seek(len(_PNG_START))
+  while len(head := file.read(8)) == 8:
+    size, kind = int.from_bytes(head[:4], 'big'), head[4:]
+    if kind == b'IDAT':
+      content, checksum = file.read(size), file.read(4)
+      if zlib.crc32(content, zlib.crc32(kind)) != int.from_bytes(checksum, 'big'):
+        raise ValueError('its pixels do not match their checksum')
+    else:
+      file.seek(size + 4, io.SEEK_CUR)
 
 
 def _coding(picture):

@@ -11,7 +11,7 @@ from jaxdistill.data import exported, presets, statistics, streaming
 from jaxdistill.data.dataset import Dataset, boolean, stratified
 from jaxdistill.data.stored import Stored, check_size, resize
 from jaxdistill.data.streaming import Streamed
-from jaxdistill.errors import UserError
+from jaxdistill.errors import UserError, brief
 
 _TEST_SHARE = 0.2
 _DIGITS_SEED = 0
@@ -165,8 +165,8 @@ def _datasets(
   if whole.counts.min() == 0:
     missing = whole.class_names[whole.counts.argmin()]
     raise UserError(
-      f'{name}: class {missing!r} has no training image; each class from 0 to the last one '
-      'needs some.'
+      f'{name}: class {brief(repr(missing))} has no training image; each class from 0 to the last '
+      'one needs some.'
     )
   for role, held in (('validation', stored.validation), ('test', stored.test)):
     if held is not None:

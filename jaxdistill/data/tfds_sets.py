@@ -222,6 +222,7 @@ def _keys(name, tfds, info):
   """The names of the image and of the label among the features."""
   pair = info.supervised_keys or ('image', 'label')
   features = info.features
+  held = ', '.join(map(pictures.shown, features))
   good = len(pair) == 2 and all(isinstance(key, str) and key in features for key in pair)
   if not (
     good
@@ -231,7 +232,7 @@ def _keys(name, tfds, info):
     and isinstance(features[pair[1]], tfds.features.ClassLabel)
   ):
     raise UserError(
-      f'{name}: is no image-classification set; it holds {", ".join(features)}, and an 8-bit image '
+      f'{name}: is no image-classification set; it holds {held}, and an 8-bit image '
       'with a class label is needed.'
     )
   return pair

@@ -116,25 +116,35 @@ class Family(Protocol):
 def write(workdir: pathlib.Path, cells: Sequence[Cell], family: Family) -> pathlib.Path:
   """Writes sweep.html, sweep.md and sweep.json from the cells that are done; returns the path of
   the page."""
-  groups = _groups(cells, family)
-  content = {
-    'runs': [_run(cell) for cell in cells],
-    'rows': [family.table_row(group) for group in groups],
-  }
-  first = next((cell.result for cell in cells if cell.result), None)
-  content_of = {
-    'sweep.json': json.dumps(files.jsonable(content), indent=2) + '\n',
-    'sweep.md': markdown(content, family),
-    PAGE: html(content, groups, first, family),
-  }
   try:
-    for name, text in content_of.items():
+    for name, text in _pages(cells, family).items():
       files.write_atomic(workdir / name, files.encoded(text))
   except OSError as error:
     raise UserError(
       f'The sweep cannot be written to {workdir} ({error.strerror}); choose another work dir.'
     ) from error
   return workdir / PAGE
+
+
+def check(cell: Cell, family: Family) -> None:
+  """Raises whatever comes of a result that no page can show."""
+  _pages([cell], family)
+  text([cell], family)
+
+
+def _pages(cells: Sequence[Cell], family: Family) -> dict[str, str]:
+  """What `write` writes, by the names of the files."""
+  groups = _groups(cells, family)
+  content = {
+    'runs': [_run(cell) for cell in cells],
+    'rows': [family.table_row(group) for group in groups],
+  }
+  first = next((cell.result for cell in cells if cell.result), None)
+  return {
+    'sweep.json': json.dumps(files.jsonable(content), indent=2) + '\n',
+    'sweep.md': markdown(content, family),
+    PAGE: html(content, groups, first, family),
+  }
 
 
 def _groups(cells: Sequence[Cell], family: Family) -> list[Group]:

@@ -18,10 +18,25 @@ from jaxdistill.training.run import Run
 def to_json(value: Any) -> bytes:
   """Returns the content of a file for what JSON can hold.
 
-  >>> json.loads(to_json({'a': (1, 2)}))
+  >>> from_json(to_json({'a': (1, 2)}))
   {'a': [1, 2]}
   """
-  return json.dumps(files.jsonable(value), indent=2).encode()
+  content = files.with_checksum('value', files.jsonable(value))
+  return json.dumps(content, indent=2).encode()
+
+
+def from_json(content: bytes) -> Any:
+  """Returns the value of a file's content; ValueError where it is damaged.
+
+  Files of earlier versions hold the value alone.
+
+  >>> from_json(b'{"last": 0.5}')
+  {'last': 0.5}
+  """
+  value = files.read_json(content)
+  if isinstance(value, dict) and value.keys() & {'value', 'sha256'}:
+    return files.under_checksum('value', value)
+  return value
 
 
 def once(
@@ -30,7 +45,7 @@ def once(
   key: str,
   compute: Callable[[], Any],
   encode: Callable[[Any], bytes] = to_json,
-  decode: Callable[[bytes], Any] = json.loads,
+  decode: Callable[[bytes], Any] = from_json,
   suffix: str = '.json',
 ) -> Any:
   """Returns what the folder holds under a key, else compute(), which is then kept there.
@@ -41,7 +56,7 @@ def once(
     key: the hash of all that decides the value, see `files.content_hash`.
     compute: makes the value.
     encode: from the value to the content of the file.
-    decode: the way back; a ValueError says that the content is damaged, and the value is computed
+    decode: the way back; an error says that the content is damaged, and the value is computed
       again.
     suffix: of the file's name, by its form.
 

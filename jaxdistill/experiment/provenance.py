@@ -7,12 +7,11 @@ images), 'sets' (condensed ones), 'code'.
 """
 
 import itertools
-import json
 import pathlib
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
-from jaxdistill import registry, usercode
+from jaxdistill import files, registry, usercode
 from jaxdistill.config import flat
 from jaxdistill.errors import UserError
 from jaxdistill.training import hosts
@@ -131,7 +130,7 @@ def refusal_of(workdir: pathlib.Path, sections: Sections) -> str:
   ''
   """
   try:
-    before = json.loads((workdir / FILE).read_bytes())
+    before = files.read_json((workdir / FILE).read_bytes())
     known = {name: facts for name, facts in sections.items() if name in before}
     changed = _changed(known, before)
   except (OSError, *_NO_RECORD):
@@ -163,7 +162,7 @@ def _read(run: Run) -> dict[str, Any]:
   if path is None or not path.is_file():
     return {}
   try:
-    stored = json.loads(path.read_bytes())
+    stored = files.read_json(path.read_bytes())
   except ValueError:
     stored = None
   if isinstance(stored, dict):

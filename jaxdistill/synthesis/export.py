@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from jaxdistill.data import Dataset
-from jaxdistill.data.exported import MANIFEST
+from jaxdistill.data.exported import MANIFEST, labelling
 from jaxdistill.data.stored import MODES, to_uint8
 from jaxdistill.errors import UserError
 from jaxdistill.files import expanded
@@ -58,21 +58,19 @@ def to_png(condensed: Any, folder: str | os.PathLike, *, decoded: bool = True) -
   hard = labels if labels.ndim == 1 else labels.argmax(1)
   names, digits = _folder_names(condensed.class_names), len(str(len(images) - 1))
   with _whole_or_nothing(folder) as root:
-    files = []
+    entries = []
     for number, (image, label) in enumerate(zip(to_uint8(images), hard)):
       path, content = f'{names[label]}/{number:0{digits}}.png', _png(image).getvalue()
       (root / names[label]).mkdir(exist_ok=True)
       (root / path).write_bytes(content)
-      files.append(
+      entries.append(
         {
           'file': path,
           'label': labels[number].tolist(),
           'sha256': hashlib.sha256(content).hexdigest(),
         }
       )
-    (root / MANIFEST).write_text(
-      json.dumps(_manifest(condensed, decoded) | {'images': files}, indent=1) + '\n'
-    )
+    _write_manifest(root, _manifest(condensed, decoded) | {'images': entries})
   return expanded(folder)
 
 
@@ -129,9 +127,7 @@ def to_tfds(
     with tempfile.TemporaryDirectory(dir=root) as place:
       _write_tfds(name, splits, condensed, place)
       shutil.move(pathlib.Path(place) / name / _VERSION, root / _VERSION)
-    (root / _VERSION / MANIFEST).write_text(
-      json.dumps(_manifest(condensed, decoded=True), indent=1) + '\n'
-    )
+    _write_manifest(root / _VERSION, _manifest(condensed, decoded=True))
   return expanded(folder) / name / _VERSION
 
 
@@ -186,6 +182,12 @@ def _write_tfds(
 
   Set.name = name
   Set(data_dir=place, file_format='array_record').download_and_prepare()
+
+
+def _write_manifest(folder: pathlib.Path, content: dict[str, Any]) -> None:
+  if 'images' in content:
+    content |= {'sha256': labelling(content['class_names'], content['images'])}
+  (folder / MANIFEST).write_text(json.dumps(content, indent=1) + '\n')
 
 
 def _manifest(condensed: Any, decoded: bool) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import pathlib
 import socket
 from typing import Any
 
+from jaxdistill import files
 from jaxdistill.errors import UserError
 
 try:
@@ -77,10 +78,10 @@ class Lock:
 
   def _holder(self) -> dict[str, Any]:
     try:
-      holder = json.loads(os.pread(self._file, 10_000, 0) or b'{}')
-    except (ValueError, RecursionError):  # killed while it wrote
+      holder = files.read_json(os.pread(self._file, 10_000, 0) or b'{}')
+      return {'host': str(holder['host']), 'pid': int(holder['pid'])}
+    except (ValueError, TypeError, KeyError):  # killed while it wrote, or damaged
       return {}
-    return holder if isinstance(holder, dict) else {}
 
   def _is_current(self) -> bool:
     try:
@@ -118,7 +119,7 @@ def alive(pid: int | None) -> bool:
     return False
   try:
     os.kill(pid, 0)
-  except ProcessLookupError:
+  except (ProcessLookupError, OverflowError):  # OverflowError: no process has such a number
     return False
   except OSError:  # it is another user's
     return True

@@ -140,11 +140,20 @@ def train(
   pool = run.kept(
     directory and _path(directory, model, images, wanted, seed),
     compute,
-    serialization.to_bytes,
-    lambda content: serialization.from_bytes(template, content),
+    lambda pool: files.sealed(serialization.to_bytes(pool)),
+    lambda content: _restored(template, files.unsealed(content)),
   )
   # A run may train several pools; an old checkpoint must not be taken for the next one's.
   run.discard('experts')
+  return pool
+
+
+def _restored(template: Pool, content: bytes) -> Pool:
+  """The networks of a file; ValueError where they are not of the form of the template."""
+  pool = serialization.from_bytes(template, content)
+  forms = lambda tree: [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)]
+  if forms(pool) != forms(template):
+    raise ValueError('the networks have another form')
   return pool
 
 

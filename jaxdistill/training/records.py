@@ -28,20 +28,32 @@ class Records:
   def __init__(self, path: pathlib.Path | None):
     self.path = path
     self.lines: list[dict[str, Any]] = []
+    self.damaged = 0  # lines that could not be read, but for one that was never finished
     self._file = None
     if path is not None and path.exists():
       self._read()
 
   def _read(self):
-    torn = False
-    for text in self.path.read_bytes().split(b'\n'):
-      try:
-        if text.strip():
-          self.lines.append(json.loads(text))
-      except ValueError:  # a process killed in the middle of a write leaves a part of a line
-        torn = True
-    if torn or not self.path.read_bytes().endswith(b'\n'):
+    *texts, rest = self.path.read_bytes().split(b'\n')
+    for text in texts:
+      if text.strip() and not self._take(text):
+        self.damaged += 1
+    # A process killed in the middle of a write leaves a part of a line.
+    if rest:
+      self._take(rest)
+    if self.damaged or rest:
       self._rewrite()
+
+  def _take(self, text: bytes) -> bool:
+    """Adds the line of a text, if it is one."""
+    try:
+      line = files.read_json(text)
+    except ValueError:
+      return False
+    if not _is_line(line):
+      return False
+    self.lines.append(line)
+    return True
 
   def append(self, line: dict[str, Any]) -> None:
     """Adds a line; it is in the file (not only in a buffer) when this returns."""
@@ -94,6 +106,18 @@ class Records:
     if self._file is not None:
       self._file.close()
       self._file = None
+
+
+def _is_line(line: Any) -> bool:
+  """Whether a value has what every line has."""
+  if not isinstance(line, dict) or not all(name in line for name in RESERVED):
+    return False
+  return (
+    isinstance(line['phase'], str)
+    and type(line['step']) is int
+    and isinstance(line['kind'], str)
+    and type(line['seconds']) in (int, float)
+  )
 
 
 def _encode(line) -> bytes:

@@ -115,7 +115,7 @@ class Run:
     _check_agreement(self.config, self.place)
     self.records = records.Records(None)
     try:
-      evaluations = hosts.first('work dir', self._open)
+      evaluations = hosts.first('work dir', self._opened)
     except BaseException:
       self._unlock()
       raise
@@ -128,6 +128,17 @@ class Run:
     self._timings: dict[str, dict[str, float]] = {}
     self._checkpoints: dict[str, Checkpoints] = {}
     self._started = time.monotonic() - self.records.seconds()
+
+  def _opened(self) -> list[dict[str, Any]]:
+    """Does what `_open` does; what the file system refuses becomes one sentence."""
+    try:
+      return self._open()
+    except OSError as error:
+      file = error.filename or self.place
+      raise UserError(
+        f'The work dir {self.place} cannot be used: {file}: {error.strerror or error}. See to '
+        'it, or use another work dir.'
+      ) from error
 
   def _open(self) -> list[dict[str, Any]]:
     """Takes the work dir, and returns the evaluations that are in it: what the others need to
@@ -142,6 +153,10 @@ class Run:
     self._settle_config()
     surroundings.keep(self)
     self.records = records.Records(self.workdir / 'metrics.jsonl')
+    if self.records.damaged:
+      self.say(
+        f'{self.records.path}: lines that cannot be read, left out: {self.records.damaged:,}.'
+      )
     return [line for line in self.records.lines if line['kind'] == 'evaluate']
 
   def _unlock(self):
@@ -261,7 +276,7 @@ class Run:
     _checked(name)
     if name not in self._results:
       path = self.workdir and self.workdir / 'results' / f'{name}.json'
-      value = hosts.first(f'result {name}', lambda: _read_json(path, self.say))
+      value = hosts.first(f'result {name}', lambda: _read_result(path, self.say))
       if value is None:
         interrupt.check()
         computed = files.jsonable(fn())
@@ -270,7 +285,7 @@ class Run:
           f'new result {name}', lambda: {'result': json.loads(json.dumps(computed))}
         )
         if path:
-          self._write(path, _json_bytes(value))
+          self._write(path, _json_bytes(files.with_checksum('result', value['result'])))
       self._results[name] = value['result']
     return self._results[name]
 
@@ -299,16 +314,16 @@ class Run:
       path: counts in the first process; None: nothing is kept.
       compute: makes the value, in all processes, since it may need all their devices.
       encode: from the value to the content of the file.
-      decode: the way back; a ValueError says that the content is damaged, and the value is computed
+      decode: the way back; an error says that the content is damaged, and the value is computed
         again.
     """
-    content = hosts.content(
-      'kept file', lambda: path.read_bytes() if path and path.is_file() else None
-    )
+    content = hosts.content('kept file', lambda: _content(path, self.say))
     if content is not None:
       try:
         value = decode(content)
-      except ValueError:
+      except MemoryError:
+        raise
+      except Exception:  # a damaged file can raise anything in the packages that decode it
         self.say(f'{path} is damaged and is written again.')
       else:
         self.say(f'read from {path}')
@@ -375,7 +390,7 @@ class Run:
 
   def _settle_config(self):
     path = self.workdir / 'config.json'
-    old = _read_json(path, self.say)
+    old = _read(path, self.say, _mapping)
     if old is not None:
       from jaxdistill.config import differences
 
@@ -423,11 +438,38 @@ def _json_bytes(value: Any) -> bytes:
   return (json.dumps(files.jsonable(value), indent=2) + '\n').encode()
 
 
-def _read_json(path, say):
+def _content(path, say):
+  """The bytes of a file; None where there is none, or it cannot be read."""
+  try:
+    return path.read_bytes() if path and path.is_file() else None
+  except OSError as error:
+    say(f'{path} cannot be read ({error.strerror or error}) and is written again.')
+    return None
+
+
+def _read_result(path, say):
+  return _read(path, say, _result)
+
+
+def _result(content: Any) -> dict[str, Any]:
+  """What a file of `Run.once` holds; those of earlier versions have no checksum."""
+  if isinstance(content, dict) and content.keys() == {'result'}:
+    return content
+  return {'result': files.under_checksum('result', content)}
+
+
+def _mapping(content: Any) -> dict[str, Any]:
+  if not isinstance(content, dict):
+    raise ValueError
+  return content
+
+
+def _read(path, say, checked):
+  """What `checked` makes of the JSON of a file; None where there is none, or it is damaged."""
   if path is None or not path.exists():
     return None
   try:
-    return json.loads(path.read_bytes())
+    return checked(files.read_json(path.read_bytes()))
   except ValueError:
     say(f'{path} is damaged and is written again.')
     return None

@@ -6,7 +6,6 @@ settings stand in result.json and in environment.json of a work dir, which goes 
 ones alone, and in the names of what runs share.
 """
 
-import json
 import os
 import pathlib
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import Any
 
 import jax
 
+from jaxdistill import files
 from jaxdistill.errors import UserError
 
 FILE = 'environment.json'
@@ -102,7 +102,7 @@ def keep(run) -> None:
 
 def _kept(path: pathlib.Path) -> dict[str, str] | None:
   try:
-    content = json.loads(path.read_bytes())
+    content = files.read_json(path.read_bytes())
     return {str(name): str(value) for name, value in content['settings'].items()}
   except (OSError, ValueError, KeyError, TypeError, AttributeError):
     return None

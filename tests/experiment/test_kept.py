@@ -1,7 +1,5 @@
 """What runs keep for each other: made once under a key, and made again where it is damaged."""
 
-import json
-
 import pytest
 
 from jaxdistill.experiment import kept
@@ -38,7 +36,19 @@ def test_what_is_damaged_is_made_again(computed, tmp_path, capsys):
   (tmp_path / 'a.json').write_text('{')
   assert once(computed, tmp_path, 'a') == {'key': 'a'} and computed == ['a', 'a']
   assert 'damaged' in capsys.readouterr().out
-  assert json.loads((tmp_path / 'a.json').read_text()) == {'key': 'a'}
+  assert kept.from_json((tmp_path / 'a.json').read_bytes()) == {'key': 'a'}
+
+
+def test_another_digit_is_noticed_and_files_of_earlier_versions_are_read(
+  computed, tmp_path, capsys
+):
+  once(computed, tmp_path, 'a')
+  file = tmp_path / 'a.json'
+  file.write_text(file.read_text().replace('"key": "a"', '"key": "b"'))
+  assert once(computed, tmp_path, 'a') == {'key': 'a'} and computed == ['a', 'a']
+  assert 'is damaged and is written again' in capsys.readouterr().out
+  file.write_text('{"key": "old"}')
+  assert once(computed, tmp_path, 'a') == {'key': 'old'} and computed == ['a', 'a']
 
 
 def test_any_form_of_file(computed, tmp_path):

@@ -77,29 +77,25 @@ def _records(shares, options):
   for share in shares:
     _start(selector, share, options)
   while selector.get_map():
-    for key, _ in selector.select(STUCK_SECONDS) or [
-      (key, 0) for key in selector.get_map().values()
-    ]:
-      process, share, at = key.data
-      line = process.stdout.readline() if _ else b''
+    ready = [key for key, _ in selector.select(STUCK_SECONDS)]
+    stuck = [] if ready else list(selector.get_map().values())
+    for key in stuck:
+      key.data[0].kill()
+    for key in ready + stuck:
+      process, share = key.data
+      line = process.stdout.readline()
       if line:
         record = json.loads(line)
-        if 'outcome' in record:
-          share.remove(record['number'])
-          yield record
-        at.update(record)
+        share.remove(record['number'])
+        yield record
         continue
       selector.unregister(process.stdout)
-      if not _:
-        process.kill()
       code = process.wait()
       if share:
-        number = at.get('number', share[0])
-        text = f'the process ended with {code}' if _ else f'no answer in {STUCK_SECONDS} s'
-        yield {'number': number, 'way': '?', 'what': '', 'outcome': 'finding', 'text': text}
-        share.remove(number)
-        if share:
-          _start(selector, share, options)
+        text = f'no answer in {STUCK_SECONDS} s' if stuck else f'the process ended with {code}'
+        yield dict(number=share.pop(0), way='?', what='', outcome='finding', text=text)
+      if share:
+        _start(selector, share, options)
 
 
 def _start(selector, share, options):
@@ -115,7 +111,7 @@ def _start(selector, share, options):
   )
   process.stdin.write(json.dumps(share).encode())
   process.stdin.close()
-  selector.register(process.stdout, selectors.EVENT_READ, (process, share, {}))
+  selector.register(process.stdout, selectors.EVENT_READ, (process, share))
 
 
 # In a process of its own.
@@ -130,7 +126,6 @@ def work(options):
     _quiet()
     trial = Trial(folder, options)
     for number in numbers:
-      print(json.dumps({'number': number}), file=answers)
       print(json.dumps(trial(number)), file=answers)
   finally:
     shutil.rmtree(folder, ignore_errors=True)
@@ -159,7 +154,6 @@ class Trial:
       self.shares = {options.way: 1}
     self.ways = {}
     self.noise = open(folder / 'noise', 'w+b')
-    self.terminal = os.dup(2)
     os.dup2(self.noise.fileno(), 1)
     os.dup2(self.noise.fileno(), 2)
     signal.signal(signal.SIGPROF, _hang)
@@ -168,22 +162,25 @@ class Trial:
     rng = random.Random(f'{self.seed} {number}')
     name = rng.choices(list(self.shares), list(self.shares.values()))[0]
     if name not in self.ways:
-      self.ways[name] = self.prepared(name)
+      try:
+        self.ways[name] = self.kinds[name](self.folder / f'{name.replace(" ", "-")}{number}')
+      except Exception:
+        return self.record(number, name, '', 'finding', f'not ready: {traceback.format_exc()}')
       self.heard()
     way = self.ways[name]
     way.what = ''
     outcome, text = self.outcome(way, rng)
+    # libtiff complains to the standard error of some damaged files, whose sentence or picture comes
+    # all the same; nothing in Pillow silences it.
     heard = self.heard()
+    heard = '' if '.tif' in way.what else heard
     if heard and outcome != 'finding':
       outcome, text = 'finding', f'printed: {heard[:500]}'
-    return {'number': number, 'way': name, 'what': way.what, 'outcome': outcome, 'text': text}
+    return self.record(number, name, way.what, outcome, text)
 
-  def prepared(self, name):
-    try:
-      return self.kinds[name](self.folder / name.replace(' ', '-'))
-    except BaseException:
-      os.dup2(self.terminal, 2)
-      raise
+  @staticmethod
+  def record(number, way, what, outcome, text):
+    return dict(number=number, way=way, what=what, outcome=outcome, text=text)
 
   def outcome(self, way, rng):
     before = _limit_memory()

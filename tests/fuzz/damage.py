@@ -41,6 +41,11 @@ class Damaged:
   content: bytes
   kinds: tuple[str, ...]
 
+  def of(self, sound, name):
+    """What may be read of it, of the values of the sound files by name: its own; where a part of
+    another one came in, that may be the whole of the other, and nothing tells."""
+    return list(sound.values()) if 'splice' in self.kinds else [sound[name]]
+
 
 def flip(content, rng, others):
   """Turns a few bits."""
@@ -112,10 +117,11 @@ def append(content, rng, others):
 
 
 def splice(content, rng, others):
-  """Begins as one file and ends as another."""
+  """Begins as one file and ends as another, but is not that one."""
   other = rng.choice(others)
   place = rng.randint(0, min(len(content), len(other)))
-  return content[:place] + other[place:]
+  result = content[:place] + other[place:]
+  return content[:-1] if result in others else result
 
 
 def token(content, rng, others):

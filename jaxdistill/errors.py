@@ -12,7 +12,14 @@ SEEDS = 2**32  # a seed is a number of 32 bits
 
 class UserError(Exception):
   """A mistake in a config, a data set, a file or a value, told in one sentence: what was wrong and
-  what would be right."""
+  what would be right. On one line, whatever the names in it hold.
+
+  >>> str(UserError('The key a' + chr(10) + 'b is unknown.'))
+  'The key a b is unknown.'
+  """
+
+  def __str__(self) -> str:
+    return ' '.join(super().__str__().splitlines())
 
 
 def shown(path: object) -> str:

@@ -16,19 +16,21 @@ import os
 import pathlib
 import re
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from jaxdistill.errors import UserError, brief, unknown
+from jaxdistill.errors import UserError, brief, shown, unknown
 from jaxdistill.files import expanded
 
 _PACKAGE = pathlib.Path(__file__).resolve().parent
 _HEADER_KEYS = ('Command', 'Run time', 'Expected')
 # Columns for the values of a printed config; a longer value pushes its help aside.
 _VALUES = 40
+# Of the differences of two configs so many are told.
+_CHANGES = 8
 
 
 class Entry(NamedTuple):
@@ -400,14 +402,27 @@ def differences(old: ConfigDict | Mapping, new: ConfigDict | Mapping) -> dict[st
   after = {key: _tuples(value) for key, value in flat(new).items()}
   absent = object()
 
-  def shown(value: Any) -> str:
+  def value_of(value: Any) -> str:
     return 'nothing' if value is absent else repr(value)
 
   pairs = {
     key: (before.get(key, absent), after.get(key, absent))
     for key in sorted(before.keys() | after.keys())
   }
-  return {key: f'{key}: {shown(a)} -> {shown(b)}' for key, (a, b) in pairs.items() if a != b}
+  return {
+    key: f'{shown(key)}: {value_of(a)} -> {value_of(b)}' for key, (a, b) in pairs.items() if a != b
+  }
+
+
+def listed(changes: Sequence[str]) -> str:
+  """Returns differences as part of a sentence: the first ones, and how many more there are.
+
+  >>> listed(['seed: 0 -> 1', 'dtype: a -> b'])
+  'seed: 0 -> 1; dtype: a -> b'
+  """
+  more = len(changes) - _CHANGES
+  texts = [brief(text) for text in changes[:_CHANGES]]
+  return '; '.join(texts + ([f'and {more} more'] if more > 0 else []))
 
 
 def list_configs() -> list[Entry]:

@@ -355,3 +355,9 @@ def test_a_folder_is_no_config(tmp_path):
   (tmp_path / 'mine.py').mkdir()
   with pytest.raises(UserError, match='is a folder; name a .py file'):
     config.find(str(tmp_path / 'mine.py'))
+
+
+def test_of_many_differences_the_first_are_told():
+  text = config.listed([f'field{number}: 0 -> {"x" * 500}' for number in range(30)])
+  assert text.startswith('field0: 0 -> xxx') and text.endswith('; and 22 more')
+  assert len(text) < 1500 and config.listed([]) == ''

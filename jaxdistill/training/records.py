@@ -36,7 +36,7 @@ class Records:
   def _read(self):
     *texts, rest = self.path.read_bytes().split(b'\n')
     for text in texts:
-      if text.strip() and not self._take(text):
+      if not self._take(text):
         self.damaged += 1
     # A process killed in the middle of a write leaves a part of a line.
     if rest:

@@ -392,14 +392,14 @@ class Run:
     path = self.workdir / 'config.json'
     old = _read(path, self.say, _mapping)
     if old is not None:
-      from jaxdistill.config import differences
+      from jaxdistill.config import differences, listed
 
       changed = [
         text for key, text in differences(old, self.config).items() if key.split('.')[0] != _FREE
       ]
       if changed:
         raise UserError(
-          f'The work dir {self.place} belongs to another config: {"; ".join(changed)}. '
+          f'The work dir {self.place} belongs to another config: {listed(changed)}. '
           'Use another work dir, or the same config to continue.'
         )
     if old != self.config:
@@ -409,7 +409,7 @@ class Run:
 def _check_agreement(config: dict, place: str | pathlib.Path | None) -> None:
   """Raises UserError, in all processes, where they were not started with the same config and work
   dir."""
-  from jaxdistill.config import differences
+  from jaxdistill.config import differences, listed
 
   all_of_them = hosts.collect('config', [config, place and str(place), surroundings.settings()])
   first, first_place, first_settings = all_of_them[0]
@@ -420,7 +420,7 @@ def _check_agreement(config: dict, place: str | pathlib.Path | None) -> None:
     changed += differences(first_settings, settings).values()
     if changed:
       raise UserError(
-        f'Process {number} was started with another config than process 0: {"; ".join(changed)}. '
+        f'Process {number} was started with another config than process 0: {listed(changed)}. '
         'Start all of them with the same command.'
       )
 

@@ -189,7 +189,8 @@ class Trial:
       return way(rng), ''
     except self.user_error as error:
       text = str(error)
-      bad = '\n' in text or len(text) > LONGEST or not text
+      size = len(text.replace(way.LONG_NAME, ''))
+      bad = '\n' in text or size > LONGEST or not text
       return ('finding', f'a sentence: {text[:900]!r}') if bad else ('refused', text)
     except self.wrong_read as error:
       return 'finding', f'a wrong read: {error}'

@@ -66,6 +66,7 @@ class Way:
   """A way in: `files` are its sound files by path, `text` says that all of them are JSON."""
 
   text = False
+  LONG_NAME = 'x' * 255  # the longest that a file may have; a sentence has to tell it
 
   def __init__(self, folder: pathlib.Path):
     self.folder = folder
@@ -536,7 +537,7 @@ class Trees(Way):
     'images',
     'a\nb',
     '\u202e',
-    'x' * 255,
+    Way.LONG_NAME,
     '\udce9',
     "it's",
     '<b>',

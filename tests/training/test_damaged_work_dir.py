@@ -45,6 +45,7 @@ def test_a_line_that_was_never_finished_is_left_out(workdir, capsys, rest):
 @pytest.mark.parametrize(
   'line',
   [
+    b'',
     b'\x00' * 40,
     b'null',
     b'[1, 2]',

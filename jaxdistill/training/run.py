@@ -479,6 +479,12 @@ def _make_writable(workdir: pathlib.Path) -> None:
   """Makes the directory and proves that files can be made in it (permission bits do not tell for
   every file system)."""
   try:
+    str(workdir).encode()
+  except UnicodeError:  # which the checkpoints' package cannot open
+    raise UserError(
+      f'The name of the work dir {workdir} is no UTF-8; choose another one.'
+    ) from None
+  try:
     workdir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=workdir):
       pass

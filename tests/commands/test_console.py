@@ -2,6 +2,7 @@
 it."""
 
 import io
+import json
 import os
 import pathlib
 import subprocess
@@ -146,3 +147,26 @@ def test_a_users_stream_of_few_letters(monkeypatch):
   monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(content, 'latin-1'))
   terminal.line('caf\u00e9 \u65e5')
   assert content.getvalue() == b'caf\xe9 \\u65e5\n'
+
+
+TINY = """
+--config=dm:digits,factor=2 --compilation_cache=off --config.data.image_size=8
+--config.model.width=4 --config.model.depth=1 --config.condensation.batch_real=4
+--config.condensation.iterations=4 --config.evaluation.networks=1 --config.evaluation.steps=2
+--config.evaluation.baselines=mix --config.run.log_every=1
+""".split()
+
+
+@pytest.mark.slow
+def test_a_run_without_anybody_to_speak_to_leaves_what_it_always_does(tmp_path):
+  rows = []
+  for number, streams in enumerate(['', '| true', '>/dev/full 2>&1', '<&- >&- 2>&-']):
+    workdir = tmp_path / str(number)
+    process = shell(f'"$@" {streams}', '-m', 'jaxdistill', *TINY, f'--workdir={workdir}')
+    assert process.returncode == 0, process.stderr.decode()
+    result = json.loads((workdir / 'result.json').read_text())
+    rows.append([row['last'] for row in result['rows']])
+    assert (workdir / 'report.html').is_file()
+    lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+    assert all(json.loads(line)['phase'] for line in lines)
+  assert rows[0] == rows[1] == rows[2] == rows[3]

@@ -136,6 +136,12 @@ def test_a_place_that_can_be_no_folder_is_refused(tmp_path, kind):
     opened(tmp_path / names.get(kind, 'place'))
 
 
+def test_a_name_that_is_no_text_is_refused_before_anything_is_made(tmp_path):
+  with pytest.raises(UserError, match='The name of the work dir .* is no UTF-8'):
+    opened(tmp_path / 'w\udce9')
+  assert list(tmp_path.iterdir()) == []
+
+
 def test_an_unreadable_kept_file_is_made_again(workdir, tmp_path, capsys, monkeypatch):
   file = tmp_path / 'kept.bin'
   file.write_bytes(b'old')

@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import difflib
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -54,8 +55,10 @@ def read(
   with _one_sentence(name, folder):
     import tensorflow_datasets as tfds
 
-    builder = tfds.builder_from_directory(folder)
-    image_key, label_key = _keys(name, tfds, builder.info)
+    # TFDS prints at length where a description, damaged or not, needs TensorFlow.
+    with contextlib.redirect_stdout(io.StringIO()):
+      builder = tfds.builder_from_directory(folder)
+      image_key, label_key = _keys(name, tfds, builder.info)
     splits = builder.info.splits
     held = next((split for split in _TEST_SPLITS if split in splits), None)
     if 'train' not in splits:

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from jaxdistill.data import archives
-from jaxdistill.data.dataset import boolean, texts
+from jaxdistill.data.dataset import texts
+from jaxdistill.data.entries import column, first_absent, flip_of
 from jaxdistill.data.pictures import shown
 from jaxdistill.data.pixels import to_uint8
 from jaxdistill.data.stored import Stored, resize
@@ -77,7 +78,7 @@ def read_npz(path: str, image_size: int = 0) -> Stored:
     resized['train'],
     resized.get('test'),
     names,
-    _flip(where, entries),
+    flip_of(where, entries),
     notices,
     statistics=_statistics(where, entries, channels),
     validation=resized.get('validation'),
@@ -126,7 +127,7 @@ def _check_names(where: str, names: list[str]) -> None:
 
 def _labels(where: str, labels: np.ndarray) -> np.ndarray:
   """Returns labels [n], which are whole numbers from 0 that an int32 holds."""
-  labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+  labels = column(labels)
   if labels.ndim != 1 or labels.dtype.kind not in 'iu':
     advice = ''
     if labels.ndim == 2 and labels.dtype.kind in 'iufb':
@@ -182,7 +183,7 @@ def _count_classes(where: str, labels: np.ndarray, names: tuple[str, ...]) -> in
     )
   count = len(names) or last + 1
   if len(present) < count:
-    missing = int(np.argmax(np.append(present, count) != np.arange(len(present) + 1)))
+    missing = first_absent(present)
     name = names[missing] if names else missing
     start = '; count from 0 (labels - 1)' if missing == 0 and last == len(present) else ''
     raise UserError(
@@ -209,11 +210,6 @@ def _check_held(where: str, held: Mapping[str, np.ndarray], classes: int) -> tup
       listed = ', '.join(map(str, absent[:_LISTED])) + (', ...' if absent.size > _LISTED else '')
       notices.append(f'{where}: classes without {role} images: {absent.size} ({listed}).')
   return tuple(notices)
-
-
-def _flip(where: str, entries: Mapping[str, np.ndarray]) -> bool:
-  flip = entries.get('flip', np.array(True))
-  return boolean(where, flip.item() if flip.size == 1 else flip.tolist())
 
 
 def _statistics(

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from jaxdistill.data import statistics
-from jaxdistill.data.dataset import boolean, texts
+from jaxdistill.data.dataset import texts
+from jaxdistill.data.entries import column, first_absent, flip_of
 from jaxdistill.data.pixels import check_pixels, to_uint8
 from jaxdistill.errors import UserError, unknown
 
@@ -33,8 +34,7 @@ def fields(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     if name not in _NAMES:
       raise unknown('array of a plain condensed set', name, _NAMES)
   images = check_pixels('images', arrays['images'])
-  labels = arrays['labels']
-  labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+  labels = column(arrays['labels'])
   mean, std = _statistics(arrays, images)
   return dict(
     images=images.astype(np.float32) / 255 if images.dtype == np.uint8 else images,
@@ -43,7 +43,7 @@ def fields(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     mean=mean,
     std=std,
     factor=_factor(arrays),
-    flip=_flip(arrays),
+    flip=flip_of(_WHERE, arrays),
   )
 
 
@@ -69,7 +69,7 @@ def _count_classes(labels: np.ndarray) -> int:
   if present[0] < 0:
     raise UserError(f'labels must be 0 or more; the smallest is {present[0]}.')
   if len(present) <= int(present[-1]):
-    missing = int(np.argmax(np.append(present, present[-1]) != np.arange(len(present) + 1)))
+    missing = first_absent(present)
     raise UserError(
       f'class {missing} has no image, and the last label is {present[-1]}; labels count from 0 '
       'without a gap, or class_names says which classes there are.'
@@ -100,8 +100,3 @@ def _factor(arrays: Mapping[str, np.ndarray]) -> int:
       f'factor is one whole number; it is {factor.dtype} of shape {list(factor.shape)}.'
     )
   return int(factor.item())
-
-
-def _flip(arrays: Mapping[str, np.ndarray]) -> bool:
-  flip = arrays.get('flip', np.array(True))
-  return boolean(_WHERE, flip.item() if flip.size == 1 else flip.tolist())

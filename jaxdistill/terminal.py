@@ -6,6 +6,7 @@ under pythonw; and a terminal may lack letters.
 """
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
@@ -43,6 +44,16 @@ def complain(text: str) -> None:
   """Writes one line to the standard error, as `line` does."""
   if sys.stderr is not None:
     line(text, sys.stderr)
+
+
+def let_go(number: int) -> None:
+  """Lets what is written to a standard stream of this number (0, 1 or 2), or read from it, go
+  nowhere."""
+  nowhere = os.open(os.devnull, os.O_RDWR)
+  if nowhere != number:
+    os.dup2(nowhere, number)
+    os.close(nowhere)
+  os.set_inheritable(number, True)
 
 
 def bar(items: Iterable | None = None, desc: str = '', **options: Any) -> Any:

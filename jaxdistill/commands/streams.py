@@ -46,7 +46,7 @@ class _Patient(io.FileIO):
       return  # there may be space again
     # What libraries and processes that are started write goes nowhere too.
     with contextlib.suppress(OSError):
-      _nowhere(self.fileno())
+      terminal.let_go(self.fileno())
 
 
 def settle() -> None:
@@ -56,7 +56,7 @@ def settle() -> None:
     try:
       os.fstat(number)
     except OSError:
-      _nowhere(number)
+      terminal.let_go(number)
   for name, number in (('stdout', 1), ('stderr', 2)):
     setattr(sys, name, _settled(getattr(sys, name), number, name))
   if sys.stdin is None:
@@ -96,15 +96,6 @@ def _raw(stream):
   """What is below a stream and its buffer; Python has none where PYTHONUNBUFFERED is set."""
   buffer = getattr(stream, 'buffer', None)
   return getattr(buffer, 'raw', buffer)
-
-
-def _nowhere(number: int) -> None:
-  """Lets what is written to a stream, or read from it, go nowhere."""
-  nowhere = os.open(os.devnull, os.O_RDWR)
-  if nowhere != number:
-    os.dup2(nowhere, number)
-    os.close(nowhere)
-  os.set_inheritable(number, True)
 
 
 def _settled(stream, number: int, name: str):

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 
+from jaxdistill import terminal
 from jaxdistill.training import interrupt
 
 # For the main thread to look, from the signal on (our choice, as the next one).
@@ -107,9 +108,7 @@ def _let_go_of_terminal():
     try:
       os.write(file, b'')
     except OSError:
-      nowhere = os.open(os.devnull, os.O_WRONLY)
-      os.dup2(nowhere, file)
-      os.close(nowhere)
+      terminal.let_go(file)
 
 
 def flush(seconds: float | None = None) -> None:

@@ -147,7 +147,7 @@ def score(
       'is optimistic.'
     )
   run = run or Run(progress=False)
-  classifier.settle(run, name, rules(images, test, protocol))
+  classifier.settle(run, name, _rules(training, protocol))
   scores = classifier.train(
     run,
     name,
@@ -293,7 +293,10 @@ def choose(accuracies: np.ndarray, rates: int) -> np.ndarray:
 def rules(images: Condensed | Dataset | Draws, test: Dataset, protocol: Protocol) -> dict[str, Any]:
   """Returns what decides the scores of a set and was decided otherwise by the first version, whose
   scores are found by hashes, see `classifier.rules`; {} where nothing was."""
-  training = _training(images, test, protocol)
+  return _rules(_training(images, test, protocol), protocol)
+
+
+def _rules(training: Mapping[str, Any], protocol: Protocol) -> dict[str, Any]:
   named = ('model', 'examples', 'recipe', 'num_steps', 'sets')
   decided = classifier.rules(**{name: training[name] for name in named})
   if protocol.whole and protocol.recipe in WHOLE:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxdistill import errors, files
+from jaxdistill import draws, errors, files
 from jaxdistill.data import Dataset, samplers
 from jaxdistill.data.examples import Examples
 from jaxdistill.numerics import settled
@@ -243,8 +243,7 @@ def rules(
 
 def _couples_rows(model, image_shape):
   """Whether a network takes statistics of a batch."""
-  key = jax.random.key(0)
-  return 'batch_stats' in jax.eval_shape(model.init, key, jnp.zeros((1, *image_shape)))
+  return 'batch_stats' in jax.eval_shape(model.init, draws.key(0), jnp.zeros((1, *image_shape)))
 
 
 def settle(run, phase: str, rules: Mapping[str, Any]) -> str:

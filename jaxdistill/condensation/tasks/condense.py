@@ -129,7 +129,10 @@ def dry_run(config: ConfigDict) -> str:
   variables = jax.eval_shape(
     model.init, draws.key(0), np.zeros((1, *train.image_shape), np.float32)
   )
-  expected = estimates.measure(phases(config, mesh))
+  expected = {
+    **estimates.measure(image_phases(fields, condensing, train, mesh)),
+    **estimates.measure(score_phases(fields, condensing, train, test, mesh)),
+  }
   return '\n\n'.join(
     [
       f'{train.describe()}\n{test.describe()}',

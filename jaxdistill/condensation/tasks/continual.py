@@ -82,7 +82,9 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   run.say(train.describe())
   run.say(test.describe())
   todo = _plan(fields, train.num_classes)
-  expected = estimates.estimate_once(run, lambda: estimates.measure(phases(config, mesh)))
+  expected = estimates.estimate_once(
+    run, lambda: estimates.measure(_phases(fields, condensing, train, test, mesh, todo))
+  )
 
   job = progress.Job(_durations(expected, todo))
   scores, memories, times = [], {}, []
@@ -145,16 +147,17 @@ def dry_run(config: ConfigDict) -> str:
   anything."""
   fields, condensing = sections.of_config(config), Condensing.of_config(config)
   train, _, test = datasets.load(fields.data)
-  mesh = parallel.make_mesh(fields.run.devices)
+  mesh, todo = parallel.make_mesh(fields.run.devices), _plan(fields, train.num_classes)
   model = condensing.network(train)
   variables = jax.eval_shape(
     model.init, draws.key(0), np.zeros((1, *train.image_shape), np.float32)
   )
+  expected = estimates.measure(_phases(fields, condensing, train, test, mesh, todo))
   return '\n\n'.join(
     [
       f'{train.describe()}\n{test.describe()}',
       models.parameter_table(variables),
-      estimates.estimate_text(estimates.measure(phases(config, mesh))),
+      estimates.estimate_text(expected),
     ]
   )
 
@@ -245,6 +248,17 @@ def phases(config: ConfigDict, mesh: Mesh | None) -> Iterator[Phase]:
   fields, condensing = sections.of_config(config), Condensing.of_config(config)
   train, _, test = datasets.load(fields.data)
   todo = _plan(fields, train.num_classes)
+  yield from _phases(fields, condensing, train, test, mesh, todo)
+
+
+def _phases(
+  fields: sections.ContinualConfig,
+  condensing: Condensing,
+  train: Dataset,
+  test: Dataset,
+  mesh: Mesh | None,
+  todo: Plan,
+) -> Iterator[Phase]:
   part, parts = todo.parts[0], len(todo.parts)
   real = train.take_classes(part.classes)
   model = condensing.network(real)

@@ -104,7 +104,11 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   for text in (train.describe(), test.describe(), *(_describe(entry) for entry in entries)):
     run.say(text)
   chosen = networks(fields.evaluation, entries)
-  estimates.estimate_once(run, lambda: estimates.measure(phases(config, mesh)), 'every training')
+  estimates.estimate_once(
+    run,
+    lambda: estimates.measure(_phases(fields, entries, chosen, train, test, mesh)),
+    'every training',
+  )
 
   def features():
     model = evaluation.network(next(iter(chosen.values())), test, fields.dtype)
@@ -156,7 +160,7 @@ def dry_run(config: ConfigDict) -> str:
       built.init, draws.key(0), np.zeros((1, *test.image_shape), np.float32)
     )
     sizes.append(f'{name}: {models.count(variables):,} parameters{_epochs(fields, entries, model)}')
-  expected = estimates.measure(phases(config, mesh))
+  expected = estimates.measure(_phases(fields, entries, chosen, train, test, mesh))
   return '\n\n'.join(
     [
       '\n'.join([train.describe(), test.describe(), *map(_describe, entries)]),
@@ -287,8 +291,20 @@ def phases(config: ConfigDict, mesh: Mesh | None) -> Iterator[Phase]:
   run."""
   fields = sections.of_config(config)
   train, _, test = datasets.load(fields.data)
-  entries, section = load(fields.sets), fields.evaluation
-  chosen = networks(section, entries)
+  entries = load(fields.sets)
+  chosen = networks(fields.evaluation, entries)
+  yield from _phases(fields, entries, chosen, train, test, mesh)
+
+
+def _phases(
+  fields: sections.EvaluateConfig,
+  entries: Sequence[Entry],
+  chosen: Mapping[str, dict],
+  train: Dataset,
+  test: Dataset,
+  mesh: Mesh | None,
+) -> Iterator[Phase]:
+  section = fields.evaluation
   model = evaluation.network(next(iter(chosen.values())), test, fields.dtype)
   wanted = fields.selection.wants(section.baselines)
   first = pretrained.setup(model, train, wanted, seed=fields.seed, mesh=mesh)

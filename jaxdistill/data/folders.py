@@ -106,10 +106,7 @@ def _listed(names):
 def existing(where: str, path: str) -> pathlib.Path:
   """Returns the folder at a path; raises `UserError` where there is none, or its name is no
   UTF-8."""
-  try:
-    root = expanded(path)
-  except RuntimeError as error:  # ~ without a home
-    raise UserError(f'{where}: {error}; give the whole path.') from error
+  root = expanded(path)
   layout.as_text(where, str(path))
   if not path or not os.path.isdir(root):
     reader = where.partition(':')[0]

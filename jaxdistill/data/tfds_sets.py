@@ -46,10 +46,7 @@ def read(
   jaxdistill.errors.UserError: cifar10: not found on disk in /nowhere; run `tfds build cifar10 ...
   """
   check_size(image_size)
-  try:
-    root = expanded(place(data_dir))
-  except RuntimeError as error:  # ~ without a home
-    raise UserError(f'{name}: {error}; set data_dir (config.data.dir) to a whole path.') from error
+  root = expanded(place(data_dir))
   folder, notices = _find(name, root)
   manifest = exported.read_manifest(name, folder)
   with _one_sentence(name, folder):

@@ -2,7 +2,7 @@
 counted."""
 
 import json
-import pathlib
+import os
 from types import ModuleType
 
 from absl import flags
@@ -19,6 +19,8 @@ def check(values: flags.FlagValues) -> None:
   """Raises `UserError` for flags of this kind that do not go together."""
   if values.json and not values.target:
     raise UserError('--json keeps what --target counts: give both, with --dry_run.')
+  if os.path.isdir(values.json):
+    raise UserError(f'--json={values.json} is a folder; name a file.')
   if values.target and not values.dry_run:
     raise UserError(
       '--target compiles for a machine that is not here, which can run nothing: give --dry_run too.'
@@ -33,6 +35,7 @@ def dry_run(values: flags.FlagValues, flow: ModuleType, config: ConfigDict) -> N
       without phases, a wrong config.
   """
   from jaxdistill.experiment import compiling
+  from jaxdistill.numerics import settled
   from jaxdistill.training import targets
 
   target = targets.find(values.target)
@@ -45,18 +48,18 @@ def dry_run(values: flags.FlagValues, flow: ModuleType, config: ConfigDict) -> N
   configs.override(config, 'run.devices', '0')
   flow.check(config)
   counts = {}
-  for phase in flow.phases(config, mesh):
-    counts[phase.name] = compiling.count(phase, target, mesh)
-    interrupt.check()
-    tell(compiling.line(phase.name, counts[phase.name]))
+  with settled():
+    for phase in flow.phases(config, mesh):
+      counts[phase.name] = compiling.count(phase, target, mesh)
+      interrupt.check()
+      tell(compiling.line(phase.name, counts[phase.name]))
   tell(f'\n{compiling.text_of_all(counts, target, mesh.size)}')
   if values.json:
     _write(values.json, json.dumps(compiling.as_json(counts), indent=2) + '\n')
 
 
 def _write(path: str, text: str) -> None:
-  file = pathlib.Path(path).expanduser()
   try:
-    files.write_atomic(file, files.encoded(text))
+    files.write_atomic(files.expanded(path), files.encoded(text))
   except OSError as error:
     raise UserError(f'--json={path} cannot be written: {error.strerror or error}.') from error

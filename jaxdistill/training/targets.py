@@ -8,7 +8,6 @@ import contextlib
 import importlib.util
 import os
 import re
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -184,29 +183,25 @@ def make_mesh(target: Target, num_devices: int = 0) -> Mesh:
 
 
 def _devices(target: Target) -> list[Any]:
-  from jax.experimental import topologies
-
   jax.devices()  # the CPU first: the compilers are guests
   if target.topology:
     options = {'chip_config_name': 'megacore'} if target.topology.startswith('v4') else {}
-    describe = _describing(target, topologies.get_topology_desc)
-    devices = describe(target.topology, platform='tpu', **options).devices
+    devices = _described(target, target.topology, platform='tpu', **options).devices
     return sorted(devices, key=lambda device: device.id)
   _register_cuda()
-  describe = _describing(target, topologies.get_topology_desc)
   shape = f'1x1x{target.devices}'
-  return describe('h100', platform='cuda', target_config=_H100, topology=shape).devices
+  options = dict(platform='cuda', target_config=_H100, topology=shape)
+  return _described(target, 'h100', **options).devices
 
 
-def _describing(target: Target, describe: Callable) -> Callable:
-  def described(*arguments, **options):
-    try:
-      return describe(*arguments, **options)
-    except Exception as error:  # a compiler's own words, of whatever type
-      reason = str(error).splitlines()[0]
-      raise errors.UserError(f'The compiler knows no {target.name}: {reason}') from error
+def _described(target: Target, name: str, **options: Any) -> Any:
+  from jax.experimental import topologies
 
-  return described
+  try:
+    return topologies.get_topology_desc(name, **options)
+  except Exception as error:  # a compiler's own words, of whatever type
+    reason = str(error).splitlines()[0]
+    raise errors.UserError(f'The compiler knows no {target.name}: {reason}') from error
 
 
 def _register_cuda() -> None:

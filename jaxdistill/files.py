@@ -132,6 +132,31 @@ def expanded(path: str | os.PathLike) -> pathlib.Path:
     ) from None
 
 
+def check_writable(flag: str, path: str | os.PathLike) -> None:
+  """Raises `UserError` where a file that a flag names could not be written, before the work whose
+  outcome it is for. What is there stays as it is.
+
+  >>> check_writable('--out', 'nowhere/bench.json')
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: --out=nowhere/bench.json cannot be written (No such file or ...
+  """
+  file = expanded(path)
+  if os.path.exists(file) and not os.path.isfile(file) and not os.path.isdir(file):
+    return  # a pipe or a device, which may wait for its other end
+  try:
+    there = os.path.lexists(file)
+    with open(file, 'ab'):
+      pass
+    if not there:
+      os.unlink(file)
+  except (OSError, ValueError) as error:  # ValueError: a name that the system does not allow
+    reason = getattr(error, 'strerror', None) or error
+    raise UserError(
+      f'{flag}={path} cannot be written ({reason}); name a file in a folder that exists and may be '
+      'written.'
+    ) from error
+
+
 def encoded(text: str) -> bytes:
   """Returns text as the bytes of a file: UTF-8, and an escape for what has none (in names of files
   that are no UTF-8 themselves).

@@ -51,6 +51,8 @@ def _dispatch(argv: list[str]) -> None:
     return
   parts, settings = _names(values.only), _settings(values)
   _check(parts, settings)
+  if values.out:
+    _check_out(values.out)
   from jaxdistill.training.machine import environment
 
   figures = {
@@ -117,6 +119,15 @@ def _check(parts: Sequence[str], settings: benchmarks.Settings) -> None:
 
   if settings.dtype not in models.DTYPES:
     raise unknown('dtype', settings.dtype, models.DTYPES)
+
+
+def _check_out(out: str) -> None:
+  """Raises `UserError` where the figures, and the page beside them, could not be written."""
+  files.check_writable('--out', out)
+  page = expanded(out).with_suffix('.html')
+  if page == expanded(out):
+    raise UserError(f'--out={out} is for the figures, as JSON; name a file that is no .html.')
+  files.check_writable('--out', page)
 
 
 def _write(out: pathlib.Path, figures: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 counted."""
 
 import json
-import os
 from types import ModuleType
 
 from absl import flags
@@ -19,12 +18,12 @@ def check(values: flags.FlagValues) -> None:
   """Raises `UserError` for flags of this kind that do not go together."""
   if values.json and not values.target:
     raise UserError('--json keeps what --target counts: give both, with --dry_run.')
-  if os.path.isdir(values.json):
-    raise UserError(f'--json={values.json} is a folder; name a file.')
   if values.target and not values.dry_run:
     raise UserError(
       '--target compiles for a machine that is not here, which can run nothing: give --dry_run too.'
     )
+  if values.json:
+    files.check_writable('--json', values.json)
 
 
 def dry_run(values: flags.FlagValues, flow: ModuleType, config: ConfigDict) -> None:

@@ -72,3 +72,43 @@ def test_a_mistake_is_one_sentence_before_any_work(calls, capsys, flags, message
   assert benchmark.main(flags) == 2 and calls == []
   error = capsys.readouterr().err
   assert error.startswith('error: ') and message in error and error.count('\n') == 1
+
+
+@pytest.mark.parametrize(
+  'out, message',
+  [
+    ('nowhere/bench.json', 'bench.json cannot be written (No such file or directory); name a file'),
+    ('.', 'cannot be written (Is a directory)'),
+    ('bench.html', 'is for the figures, as JSON; name a file that is no .html'),
+    ('taken/bench.json', 'cannot be written (Not a directory)'),
+    ('page.json', 'page.html cannot be written (Is a directory)'),
+    ('b' * 300, 'cannot be written (File name too long)'),
+    ('no\0name', 'cannot be written (embedded null byte)'),
+  ],
+)
+def test_a_place_for_the_figures_is_tried_before_any_work(calls, capsys, tmp_path, out, message):
+  (tmp_path / 'taken').touch()
+  (tmp_path / 'page.html').mkdir()
+  before = sorted(tmp_path.iterdir())
+  assert benchmark.main([f'--out={tmp_path}/{out}']) == 2 and calls == []
+  error = capsys.readouterr().err
+  assert message in error and error.count('\n') == 1
+  assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_current_folder_is_no_place_for_the_figures(calls, capsys):
+  assert benchmark.main(['--out=.']) == 2 and calls == []
+  assert '--out=. cannot be written (Is a directory)' in capsys.readouterr().err
+
+
+def test_what_lies_at_the_place_stays_until_all_is_measured(calls, monkeypatch, tmp_path):
+  out = tmp_path / 'bench.json'
+  out.write_text('earlier')
+
+  def fail(part, settings, tell):
+    raise OSError('of a device')
+
+  monkeypatch.setattr(benchmarks, 'measure', fail)
+  with pytest.raises(OSError):
+    benchmark.main([f'--out={out}', '--only=loop'])
+  assert out.read_text() == 'earlier'

@@ -49,9 +49,14 @@ def read(
   """
   _check_kind(where, file)
   try:
-    return unpack(where, file, os.path.getsize(file), check)
+    with open(file, 'rb') as opened:
+      return unpack(where, opened, os.path.getsize(file), check)
   except UserError:
     raise
+  except OSError as error:
+    raise UserError(
+      f'{where}: {_NOT_AN_NPZ} ({error.strerror or error}); see to it or give another one.'
+    ) from error
   except Exception as error:  # a damaged archive raises almost anything
     raise UserError(
       f'{where}: {_NOT_AN_NPZ} ({_in_words(error)}); write it with numpy.savez.'
@@ -60,7 +65,7 @@ def read(
 
 def unpack(
   where: str,
-  file: pathlib.Path | BinaryIO,
+  file: BinaryIO,
   size: int,
   check: Callable[[list[str]], None] = lambda names: None,
 ) -> dict[str, np.ndarray]:
@@ -72,6 +77,7 @@ def unpack(
   >>> unpack('mine', content, len(content.getvalue()))['a'].tolist()
   [1, 2]
   """
+  _check_start(where, file.read(len(_NPY)))
   with zipfile.ZipFile(file) as archive:
     members = archive.infolist()
     names = [member.filename.removesuffix('.npy') for member in members]
@@ -95,13 +101,9 @@ def _check_kind(where, file):
       f'{where}: there is no such file; give npz:PATH with the path of a file that '
       'numpy.savez wrote.'
     )
-  try:
-    with open(file, 'rb') as opened:
-      start = opened.read(len(_NPY))
-  except OSError as error:
-    raise UserError(
-      f'{where}: {_NOT_AN_NPZ} ({error.strerror or error}); see to it or give another one.'
-    ) from error
+
+
+def _check_start(where, start):
   if not start:
     raise UserError(f'{where}: {_NOT_AN_NPZ} (it is empty); write it with numpy.savez.')
   if start == _NPY:

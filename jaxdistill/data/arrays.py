@@ -5,36 +5,24 @@ from collections.abc import Mapping
 import numpy as np
 
 from jaxdistill.data import archives
-from jaxdistill.data.dataset import texts
-from jaxdistill.data.entries import column, first_absent, flip_of
+from jaxdistill.data.entries import (
+  ELSEWHERE,
+  PAIRS,
+  SPLITS,
+  check_counts,
+  check_named,
+  first_absent,
+  flip_of,
+  names_of,
+  whole_labels,
+)
 from jaxdistill.data.pictures import shown
 from jaxdistill.data.pixels import to_uint8
 from jaxdistill.data.stored import Stored, resize
 from jaxdistill.errors import UserError, unknown
 from jaxdistill.files import expanded
 
-# What may stand in front of `images` and `labels`, and the split that it means.
-_SPLITS = {
-  '': 'train',
-  'train_': 'train',
-  'test_': 'test',
-  'val_': 'validation',
-  'valid_': 'validation',
-  'validation_': 'validation',
-}
-_PAIRS = {f'{prefix}images': f'{prefix}labels' for prefix in _SPLITS}
 _FURTHER = ('class_names', 'flip', 'mean', 'std')
-# What other files call them.
-_ELSEWHERE = {
-  'x_train': 'train_images',
-  'y_train': 'train_labels',
-  'x_test': 'test_images',
-  'y_test': 'test_labels',
-  'x_val': 'val_images',
-  'y_val': 'val_labels',
-  'x': 'images',
-  'y': 'labels',
-}
 _LISTED = 5
 
 
@@ -61,13 +49,13 @@ def read_npz(path: str, image_size: int = 0) -> Stored:
   where = f'npz:{shown(path)}'
   entries = archives.read(where, expanded(path), lambda names: _check_names(where, names))
   splits = {}
-  for images_key, labels_key in _PAIRS.items():
+  for images_key, labels_key in PAIRS.items():
     if images_key in entries:
       images = to_uint8(f'{where}: {images_key}', entries[images_key])
-      labels = _labels(f'{where}: {labels_key}', entries[labels_key])
-      _check_counts(where, images_key, entries[images_key], labels_key, labels)
-      splits[_SPLITS[images_key.removesuffix('images')]] = images, labels
-  names = _class_names(where, entries)
+      labels = whole_labels(f'{where}: {labels_key}', entries[labels_key])
+      check_counts(where, images_key, entries[images_key], labels_key, labels)
+      splits[SPLITS[images_key.removesuffix('images')]] = images, labels
+  names = names_of(where, entries)
   count = _count_classes(where, splits['train'][1], names)
   notices = _check_held(where, {role: splits[role][1] for role in splits if role != 'train'}, count)
   channels = splits['train'][0].shape[-1]
@@ -93,14 +81,14 @@ def _check_names(where: str, names: list[str]) -> None:
         f'{where}: the entry {name!r} belongs to a condensed set; Condensed.load(PATH).as_dataset()'
         ' gives its images, and evaluate takes it as set=PATH.'
       )
-    if name not in (*_PAIRS, *_PAIRS.values(), *_FURTHER):
-      if name.lower() in _ELSEWHERE:
+    if name not in (*PAIRS, *PAIRS.values(), *_FURTHER):
+      if name.lower() in ELSEWHERE:
         raise UserError(
-          f'{where}: the entry {name!r} is not known; call it {_ELSEWHERE[name.lower()]!r}.'
+          f'{where}: the entry {name!r} is not known; call it {ELSEWHERE[name.lower()]!r}.'
         )
-      valid = [key for key in (*_PAIRS, *_PAIRS.values(), *_FURTHER) if not key.startswith('vali')]
+      valid = [key for key in (*PAIRS, *PAIRS.values(), *_FURTHER) if not key.startswith('vali')]
       raise UserError(f'{where}: {unknown("such entry as", name, valid)}')
-  pairs = [pair for pair in _PAIRS.items() if pair[0] in names or pair[1] in names]
+  pairs = [pair for pair in PAIRS.items() if pair[0] in names or pair[1] in names]
   for pair in pairs:
     missing = [name for name in pair if name not in names]
     if missing:
@@ -110,7 +98,7 @@ def _check_names(where: str, names: list[str]) -> None:
       )
   by_role = {}
   for images_key, _ in pairs:
-    role = _SPLITS[images_key.removesuffix('images')]
+    role = SPLITS[images_key.removesuffix('images')]
     if role in by_role:
       raise UserError(
         f'{where}: {by_role[role]} and {images_key} mean the same, the {role} images; keep one of '
@@ -125,62 +113,11 @@ def _check_names(where: str, names: list[str]) -> None:
     )
 
 
-def _labels(where: str, labels: np.ndarray) -> np.ndarray:
-  """Returns labels [n], which are whole numbers from 0 that an int32 holds."""
-  labels = column(labels)
-  if labels.ndim != 1 or labels.dtype.kind not in 'iu':
-    advice = ''
-    if labels.ndim == 2 and labels.dtype.kind in 'iufb':
-      advice = '; of one-hot labels or shares, labels.argmax(1) gives them'
-    elif labels.ndim == 1 and labels.dtype.kind in 'US':
-      advice = '; class_names, labels = numpy.unique(labels, return_inverse=True) gives them'
-    elif labels.ndim == 1 and labels.dtype.kind in 'fb':
-      advice = '; labels.astype(int) gives them, if these are'
-    raise UserError(
-      f'{where} must be whole numbers of an integer type, one an image, shape [n]; '
-      f'they are {labels.dtype} of shape {list(labels.shape)}{advice}.'
-    )
-  if labels.size and labels.min() < 0:
-    raise UserError(f'{where} must be 0 or more; the smallest is {labels.min()}.')
-  return labels
-
-
-def _check_counts(where, images_key, images, labels_key, labels):
-  if len(images) != len(labels):
-    raise UserError(
-      f'{where}: {images_key} holds {len(images)} images but {labels_key} {len(labels)} labels; '
-      'there must be one label an image.'
-    )
-
-
-def _class_names(where: str, entries: Mapping[str, np.ndarray]) -> tuple[str, ...]:
-  if 'class_names' not in entries:
-    return ()
-  names = entries['class_names']
-  if names.ndim != 1 or not names.size or names.dtype.kind not in 'USiu':
-    raise UserError(
-      f'{where}: class_names must be text, one a class, shape [classes]; they are {names.dtype} of '
-      f'shape {list(names.shape)}.'
-    )
-  names = texts(where, names.tolist())
-  for label, name in enumerate(names):
-    if not name.strip():
-      raise UserError(f'{where}: the name of class {label} is empty; each class needs one.')
-    if (first := names.index(name)) != label:
-      raise UserError(
-        f'{where}: classes {first} and {label} have the same name, {name!r}; give each its own.'
-      )
-  return names
-
-
 def _count_classes(where: str, labels: np.ndarray, names: tuple[str, ...]) -> int:
   """Returns the number of classes, after checking that there are images of each."""
   present = np.unique(labels)
   last = int(present[-1])
-  if names and last >= len(names):
-    raise UserError(
-      f'{where}: label {last} needs at least {last + 1} class names; there are {len(names)}.'
-    )
+  check_named(where, last, names)
   count = len(names) or last + 1
   if len(present) < count:
     missing = first_absent(present)

@@ -287,8 +287,6 @@ class Condensed:
   def from_bytes(cls, content: bytes, path: str = 'The set') -> 'Condensed':
     """Returns the set of a file's content; `path` names it in errors, which are those of `load`."""
     arrays = _read(content, path)
-    if missing := [name for name in _ARRAYS if name not in arrays]:
-      raise UserError(f'{path} is no condensed set: it lacks {" and ".join(missing)}.')
     try:
       if 'description' in arrays:
         return cls(arrays['images'], arrays['labels'], **_description(arrays))
@@ -324,9 +322,24 @@ def _checked_labels(labels: np.ndarray, classes: int) -> np.ndarray:
   return labels.astype(np.float32)
 
 
+def _check_names(path: str, names: list[str]) -> None:
+  """Checks which arrays a file holds, before they are read."""
+  from jaxdistill.synthesis import plain
+
+  if 'description' not in names:
+    try:
+      plain.check_names(names)
+    except UserError as error:
+      raise UserError(f'{path} cannot be used: {error}') from error
+  if missing := [name for name in _ARRAYS if name not in names]:
+    raise UserError(f'{path} is no condensed set: it lacks {" and ".join(missing)}.')
+
+
 def _read(content: bytes, path: str) -> dict[str, np.ndarray]:
   try:
-    return archives.unpack(path, io.BytesIO(content), len(content))
+    return archives.unpack(
+      path, io.BytesIO(content), len(content), lambda names: _check_names(path, names)
+    )
   except UserError:
     raise
   except Exception as error:  # a damaged archive raises almost anything

@@ -1,17 +1,26 @@
 """A condensed set from arrays of a user's own."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from jaxdistill.data import statistics
-from jaxdistill.data.dataset import texts
-from jaxdistill.data.entries import column, first_absent, flip_of
+from jaxdistill.data.entries import (
+  ELSEWHERE,
+  PAIRS,
+  check_counts,
+  check_named,
+  first_absent,
+  flip_of,
+  names_of,
+  whole_labels,
+)
 from jaxdistill.data.pixels import check_pixels, to_uint8
 from jaxdistill.errors import UserError, unknown
 
 _WHERE = 'a plain condensed set'
+_OF_DATA_SETS = {*PAIRS, *PAIRS.values()} - {'images', 'labels'}
 _NAMES = ('images', 'labels', 'class_names', 'mean', 'std', 'factor', 'flip')
 
 
@@ -30,11 +39,10 @@ def fields(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
   >>> made['images'].shape, made['class_names']
   ((2, 8, 8, 1), ('0', '1'))
   """
-  for name in arrays:
-    if name not in _NAMES:
-      raise unknown('array of a plain condensed set', name, _NAMES)
+  check_names(arrays)
   images = check_pixels('images', arrays['images'])
-  labels = column(arrays['labels'])
+  labels = _labels(arrays['labels'])
+  check_counts(_WHERE, 'images', images, 'labels', labels)
   mean, std = _statistics(arrays, images)
   return dict(
     images=images.astype(np.float32) / 255 if images.dtype == np.uint8 else images,
@@ -47,27 +55,41 @@ def fields(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
   )
 
 
-def _class_names(arrays: Mapping[str, np.ndarray], labels: np.ndarray) -> tuple[str, ...]:
-  if 'class_names' not in arrays:
-    return tuple(map(str, range(_count_classes(labels))))
-  names = texts(_WHERE, arrays['class_names'].ravel().tolist())
-  for label, name in enumerate(names):
-    if (first := names.index(name)) != label:
+def check_names(names: Iterable[str]) -> None:
+  """Raises `UserError` for an array that a plain condensed set has not.
+
+  >>> check_names(['train_images', 'train_labels'])
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: the entry 'train_images' belongs to a data set, ...
+  """
+  for name in names:
+    if ELSEWHERE.get(name.lower(), name) in _OF_DATA_SETS:
       raise UserError(
-        f'classes {first} and {label} have the same name, {name!r}; give each its own.'
+        f'the entry {name!r} belongs to a data set, which is given as npz:PATH where data are '
+        f'asked for; {_WHERE} has images and labels.'
       )
-  return names
+    if name not in _NAMES:
+      raise unknown('array of a plain condensed set', name, _NAMES)
+
+
+def _labels(labels: np.ndarray) -> np.ndarray:
+  """Returns labels [n], or soft ones [n, classes], which `Condensed` checks."""
+  soft = labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind in 'iuf'
+  return labels if soft else whole_labels('labels', labels)
+
+
+def _class_names(arrays: Mapping[str, np.ndarray], labels: np.ndarray) -> tuple[str, ...]:
+  names = names_of(_WHERE, arrays)
+  if labels.ndim == 1:
+    check_named(_WHERE, int(labels.max()), names)
+  return names or tuple(map(str, range(_count_classes(labels))))
 
 
 def _count_classes(labels: np.ndarray) -> int:
   """Returns the number of classes of labels without names, before anything is built from it."""
   if labels.ndim == 2:
     return labels.shape[1]
-  if labels.ndim != 1 or labels.dtype.kind not in 'iu' or not labels.size:
-    return 0  # which `Condensed` refuses
   present = np.unique(labels)
-  if present[0] < 0:
-    raise UserError(f'labels must be 0 or more; the smallest is {present[0]}.')
   if len(present) <= int(present[-1]):
     missing = first_absent(present)
     raise UserError(

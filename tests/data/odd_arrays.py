@@ -3,7 +3,7 @@
 A row is what an npz file holds, by name (or a function that writes the file), and what must come of
 it: `Read` for one that is read, a pattern for the sentence of one that is refused.
 `test_odd_arrays.py` gives every row to every way in. A new case joins by one row, a new way in by
-one line there.
+one line there. What is otherwise where the file is given as a condensed set stands in `AS_A_SET`.
 """
 
 import dataclasses
@@ -323,3 +323,66 @@ ROWS = {
   'an entry hidden': (hidden_in_contents, f'{UNREADABLE} .*lacks a part of what it holds'),
   'contents too large': (claimed_in_contents, f'{UNREADABLE} .*cannot be as large as it claims'),
 }
+
+OF_DATA = "the entry '{}' belongs to a data set, which is given as npz:PATH"
+DAMAGED = 'is damaged or no .npz file of plain arrays'
+LACKS = 'mine.npz is no condensed set: it lacks'
+NO_ARRAY = 'There is no array of a plain condensed set'
+GAP = 'class {} has no image, and the last label is {}; labels count from 0 without a gap'
+SPLIT = {
+  'test_images': (
+    'test beside images',
+    'all three',
+    'test without labels',
+    'classes without test images',
+    'a class in test alone',
+    'no test images',
+    'ones to test on',
+    'grey test images',
+    'a large label to test on',
+    'test alone',
+  ),
+  'train_images': (
+    'train alone',
+    'test beside train',
+    'valid',
+    'both names of train',
+    'half of train beside images',
+  ),
+  'val_images': ('val alone', 'val and valid', 'grey validation images'),
+  'val_labels': ('val without images',),
+  'validation_images': ('validation',),
+  'x_train': ('names of others',),
+}
+# What becomes of a row that is given as a condensed set, where that is something else: it has no
+# splits, but may have soft labels, a single class or image a class, and classes without images.
+AS_A_SET = {
+  'images without labels': f'{LACKS} labels',
+  'labels without images': f'{LACKS} images',
+  'nothing': f'{LACKS} images and labels',
+  'upper case': f"{NO_ARRAY} 'Images'; did you mean 'images'",
+  'without names': f"{NO_ARRAY} 'arr_0'. Valid: class_names, factor",
+  'a condensed set': Read(fields=dict(factor=2)),
+  'one-hot': Read(labels=np.eye(2)[LABELS], fields=dict(class_names=('0', '1'))),
+  'one class': Read(labels=LABELS * 0, fields=dict(class_names=('0',))),
+  'an image a class': Read(labels=np.arange(8)),
+  'too many names': Read(fields=dict(class_names=('a', 'b', 'c'))),
+  'a named gap': Read(labels=LABELS * 2, fields=dict(class_names=('a', 'b', 'c'))),
+  'a gap': GAP.format(1, 2),
+  'from one': GAP.format(0, 2),
+  'a very large label': GAP.format(1, 10**9),
+  'a larger one': GAP.format(1, 2**64 - 1),
+  'no deviation': 'every std is above 0; they are',
+  'statistics of one channel': 'a mean and a std for each of its 3 channels; got 1 and 1',
+  'nothing there': 'There is no condensed set at .*mine.npz',
+  'a folder': 'is a folder, and a condensed set is one .npz file; data.load',
+  'a pickle': DAMAGED,
+  'text alone': DAMAGED,
+  'cut': DAMAGED,
+  'a wrong bit': f'{DAMAGED} .*CRC',
+  'objects': f'{DAMAGED} .*images.npy holds Python objects',
+  'an entry hidden': f'{DAMAGED} .*lacks a part of what it holds',
+  'contents too large': f'{DAMAGED} .*cannot be as large as it claims',
+}
+for entry, rows in SPLIT.items():
+  AS_A_SET |= dict.fromkeys(rows, OF_DATA.format(entry))

@@ -8,7 +8,8 @@ import pytest
 
 from jaxdistill import config as configs
 from jaxdistill import data
-from jaxdistill.commands import families
+from jaxdistill.commands import families, main
+from jaxdistill.condensation.tasks import evaluate
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
 from jaxdistill.experiment import datasets
@@ -137,39 +138,82 @@ def test_arrays_larger_than_the_memory_are_refused(tmp_path, monkeypatch):
     data.load(f'npz:{file}')
 
 
-# Rows that a condensed set reads or refuses as the images of a data set.
-AS_A_SET = [
-  row
-  for row, (content, _) in odd_arrays.ROWS.items()
-  if isinstance(content, dict) and set(content) <= {'images', 'labels', 'class_names', 'flip'}
-]
+# What becomes of a row that is given as a condensed set.
+OF_SETS = {row: expected for row, (_, expected) in odd_arrays.ROWS.items()} | odd_arrays.AS_A_SET
+SETS_REFUSED = [row for row, expected in OF_SETS.items() if isinstance(expected, str)]
+SETS_READ = [row for row in OF_SETS if row not in SETS_REFUSED]
 
 
-def loaded_as_a_set(file):
+def by_condensed_load(file):
+  return Condensed.load(file)
+
+
+def by_evaluate(file):
+  """As `evaluate` checks and reads its set=, beside images that fit it, or else of its own."""
+  made = file.exists() and file.is_file() and loaded_quietly(file)
+  shape, names = (made.images.shape[1:], made.class_names) if made else ((8, 9, 3), ('0', '1'))
+  names = names if len(names) > 1 else ('0', '1')
+  labels = np.arange(16 * len(names)) % len(names)
+  images = np.random.RandomState(0).randint(0, 256, (len(labels), *shape)).astype(np.uint8)
+  np.savez(file.parent / 'data.npz', images=images, labels=labels, class_names=names)
+  config = configs.load(f'condensation/evaluate:npz:{file.parent}/data.npz,set={file},recipe=dm')
+  configs.override(config, 'evaluation.baselines', 'random')
+  families.find_flow(config).check(config)
+  return evaluate.load(config.sets)[0].condensed
+
+
+def loaded_quietly(file):
   try:
     return Condensed.load(file)
-  except UserError as error:
-    assert '\n' not in str(error) and 'mine.npz' in str(error)
-    return str(error)
+  except UserError:
+    return None
 
 
-@pytest.mark.parametrize('row', [row for row in AS_A_SET if row in READ])
-def test_a_condensed_set_reads_the_same(tmp_path, row):
-  expected = odd_arrays.ROWS[row][1]
-  made = loaded_as_a_set(written(tmp_path, row))
-  assert isinstance(made, Condensed), made
+WAYS_OF_SETS = {'Condensed.load': by_condensed_load, 'evaluate': by_evaluate}
+# Sets that are right, but not beside any data set.
+FITTING_NONE = {
+  'one class': 'mine.npz knows 1 classes and the test set 2; they must be the same ones',
+  'four channels': 'have 4 channels; a run takes grey images',
+}
+
+
+def test_every_row_of_sets_is_one_of_the_table():
+  assert odd_arrays.AS_A_SET.keys() <= odd_arrays.ROWS.keys()
+
+
+@pytest.mark.parametrize('way', WAYS_OF_SETS)
+@pytest.mark.parametrize('row', SETS_READ)
+def test_sets_are_read_right(tmp_path, row, way):
+  expected, file = OF_SETS[row], written(tmp_path, row)
+  if way == 'evaluate' and row in FITTING_NONE:
+    with pytest.raises(UserError, match=FITTING_NONE[row]):
+      by_evaluate(file)
+    return
+  made = WAYS_OF_SETS[way](file)
   np.testing.assert_array_equal(np.rint(made.images * 255), expected.images)
   np.testing.assert_array_equal(made.labels, expected.labels)
   for field, value in expected.fields.items():
     assert getattr(made, field) == value
 
 
-# A condensed set has soft labels, and may have one class, or names of classes without images.
-OF_SETS = {'one-hot', 'one class', 'too many names', 'a named gap', 'an empty name', 'real names'}
+@pytest.mark.parametrize('way', WAYS_OF_SETS)
+@pytest.mark.parametrize('row', SETS_REFUSED)
+def test_sets_are_refused_in_one_sentence(tmp_path, row, way):
+  file = written(tmp_path, row)
+  with pytest.raises(UserError) as caught:
+    WAYS_OF_SETS[way](file)
+  sentence = str(caught.value)
+  assert re.search(OF_SETS[row], sentence) and '\n' not in sentence, sentence
+  assert 'mine.npz' in sentence and len(sentence) < 600
 
 
-@pytest.mark.parametrize('row', [row for row in odd_arrays.ROWS if row in REFUSED])
-def test_a_condensed_set_refuses_in_one_sentence(tmp_path, row):
-  made = loaded_as_a_set(written(tmp_path, row))
-  if row in AS_A_SET and row not in OF_SETS and row != 'an image a class':
-    assert isinstance(made, str)
+def test_the_command_tells_what_is_wrong_with_a_set(tmp_path, capsys):
+  """From the command line, over a few rows of each kind."""
+  np.savez(tmp_path / 'data.npz', **odd_arrays.whole())
+  for row in ('a slip', 'train alone', 'labels of bytes', 'an empty file', 'nothing there', 'cut'):
+    (tmp_path / row).mkdir()
+    file = written(tmp_path / row, row)
+    arguments = [str(file), f'--data=npz:{tmp_path}/data.npz', '--compilation_cache=off']
+    assert main.main(['evaluate', *arguments, '--dry_run']) == 2
+    error = capsys.readouterr().err
+    assert re.search(OF_SETS[row], error) and error.count('\n') == 1 and str(file) in error

@@ -77,6 +77,7 @@ def unpack(
   >>> unpack('mine', content, len(content.getvalue()))['a'].tolist()
   [1, 2]
   """
+  file.seek(0)
   _check_start(where, file.read(len(_NPY)))
   with zipfile.ZipFile(file) as archive:
     members = archive.infolist()

@@ -1,9 +1,11 @@
 """A process that this one starts: its environment, and its end."""
 
 import contextlib
+import math
 import os
 import pathlib
 import subprocess
+import time
 from collections.abc import Iterator
 
 from jaxdistill.training import interrupt
@@ -37,14 +39,21 @@ def ended(process: subprocess.Popen) -> Iterator[subprocess.Popen]:
       process.wait()
 
 
-def read(process: subprocess.Popen) -> tuple[str, str]:
-  """Returns what a process prints to its end, and stops waiting for it at a signal."""
+def read(process: subprocess.Popen, seconds: float = math.inf) -> tuple[str, str]:
+  """Returns what a process prints to its end, and stops waiting for it at a signal.
+
+  One that takes longer than `seconds` is ended: its `returncode` is then negative, and what it has
+  printed until then is returned.
+  """
+  until = time.monotonic() + seconds
   with ended(process):
     while True:
       try:
         return process.communicate(timeout=_LOOK_SECONDS)
       except subprocess.TimeoutExpired:
         interrupt.check()
+        if time.monotonic() > until:
+          process.kill()
 
 
 def fake_devices(count: int) -> dict[str, str]:

@@ -6,28 +6,32 @@ from typing import Any
 
 import jax
 
-# Dense peak of one device in FLOP/s, from the makers' data sheets: (pattern of the device kind,
-# bfloat16, float32). The float32 column of NVIDIA GPUs from Ampere on is TensorFloat-32, in which
-# XLA multiplies float32 unless told otherwise; that of TPUs equals the bfloat16 one, since their
-# default precision multiplies float32 in bfloat16. T4 and V100 have no bfloat16 units. First match
-# wins.
-_PEAKS: tuple[tuple[str, float | None, float | None], ...] = (
-  (r'H100 PCIe', 756e12, 378e12),
-  (r'H100 NVL', 835e12, 417e12),
-  (r'\b(H100|H200|GH200)\b', 989e12, 494e12),
-  (r'\bA100\b', 312e12, 156e12),
-  (r'\bA10G\b', 70e12, 35e12),
-  (r'\bL4\b', 121e12, 60e12),
-  (r'\bT4\b', None, 8.1e12),
-  (r'\bV100\b', None, 15.7e12),
-  (r'RTX 3090\b', 71e12, 35.6e12),
-  (r'RTX 4090\b', 165e12, 82.6e12),
-  (r'TPU v2', 22.5e12, 22.5e12),  # a device is one of the chip's two cores, for v3 too
-  (r'TPU v3', 61.5e12, 61.5e12),
-  (r'TPU v4', 275e12, 275e12),
-  (r'TPU v5( ?lite|e)', 197e12, 197e12),
-  (r'TPU v5', 459e12, 459e12),
-  (r'TPU v6( ?lite|e)', 918e12, 918e12),
+# Dense peak of one device in FLOP/s and its memory's bandwidth in bytes/s, from the makers' data
+# sheets: (pattern of the device kind, bfloat16, float32, bandwidth). The float32 column of NVIDIA
+# GPUs from Ampere on is TensorFloat-32, in which XLA multiplies float32 unless told otherwise; that
+# of TPUs equals the bfloat16 one, since their default precision multiplies float32 in bfloat16. T4
+# and V100 have no bfloat16 units. First match wins.
+_PEAKS: tuple[tuple[str, float | None, float | None, float], ...] = (
+  (r'H100 PCIe', 756e12, 378e12, 2.0e12),
+  (r'H100 NVL', 835e12, 417e12, 3.9e12),
+  (r'\bH200\b', 989e12, 494e12, 4.8e12),
+  (r'\bGH200\b', 989e12, 494e12, 4.0e12),
+  (r'\bH100\b', 989e12, 494e12, 3.35e12),
+  (r'\bA100.*80GB', 312e12, 156e12, 2.039e12),
+  (r'\bA100\b', 312e12, 156e12, 1.555e12),
+  (r'\bA10G\b', 70e12, 35e12, 600e9),
+  (r'\bL4\b', 121e12, 60e12, 300e9),
+  (r'\bT4\b', None, 8.1e12, 320e9),
+  (r'\bV100\b', None, 15.7e12, 900e9),
+  (r'RTX 3090\b', 71e12, 35.6e12, 936e9),
+  (r'RTX 4090\b', 165e12, 82.6e12, 1008e9),
+  # A device is one of the chip's two cores, for v3 too.
+  (r'TPU v2', 22.5e12, 22.5e12, 350e9),
+  (r'TPU v3', 61.5e12, 61.5e12, 450e9),
+  (r'TPU v4', 275e12, 275e12, 1.2e12),
+  (r'TPU v5( ?lite|e)', 197e12, 197e12, 819e9),
+  (r'TPU v5', 459e12, 459e12, 2.765e12),
+  (r'TPU v6( ?lite|e)', 918e12, 918e12, 1.64e12),
 )
 
 
@@ -62,10 +66,20 @@ def peak_flops(kind: str, dtype: str = 'float32') -> float | None:
   >>> peak_flops('cpu') is None
   True
   """
-  for pattern, low, full in _PEAKS:
+  for pattern, low, full, _ in _PEAKS:
     if re.search(pattern, kind):
       return {'bfloat16': low, 'float32': full}.get(str(dtype))
   return None
+
+
+def peak_bandwidth(kind: str) -> float | None:
+  """Returns the bytes a second between one device of this kind and its memory, or None where they
+  are not known.
+
+  >>> peak_bandwidth('NVIDIA H100 80GB HBM3')
+  3350000000000.0
+  """
+  return next((bandwidth for pattern, *_, bandwidth in _PEAKS if re.search(pattern, kind)), None)
 
 
 def share_of_peak(

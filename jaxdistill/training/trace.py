@@ -115,17 +115,27 @@ def summary(name: str, timed: list[Operation], calls: int, seconds: float) -> st
   )
 
 
-def operations(planes: Iterable[Any]) -> list[Operation]:
+def operations(planes: Iterable[Any], numbered: bool = False) -> list[Operation]:
   """Returns the compiled operations in the planes of a trace, the longest first; nested ones count
-  for themselves alone."""
+  for themselves alone.
+
+  Args:
+    planes: of a `jax.profiler.ProfileData`.
+    numbered: whether operations keep the numbers in their names, as the program's text has them;
+      else those of a kind count together.
+  """
   counts, spent = collections.Counter(), collections.Counter()
   for plane in planes:
     lines = list(plane.lines)
     listed = [
       line for line in lines if line.name == 'XLA Ops'
     ]  # TPU: by name; the lines beside it tell of the same time
+    # What a GPU does outside of an operation that it knows, such as in a graph of kernels, has the
+    # kernel's name.
+    everything = bool(listed) or str(getattr(plane, 'name', '')).startswith('/device:GPU')
     for line in listed or lines:
-      for name, own in _own_times(_events(line, everything=bool(listed))):
+      for name, own in _own_times(_events(line, everything)):
+        name = name if numbered else re.sub(r'([.]\d+|[.](clone|remat\d*))+$', '', name)
         counts[name] += 1
         spent[name] += own
   return [
@@ -134,22 +144,26 @@ def operations(planes: Iterable[Any]) -> list[Operation]:
 
 
 def _events(line, everything):
-  """Yields (start, end, kind) of the events of a line that are operations of a compiled program."""
+  """Yields (start, end, name) of the events of a line that are operations of a compiled program."""
   for event in line.events:
-    name = dict(event.stats).get('hlo_op', event.name if everything else None)
+    name = dict(event.stats).get('hlo_op') or (event.name if everything else None)
     if name and not event.name.startswith('end: '):
-      kind = re.sub(r'([.]\d+|[.](clone|remat\d*))+$', '', str(name).partition(' ')[0].lstrip('%'))
-      yield event.start_ns, event.start_ns + event.duration_ns, kind
+      yield event.start_ns, event.start_ns + event.duration_ns, _plain(str(name))
+
+
+def _plain(name: str) -> str:
+  """The name of an operation out of its line in a program, '%name = shape ...'."""
+  return name.partition(' = ')[0].lstrip('%')
 
 
 def _own_times(events):
-  """Returns (kind, nanoseconds without the events inside) of events on one line of time."""
+  """Returns (name, nanoseconds without the events inside) of events on one line of time."""
   own, open_ones = [], []
-  for start, end, kind in sorted(events, key=lambda event: (event[0], -event[1])):
+  for start, end, name in sorted(events, key=lambda event: (event[0], -event[1])):
     while open_ones and open_ones[-1][0] <= start:
       open_ones.pop()
     if open_ones:
       own[open_ones[-1][1]][1] -= end - start
     open_ones.append((end, len(own)))
-    own.append([kind, end - start])
+    own.append([name, end - start])
   return own

@@ -101,6 +101,40 @@ class Traffic:
   largest: tuple[tuple[int, str, str, str], ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class Moved:
+  """One operation that is started by itself, and what it moves.
+
+  Attributes:
+    bytes: read from and written to memory in one call of the program, however often it runs.
+    kind, shape: as the text has them.
+    source: the code's own name of it.
+  """
+
+  bytes: int
+  kind: str
+  shape: str
+  source: str
+
+
+def operations(text: str) -> dict[str, Moved]:
+  """Returns the operations of a compiled program by the names that a trace has for them.
+
+  >>> operations('''
+  ... ENTRY %main (a: f32[4]) -> f32[4] {
+  ...   %a = f32[4]{0} parameter(0)
+  ...   ROOT %tanh.1 = f32[4]{0} tanh(%a), metadata={op_name="jit(step)/tanh"}
+  ... }''')
+  {'tanh.1': Moved(bytes=32, kind='tanh', shape='f32[4]{0}', source='jit(step)/tanh')}
+  """
+  program = _Program(text)
+  rows = {}
+  for one, known, times in program.started():
+    moved = times * program.moved(one, known)
+    rows[one.name] = Moved(moved, one.kind, one.shape[:60], _named(one))
+  return rows
+
+
 def read(text: str, largest: int = 20) -> Traffic:
   """Reads the text of a compiled program (`compiled.as_text()`).
 

@@ -34,6 +34,23 @@ def test_peaks(kind, dtype, peak):
   assert cost.peak_flops(kind, dtype) == peak
 
 
+@pytest.mark.parametrize(
+  'kind, bandwidth',
+  [
+    ('NVIDIA H100 80GB HBM3', 3.35e12),
+    ('NVIDIA H100 PCIe', 2.0e12),
+    ('NVIDIA H200', 4.8e12),
+    ('NVIDIA A100-SXM4-40GB', 1.555e12),
+    ('NVIDIA A100-SXM4-80GB', 2.039e12),
+    ('TPU v5 lite', 819e9),
+    ('TPU v5p', 2.765e12),
+    ('cpu', None),
+  ],
+)
+def test_bandwidths(kind, bandwidth):
+  assert cost.peak_bandwidth(kind) == bandwidth
+
+
 def test_share_of_peak():
   class Device:
     device_kind = 'NVIDIA A100-SXM4-40GB'

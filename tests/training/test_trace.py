@@ -44,6 +44,31 @@ def test_a_plane_that_lists_operations_by_name_counts_once():
   assert trace.operations([SimpleNamespace(lines=lines)]) == [trace.Operation('fusion', 1, 1e-8)]
 
 
+def test_operations_keep_their_numbers_where_they_are_asked_for():
+  stream = line(
+    'Stream #13', event('kernel', 0, 30, hlo_op='dot.3'), event('k', 30, 9, hlo_op='dot.4')
+  )
+  plane = SimpleNamespace(lines=[stream])
+  assert trace.operations([plane], numbered=True) == [
+    trace.Operation('dot.3', 1, 3e-8),
+    trace.Operation('dot.4', 1, 9e-9),
+  ]
+  assert [o.name for o in trace.operations([plane])] == ['dot']
+
+
+def test_kernels_of_a_gpu_that_name_no_operation_count_by_their_own_names():
+  """In a graph of kernels nothing tells which operation one belongs to."""
+  stream = line(
+    'Stream #13',
+    event('loop_fusion_2', 0, 20),
+    event('void gemm<float>(int)', 20, 30, hlo_op='dot.3'),
+  )
+  gpu = SimpleNamespace(name='/device:GPU:0', lines=[stream])
+  host = SimpleNamespace(name='/host:CPU', lines=[stream])
+  assert [o.name for o in trace.operations([gpu])] == ['dot', 'loop_fusion_2']
+  assert [o.name for o in trace.operations([host])] == ['dot']
+
+
 @pytest.mark.parametrize('steps', [5, 20])
 def test_a_run_with_a_profile_leaves_trace_and_table(tmp_path, steps, capsys):
   """A phase shorter than the trace ends it early."""

@@ -41,6 +41,7 @@ class Settings:
     rounds: how often what is compared has its turn.
     iters: timed iterations a round.
     ipc, factor, batch_real, classes: the size of a condensation.
+    width: of the ConvNet.
     dtype: type that the networks compute in.
     networks: how many are trained at once.
   """
@@ -55,6 +56,7 @@ class Settings:
   dtype: str = 'float32'
   networks: int = 5
   classes: int = 10
+  width: int = 128
 
 
 def check(parts: Sequence[str], settings: Settings) -> None:

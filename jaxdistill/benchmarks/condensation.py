@@ -9,24 +9,22 @@ of JSON with `s_per_iter`), and knows a few flags more.
 
 import argparse
 import json
-import os
 import shlex
 import statistics
-import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 
 from jaxdistill import config as configs
-from jaxdistill.benchmarks import Settings, growth, timing
+from jaxdistill.benchmarks import Settings, growth, process, timing
 from jaxdistill.condensation import methods, problem
 from jaxdistill.condensation.problem import Condensing
-from jaxdistill.errors import UserError
 from jaxdistill.report import numbers
 from jaxdistill.training import child, cost, parallel, pretrained
 from jaxdistill.training.machine import peak_memory_bytes
+from jaxdistill.training.problem import Problem
 
 _COMMAND = (sys.executable, '-m', 'jaxdistill.benchmarks.condensation')
 _CLASSES_A_DEVICE = 5
@@ -58,8 +56,7 @@ def _beside_yardstick(
     seconds, memory = ours[-1]['s_per_iter'], numbers.size(ours[-1]['peak_bytes'])
     beside = ''
     if settings.yardstick:
-      command = [*shlex.split(settings.yardstick), '--method', method, *_sizes(settings)]
-      theirs.append(_run(command))
+      theirs.append(process.figures(yardstick(method, settings)))
       beside = f', yardstick {theirs[-1]["s_per_iter"]:.3f} s'
     tell(f'{method}, round {number}: {seconds:.3f} s an iteration, {memory}{beside}')
   result = {'ours_s': [figures.pop('s_per_iter') for figures in ours], **ours[-1]}
@@ -135,6 +132,11 @@ PARTS = {'condense': condense, 'scaling': along_sizes, 'devices': weak_scaling}
 # A process for each figure.
 
 
+def yardstick(method: str, settings: Settings) -> list[Any]:
+  """Returns the command that times another program on a method."""
+  return [*shlex.split(settings.yardstick), '--method', method, *_sizes(settings)]
+
+
 def _sizes(settings: Settings, ipc: int = 0) -> list[Any]:
   """Returns the flags that a yardstick takes too."""
   return [
@@ -163,27 +165,27 @@ def _measured(
     *_COMMAND,
     *('--method', method),
     *('--dtype', settings.dtype),
+    *('--width', settings.width),
     *('--classes', classes or settings.classes),
     *('--devices', devices),
     *_sizes(settings, ipc),
   ]
-  return _run(command, child.environment(fake_devices))
+  return process.figures(command, child.environment(fake_devices))
 
 
-def _run(command: Sequence[Any], environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
-  """Runs a command and reads the JSON in its last line."""
-  words = [str(word) for word in command]
-  shown = shlex.join(words)
-  try:
-    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    process = subprocess.Popen(words, **pipes, text=True, env=environment)
-    output, errors = child.read(process)
-    if process.returncode:
-      lines = (errors or output).strip().splitlines() or [f'status {process.returncode}']
-      raise UserError(f'The command {shown} failed: {lines[-1]}')
-    return json.loads(output.strip().splitlines()[-1])
-  except (OSError, ValueError, IndexError) as error:
-    raise UserError(f'The command {shown} gave no JSON line: {error}.') from None
+def build(method: str, settings: Settings, devices: int = 1) -> Problem:
+  """Returns the condensation of random images of CIFAR-10's shape, ready for the loop."""
+  config = configs.load(
+    f'condensation/{method}:cifar10,ipc={settings.ipc},factor={settings.factor}'
+  )
+  config.condensation.batch_real = settings.batch_real
+  config.dtype, config.model.width = settings.dtype, settings.width
+  images = timing.random_images(_REAL_A_CLASS, settings.classes)
+  condensing = Condensing.of_config(config)
+  model = condensing.network(images)
+  mesh = parallel.make_mesh(devices) if devices > 1 else None
+  pool = pretrained.untrained(model, images.image_shape, methods.wants(config.method))
+  return problem.setup(condensing, images, mesh, pool)
 
 
 def measure(method: str, settings: Settings, devices: int = 1) -> dict[str, Any]:
@@ -193,17 +195,7 @@ def measure(method: str, settings: Settings, devices: int = 1) -> dict[str, Any]
     dict(s_per_iter: the median, compile_s, flops: of an iteration on one device, peak_share: of the
     arithmetic that the devices are capable of, peak_bytes and peak_of: see `PeakMemory`).
   """
-  config = configs.load(
-    f'condensation/{method}:cifar10,ipc={settings.ipc},factor={settings.factor}'
-  )
-  config.condensation.batch_real = settings.batch_real
-  config.dtype = settings.dtype
-  images = timing.random_images(_REAL_A_CLASS, settings.classes)
-  condensing = Condensing.of_config(config)
-  model = condensing.network(images)
-  mesh = parallel.make_mesh(devices) if devices > 1 else None
-  pool = pretrained.untrained(model, images.image_shape, methods.wants(config.method))
-  ready = problem.setup(condensing, images, mesh, pool)
+  ready = build(method, settings, devices)
   built, seconds = timing.time_steps(ready, settings.iters)
   median, memory = statistics.median(seconds), peak_memory_bytes()
   flops = cost.program_flops(built.lowered, built.compiled, devices)
@@ -223,7 +215,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser.add_argument('--method', required=True)
   parser.add_argument('--dtype', default=Settings.dtype)
   parser.add_argument('--devices', type=int, default=1)
-  for name in ('ipc', 'factor', 'iters', 'batch-real', 'classes'):
+  for name in ('ipc', 'factor', 'iters', 'batch-real', 'classes', 'width'):
     default = getattr(Settings, name.replace('-', '_'))
     parser.add_argument(f'--{name}', type=int, default=default)
   values = vars(parser.parse_args(argv))

@@ -17,6 +17,7 @@ from jaxdistill.data import Dataset
 from jaxdistill.data.examples import Examples
 from jaxdistill.models import convolution
 from jaxdistill.training import classifier, pretrained, together
+from jaxdistill.training.problem import Problem
 from jaxdistill.training.recipe import Recipe
 
 _COUNTS = (1, 4)  # of networks that share a program
@@ -88,11 +89,16 @@ def _train(
   return Training(statistics.median(seconds), time.perf_counter() - started)
 
 
-def _problem(settings: Settings, images: Dataset, recipe: Recipe, **options: Any):
+def evaluation(settings: Settings, networks: int, way: str = 'auto') -> Problem:
+  """Returns the training of networks on a condensed set of CIFAR-10's shape, ready for the loop."""
+  images = timing.random_images(settings.ipc * settings.factor**2, settings.classes)
+  return _problem(settings, images, protocols.find_recipe('idc'), networks=networks, way=way)
+
+
+def _problem(settings: Settings, images: Dataset, recipe: Recipe, **options: Any) -> Problem:
   """Returns the training of a ConvNet on images, ready for the loop."""
-  model = models.build(
-    {'name': 'convnet', 'dtype': settings.dtype}, images.num_classes, images.image_shape
-  )
+  fields = {'name': 'convnet', 'width': settings.width, 'dtype': settings.dtype}
+  model = models.build(fields, images.num_classes, images.image_shape)
   return classifier.setup(model, Examples.of(images), recipe, **options)
 
 

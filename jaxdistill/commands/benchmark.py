@@ -31,7 +31,7 @@ the yardstick, can be timed in turn with it.
 
 Flags:"""
 # Settings that a file of figures names.
-_RECORDED = ('ipc', 'factor', 'batch_real', 'iters', 'dtype')
+_RECORDED = ('ipc', 'factor', 'batch_real', 'iters', 'width', 'dtype')
 _LEAST_ROUNDS = 3  # of a comparison with a yardstick
 
 
@@ -93,6 +93,7 @@ def _flags() -> flags.FlagValues:
     'batch_real': 'Real images a class in an iteration.',
     'networks': 'Networks of the parts evaluate and experts.',
     'classes': 'Classes of the part condense.',
+    'width': 'Width of the ConvNet.',
   }.items():
     flags.DEFINE_integer(name, getattr(default, name), text, lower_bound=1, **at)
   flags.DEFINE_string('dtype', default.dtype, 'Type that the networks compute in.', **at)

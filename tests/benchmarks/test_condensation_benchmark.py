@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from jaxdistill import benchmarks
-from jaxdistill.benchmarks import Settings, growth
+from jaxdistill.benchmarks import Settings, growth, process
 from jaxdistill.benchmarks import condensation as condensation_benchmark
 from jaxdistill.errors import UserError
 
@@ -23,14 +23,14 @@ YARDSTICK = (
 def figures(monkeypatch):
   """A list of seconds that stand for our own processes (a minute each); the yardstick stays a real
   process."""
-  seconds, real = [], condensation_benchmark._run
+  seconds, real = [], process.figures
 
   def run(command, *environment):
     if command[:3] == [*condensation_benchmark._COMMAND]:
       return {'s_per_iter': seconds.pop(0), 'peak_bytes': 7}
     return real(command, *environment)
 
-  monkeypatch.setattr(condensation_benchmark, '_run', run)
+  monkeypatch.setattr(process, 'figures', run)
   return seconds
 
 
@@ -50,7 +50,7 @@ def commands(monkeypatch):
     return (0.5 + 0.1 * classes * (1 + 0.01 * ipc * factor**2)) / devices
 
   SIZES = ('--classes', '--devices', '--ipc', '--factor')
-  monkeypatch.setattr(condensation_benchmark, '_run', run)
+  monkeypatch.setattr(process, 'figures', run)
   return calls
 
 
@@ -140,14 +140,14 @@ def test_classes_grow_with_the_devices_and_are_also_taken_by_one(commands):
 
 
 def test_the_flags_of_a_measurement_reach_it_from_anywhere(tmp_path):
-  names = ('method', 'dtype', 'classes', 'devices', 'ipc', 'factor', 'iters', 'batch-real')
+  names = ('method', 'dtype', 'classes', 'devices', 'ipc', 'factor', 'iters', 'batch-real', 'width')
   code = (
     'import sys, dataclasses, json; from jaxdistill.benchmarks import condensation\n'
     'condensation.measure = lambda method, settings, devices: '
     'dict(vars(settings), method=method, devices=devices)\n'
     'condensation.main(sys.argv[1:])'
   )
-  values = ('m3d', 'bfloat16', '3', '4', '5', '6', '7', '8')
+  values = ('m3d', 'bfloat16', '3', '4', '5', '6', '7', '8', '9')
   flags = [f'--{name}={value}' for name, value in zip(names, values)]
   done = subprocess.run(
     [sys.executable, '-c', code, *flags],

@@ -33,7 +33,9 @@ def test_every_part_is_measured_in_order_and_written(calls, tmp_path, capsys):
   figures = json.loads(out.read_text())
   assert {'date', 'device', 'versions', 'git_commit'} < figures.keys()
   assert figures['loop'] == {'part': 'loop'}
-  assert figures['settings'] == dict(ipc=10, factor=2, batch_real=7, iters=5, dtype='float32')
+  assert figures['settings'] == dict(
+    ipc=10, factor=2, batch_real=7, iters=5, width=128, dtype='float32'
+  )
   assert list(figures)[-len(benchmarks.PARTS) :] == list(benchmarks.PARTS)
   printed = capsys.readouterr().out
   assert 'condense:\n  condense is fast\nevaluate:\n' in printed and f'written to {out}' in printed

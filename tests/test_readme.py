@@ -225,3 +225,16 @@ def test_the_objective_of_ones_own_trains_and_goes_on(tmp_path, monkeypatch, cap
   trained = [line for line in map(json.loads, lines) if line['kind'] == 'train']
   assert trained[-1]['confidence'] > trained[0]['confidence']
   assert trained[-1]['loss'] < trained[0]['loss'] / 2
+  for old, new, what in (
+    ('import dataclasses', 'import dataclasses', ''),
+    ('\nexamples =', '\ntrain = train.take(range(99))\nexamples =', 'images: 1,438 -> 99'),
+    ('\nscore =', '\ntest = test.take(range(99))\nscore =', 'test images: 359 -> 99'),
+    ('gamma=2.0', 'gamma=3.0', 'other code: the code of the objective has changed'),
+  ):
+    assert old in code
+    try:
+      exec(compile(code.replace(old, new), 'focal.py', 'exec'), {'__name__': '__main__'})
+    except UserError as error:
+      assert what and what in str(error)
+    else:
+      assert not what

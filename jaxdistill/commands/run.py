@@ -89,7 +89,8 @@ def start(values: flags.FlagValues, config: ConfigDict) -> None:
 def refusal(config: ConfigDict, workdir: pathlib.Path | str) -> str:
   """Returns the sentence with which a run would be refused in a work dir that was begun with other
   data or code; '' where it would not, or nothing is known."""
-  from jaxdistill.experiment import datasets, provenance, schema
+  from jaxdistill.experiment import datasets, schema
+  from jaxdistill.training import provenance
 
   if bucket.is_address(workdir) or not (folder(workdir) / provenance.FILE).is_file():
     return ''

@@ -10,10 +10,9 @@ from jaxdistill.condensation import checks, methods, problem, settings
 from jaxdistill.condensation.problem import Condensing
 from jaxdistill.data import Dataset
 from jaxdistill.data.identity import Identity
-from jaxdistill.experiment import provenance
 from jaxdistill.numerics import settled
 from jaxdistill.synthesis.condensed import Condensed
-from jaxdistill.training import parallel, pretrained
+from jaxdistill.training import parallel, pretrained, provenance
 from jaxdistill.training.run import Run
 
 

@@ -17,11 +17,10 @@ import numpy as np
 from jaxdistill import errors
 from jaxdistill.condensation import evaluation
 from jaxdistill.data import Dataset
-from jaxdistill.experiment import provenance
 from jaxdistill.numerics import settled
 from jaxdistill.report import curves
 from jaxdistill.synthesis.condensed import Condensed
-from jaxdistill.training import loop, pretrained
+from jaxdistill.training import loop, pretrained, provenance
 from jaxdistill.training.features import embedder
 from jaxdistill.training.run import Run
 

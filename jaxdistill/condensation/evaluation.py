@@ -21,11 +21,10 @@ from jaxdistill.condensation.protocols import (
 from jaxdistill.data import Dataset
 from jaxdistill.data.examples import Examples
 from jaxdistill.data.identity import Identity
-from jaxdistill.experiment import provenance
 from jaxdistill.models import architectures
 from jaxdistill.numerics import settled
 from jaxdistill.synthesis.condensed import Condensed
-from jaxdistill.training import classifier
+from jaxdistill.training import classifier, provenance
 from jaxdistill.training.problem import Problem
 from jaxdistill.training.run import Run
 

@@ -5,7 +5,6 @@
   explain      what is told of the fields: for --dry_run, for a page
   arguments    what stands behind a config's file name, and the list of it in the header
   datasets     the images of a run: loaded, a share held out, streamed where they are many
-  provenance   what a work dir was begun with, data and code: others are refused
   estimates    how long a run will take and what memory it needs, told before it starts
   kept         what runs keep for each other, found again by a hash of all that decides it
   results      rows and result.json

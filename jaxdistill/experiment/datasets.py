@@ -9,8 +9,8 @@ from jaxdistill import data, terminal
 from jaxdistill.data import Dataset, identity, statistics
 from jaxdistill.data.identity import Identity
 from jaxdistill.errors import unknown
-from jaxdistill.experiment import provenance, schema
-from jaxdistill.training import hosts, machine
+from jaxdistill.experiment import schema
+from jaxdistill.training import hosts, machine, provenance
 from jaxdistill.training.run import Run
 
 STREAM = ('auto', 'on', 'off')

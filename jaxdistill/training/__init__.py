@@ -3,6 +3,7 @@
   loop         fit, the only loop; estimate, what a job will cost before it starts
   problem      what the loop takes, and how it is spread over devices
   run          Run, a work directory: config, metrics, checkpoints, results
+  provenance   what a work dir was begun with, data and code: others are refused
   parallel     the mesh of all devices, sharding, per-device code
   schedules    learning rates over the steps
   optim        the optimisers of the papers
@@ -57,6 +58,7 @@ _MODULES = (
   'problem',
   'program',
   'progress',
+  'provenance',
   'recipe',
   'records',
   'replicas',

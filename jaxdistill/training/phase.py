@@ -63,6 +63,7 @@ class Phase:
       self.state = template
       self.run.records.restore(self.name, -1, [])
       return False
+    self.run.warn_unsettled()
     self.state, meta = restored
     self.at = self.landed = self.saved = meta['step']
     if self.at > self.num_steps:

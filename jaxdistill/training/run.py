@@ -14,7 +14,7 @@ from typing import Any
 from jaxdistill import errors, files, terminal
 from jaxdistill.errors import UserError
 from jaxdistill.files import expanded
-from jaxdistill.training import bucket, hosts, interrupt, records, surroundings
+from jaxdistill.training import bucket, hosts, interrupt, provenance, records, surroundings
 from jaxdistill.training.checkpoint import Checkpoints
 from jaxdistill.training.lock import Lock
 from jaxdistill.training.machine import (
@@ -96,6 +96,7 @@ class Run:
         'A run needs keep >= 1, log_every >= 1, checkpoint_every >= 0 and checkpoint_seconds > 0.'
       )
     self.opened = time.monotonic()
+    self.is_settled = False  # whether it has said what it works on
     # Of the first phase that computes; until then a run loads data, estimates and compiles, all of
     # which someone waits for.
     self.first_step_seconds: float | None = None
@@ -181,6 +182,34 @@ class Run:
         if closable is not None:
           stack.callback(closable.close)
     self._checkpoints.clear()
+
+  def works_on(self, **things: Any) -> None:
+    """Says, once and for all of it, what the run works on. A work dir keeps what tells it from
+    others, and is refused where it was begun with something else.
+
+    The flows of the library say it themselves; a loop of your own does here.
+
+    Args:
+      **things: by names of yours, each a `data.Dataset`, an array, or a function or class, whose
+        code counts.
+
+    Raises:
+      UserError: the work dir was begun with other data or other code.
+
+    >>> with Run(progress=False) as run:
+    ...   run.works_on(scans=[[0.5]], objective=lambda x: x)
+    """
+    provenance.settle(self, provenance.of_things(things))
+
+  def warn_unsettled(self) -> None:
+    """Says, once, where work of an earlier start is taken up and nothing tells that its data are
+    the same."""
+    if not self.is_settled:
+      self.is_settled = True
+      self.say(
+        f'{self.place} does not say which data it was begun with; run.works_on(training=...) '
+        'keeps them and notices others.'
+      )
 
   @property
   def seconds(self) -> float:

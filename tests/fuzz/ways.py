@@ -297,7 +297,7 @@ class WorkDir(Way):
 
   def settle(self, run):
     from jaxdistill.data.identity import Identity
-    from jaxdistill.experiment import provenance
+    from jaxdistill.training import provenance
 
     if not hasattr(self, 'facts'):
       self.facts = {'data': {'training': Identity(data.load('digits', image_size=8)[1])}}

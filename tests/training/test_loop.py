@@ -302,6 +302,26 @@ def test_resume_equals_uninterrupted_bit_for_bit(tmp_path, per_call):
       assert without_seconds(run.curve('fit')) == without_seconds(lines)
 
 
+def test_work_of_an_earlier_start_is_taken_up_with_a_word_where_nothing_tells_its_data(
+  tmp_path, capsys
+):
+  def start(**things):
+    with quiet(tmp_path) as run:
+      if things:
+        run.works_on(**things)
+      loop.fit(run, 'count', loop.Problem(count, first_state(), COUNTS, 2))
+      loop.fit(run, 'again', loop.Problem(count, first_state(), COUNTS, 2))
+    return capsys.readouterr().out
+
+  assert start() == ''
+  word = f'{tmp_path} does not say which data it was begun with; run.works_on(training=...) keeps'
+  assert start().startswith(word) and start().count('works_on') == 1
+  assert 'it goes on with those that are there now' in start(ones=[1.0])
+  assert start(ones=[1.0]) == ''
+  with pytest.raises(UserError, match='begun with other data: ones has changed since'):
+    start(ones=[2.0])
+
+
 def test_interrupt_in_an_evaluation_saves_and_evaluates_again_after_the_resume(tmp_path):
   def interrupt(state):
     raise KeyboardInterrupt

@@ -28,7 +28,7 @@ from jaxdistill.condensation.protocols import Protocol
 from jaxdistill.condensation.scoring import Contestant
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
-from jaxdistill.experiment import datasets, estimates, provenance, results
+from jaxdistill.experiment import datasets, estimates, results
 from jaxdistill.experiment.estimates import Phase
 from jaxdistill.experiment.results import Row
 from jaxdistill.files import expanded
@@ -36,7 +36,7 @@ from jaxdistill.models import architectures
 from jaxdistill.numerics import settled
 from jaxdistill.report import pictures
 from jaxdistill.synthesis.condensed import Condensed
-from jaxdistill.training import parallel, pretrained
+from jaxdistill.training import parallel, pretrained, provenance
 from jaxdistill.training.run import Run
 
 

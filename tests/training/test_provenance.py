@@ -9,10 +9,9 @@ import pytest
 from jaxdistill.data import Dataset
 from jaxdistill.data.identity import Identity
 from jaxdistill.errors import UserError
-from jaxdistill.experiment import provenance
-from jaxdistill.experiment.provenance import Code, Content
 from jaxdistill.losses import discrepancy
-from jaxdistill.training import hosts
+from jaxdistill.training import hosts, provenance
+from jaxdistill.training.provenance import Code, Content
 from jaxdistill.training.run import Run
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 1), np.uint8)
@@ -100,6 +99,35 @@ def test_a_damaged_record_is_told_and_written_again(content, tmp_path, capsys):
 def test_a_run_in_memory_keeps_nothing_and_asks_nothing():
   with Run(progress=False) as run:
     provenance.settle(run, {'data': None})
+
+
+def work(workdir, **things):
+  with Run(workdir, progress=False, tensorboard=False) as run:
+    run.works_on(**things)
+
+
+def test_a_loop_of_ones_own_says_what_it_works_on(tmp_path):
+  images = Dataset(PIXELS, np.repeat([0, 1], 3), mean=(0.5,), std=(0.25,))
+  things = dict(training=images, noise=np.arange(3.0), scale=lambda x: 2 * x)
+  work(tmp_path, **things)
+  work(tmp_path, **things | dict(noise=[0.0, 1.0, 2.0], scale=lambda x: 2 * x))
+  for change, sentence in (
+    (dict(training=images.take(range(5))), 'other data: training images: 6 -> 5'),
+    (dict(noise=np.arange(3)), 'other data: noise has changed since'),
+    (dict(scale=lambda x: 3 * x), 'other code: the code of the scale has changed'),
+    (dict(more=1), 'other data: more: new'),
+  ):
+    with pytest.raises(UserError, match=f'was begun with {sentence}'):
+      work(tmp_path, **things | change)
+  del things['scale']
+  with pytest.raises(UserError, match='was begun with other code: scale: no longer there'):
+    work(tmp_path, **things)
+
+
+@pytest.mark.parametrize('thing', [None, {'a': 1}, [[1], [2, 3]], object()])
+def test_what_cannot_be_known_again_is_refused(thing):
+  with Run(progress=False) as run, pytest.raises(UserError, match='knows .*; what is of type'):
+    run.works_on(what=thing)
 
 
 @pytest.fixture

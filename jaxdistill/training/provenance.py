@@ -11,11 +11,14 @@ import pathlib
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
+import numpy as np
+
 from jaxdistill import files, registry, usercode
 from jaxdistill.config import flat
+from jaxdistill.data import Dataset
+from jaxdistill.data.identity import Identity
 from jaxdistill.errors import UserError
 from jaxdistill.training import hosts
-from jaxdistill.training.run import Run
 
 FILE = 'data.json'
 # What comes of reading something that is no record.
@@ -77,6 +80,41 @@ def code(config: Mapping) -> dict[str, Code]:
   return {name: Code(thing) for name, thing in registry.of_users(_values(config)).items()}
 
 
+def of_things(things: Mapping[str, Any]) -> Sections:
+  """Returns what a loop of the user's own works on, by name: data sets, arrays, and functions or
+  classes, whose code counts.
+
+  Raises:
+    UserError: for something else.
+
+  >>> sections = of_things({'scans': np.zeros((2, 8, 8)), 'objective': lambda x: x})
+  >>> {section: list(facts) for section, facts in sections.items()}
+  {'data': ['scans'], 'code': ['objective']}
+  """
+  sections = {'data': {}, 'code': {}}
+  for name, thing in things.items():
+    if isinstance(thing, Dataset):
+      sections['data'][name] = Identity(thing)
+    elif callable(thing):
+      sections['code'][name] = Code(thing)
+    else:
+      sections['data'][name] = Content(files.content_hash([_array(name, thing)], {}))
+  return sections
+
+
+def _array(name: str, thing: Any) -> np.ndarray:
+  try:
+    array = np.asarray(thing)
+  except (TypeError, ValueError):
+    array = None
+  if array is None or array.dtype.hasobject:
+    raise UserError(
+      f'A run knows a data.Dataset, an array or a function again; {name} is of type '
+      f'{type(thing).__name__}.'
+    )
+  return array
+
+
 def _values(config: Mapping) -> Collection[str]:
   values = []
   for value in flat(config).values():
@@ -84,16 +122,21 @@ def _values(config: Mapping) -> Collection[str]:
   return {value for value in values if isinstance(value, str)}
 
 
-def settle(run: Run, sections: Sections) -> None:
+def settle(run, sections: Sections) -> None:
   """Keeps what a run works on at the first start in its work dir, and compares with it at every
   other one.
 
   A work dir of an earlier version holds no record: what is there now is taken for it, and told.
   Of several processes each compares what it has loaded with what the first one keeps.
 
+  Args:
+    run: a `Run`.
+    sections: all that it works on; of other sections that its work dir holds nothing is said.
+
   Raises:
     UserError: the work dir was begun with something else, or the processes differ; in all of them.
   """
+  run.is_settled = True
   if run.place is None and hosts.count() == 1:
     return
   stored = hosts.first('what the work dir was begun with', lambda: _read(run))
@@ -118,7 +161,7 @@ def settle(run: Run, sections: Sections) -> None:
       run.write_json(FILE, now)
 
 
-def knows(run: Run, section: str) -> bool:
+def knows(run, section: str) -> bool:
   """Whether the work dir of a run holds a section, in all processes."""
   return hosts.first('known section', lambda: section in _read(run))
 
@@ -156,7 +199,7 @@ def _listed(changed: Mapping[str, Collection[str]]) -> str:
   return '; '.join(dict.fromkeys(itertools.chain.from_iterable(changed.values())))
 
 
-def _read(run: Run) -> dict[str, Any]:
+def _read(run) -> dict[str, Any]:
   """Returns what a work dir holds; {} where that is nothing."""
   path = run.workdir and run.workdir / FILE
   if path is None or not path.is_file():
@@ -171,7 +214,7 @@ def _read(run: Run) -> dict[str, Any]:
   return {}
 
 
-def _first(run: Run, sections: Sections, stored: Mapping[str, Any]) -> dict[str, Any]:
+def _first(run, sections: Sections, stored: Mapping[str, Any]) -> dict[str, Any]:
   """Returns the records of the sections of which a work dir holds none."""
   worked = run.workdir and any((run.workdir / name).is_dir() for name in ('results', 'checkpoints'))
   if worked and not (run.workdir / FILE).is_file():

@@ -23,7 +23,7 @@ behind commas:
                    for comparison (dm)
   orders=2         orders of the classes: numpy's permutations of the seeds 0, 1, ... (5)
   networks=5       fresh networks after every step of every order (3)
-  recipe=idc       how they are trained (dm)
+  recipe=idc       how they are trained; idc with the exceptions of its code (dm)
 Any other TFDS set of images and labels: a preset of like size, then --config.data.name=NAME.
 """
 
@@ -69,7 +69,10 @@ class Arguments(settings.CondensingArguments):
   )
   networks: int = schema.field(3, example=5, help='fresh networks after every step of every order')
   recipe: str = schema.field(
-    'dm', choices=('dm', 'idc'), example='idc', help='how they are trained'
+    'dm',
+    choices=('dm', 'idc'),
+    example='idc',
+    help='how they are trained; idc with the exceptions of its code',
   )
 
 

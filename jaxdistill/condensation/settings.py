@@ -120,9 +120,7 @@ def defaults(
   """
   known = presets.find(preset)
   augmentation = augmentation if known.flip else augment.unmirrored(augmentation)
-  if recipe == 'idc':
-    ipc, factor = condensation.get('ipc', 1), condensation.get('factor', 1)
-    recipe = protocols.of_set(preset, ipc, factor, classes)
+  recipe = _with_exceptions(recipe, preset, condensation, classes)
   model = model or _NETWORKS.get(known.size, MODELS[0])
   network = models.defaults(model)
   del network['dtype']  # which is one for the whole run
@@ -180,6 +178,14 @@ def scoreboard(
   return shrink(config) if quick else config
 
 
+def _with_exceptions(recipe: str, data: str, condensation: Mapping[str, Any], classes: str) -> str:
+  """Returns the recipe of a config; 'idc' as its code has it for these images."""
+  if recipe != 'idc':
+    return recipe
+  ipc, factor = condensation.get('ipc', 1), condensation.get('factor', 1)
+  return protocols.of_set(data, ipc, factor, classes)
+
+
 def _stored(preset: str, sets: Sequence[str], ipc: int, factor: int) -> tuple[int, int]:
   """Returns the stored images a class and the factor of what is scored first.
 
@@ -230,9 +236,9 @@ def continual(
   condenses.
 
   `steps` in which the classes arrive, `orders` of the classes, `networks` trained after every step
-  of every order, the evaluation `recipe` at its own length (the short one on digits stays). What
-  normalises the images stays the method's. `memory` is one of `MEMORIES`: condensed by the method,
-  or real images selected from those of the step.
+  of every order, the evaluation `recipe` at its own length (the short one on digits stays); 'idc'
+  becomes its exception as in `defaults`. What normalises the images stays the method's. `memory` is
+  one of `MEMORIES`: condensed by the method, or real images selected from those of the step.
 
   >>> config = defaults('digits', method=dict(name='dm'), augmentation='', recipe='dm', ipc=1)
   >>> config = continual(config, steps=5, orders=2, networks=3, recipe='idc')
@@ -242,6 +248,7 @@ def continual(
   config = ConfigDict(config.to_dict())
   config.task = 'continual'
   config.continual = schema.section(sections.Arrival(steps, orders, memory))
+  recipe = _with_exceptions(recipe, config.data.name, config.condensation, config.data.classes)
   config.evaluation.update(recipe=recipe, networks=networks, epochs=0, baselines=())
   return config
 

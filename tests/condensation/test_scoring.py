@@ -95,6 +95,8 @@ def test_imagenets_epochs_follow_the_decoded_images():
     (2, 'idc_imagenet', 1, 2000),
     (2, 'idc_imagenet', 3, 1500),
     (100, 'idc_imagenet100', 3, 1000),
+    (20, 'idc_imagenet100', 3, 1000),  # a step on the way to a hundred
+    (200, 'idc_imagenet100', 3, 1500),
   ):
     names, labels = tuple(map(str, range(classes))), np.arange(3 * classes) % classes
     images = np.zeros((3 * classes, 6, 6, 3), np.float32)

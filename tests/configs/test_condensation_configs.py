@@ -251,6 +251,31 @@ def test_the_exceptions_of_idcs_code_are_chosen_where_it_makes_them(spec, recipe
 @pytest.mark.parametrize(
   'arg, recipe',
   [
+    ('svhn_cropped,ipc=1,factor=1,method=m3d', 'idc_svhn'),
+    ('svhn_cropped,ipc=1', 'idc_svhn'),  # DM's own factor is 1
+    ('svhn_cropped,ipc=1,method=random', 'idc_svhn'),
+    ('svhn_cropped,ipc=1,method=m3d', 'idc'),
+    ('svhn_cropped', 'idc'),
+    ('mnist,method=dance', 'idc_mnist'),
+    ('mnist,method=herding,factor=2', 'idc_mnist'),
+    ('mnist', 'idc'),
+    ('cifar100,method=m3d', 'idc'),
+    ('imagenette', 'idc'),
+    ('imagenet224:x,classes=idc10,method=m3d', 'idc_imagenet'),
+    ('imagenet:x,classes=idc100', 'idc_imagenet100'),
+  ],
+)
+def test_continual_learning_takes_the_exceptions_as_condensing_does(arg, recipe):
+  loaded = config.load(f'continual:{arg},recipe=idc')
+  assert (loaded.evaluation.recipe, loaded.evaluation.epochs) == (recipe, 0)
+  assert config.load(f'continual:{arg}').evaluation.recipe == 'dm'
+  config.override(loaded, 'evaluation.recipe', 'idc')  # a field like any other
+  checks.check_values(loaded)
+
+
+@pytest.mark.parametrize(
+  'arg, recipe',
+  [
     ('svhn_cropped', 'idc_svhn'),  # one image a class where nothing is said
     ('svhn_cropped,ipc=10', 'idc'),
     ('svhn_cropped,factor=2', 'idc'),

@@ -289,7 +289,12 @@ def _phases(
 
 def _protocol(fields: sections.ContinualConfig, images: Condensed, seed: int) -> Protocol:
   return scoring.protocol(
-    fields.evaluation, images, seed=seed, model=fields.model, dtype=fields.dtype
+    fields.evaluation,
+    images,
+    seed=seed,
+    model=fields.model,
+    dtype=fields.dtype,
+    data=fields.data.name,
   )
 
 

@@ -397,6 +397,17 @@ def test_config_takes_the_numbers_of_the_method_and_the_protocol():
   assert configs.load('continual:cifar100,quick').continual.orders == 2
 
 
+def test_rules_of_idcs_code_hold_in_every_step():
+  """A DenseNet's 400 epochs on CIFAR from 50 images and factor 2 on, for each number of
+  classes."""
+  config = configs.load('continual:cifar100,method=m3d,ipc=50,recipe=idc,model=densenet')
+  fields = sections.of_config(config)
+  for classes in (20, 100):
+    images, labels = np.zeros((50 * classes, 4, 4, 3)), np.repeat(np.arange(classes), 50)
+    made = Condensed(images, labels, tuple(map(str, range(classes))), (0,) * 3, (1,) * 3, factor=2)
+    assert continual._protocol(fields, made, seed=0).epochs == 400
+
+
 def test_methods_and_numbers_of_steps_have_work_dirs_of_their_own():
   spec = 'continual:cifar100,method=m3d,steps=10'
   assert (

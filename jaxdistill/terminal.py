@@ -16,7 +16,8 @@ def line(text: str, stream: TextIO | None = None) -> None:
   """Writes one line without tearing a bar that is on the screen, to the standard output where no
   stream is named; nothing where that is impossible.
 
-  Letters that the stream has none for are written as \\xe9.
+  Letters that the stream has none for are written as \\xe9, and '90.7 ± 0.4' as '90.7 +-0.4', which
+  is as wide.
 
   >>> line('90.7 %')
   90.7 %
@@ -34,10 +35,18 @@ def write(text: str, stream: TextIO | None = None) -> None:
   stream = sys.stdout if stream is None else stream
   if stream is None:
     return
-  encoding = getattr(stream, 'encoding', None) or 'utf-8'
   with _bars_away(stream):
-    stream.write(text.encode(encoding, 'backslashreplace').decode(encoding) + '\n')
+    stream.write(_spelt(text, getattr(stream, 'encoding', None) or 'utf-8') + '\n')
     stream.flush()
+
+
+def _spelt(text: str, encoding: str) -> str:
+  """Returns a text in the letters that an encoding has."""
+  try:
+    '±'.encode(encoding)
+  except UnicodeError:
+    text = text.replace('± ', '+-')
+  return text.encode(encoding, 'backslashreplace').decode(encoding)
 
 
 def complain(text: str) -> None:

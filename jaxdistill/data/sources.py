@@ -11,7 +11,7 @@ from jaxdistill.data import exported, presets, statistics, streaming
 from jaxdistill.data.dataset import Dataset, boolean, stratified
 from jaxdistill.data.stored import Stored, check_size, resize
 from jaxdistill.data.streaming import Streamed
-from jaxdistill.errors import UserError, brief
+from jaxdistill.errors import UserError, brief, shown
 
 _TEST_SHARE = 0.2
 _DIGITS_SEED = 0
@@ -158,7 +158,7 @@ def _datasets(
   if isinstance(stored.train[0], Streamed):
     streaming.require()
   names = ('class_names', 'flip', 'notices', 'background')
-  fields = dict(name=name, **{key: getattr(stored, key) for key in names})
+  fields = dict(name=shown(name), **{key: getattr(stored, key) for key in names})
   # With placeholders for the statistics: the set must be known to be sound before anything is
   # computed from it.
   whole = Dataset(*stored.train, mean=_ones(stored), std=_ones(stored), **fields)

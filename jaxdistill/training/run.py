@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -510,9 +511,11 @@ def _make_writable(workdir: pathlib.Path) -> None:
   try:
     str(workdir).encode()
   except UnicodeError:  # which the checkpoints' package cannot open
-    raise UserError(
-      f'The name of the work dir {workdir} is no UTF-8; choose another one.'
-    ) from None
+    named = errors.shown(workdir)
+    wrong = 'is no UTF-8'
+    if named == os.fsencode(workdir).decode('utf-8', 'replace'):
+      wrong = f'has letters that the locale here lacks ({sys.getfilesystemencoding()})'
+    raise UserError(f'The name of the work dir {named} {wrong}; choose another one.') from None
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=workdir):

@@ -8,9 +8,12 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from jaxdistill import terminal
+from jaxdistill.synthesis.condensed import Condensed
 
 ROOT = pathlib.Path(__file__).parents[2]
 # A command that stands for a run: it speaks, on both streams, and leaves a file.
@@ -52,7 +55,7 @@ def test_letters_that_the_terminal_lacks_are_written_in_another_way(tmp_path):
   process = shell('"$@"', '-c', SPEAKER, str(tmp_path / 'file'), environment=plain)
   assert process.returncode == 0, process.stderr.decode()
   lines = process.stdout.decode('ascii').splitlines()
-  assert lines[0] == 'step 1: caf\\xe9, \\u65e5\\u672c, \\udce9, 1 \\xb1 2' and len(lines) == 3
+  assert lines[0] == 'step 1: caf\\xe9, \\u65e5\\u672c, \\udce9, 1 +-2' and len(lines) == 3
   assert process.stderr.count(b'from a library') == 3
   assert b'condense: 100%' in process.stderr
 
@@ -170,3 +173,35 @@ def test_a_run_without_anybody_to_speak_to_leaves_what_it_always_does(tmp_path):
     lines = (workdir / 'metrics.jsonl').read_text().splitlines()
     assert all(json.loads(line)['phase'] for line in lines)
   assert rows[0] == rows[1] == rows[2] == rows[3]
+
+
+@pytest.mark.slow
+def test_a_run_in_a_terminal_of_few_letters_has_all_names_right(tmp_path):
+  names = ['Käse', 'weiß', 'Öl', '日本']
+  for number, name in enumerate(names):
+    folder = tmp_path / 'fotö' / name
+    folder.mkdir(parents=True)
+    for image in range(4):
+      pixels = np.random.RandomState(4 * number + image).randint(0, 256, (8, 8, 3))
+      Image.fromarray(pixels.astype(np.uint8)).save(folder / f'{image}.png')
+  plain = {'LC_ALL': 'C', 'PYTHONIOENCODING': 'ascii', 'PYTHONUTF8': '0'}
+  environment = plain | {'PYTHONCOERCECLOCALE': '0'}
+  arguments = [f'--config=dm:folder:{tmp_path}/fotö,ipc=1', *TINY[1:], f'--workdir={tmp_path}/run']
+  arguments += ['--config.condensation.batch_real=2', '--config.evaluation.networks=2']
+  process = shell('"$@"', '-m', 'jaxdistill', *arguments, environment=environment)
+  assert process.returncode == 0 and b'Traceback' not in process.stderr, process.stderr.decode()
+  lines = process.stdout.decode('ascii').splitlines()
+  assert lines[1].startswith(f'folder:{tmp_path}/fot\\xf6 (train): ') and '4 classes' in lines[1]
+  table = lines.index(next(line for line in lines if line.startswith('Training set')))
+  titles, rule, row, baseline = lines[table : table + 4]
+  assert row.startswith('DM') and '+-' in row
+  assert len(titles) == len(rule) == len(row) == len(baseline)
+  made = Condensed.load(tmp_path / 'run' / 'condensed.npz')
+  assert made.class_names == tuple(names) and made.dataset == f'folder:{tmp_path}/fotö'
+  page = (tmp_path / 'run' / 'report.html').read_text('utf-8')
+  result = json.loads((tmp_path / 'run' / 'result.json').read_text())
+  assert all(name in page for name in names) and f'folder:{tmp_path}/fotö' in page
+  assert result['dataset'] == f'folder:{tmp_path}/fotö'
+  # Another start finds all done and says the same.
+  again = shell('"$@"', '-m', 'jaxdistill', *arguments, environment=environment)
+  assert again.returncode == 0 and again.stdout.decode('ascii').splitlines()[-5:] == lines[-5:]

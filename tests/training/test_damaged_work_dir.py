@@ -139,6 +139,9 @@ def test_a_place_that_can_be_no_folder_is_refused(tmp_path, kind):
 def test_a_name_that_is_no_text_is_refused_before_anything_is_made(tmp_path):
   with pytest.raises(UserError, match='The name of the work dir .* is no UTF-8'):
     opened(tmp_path / 'w\udce9')
+  # As a process sees the name that has no locale for it.
+  with pytest.raises(UserError, match='The name .*/läufe has letters that the locale here lacks'):
+    opened(tmp_path / 'l\udcc3\udca4ufe')
   assert list(tmp_path.iterdir()) == []
 
 

@@ -5,6 +5,9 @@
   networks       many networks at once against one by one; the forms of a convolution
   loop           what the loop costs beside the bare compiled steps
   timing         seconds of compiled steps and functions
+  process        a process that measures, and its last line
+  device         the plan for a device that is there for minutes; kept, its file; device_page, its
+                 page; steps and ceilings, the processes that measure its figures
 
 A file holds the parts of the benchmark that it knows in `PARTS`, {name: function (Settings, tell)
 -> figures for JSON}; `tell` gets a line as soon as there is something to say. A file with settings
@@ -29,6 +32,8 @@ PARTS = {
   'devices': 'condensation',
   'loop': 'loop',
 }
+# The same of the plan for a device, see `device`.
+PLAN_PARTS = ('methods', 'networks', 'steps')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ of JSON with `s_per_iter`), and knows a few flags more.
 import argparse
 import json
 import shlex
+import shutil
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from jaxdistill import config as configs
 from jaxdistill.benchmarks import Settings, growth, process, timing
 from jaxdistill.condensation import methods, problem
 from jaxdistill.condensation.problem import Condensing
+from jaxdistill.errors import UserError
 from jaxdistill.report import numbers
 from jaxdistill.training import child, cost, parallel, pretrained
 from jaxdistill.training.machine import peak_memory_bytes
@@ -32,9 +34,15 @@ _REAL_A_CLASS = 500  # images of a class to draw batches from
 
 
 def check(settings: Settings) -> None:
-  """Raises `UserError` for a method that does not exist."""
+  """Raises `UserError` for a method or a yardstick that does not exist."""
   for method in settings.methods:
     methods.find(method)
+  try:
+    program = (shlex.split(settings.yardstick) or [''])[0]
+  except ValueError as error:
+    raise UserError(f'--yardstick is no command: {error}.') from None
+  if program and not shutil.which(program):
+    raise UserError(f'--yardstick: there is no program {program!r} to run.')
 
 
 def condense(settings: Settings, tell: Callable[[str], None]) -> dict[str, Any]:

@@ -19,10 +19,12 @@ class Ended(NamedTuple):
   Attributes:
     figures: its last line of JSON; None: it printed none.
     trouble: why the process did not end well, or has no figures; '' where all is well.
+    is_late: whether it was ended, as it took longer than it might.
   """
 
   figures: dict[str, Any] | None
-  trouble: str
+  trouble: str = ''
+  is_late: bool = False
 
 
 def run(
@@ -41,7 +43,7 @@ def run(
   if not process.returncode:
     return Ended(figures, '' if figures else f'gave no JSON line: {brief(output)[-80:]!r}')
   if process.returncode < 0 and math.isfinite(seconds):
-    return Ended(figures, f'was ended after {seconds:.0f} s')
+    return Ended(figures, f'was ended after {seconds:.0f} s', is_late=True)
   lines = (errors or output).strip().splitlines() or [f'status {process.returncode}']
   return Ended(figures, f'failed: {brief(_telling(lines), 400)}')
 

@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -12,15 +12,26 @@ from jaxdistill.data import Dataset
 from jaxdistill.training import program
 from jaxdistill.training.problem import Problem
 
+_MOST = 1000  # calls that are timed in one go
+_ROWS = 5  # of calls that follow each other without waiting
 
-def build(problem: Problem) -> tuple[program.Program, Any, Any]:
-  """Compiles the step of a problem; returns (program, state where the program wants it, inputs of a
-  first call)."""
+
+class Calls(NamedTuple):
+  """Seconds a call of a compiled program: `waited`, each ended before the next began, as a program
+  that looks at its loss measures; `several`, with more calls under way, as the loop runs it."""
+
+  waited: list[float]
+  several: list[float]
+
+
+def build(problem: Problem, length: int = 1) -> tuple[program.Program, Any, Any]:
+  """Compiles so many steps of a problem as one call; returns (program, state where the program
+  wants it, inputs of a first call)."""
   source = problem.source
   sharding = program.common_sharding(problem.state, source.data)
   state = program.settle(problem.state, sharding)
   inputs = source.feed(program.placer(sharding), 0, 1).take()
-  return program.build(problem.step, source.sample, state, inputs), state, inputs
+  return program.build(problem.step, source.sample, state, inputs, length), state, inputs
 
 
 def time_steps(problem: Problem, count: int) -> tuple[program.Program, list[float]]:
@@ -37,6 +48,32 @@ def time_steps(problem: Problem, count: int) -> tuple[program.Program, list[floa
     state, _ = jax.block_until_ready(built(state, inputs))
     seconds.append(time.perf_counter() - started)
   return built, seconds[1:]
+
+
+def time_calls(
+  built: program.Program, state: Any, inputs: Any, seconds: float = 3.0
+) -> tuple[Calls, Any]:
+  """Times calls of a program, after a first one, for about so many seconds; returns (their times,
+  the state behind them).
+
+  At least two calls are waited for, and one is not, however long they take.
+  """
+  state, _ = jax.block_until_ready(built(state, inputs))
+  waited, several, begun = [], [], time.perf_counter()
+  while len(waited) < 2 or len(waited) < _MOST and time.perf_counter() - begun < seconds / 3:
+    started = time.perf_counter()
+    state, _ = jax.block_until_ready(built(state, inputs))
+    waited.append(time.perf_counter() - started)
+  room = int(2 / 3 * seconds / statistics.median(waited))
+  rows = max(1, min(_ROWS, room))
+  calls = max(1, min(_MOST, room // rows))
+  for _ in range(rows):
+    started = time.perf_counter()
+    for _ in range(calls):
+      state, metrics = built(state, inputs)
+    jax.block_until_ready((state, metrics))
+    several.append((time.perf_counter() - started) / calls)
+  return Calls(waited, several), state
 
 
 def median_seconds(function: Callable, arguments: Sequence[Any], repeats: int = 5) -> float:

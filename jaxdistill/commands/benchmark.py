@@ -23,15 +23,24 @@ against one, convolutions, the loop.
   jaxdistill benchmark --only=condense --methods=m3d       some parts, some methods
   jaxdistill benchmark --only=condense --yardstick='python other.py --data=cifar10.npz'
 
-Parts: {', '.join(benchmarks.PARTS)}.
+  jaxdistill benchmark --plan=device --out=device.json     on a GPU or TPU that is lent, in 480 s
+
+Parts: {', '.join(benchmarks.PARTS)}; of the plan: {', '.join(benchmarks.PLAN_PARTS)}.
 
 Each figure is printed as it comes; --out keeps all of them, with the machine and the versions. A
 method is measured in a process of its own, so that its peak memory is its own and another program,
 the yardstick, can be timed in turn with it.
 
+The plan for a device that is there for minutes takes the most important figures first and keeps
+each in --out, with a page beside it, as soon as it is measured; the same command goes on with what
+is missing.
+
 Flags:"""
 # Settings that a file of figures names.
 _RECORDED = ('ipc', 'factor', 'batch_real', 'iters', 'width', 'dtype')
+_PLANS = ('device',)
+_SECONDS = 480
+_NOT_OF_PLANS = ('dtype', 'networks')
 _LEAST_ROUNDS = 3  # of a comparison with a yardstick
 
 
@@ -49,7 +58,13 @@ def _dispatch(argv: list[str]) -> None:
   if values.help:
     streams.show(command_flags.help_text(values, _USAGE))
     return
-  parts, settings = _names(values.only), _settings(values)
+  settings = _settings(values)
+  if values.plan:
+    _run_plan(values, settings)
+    return
+  if values['seconds'].present:
+    raise UserError('--seconds is the time of a plan: --plan=device.')
+  parts = _names(values.only) if values.only else tuple(benchmarks.PARTS)
   _check(parts, settings)
   if values.out:
     _check_out(values.out)
@@ -64,6 +79,25 @@ def _dispatch(argv: list[str]) -> None:
     _write(expanded(values.out), figures)
 
 
+def _run_plan(values: flags.FlagValues, settings: benchmarks.Settings) -> None:
+  """Measures what the plan for a device that is lent says."""
+  if values.plan not in _PLANS:
+    raise unknown('plan', values.plan, _PLANS)
+  if not values.out:
+    raise UserError('A plan keeps its figures in a file: --out=device.json.')
+  for name in _NOT_OF_PLANS:
+    if values[name].present:
+      raise UserError(f'--{name} does not go with --plan, which takes several of them.')
+  _check_out(values.out)
+  from jaxdistill.benchmarks import device
+
+  parts = _names(values.only) if values.only else benchmarks.PLAN_PARTS
+  out = expanded(values.out)
+  device.check(parts, settings, out)
+  kept = device.run(settings, out, values.seconds, terminal.line, parts)
+  terminal.line(f'written to {kept.path}, page in {kept.page}')
+
+
 def _measure(part: str, settings: benchmarks.Settings) -> Any:
   terminal.line(f'{part}:')
   return benchmarks.measure(part, settings, lambda text: terminal.line(f'  {text}'))
@@ -74,7 +108,11 @@ def _flags() -> flags.FlagValues:
   at = dict(flag_values=values)
   default = benchmarks.Settings()
   flags.DEFINE_string('out', None, 'File for the figures, JSON.', **at)
-  flags.DEFINE_string('only', ','.join(benchmarks.PARTS), 'Parts, divided by commas.', **at)
+  flags.DEFINE_string('only', None, 'Parts, divided by commas (default: all).', **at)
+  flags.DEFINE_string(
+    'plan', None, 'device: what to measure on a device, and in which order.', **at
+  )
+  flags.DEFINE_integer('seconds', _SECONDS, 'Time for the plan.', lower_bound=1, **at)
   flags.DEFINE_string(
     'methods', ','.join(default.methods), 'Methods of condense, scaling and devices.', **at
   )

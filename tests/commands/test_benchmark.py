@@ -2,11 +2,14 @@
 test's business."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from jaxdistill import benchmarks
+from jaxdistill.benchmarks import device, process
 from jaxdistill.commands import benchmark
+from jaxdistill.training import interrupt
 
 GROWTH = {'x': [1, 2], 'seconds': [3.0, 4.0], 'slope': 1.0, 'intercept': 2.0, 'deviation': 0.0}
 
@@ -56,9 +59,67 @@ def test_a_comparison_needs_three_rounds(calls, capsys):
   assert benchmark.main(arguments) == 0 and calls[0][1].yardstick == 'true'
 
 
+@pytest.fixture
+def plans(monkeypatch):
+  """Replaces the plan by a note of what was asked for; returns the notes."""
+  notes = []
+
+  def run(settings, out, seconds, tell, parts):
+    notes.append((settings, out, seconds, parts))
+    tell('m3d is fast')
+    return SimpleNamespace(path=out, page=out.with_suffix('.html'))
+
+  monkeypatch.setattr(device, 'run', run)
+  return notes
+
+
+def test_the_plan_is_run_within_its_time(plans, calls, tmp_path, capsys):
+  out = tmp_path / 'device.json'
+  assert benchmark.main(['--plan=device', f'--out={out}', '--seconds=60', '--methods=dm']) == 0
+  settings = benchmarks.Settings(methods=('dm',))
+  assert plans == [(settings, out, 60, benchmarks.PLAN_PARTS)] and calls == []
+  assert capsys.readouterr().out.splitlines() == [
+    'm3d is fast',
+    f'written to {out}, page in {tmp_path / "device.html"}',
+  ]
+  assert benchmark.main(['--plan=device', f'--out={out}', '--only=steps,methods']) == 0
+  assert plans[1][2:] == (480, ('steps', 'methods'))
+
+
+def test_a_plan_that_is_stopped_says_how_it_goes_on(monkeypatch, tmp_path, capsys):
+  """As a signal does it, while a process measures."""
+  out = tmp_path / 'device.json'
+  machine = {'machine': {'device': {'kind': 'cpu', 'count': 1, 'platform': 'cpu'}}}
+
+  def run(command, *_):
+    if '--machine-only' in command:
+      return process.Ended(machine)
+    raise interrupt.Terminated
+
+  monkeypatch.setattr(process, 'run', run)
+  assert benchmark.main(['--plan=device', f'--out={out}']) == 75
+  error = capsys.readouterr().err
+  assert (
+    error == f'Stopped by SIGTERM; {out} keeps what was measured, and the same command goes on.\n'
+  )
+
+
 @pytest.mark.parametrize(
   'flags, message',
   [
+    (['--plan=devise', '--out=a.json'], "There is no plan 'devise'; did you mean 'device'?"),
+    (['--plan=device'], 'A plan keeps its figures in a file: --out=device.json.'),
+    (['--plan=device', '--out=.'], '--out=. is a folder; name a file'),
+    (['--plan=device', '--out=a.html'], 'name a file that is no .html.'),
+    (
+      ['--plan=device', '--out=a.json', '--only=loop'],
+      "There is no part of the plan 'loop'. Valid: methods, networks, steps.",
+    ),
+    (['--plan=device', '--out=a.json', '--dtype=float32'], '--dtype does not go with --plan'),
+    (['--plan=device', '--out=a.json', '--methods=m3'], "There is no condensation method 'm3'"),
+    (['--plan=device', '--out=a.json', '--yardstick=pyton a.py'], "no program 'pyton' to run"),
+    (['--plan=device', '--seconds=0'], "--seconds needs a whole number from 1 up, not '0'."),
+    (['--seconds=10'], '--seconds is the time of a plan: --plan=device.'),
     (['--only=condens'], "no part of the benchmark 'condens'; did you mean 'condense'"),
     (
       ['--only=condense', '--methods=m3'],
@@ -70,8 +131,8 @@ def test_a_comparison_needs_three_rounds(calls, capsys):
     (['loop'], "The argument 'loop' belongs to no flag.\n"),
   ],
 )
-def test_a_mistake_is_one_sentence_before_any_work(calls, capsys, flags, message):
-  assert benchmark.main(flags) == 2 and calls == []
+def test_a_mistake_is_one_sentence_before_any_work(calls, plans, capsys, flags, message):
+  assert benchmark.main(flags) == 2 and calls == [] and plans == []
   error = capsys.readouterr().err
   assert error.startswith('error: ') and message in error and error.count('\n') == 1
 

@@ -109,7 +109,7 @@ def test_a_plan_that_is_stopped_says_how_it_goes_on(monkeypatch, tmp_path, capsy
   [
     (['--plan=devise', '--out=a.json'], "There is no plan 'devise'; did you mean 'device'?"),
     (['--plan=device'], 'A plan keeps its figures in a file: --out=device.json.'),
-    (['--plan=device', '--out=.'], '--out=. is a folder; name a file'),
+    (['--plan=device', '--out=.'], '--out=. cannot be written (Is a directory)'),
     (['--plan=device', '--out=a.html'], 'name a file that is no .html.'),
     (
       ['--plan=device', '--out=a.json', '--only=loop'],

@@ -58,6 +58,13 @@ class Condensation:
   composition: str = schema.field(
     choices=augment.COMPOSITIONS, help='whose way to compose the operations'
   )
+  # Configs of before it was there lack it.
+  decoding: str = schema.field(
+    'all',
+    choices=engine.DECODINGS,
+    optional=True,
+    help='of more images than batch_syn_max: a random subset, or some canvases at a lower factor',
+  )
 
   @property
   def storage(self) -> Storage:
@@ -80,6 +87,7 @@ class Condensation:
       factor=self.factor,
       batch_real=self.batch_real,
       batch_syn_max=self.batch_syn_max,
+      decoding=self.decoding,
       learning_rate=self.learning_rate,
       momentum=self.momentum,
       order=self.order,

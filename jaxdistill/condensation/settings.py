@@ -102,10 +102,11 @@ def defaults(
   `method` what only this method has (`name` at least), `recipe` the evaluation recipe, whose
   statistics normalise the images too (IDC uses CIFAR-10's for CIFAR-100); 'idc' becomes the
   exception that its code makes for the data set, `ipc` and `factor`, if it does (see
-  `protocols.of_set`). `model` is a network of the registry, which gets its own defaults ('': the
-  data set's usual one), `classes` the class folders to take (see `data.load`), `condensation` the
-  fields of that section. `flip` leaves the augmentation of a preset whose
-  mirrored images lose their class; of any other set, `Dataset.flip` decides when it is loaded.
+  `protocols.of_set`), and of ImageNet some canvases are decoded at a lower factor while they are
+  matched, as there, from 20 a class and factor 3 on. `model` is a network of the registry, which
+  gets its own defaults ('': the data set's usual one), `classes` the class folders to take (see
+  `data.load`), `condensation` the fields of that section. `flip` leaves the augmentation of a
+  preset whose mirrored images lose their class; of any other set, `Dataset.flip` decides when it is loaded.
   `quick` makes a smoke run (`shrink`).
 
   The scikit-learn digits are enlarged to 16x16, images of a folder are brought to 32x32,
@@ -120,6 +121,8 @@ def defaults(
   """
   known = presets.find(preset)
   augmentation = augmentation if known.flip else augment.unmirrored(augmentation)
+  if recipe == 'idc' and _is_bounded(preset, **condensation):
+    condensation['decoding'] = 'bounded'
   recipe = _with_exceptions(recipe, preset, condensation, classes)
   model = model or _NETWORKS.get(known.size, MODELS[0])
   network = models.defaults(model)
@@ -176,6 +179,12 @@ def scoreboard(
   scoring = sections.EvaluationOnSeveral(**config.evaluation, architectures=tuple(networks))
   config.evaluation = schema.section(scoring)
   return shrink(config) if quick else config
+
+
+def _is_bounded(preset: str, ipc: int = 1, factor: int = 1, **condensation: Any) -> bool:
+  """Returns whether IDC's code bounds the images that it decodes while it condenses."""
+  del condensation
+  return presets.find(preset).of_imagenet and factor >= 3 and ipc >= 20
 
 
 def _with_exceptions(recipe: str, data: str, condensation: Mapping[str, Any], classes: str) -> str:

@@ -52,6 +52,7 @@ class _Rule:
   kind: str
   key: str
   example: str
+  optional: bool
 
 
 class Field(NamedTuple):
@@ -64,6 +65,10 @@ class Field(NamedTuple):
   type: Any
   default: Any
   rule: _Rule
+
+  def is_missing(self, config: Mapping[str, Any]) -> bool:
+    """Whether a config lacks the field, and must not."""
+    return self.name not in config and not self.rule.optional
 
   @property
   def is_section(self) -> bool:
@@ -89,6 +94,7 @@ def field(
   kind: str = '',
   key: str = '',
   example: Any = '',
+  optional: bool = False,
 ) -> Any:
   """Declares a field of a section.
 
@@ -102,6 +108,7 @@ def field(
     kind: how a message calls the choices; '': by the dotted key.
     key: the name in a config where it is not the attribute's own.
     example: a value for the list of arguments in a config's header.
+    optional: whether a config may lack it, and then has the default.
 
   Returns:
     What `dataclasses.field` does.
@@ -116,7 +123,7 @@ def field(
   Traceback (most recent call last):
   jaxdistill.errors.UserError: ipc is 0; it must be at least 1.
   """
-  rule = _Rule(help, at_least, below, choices, separator, kind, key, str(example))
+  rule = _Rule(help, at_least, below, choices, separator, kind, key, str(example), optional)
   return dataclasses.field(default=default, metadata={'rule': rule})
 
 
@@ -161,7 +168,7 @@ def check_fields(cls: type, config: ConfigDict, prefix: str = '') -> None:
   for name in config:
     if name not in names:
       raise unknown('config key', f'{prefix}{name}', [item.key for item in fields])
-  missing = sorted(item.key for item in fields if item.name not in config)
+  missing = sorted(item.key for item in fields if item.is_missing(config))
   if missing:
     raise UserError(f'The config lacks {", ".join(missing)}.')
   for item in fields:
@@ -226,11 +233,13 @@ def read(cls: type, config: Mapping[str, Any]) -> Any:
 
 def _read(cls: type, config: Mapping[str, Any], prefix: str) -> Any:
   fields = declared(cls, prefix)
-  missing = sorted(item.key for item in fields if item.name not in config)
+  missing = sorted(item.key for item in fields if item.is_missing(config))
   if missing:
     raise UserError(f'The config lacks {", ".join(missing)}.')
   values = {}
   for item in fields:
+    if item.name not in config:
+      continue
     value = config[item.name]
     if item.is_section:
       value = _read(item.type, value, f'{item.key}.')

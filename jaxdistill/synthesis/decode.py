@@ -63,6 +63,52 @@ def decode(canvases: jax.Array, factor: int, fill: float | jax.Array = 0.5) -> j
   return jnp.einsum('qw,npwc->npqc', columns.astype(cells.dtype), tall, precision=precise)
 
 
+def bounded(
+  canvases: jax.Array, factor: int, most: int, fill: float | jax.Array = 0.5
+) -> jax.Array:
+  """Decodes canvases into at most `most` images: the first ones at `factor`, further ones at lower
+  factors, the last ones whole, see `formations`.
+
+  Args:
+    canvases, factor, fill: see `decode`.
+    most: images at most, or as many as there are canvases if those are more.
+
+  Returns:
+    [n', h, w, c], those of the first canvases first.
+
+  Source: the bounded multi-formation of IDC's public code.
+
+  >>> import jax.numpy as jnp
+  >>> bounded(jnp.zeros((5, 6, 6, 1)), factor=3, most=20).shape
+  (17, 6, 6, 1)
+  """
+  images, begin = [], 0
+  for count, lower in formations(len(canvases), factor, most):
+    images.append(decode(canvases[begin : begin + count], lower, fill))
+    begin += count
+  return jnp.concatenate(images)
+
+
+def formations(canvases: int, factor: int, most: int) -> tuple[tuple[int, int], ...]:
+  """Returns how canvases are decoded into at most `most` images: (canvases, factor) in their order.
+
+  From the highest factor down, each takes floor(room / factor^2) of the canvases that are left,
+  where room is what they and those decoded before leave of `most` with one image a canvas.
+
+  >>> formations(20, factor=3, most=128)
+  ((12, 3), (3, 2), (5, 1))
+  >>> formations(20, factor=3, most=200)
+  ((20, 3),)
+  """
+  parts, left, room = [], canvases, most
+  for lower in range(factor, 0, -1):
+    count = left if lower == 1 else min(left, max(0, room - left) // lower**2)
+    if count:
+      parts.append((count, lower))
+    left, room = left - count, room - count * lower**2
+  return tuple(parts)
+
+
 def _enlarge(small: int, large: int) -> jax.Array:
   """Returns the [large, small] matrix of bilinear interpolation with half-pixel centres."""
   centre = (jnp.arange(large) + 0.5) * (small / large) - 0.5

@@ -35,6 +35,7 @@ _NETWORKS = 2**32 - 2
 
 ORDERS = ('per_class', 'joint')
 SPACES = ('unit', 'normalised')
+DECODINGS = ('all', 'bounded')
 
 
 class Networks(NamedTuple):
@@ -73,8 +74,9 @@ class Settings:
     ipc: canvases a class.
     factor: cells along a canvas' side.
     batch_real: real images a class and iteration.
-    batch_syn_max: at most so many decoded images a class and iteration, a random subset beyond
-      that.
+    batch_syn_max: at most so many decoded images a class and iteration.
+    decoding: how they become so few: 'all': a random subset of all; 'bounded': the last canvases
+      are decoded at lower factors, see `decode.bounded`.
     learning_rate, momentum: of the canvases' SGD, as the released code of the method names them.
     order: 'per_class': the released code takes one momentum step per class on the tensor of all
       classes. Between two steps of one class its momentum runs out (to 2^-(classes-1) at momentum
@@ -94,6 +96,7 @@ class Settings:
   factor: int = 1
   batch_real: int = 128
   batch_syn_max: int = 200
+  decoding: str = 'all'
   learning_rate: float = 1.0
   momentum: float = 0.5
   order: str = 'per_class'
@@ -256,7 +259,10 @@ class _Iteration:
     """The normalised training images of a class' canvases, at most `batch_syn_max` of them."""
     settings, in_unit_range = self.settings, self.settings.space == 'unit'
     fill = 0.5 if in_unit_range else (0.5 - jnp.asarray(self.mean)) / jnp.asarray(self.std)
-    cells = decode.decode(canvases, settings.factor, fill)
+    if settings.decoding == 'bounded':
+      cells = decode.bounded(canvases, settings.factor, settings.batch_syn_max, fill)
+    else:
+      cells = decode.decode(canvases, settings.factor, fill)
     if len(cells) > settings.batch_syn_max:
       cells = cells[samplers.shuffled_index(key, jnp.arange(settings.batch_syn_max), len(cells))]
     return augment.normalise(cells, self.mean, self.std) if in_unit_range else cells
@@ -468,4 +474,6 @@ def _check(settings: Settings, model: nn.Module) -> None:
     raise errors.unknown('update of the canvases', settings.order, ORDERS)
   if settings.space not in SPACES:
     raise errors.unknown('space of the canvases', settings.space, SPACES)
+  if settings.decoding not in DECODINGS:
+    raise errors.unknown('decoding of the canvases', settings.decoding, DECODINGS)
   check_network(model)

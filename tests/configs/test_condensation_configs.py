@@ -9,7 +9,7 @@ import pytest
 
 from jaxdistill import config, models
 from jaxdistill.condensation import checks, sections, settings
-from jaxdistill.experiment import arguments, explain
+from jaxdistill.experiment import arguments, explain, schema
 from jaxdistill.synthesis.condensed import Condensed
 
 NAMES = [name for name in config.names() if name.startswith('condensation/')]
@@ -50,9 +50,11 @@ def test_a_config_holds_what_it_held_when_work_dirs_were_made_with_it(spec):
 def test_every_field_is_explained(task):
   loaded = next(shipped for shipped in map(config.load, NAMES) if shipped.task == task)
   explained = settings.explain(loaded)
+  fields = schema.flat(sections.CONFIGS[task])
+  optional = {item.key for item in fields if item.rule.optional} - config.flat(loaded).keys()
   assert {
     key for key in config.flat(loaded) if key.split('.')[0] not in ('model', 'method')
-  } == set(explained)
+  } == explained.keys() - optional
 
 
 def test_the_page_of_fields_is_current():
@@ -315,6 +317,30 @@ def test_imagenet_at_224_pixels_is_idcs_setting():
       assert (loaded.evaluation.recipe, loaded.evaluation.epochs) == ('idc_imagenet', 1000)
   chosen = config.load('m3d:imagenet224:x,classes=idc10,model=convnet')
   assert chosen.model.name == 'convnet'
+
+
+@pytest.mark.parametrize(
+  'spec, decoding',
+  [
+    ('m3d:imagenet224:x,ipc=20', 'bounded'),
+    ('dance:imagenet224:x,ipc=50,classes=idc100', 'bounded'),
+    ('m3d:imagenet:x,ipc=20,factor=3', 'bounded'),
+    ('continual:imagenet224:x,method=m3d,ipc=20', 'bounded'),
+    ('m3d:imagenet224:x,ipc=10', None),
+    ('m3d:imagenet224:x,ipc=20,factor=2', None),
+    ('m3d:imagenet:x,ipc=50', None),
+    ('m3d:cifar10,ipc=50,factor=3', None),
+    ('dm:imagenet224:x,ipc=50,factor=3', None),
+  ],
+)
+def test_imagenets_decoded_images_are_bounded_as_in_idcs_code(spec, decoding):
+  """Where it is not, the config has no such field, as ever."""
+  loaded = config.load(spec)
+  assert loaded.condensation.get('decoding') == decoding
+  checks.check_fields(loaded)
+  checks.check_values(loaded)
+  fields = sections.of_config(loaded).condensation
+  assert fields.engine_settings(flip=True).decoding == (decoding or 'all')
 
 
 @pytest.mark.parametrize(

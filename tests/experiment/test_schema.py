@@ -47,6 +47,24 @@ def test_a_value_becomes_a_config_and_comes_back(config):
   schema.check_values(Whole, config)
 
 
+def test_an_optional_field_may_be_lacking_and_is_checked_where_it_is_there():
+  @dataclasses.dataclass(frozen=True)
+  class Later:
+    size: int = schema.field(1)
+    way: str = schema.field('old', choices=('old', 'new'), optional=True)
+
+  lacking, new = ConfigDict(dict(size=2)), ConfigDict(dict(size=2, way='new'))
+  for config, value in ((lacking, Later(2)), (new, Later(2, 'new'))):
+    schema.check_fields(Later, config)
+    schema.check_values(Later, config)
+    assert schema.read(Later, config) == value
+  new.way = 'newer'
+  with pytest.raises(UserError, match="no way 'newer'; did you mean 'new'"):
+    schema.check_values(Later, new)
+  with pytest.raises(UserError, match='lacks size'):
+    schema.check_fields(Later, ConfigDict(dict(way='new')))
+
+
 def test_what_is_read_is_frozen_and_follows_the_config_no_more(config):
   config.storage['update'] = 'alone'
   value = schema.read(Whole, config)

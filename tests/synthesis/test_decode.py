@@ -110,3 +110,33 @@ def test_noise_lies_in_range_and_has_about_the_right_mean():
 def test_unknown_start_names_the_valid_ones():
   with pytest.raises(UserError, match="no initialisation 'mixed'; did you mean 'mix'"):
     first('mixed')
+
+
+@pytest.mark.parametrize('most', [1, 7, 20, 60, 128, 200, 1000])
+@pytest.mark.parametrize('canvases, factor', [(1, 3), (7, 3), (20, 3), (50, 3), (10, 2), (5, 1)])
+def test_bounded_decoding_gives_canvases_the_highest_factor_while_there_is_room(
+  canvases, factor, most
+):
+  """Canvas by canvas: a factor is taken while all canvases still to come keep one place each,
+  those of its own factor included, as in IDC's public code."""
+  factors, used = [], 0
+  for lower in range(factor, 0, -1):
+    begun = canvases - len(factors)  # those left where this factor begins
+    room, taken = most - used - begun, 0
+    while len(factors) < canvases and (lower == 1 or (taken + 1) * lower**2 <= room):
+      factors.append(lower)
+      taken += 1
+    used += taken * lower**2
+  parts = decode.formations(canvases, factor, most)
+  assert np.repeat([f for _, f in parts], [n for n, _ in parts]).tolist() == factors
+  assert sum(count * lower**2 for count, lower in parts) <= max(most, canvases)
+  if canvases * (factor**2 + 1) <= most:
+    assert parts == ((canvases, factor),)
+
+
+def test_bounded_images_are_those_of_each_part():
+  canvases = jnp.asarray(np.random.default_rng(1).random((5, 9, 9, 2)), jnp.float32)
+  images = decode.bounded(canvases, 3, 20, 0.25)
+  assert decode.formations(5, 3, 20) == ((1, 3), (1, 2), (3, 1))
+  expected = [decode.decode(canvases[:1], 3), decode.decode(canvases[1:2], 2, 0.25), canvases[2:]]
+  np.testing.assert_array_equal(images, np.concatenate(expected))

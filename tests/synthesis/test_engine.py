@@ -279,6 +279,12 @@ def test_at_most_so_many_decoded_images_are_matched():
   iterate(dataclasses.replace(SETTINGS, batch_syn_max=3), 1, chosen=chosen)
   iterate(SETTINGS, 1, chosen=chosen)
   assert set(seen) == {3, 8}
+  seen.clear()
+  bounded = dataclasses.replace(SETTINGS, batch_syn_max=7, decoding='bounded')
+  _, _, before = data()
+  after = iterate(bounded, 1, chosen=chosen)[0].images
+  assert set(seen) == {5}  # one canvas at factor 2, one whole
+  assert (np.abs(np.asarray(after) - before).max((2, 3, 4)) > 0).all()  # both are moved
 
 
 def test_each_step_sees_new_real_images_and_a_new_augmentation():
@@ -296,7 +302,11 @@ def test_each_step_sees_new_real_images_and_a_new_augmentation():
 
 @pytest.mark.parametrize(
   'changes, message',
-  [(dict(order='each'), 'no update of the canvases'), (dict(space='log'), 'no space')],
+  [
+    (dict(order='each'), 'no update of the canvases'),
+    (dict(space='log'), 'no space'),
+    (dict(decoding='none'), 'no decoding'),
+  ],
 )
 def test_unknown_choices_are_refused(changes, message):
   with pytest.raises(UserError, match=message):

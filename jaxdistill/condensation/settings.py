@@ -106,8 +106,8 @@ def defaults(
   matched, as there, from 20 a class and factor 3 on. `model` is a network of the registry, which
   gets its own defaults ('': the data set's usual one), `classes` the class folders to take (see
   `data.load`), `condensation` the fields of that section. `flip` leaves the augmentation of a
-  preset whose mirrored images lose their class; of any other set, `Dataset.flip` decides when it is loaded.
-  `quick` makes a smoke run (`shrink`).
+  preset whose mirrored images lose their class; of any other set, `Dataset.flip` decides when it is
+  loaded. `quick` makes a smoke run (`shrink`).
 
   The scikit-learn digits are enlarged to 16x16, images of a folder are brought to 32x32,
   Tiny-ImageNet's to 64x64 and ImageNet's to 128x128, for which a ConvNet gets depth 4 and 5, or to

@@ -80,7 +80,7 @@ def bounded(
 
   >>> import jax.numpy as jnp
   >>> bounded(jnp.zeros((5, 6, 6, 1)), factor=3, most=20).shape
-  (17, 6, 6, 1)
+  (16, 6, 6, 1)
   """
   images, begin = [], 0
   for count, lower in formations(len(canvases), factor, most):

@@ -250,8 +250,8 @@ def _networks(
 ) -> list[Figure]:
   """Networks that are trained at once."""
   figures = []
-  for way in ways:
-    for count in counts:
+  for count in counts:
+    for way in ways:
       chosen = dataclasses.replace(subject, networks=count, way=way, dtype=dtype)
       figures.append(_ours(f'train/{count}/{way}/{dtype}', chosen))
   return figures

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxdistill.report import numbers
+from jaxdistill.report import numbers, tables
 from jaxdistill.report.page import Page
 from jaxdistill.training import cost
 
@@ -33,7 +33,10 @@ def html(content: Mapping[str, Any]) -> str:
   if calls:
     page.table('Steps in one call', calls, _CALLS, _CALLS_NOTE)
   for name, rows in operation_tables(entries).items():
-    page.table(f'Longest operations: {name}', rows, _OPERATIONS)
+    if _is_shown(entries[name]['about']):
+      page.table(f'Longest operations: {name}', rows, _OPERATIONS)
+    else:
+      page.folded(f'Longest operations: {name}', tables.text(rows, _OPERATIONS))
   troubles = trouble_rows(entries)
   if troubles:
     page.table('What went wrong', troubles, [('name', 'Figure'), ('trouble', 'Why')])
@@ -181,6 +184,12 @@ def trouble_rows(entries: Mapping[str, Any]) -> list[dict[str, str]]:
     reasons += [f'no {part}: {why}' for part, why in missing.items()]
     rows += [{'name': name, 'trouble': reason} for reason in reasons]
   return rows
+
+
+def _is_shown(about: Mapping[str, Any]) -> bool:
+  """Whether the operations of a figure stand open on the page: a step of a method, or of one
+  network."""
+  return about['per_call'] == 1 and (about['kind'] == 'condense' or about['networks'] == 1)
 
 
 def _of_kind(entries, kind, per_call=0, several=False):

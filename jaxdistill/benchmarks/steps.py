@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 import json
 import pathlib
+import re
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
@@ -156,8 +157,10 @@ def profile(built: Program, state: Any, inputs: Any, seconds: float) -> list[dic
     timed = trace.operations(planes, numbered=True)
   total = sum(operation.seconds for operation in timed)
   known, rows = traffic.operations(built.compiled.as_text()), []
+  # A GPU's kernel is named after its operation, but for letters that no function's name has.
+  kernels = {re.sub(r'\W', '_', name): moved for name, moved in known.items()}
   for operation in timed[:_LISTED]:
-    moved = known.get(operation.name)
+    moved = known.get(operation.name) or kernels.get(operation.name)
     rows.append(
       {
         'operation': operation.name[:80],

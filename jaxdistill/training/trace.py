@@ -125,14 +125,16 @@ def operations(planes: Iterable[Any], numbered: bool = False) -> list[Operation]
       else those of a kind count together.
   """
   counts, spent = collections.Counter(), collections.Counter()
-  for plane in planes:
+  planes = list(planes)
+  # What the host did for a GPU or TPU is no operation of theirs.
+  for plane in [plane for plane in planes if _is_of(plane, 'GPU', 'TPU')] or planes:
     lines = list(plane.lines)
     listed = [
       line for line in lines if line.name == 'XLA Ops'
     ]  # TPU: by name; the lines beside it tell of the same time
     # What a GPU does outside of an operation that it knows, such as in a graph of kernels, has the
     # kernel's name.
-    everything = bool(listed) or str(getattr(plane, 'name', '')).startswith('/device:GPU')
+    everything = bool(listed) or _is_of(plane, 'GPU')
     for line in listed or lines:
       for name, own in _own_times(_events(line, everything)):
         name = name if numbered else re.sub(r'([.]\d+|[.](clone|remat\d*))+$', '', name)
@@ -141,6 +143,11 @@ def operations(planes: Iterable[Any], numbered: bool = False) -> list[Operation]
   return [
     Operation(name, counts[name], nanoseconds / 1e9) for name, nanoseconds in spent.most_common()
   ]
+
+
+def _is_of(plane, *kinds: str) -> bool:
+  name = str(getattr(plane, 'name', ''))
+  return name.startswith(tuple(f'/device:{kind}' for kind in kinds))
 
 
 def _events(line, everything):

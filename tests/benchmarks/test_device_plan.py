@@ -169,6 +169,8 @@ def test_all_is_measured_kept_and_shown(processes, tmp_path):
   page = (tmp_path / 'device.html').read_text()
   for text in ('NVIDIA H100', 'Times as fast', 'Networks together', 'dot.3', '<svg', 'src="http'):
     assert (text in page) == (text != 'src="http')
+  assert '<h2>Longest operations: condense/m3d/float32</h2>' in page
+  assert '<summary>Longest operations: train/5/vmap/float32</summary>' in page
 
 
 def test_a_second_start_measures_nothing_that_is_there(processes, tmp_path):

@@ -66,6 +66,8 @@ def test_kernels_of_a_gpu_that_name_no_operation_count_by_their_own_names():
   gpu = SimpleNamespace(name='/device:GPU:0', lines=[stream])
   host = SimpleNamespace(name='/host:CPU', lines=[stream])
   assert [o.name for o in trace.operations([gpu])] == ['dot', 'loop_fusion_2']
+  # What the host did meanwhile is not added.
+  assert trace.operations([host, gpu]) == trace.operations([gpu])
   assert [o.name for o in trace.operations([host])] == ['dot']
 
 

@@ -6,13 +6,15 @@ then one with the ceilings as well.
 
 import argparse
 import json
+import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxdistill import terminal
+import jaxdistill
+from jaxdistill import config, files, terminal
 from jaxdistill.benchmarks import timing
 from jaxdistill.numerics import settled
 from jaxdistill.training.machine import environment, memory_bytes
@@ -22,6 +24,21 @@ DTYPES = ('float32', 'bfloat16')
 _SIDES = {'cpu': 1024, '': 8192}
 _MIB = {'cpu': 256, '': 1024}
 _CALLS = 10  # of a function that are timed together
+
+
+def machine() -> dict[str, Any]:
+  """Returns where figures are from: the environment, the device's memory and a hash of the code,
+  since a copy of a checkout has no commit.
+
+  >>> len(machine()['code'])
+  16
+  """
+  package = pathlib.Path(jaxdistill.__file__).parent
+  texts = {}
+  for folder in {package, config.root()}:
+    for path in folder.rglob('*.py'):
+      texts[f'{folder.name}/{path.relative_to(folder).as_posix()}'] = path.read_text('utf-8')
+  return environment() | {'memory_bytes': memory_bytes(), 'code': files.content_hash([], texts)}
 
 
 @settled()
@@ -60,10 +77,10 @@ def main(argv: Sequence[str] | None = None) -> None:
   """Prints the machine and, but for --machine-only, what it reaches."""
   parser = argparse.ArgumentParser(description=main.__doc__)
   parser.add_argument('--machine-only', action='store_true')
-  machine = {'machine': environment() | {'memory_bytes': memory_bytes()}}
-  terminal.line(json.dumps(machine))
+  told = {'machine': machine()}
+  terminal.line(json.dumps(told))
   if not parser.parse_args(argv).machine_only:
-    terminal.line(json.dumps(machine | measure()))
+    terminal.line(json.dumps(told | measure()))
 
 
 if __name__ == '__main__':

@@ -245,7 +245,7 @@ def _chart(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _facts(machine, entries):
   facts = {name: version for name, version in machine['versions'].items() if version}
-  facts['commit'] = machine['git_commit'] or numbers.MISSING
+  facts |= {'commit': machine['git_commit'] or numbers.MISSING, 'code': machine.get('code')}
   facts['memory'] = numbers.size(machine.get('memory_bytes'))
   facts |= machine.get('environment', {})
   ceilings = _figures(entries, 'ceilings') or {}

@@ -14,7 +14,7 @@ from jaxdistill.errors import UserError
 
 _PLAN = 'device'
 # What figures of one file have in common: of the machine, and sizes.
-_SAME = ('versions', 'device', 'git_commit', 'environment')
+_SAME = ('versions', 'device', 'code', 'environment')
 _SIZES = ('ipc', 'factor', 'batch_real', 'classes', 'width')
 
 

@@ -186,6 +186,8 @@ def _devices(target: Target) -> list[Any]:
   jax.devices()  # the CPU first: the compilers are guests
   if target.topology:
     options = {'chip_config_name': 'megacore'} if target.topology.startswith('v4') else {}
+    if target.devices == 1:  # else the compiler counts on hosts of four
+      options['chips_per_host_bounds'] = (1, 1, 1)
     devices = _described(target, target.topology, platform='tpu', **options).devices
     return sorted(devices, key=lambda device: device.id)
   _register_cuda()

@@ -16,7 +16,8 @@ from jaxdistill.training import together
 MACHINE = {
   'versions': {'jax': '0.11.2', 'python': '3.12.3', 'flax': None},
   'device': {'kind': 'NVIDIA H100 80GB HBM3', 'count': 1, 'platform': 'gpu'},
-  'git_commit': 'abc',
+  'git_commit': None,
+  'code': 'abc',
   'date': '2026-11-27T09:00:00+00:00',
   'memory_bytes': 80 * 2**30,
 }
@@ -244,13 +245,13 @@ def test_figures_of_another_machine_or_of_other_sizes_are_moved_aside(
   out, settings = tmp_path / 'device.json', SETTINGS
   first, _ = run(out, parts=('steps',))
   if change == 'machine':
-    monkeypatch.setitem(MACHINE, 'git_commit', 'def')
+    monkeypatch.setitem(MACHINE, 'code', 'def')
   else:
     settings = Settings(methods=('m3d', 'dm'), ipc=1)
   content, lines = run(out, parts=('steps',), settings=settings)
   aside = tmp_path / 'device.earlier-1.json'
   assert json.loads(aside.read_text()) == first and aside.with_suffix('.html').is_file()
-  word = 'git_commit' if change == 'machine' else 'sizes'
+  word = 'code' if change == 'machine' else 'sizes'
   assert f'({word} differ); they are now in {aside}' in lines[1]
   assert list(content['figures']) == names(parts=('steps',))
 

@@ -165,7 +165,8 @@ def test_what_a_device_reaches_is_measured_in_both_types(capsys, monkeypatch):
   monkeypatch.setattr(ceilings, '_MIB', {'': 1})
   ceilings.main(['--machine-only'])
   (line,) = capsys.readouterr().out.splitlines()
-  assert json.loads(line)['machine']['device']['platform'] == 'cpu'
+  machine = json.loads(line)['machine']
+  assert machine['device']['platform'] == 'cpu' and len(machine['code']) == 16
   ceilings.main([])
   figures = json.loads(capsys.readouterr().out.splitlines()[-1])
   assert figures['machine']['memory_bytes'] > 0 and figures['bytes_per_s'] > 0

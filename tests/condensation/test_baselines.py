@@ -87,7 +87,7 @@ def test_what_cannot_be_made_is_refused(digits, name, options, message):
 
 def test_embedding_equals_one_call_on_all_images(digits):
   model = models.build({'name': 'convnet', 'width': 4, 'depth': 1}, 10, (8, 8, 1))
-  variables = model.init(jax.random.key(0), np.zeros((1, 8, 8, 1), np.float32))
+  variables = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 8, 8, 1), np.float32))
   few = digits.take(range(7))
   _, whole = model.apply(variables, augment.normalise(few.images, few.mean, few.std), train=False)
   found = embed(model, variables, few, batch=3)
@@ -174,13 +174,9 @@ def wanted(config):
 def test_experts_of_the_method_are_used_where_there_are_some(digits):
   config = small('dance', **{'evaluation.baselines': 'herding', 'method.experts': '2'})
   model = models.build(config.model, 10, (8, 8, 1))
+  init = jax.jit(jax.vmap(lambda key: model.init(key, np.zeros((1, 8, 8, 1), np.float32))))
   pool = pretrained.Pool(
-    *(
-      jax.vmap(lambda key: model.init(key, np.zeros((1, 8, 8, 1), np.float32)))(
-        jax.random.split(jax.random.key(number), 2)
-      )
-      for number in range(2)
-    )
+    *(init(jax.random.split(jax.random.key(number), 2)) for number in range(2))
   )
   features, trained = seen(config, pool)
   train, _, _ = settings.datasets(config)

@@ -27,8 +27,13 @@ def digits():
 
 
 @functools.cache
-def model():
-  return models.build({'name': 'convnet', 'width': 16, 'depth': 2}, 10, SHAPE)
+def model(width=16, depth=2):
+  return models.build({'name': 'convnet', 'width': width, 'depth': depth}, 10, SHAPE)
+
+
+def tiny():
+  """The network where what it knows does not matter."""
+  return model(width=4, depth=1)
 
 
 @functools.cache
@@ -39,9 +44,9 @@ def pool():
 
 @functools.cache
 def untrained():
-  """Networks of the form of `pool`, all four fresh, where what they know does not matter."""
+  """A pool of tiny networks, all four fresh."""
   wanted = pretrained.Wanted(2)
-  start = pretrained.untrained(model(), SHAPE, wanted).initial
+  start = pretrained.untrained(tiny(), SHAPE, wanted).initial
   return pretrained.Pool(start, jax.tree.map(lambda a: a[::-1] + 0.1, start))
 
 
@@ -78,11 +83,11 @@ def test_accuracy_of_middle_encoders_falls_from_the_expert_to_its_start():
 
 
 def test_each_iteration_draws_one_expert_and_one_share():
-  plugs = dance.plugs(model(), SHAPE, experts=2)
+  draw = jax.jit(dance.plugs(tiny(), SHAPE, experts=2).draw)
   start, end = (jax.tree.leaves(part)[0] for part in untrained())
   shares, numbers = [], []
   for step in range(12):
-    drawn = plugs.draw(untrained(), jax.random.key(0), step)
+    drawn = draw(untrained(), jax.random.key(0), step)
     k = next(k for k in range(2) if np.array_equal(jax.tree.leaves(drawn.expert)[0], end[k]))
     shift = (np.asarray(jax.tree.leaves(drawn.matching)[0]) - end[k]) / np.where(
       start[k] == end[k], 1, start[k] - end[k]
@@ -98,7 +103,7 @@ def test_each_iteration_draws_one_expert_and_one_share():
 def matched(kind, steps=3):
   """Canvases and losses per class after a few iterations of the engine on digits, without
   calibration."""
-  fresh = engine.fresh_networks(model(), SHAPE, 1)
+  fresh = engine.fresh_networks(tiny(), SHAPE, 1)
 
   def at_share_one(pool, key, step):
     """The middle encoder at lambda = 1, between a fresh network and an expert."""
@@ -106,22 +111,27 @@ def matched(kind, steps=3):
     return engine.Networks(dance.interpolate(fresh((), key, step).matching, expert, 1.0))
 
   plugs = {
-    'dance': dance.plugs(model(), SHAPE, experts=2, encoders='random', calibrate=False),
+    'dance': dance.plugs(tiny(), SHAPE, experts=2, encoders='random', calibrate=False),
     'share one': engine.Plugs(at_share_one, losses.mean_discrepancy),
-    'dm': dm.plugs(model(), SHAPE),
+    'dm': dm.plugs(tiny(), SHAPE),
   }[kind]
   train, _ = digits()
   settings = engine.Settings(ipc=2, factor=2, batch_real=8, learning_rate=0.1)
-  functions = engine.make(plugs, settings, model(), num_classes=10, mean=train.mean, std=train.std)
+  functions = engine.make(plugs, settings, tiny(), num_classes=10, mean=train.mean, std=train.std)
   images, counts = samplers.class_major(train)
   state = engine.start(
     functions, jax.random.key_data(jax.random.key(5)), np.full((10, 2, *SHAPE), 0.5, np.float32)
   )
   real = engine.real_data(images, counts, pool=untrained() if kind != 'dm' else ())
+
+  @jax.jit
+  def step(state):
+    batch = functions.sample(real, jax.random.wrap_key_data(state.key), state.step)
+    return functions.step(state, batch)
+
   losses_of_steps = []
   for _ in range(steps):
-    batch = functions.sample(real, jax.random.wrap_key_data(state.key), state.step)
-    state, metrics = jax.jit(functions.step)(state, batch)
+    state, metrics = step(state)
     losses_of_steps.append(metrics['class_loss'])
   return np.asarray(state.images), np.asarray(losses_of_steps)
 

@@ -10,6 +10,8 @@ from jaxdistill.training import pretrained
 from jaxdistill.training.run import Run
 
 MODEL = {'name': 'mlp', 'width': 8}
+# The same of all measurements, so that they share a program.
+TRAINING = dict(networks=2, steps=60, model=MODEL)
 
 
 def digits():
@@ -36,7 +38,7 @@ def parts(train):
 
 def test_the_whole_set_is_at_no_distance_and_images_of_other_classes_move_away():
   train = digits()
-  found = drift.along_training(parts(train), train, 2, steps=60, checks=3, model=MODEL)
+  found = drift.along_training(parts(train), train, checks=3, **TRAINING)
   assert found.steps.tolist() == [0, 20, 40, 60] and list(found.distance) == [
     'all',
     'first',
@@ -65,11 +67,9 @@ def test_distances_are_those_of_a_plain_reference():
   """Before the first step, where the networks are those that the same seed draws."""
   train = digits()
   one = parts(train)['first']
-  found = drift.along_training(
-    {'first': one}, train, 2, steps=1, checks=1, per_class=5, seed=7, model=MODEL
-  )
+  found = drift.along_training({'first': one}, train, checks=1, per_class=5, seed=7, **TRAINING)
   layers = pretrained.setup(
-    models.build(MODEL, 10, (8, 8, 1)), train, pretrained.Wanted(2, steps=1), seed=7
+    models.build(MODEL, 10, (8, 8, 1)), train, pretrained.Wanted(2, steps=60), seed=7
   ).state.variables['params']
   first_five = np.concatenate([train.of_class(label)[:5] for label in range(10)])
   distances, spreads = [], []
@@ -89,9 +89,7 @@ def test_soft_labels_and_cells_count_by_their_likeliest_class():
   hard = parts(train)['first']
   soft = of(train, hard.images, np.eye(10, dtype=np.float32) * 0.55 + 0.045, factor=2)
   again = of(train, hard.images, np.arange(10), factor=2)
-  found = drift.along_training(
-    {'soft': soft, 'hard': again}, train, 1, steps=1, checks=1, model=MODEL
-  )
+  found = drift.along_training({'soft': soft, 'hard': again}, train, checks=1, **TRAINING)
   np.testing.assert_array_equal(found.distance['soft'], found.distance['hard'])
 
 
@@ -100,11 +98,9 @@ def test_a_finished_measurement_is_read_back(tmp_path):
   measured = []
   for _ in range(2):
     with Run(tmp_path, progress=False) as run:
-      measured.append(
-        drift.along_training(parts(train), train, 1, steps=6, checks=2, model=MODEL, run=run)
-      )
+      measured.append(drift.along_training(parts(train), train, checks=2, run=run, **TRAINING))
       steps = run.timing('drift')['steps']
-  assert steps == 6
+  assert steps == 60
   for name, values in measured[0].distance.items():
     np.testing.assert_allclose(values, measured[1].distance[name], rtol=1e-6)
 

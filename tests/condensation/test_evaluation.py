@@ -17,7 +17,7 @@ from jaxdistill.training.optim import Optimizer
 from jaxdistill.training.run import Run
 from jaxdistill.training.schedules import Schedule
 
-SMALL = {'name': 'mlp', 'width': 8}
+SMALL = {'name': 'mlp', 'width': 8, 'depth': 1}
 
 
 @pytest.fixture(scope='module')
@@ -89,7 +89,8 @@ def test_every_network_learns_from_a_draw_of_its_own(digits):
   protocol = protocols.Protocol('ddranking', 2, seed=5, model=SMALL)
   problem = evaluation.setup(baselines.Draws(tuple(sets)), test, protocol)
   assert problem.epoch_steps == 1 and problem.num_steps == 1000
-  drawn = problem.source.sample(problem.source.data, jax.random.wrap_key_data(problem.state.key), 0)
+  key = jax.random.wrap_key_data(problem.state.key)
+  drawn = jax.jit(problem.source.sample)(problem.source.data, key, 0)
   assert drawn['images'].shape[:2] == (10, 20)  # five learning rates of two networks each
   for number, shown in enumerate(np.asarray(drawn['images'])):
     own = sets[number % 2].decode()[0]
@@ -117,7 +118,14 @@ def test_a_condensed_set_is_decoded_and_scored(digits):
     rng.random((10, 8, 8, 1)), np.arange(10), train.class_names, train.mean, train.std, factor=2
   )
   scores = evaluation.evaluate(
-    made, test, seeds=2, steps=3, checks=1, model=SMALL, validation=train.take(range(40))
+    made,
+    test,
+    seeds=2,
+    steps=3,
+    checks=1,
+    model=SMALL,
+    validation=train.take(range(40)),
+    augment=False,
   )
   assert scores['training_images'] == 40 and scores['steps'] == 3
   assert {'last', 'best_test', 'selected'} <= scores.keys()
@@ -151,6 +159,7 @@ def searched(digits):
     checks=4,
     model=SMALL,
     validation=train.take(range(600, 800)),
+    augment=False,
   )
   with Run(progress=False) as work:
     scores = evaluation.evaluate(train.take(range(60)), test, run=work, **options)
@@ -209,7 +218,7 @@ def test_real_images_teach_more_than_wrong_labels(digits):
   train, test = digits
   few, options = (
     train.take(range(300)),
-    dict(seeds=2, steps=300, checks=1, model={'name': 'mlp', 'width': 64}),
+    dict(seeds=1, steps=300, checks=1, model={'name': 'mlp', 'width': 64}, augment=False),
   )
   right = evaluation.evaluate(few, test, **options)
   turned = data.Dataset(

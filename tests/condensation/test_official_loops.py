@@ -182,7 +182,7 @@ def test_every_step_has_the_learning_rate_of_the_public_code(recipe, number):
     cleared += [len(expected)] if new else []
     expected += [rate] * math.ceil(images / batch)
   assert chosen.steps(images) == len(expected)
-  found = jax.vmap(chosen.learning_rate(images))(jnp.arange(len(expected)))
+  found = jax.jit(jax.vmap(chosen.learning_rate(images)))(jnp.arange(len(expected)))
   np.testing.assert_allclose(found, expected, rtol=1e-6)
   if chosen.clear_momentum:
     reached = [step for step in chosen.boundaries(images) if step < len(expected)]

@@ -112,11 +112,13 @@ def test_without_augmentation_nothing_of_it_is_left():
   assert (recipe.transforms, recipe.mixing, recipe.strategy, recipe.cutmix) == ((), None, '', 0)
 
 
-@pytest.mark.parametrize('recipe', ['idc_svhn', 'idc_mnist', 'idc_imagenet100'])
+@pytest.mark.parametrize(
+  'recipe', ['idc_svhn', pytest.param('idc_mnist', marks=pytest.mark.slow), 'idc_imagenet100']
+)
 def test_a_set_is_scored_under_an_exception(recipe):
   train, test = data.load('digits', image_size=8)
-  small = {'name': 'mlp', 'width': 4}
+  small = {'name': 'mlp', 'width': 4, 'depth': 1}
   scores = evaluation.evaluate(
-    train.take(range(20)), test.take(range(20)), recipe, seeds=2, steps=2, model=small
+    train.take(range(20)), test.take(range(20)), recipe, seeds=1, steps=2, model=small
   )
   assert len(scores['curve']['steps']) == 2 and scores['steps'] == 2

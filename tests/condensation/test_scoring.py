@@ -180,7 +180,7 @@ def test_scores_by_other_rules_are_not_taken_for_those_of_today(tmp_path, monkey
   rows = tmp_path / 'rows'
 
   def row(epochs):
-    protocol = Protocol('dm', 1, model=SMALL, epochs=epochs, checks=1)
+    protocol = Protocol('dm', 1, model=SMALL, epochs=epochs, checks=1, augment=False)
     with Run(tmp_path / 'run', progress=False, tensorboard=False) as run:
       return scoring.row(run, contestant, protocol, test, rows=str(rows))
 

@@ -51,7 +51,7 @@ def config(folder, stream, spec='m3d:digits', **overrides):
     'model.depth': '1',
     'condensation.batch_real': '5',
     'condensation.iterations': '6',
-    'condensation.augmentation': 'color_cutout',
+    'condensation.augmentation': 'color',
   }
   for key, value in (small | overrides).items():
     configs.override(loaded, key, value)
@@ -142,8 +142,8 @@ def test_four_devices_read_their_classes_and_draw_as_one_does(folder):
 
 @pytest.mark.parametrize('devices', [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_streamed_training_has_the_bits_of_the_loaded_one(folder, devices):
-  recipe = Recipe('small', batch=32, epochs=1, strategy='color_crop', cutmix=0.5)
-  model = models.build({'name': 'mlp', 'width': 4}, CLASSES, (8, 8, 1))
+  recipe = Recipe('small', batch=32, epochs=1, strategy='color', cutmix=0.5)
+  model = models.build({'name': 'mlp', 'width': 4, 'depth': 1}, CLASSES, (8, 8, 1))
   ends = []
   for stream in ('on', 'off'):
     train, _, _ = settings.datasets(config(folder, stream))

@@ -1,5 +1,6 @@
 """A whole run: its phases, its files, its second start, and its end after a kill."""
 
+import dataclasses
 import html.parser
 import json
 import os
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from jaxdistill import config as configs
-from jaxdistill.condensation import Condensed, checks
+from jaxdistill.condensation import Condensed, checks, protocols
 from jaxdistill.condensation.tasks import condense as condense_task
 from jaxdistill.experiment import estimates
 from jaxdistill.training.run import Run
@@ -24,6 +25,7 @@ SMALL = {
   'model.width': '4',
   'model.depth': '1',
   'condensation.batch_real': '4',
+  'condensation.augmentation': '',
   'evaluation.networks': '2',
   'evaluation.steps': '6',
   'evaluation.every': '3',
@@ -38,6 +40,15 @@ def small(**overrides):
     configs.override(config, key, value)
   checks.check(config)
   return config
+
+
+@pytest.fixture(scope='module', autouse=True)
+def unaugmented():
+  """The recipe without its augmentation, most of what is compiled for a short training."""
+  plain = dataclasses.replace(protocols.RECIPES['idc'], strategy='', cutmix=0.0)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setitem(protocols.RECIPES, 'idc', plain)
+    yield
 
 
 @pytest.fixture(scope='module')
@@ -104,7 +115,7 @@ def test_a_second_start_computes_nothing_again_and_says_so(finished, capsys):
 
 
 def test_dry_run_shows_parameters_time_and_memory(capsys):
-  text = condense_task.dry_run(small())
+  text = condense_task.dry_run(small(**{'evaluation.baselines': 'whole'}))
   for word in ('conv1', 'Estimate', 'condense', 'evaluate-whole', 'in all about', '1,295 images'):
     assert word in text
 

@@ -166,13 +166,17 @@ def test_networks_are_scored_on_the_classes_seen_and_no_others(own):
     np.stack([images[20], images[0]]) / 255, [0, 1], ('1', '0'), whole.mean, whole.std
   )
   fields, test = sections.of_config(config), whole.take_classes([1, 0])
+  protocol = dataclasses.replace(
+    scoring.protocol(fields.evaluation, shown, seed=1, model=fields.model, dtype=fields.dtype),
+    augment=False,
+  )
   assert len(test) == 40 and test.class_names == shown.class_names
   with Run(progress=False) as work:
     row, swapped = (
       scoring.row(
         work,
         scoring.Contestant(f'order{number}-step1', '2 classes', shown),
-        scoring.protocol(fields.evaluation, shown, seed=1, model=fields.model, dtype=fields.dtype),
+        protocol,
         scored,
       )
       for number, scored in enumerate([test, dataclasses.replace(test, labels=1 - test.labels)])

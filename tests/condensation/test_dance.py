@@ -125,13 +125,13 @@ def matched(kind, steps=3):
   real = engine.real_data(images, counts, pool=untrained() if kind != 'dm' else ())
 
   @jax.jit
-  def step(state):
+  def step(state, real):
     batch = functions.sample(real, jax.random.wrap_key_data(state.key), state.step)
     return functions.step(state, batch)
 
   losses_of_steps = []
   for _ in range(steps):
-    state, metrics = step(state)
+    state, metrics = step(state, real)
     losses_of_steps.append(metrics['class_loss'])
   return np.asarray(state.images), np.asarray(losses_of_steps)
 

@@ -25,7 +25,6 @@ SMALL = {
   'model.width': '4',
   'model.depth': '1',
   'condensation.batch_real': '4',
-  'condensation.augmentation': '',
   'evaluation.networks': '2',
   'evaluation.steps': '6',
   'evaluation.every': '3',
@@ -34,9 +33,12 @@ SMALL = {
 
 def small(**overrides):
   config = configs.load('condensation/m3d:digits,factor=2')
-  for key, value in (
-    SMALL | {'condensation.iterations': '6', 'run.checkpoint_every': '3'} | overrides
-  ).items():
+  short = {
+    'condensation.iterations': '6',
+    'condensation.augmentation': '',
+    'run.checkpoint_every': '3',
+  }
+  for key, value in (SMALL | short | overrides).items():
     configs.override(config, key, value)
   checks.check(config)
   return config

@@ -12,8 +12,14 @@ import jaxdistill
 from jaxdistill.condensation import Condensed, condense, evaluate
 from jaxdistill.errors import UserError
 
-SMALL = {'model.width': 4, 'model.depth': 1, 'condensation.batch_real': 4}
-NETWORK = {'name': 'convnet', 'width': 4, 'depth': 1}
+SMALL = {
+  'model.width': 4,
+  'model.depth': 1,
+  'model.norm': 'none',
+  'condensation.batch_real': 4,
+  'condensation.augmentation': 'color',
+}
+NETWORK = {'name': 'convnet', 'width': 4, 'depth': 1, 'norm': 'none'}
 LABELS = np.repeat([0, 1, 2], 10)
 
 

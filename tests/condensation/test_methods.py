@@ -66,7 +66,7 @@ def ran(name):
   """Two iterations of a method on the digits at 8x8 with one-block networks."""
   train, _ = data.load('digits', image_size=8)
   images, counts = samplers.class_major(train)
-  small = models.build({'name': 'convnet', 'width': 4, 'depth': 1}, 10, (8, 8, 1))
+  small = models.build({'name': 'convnet', 'width': 4, 'depth': 1, 'norm': 'none'}, 10, (8, 8, 1))
   settings = engine.Settings(ipc=1, batch_real=4, learning_rate=0.1)
   config = configs.load(f'condensation/{name}:digits')
   plugs = methods.plugs(config.method, small, (8, 8, 1))

@@ -12,7 +12,12 @@ from jaxdistill.condensation import condense, evaluation, protocols, scoring
 from jaxdistill.condensation.problem import Condensing
 from jaxdistill.data import Dataset
 
-SMALL = {'model.width': 4, 'model.depth': 1, 'condensation.batch_real': 4}
+SMALL = {
+  'model.width': 4,
+  'model.depth': 1,
+  'model.norm': 'none',
+  'condensation.batch_real': 4,
+}
 WIDE = {'name': 'mlp', 'width': 64, 'depth': 1}
 
 

@@ -31,6 +31,7 @@ CLASSES = 6
 SMALL = {
   'model.width': '4',
   'model.depth': '1',
+  'model.norm': 'none',
   'condensation.batch_real': '4',
   'condensation.iterations': '2',
   'condensation.augmentation': '',
@@ -159,7 +160,6 @@ def test_networks_are_scored_on_the_classes_seen_and_no_others(own):
       'evaluation.steps': '60',
       'evaluation.every': '60',
       'evaluation.networks': '2',
-      'model.norm': 'none',
     },
   )
   shown = Condensed(

@@ -26,7 +26,7 @@ from jaxdistill.training import child, interrupt, together
 
 DTYPES = ('float32', 'bfloat16')
 COUNTS = (1, 5, 20)  # of networks that are trained at once
-PER_CALL = (10, 100)  # steps in one call, beside one
+PER_CALL = (1, 10, 100)  # steps in one call
 _TIMING_SECONDS = 3.0  # of a figure, with much time
 _RESERVED_SECONDS = 4.0  # to start this process, and for its last words
 _LEAST_SECONDS = 3.0  # in which no process begins and measures anything
@@ -224,10 +224,11 @@ def plan(
   names = set()
   for part in parts:
     names.update(belonging.get(part, (part,)))
-  chosen = [Figure('ceilings', {'kind': 'ceilings'}, _MACHINE)]
+  chosen = {'ceilings': Figure('ceilings', {'kind': 'ceilings'}, _MACHINE)}
   for name, rows in figures.items():
-    chosen += rows if name in names else []
-  return chosen
+    for figure in rows if name in names else ():
+      chosen.setdefault(figure.name, figure)
+  return list(chosen.values())
 
 
 def _methods(settings: Settings, subject: Subject, number: int = 1) -> list[Figure]:
@@ -267,7 +268,7 @@ def _several_steps(subject: Subject, method: str, way: str) -> list[Figure]:
   for name, chosen in subjects.items():
     for length in PER_CALL:
       several = dataclasses.replace(chosen, per_call=length)
-      figures.append(_ours(f'{name}/{length} a call', several))
+      figures.append(_ours(name if length == 1 else f'{name}/{length} a call', several))
   return figures
 
 

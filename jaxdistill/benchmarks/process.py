@@ -5,7 +5,9 @@ import math
 import os
 import re
 import shlex
+import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -38,14 +40,17 @@ def run(
     process = subprocess.Popen(words, **pipes, text=True, errors='replace', env=environment)
   except (OSError, ValueError) as error:
     return Ended(None, f'gave no JSON line: {error}')
+  until = time.monotonic() + seconds
   output, errors = child.read(process, seconds)
   figures = _last_json(output)
   if not process.returncode:
     return Ended(figures, '' if figures else f'gave no JSON line: {brief(output)[-80:]!r}')
-  if process.returncode < 0 and math.isfinite(seconds):
+  if process.returncode < 0 and time.monotonic() > until:
     return Ended(figures, f'was ended after {seconds:.0f} s', is_late=True)
-  lines = (errors or output).strip().splitlines() or [f'status {process.returncode}']
-  return Ended(figures, f'failed: {brief(_telling(lines), 400)}')
+  status, lines = process.returncode, (errors or output).strip().splitlines()
+  said = brief(_telling(lines), 400) if lines else ''
+  how = f'status {status}' if status > 0 else signal.Signals(-status).name
+  return Ended(figures, f'failed: {said if said and status > 0 else f"{how} {said}".strip()}')
 
 
 def figures(command: Sequence[Any], environment: Mapping[str, str] = os.environ) -> dict[str, Any]:

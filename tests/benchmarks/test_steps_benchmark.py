@@ -193,6 +193,8 @@ def test_a_process_that_fails_keeps_what_it_told_and_the_line_that_says_why():
   assert ended.figures == {'a': 1} and ended.trouble == 'failed: ValueError: too much'
   assert python('import sys; sys.exit(3)') == process.Ended(None, 'failed: status 3')
   assert 'gave no JSON line' in python("print('hello')").trouble
+  crashed = python('import os, signal; os.kill(os.getpid(), signal.SIGSEGV)', seconds=60)
+  assert crashed == process.Ended(None, 'failed: SIGSEGV')
 
 
 def test_a_process_that_takes_too_long_is_late():

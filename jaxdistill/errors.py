@@ -105,6 +105,22 @@ def whole_numbers(**values: object) -> None:
       raise UserError(f'{name} is {value!r}; it must be a whole number.')
 
 
+def real_numbers(**values: object) -> None:
+  """Raises `UserError` for the first of the values, by name, that is no number; NaN is none.
+
+  Numbers of NumPy and JAX are ones, those inside a compiled function too.
+
+  >>> real_numbers(momentum=0, share='half')
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: share is 'half'; it must be a number.
+  """
+  for name, value in values.items():
+    plain = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    array = getattr(getattr(value, 'dtype', None), 'kind', 'f' if plain else '') in ('i', 'u', 'f')
+    if not array or plain and value != value:
+      raise UserError(f'{name} is {value!r}; it must be a number.')
+
+
 def seed(value: object) -> int:
   """Returns a seed as an int, see `whole`: from 0 to 2^32 - 1.
 

@@ -1,16 +1,28 @@
-"""Seeds and counts of public functions: whole numbers within their range, NumPy's among them."""
+"""Seeds, counts and numbers of public functions: whole ones within their range, NumPy's among
+them."""
 
 import numpy as np
 import pytest
 
-from jaxdistill import condensation, data, draws, errors, metrics, models
-from jaxdistill.condensation import baselines
+from jaxdistill import condensation, data, draws, errors, losses, metrics, models
+from jaxdistill.condensation import arrivals, baselines
 from jaxdistill.condensation.protocols import Protocol
-from jaxdistill.data import augment, crops, samplers, selection
+from jaxdistill.data import augment, crops, mixing, photometric, samplers, selection
 from jaxdistill.data.dataset import Dataset, hold_out
-from jaxdistill.synthesis import decode
+from jaxdistill.synthesis import decode, engine
 from jaxdistill.synthesis.condensed import Condensed
-from jaxdistill.training import features, loop, parallel, pretrained, replicas, schedules, scorer
+from jaxdistill.training import (
+  averages,
+  features,
+  groups,
+  loop,
+  optim,
+  parallel,
+  pretrained,
+  replicas,
+  schedules,
+  scorer,
+)
 from jaxdistill.training.recipe import Recipe
 from jaxdistill.training.run import Run
 
@@ -19,6 +31,14 @@ TRAIN = Dataset(IMAGES, np.arange(8) % 2)
 FLOATS = np.zeros((4, 8, 8, 1), np.float32)
 MODEL = {'name': 'mlp', 'width': 4}
 STATISTICS = dict(mean=(0.5,), std=(0.5,))
+
+
+def matching(**numbers):
+  plugs = engine.Plugs(engine.constant_network, losses.mean_discrepancy)
+  fields = dict(ipc=1) | numbers
+  model = models.build(MODEL, 2, (8, 8, 1))
+  return engine.make(plugs, engine.Settings(**fields), model, num_classes=2, **STATISTICS)
+
 
 # What takes a seed, by the seed.
 SEEDS = {
@@ -80,6 +100,21 @@ COUNTS = {
   'Wanted, steps': (lambda n: pretrained.Wanted(1, steps=n), 0),
   'Recipe, batch': (lambda n: Recipe('mine', batch=n), 1),
   'Recipe, epochs': (lambda n: Recipe('mine', epochs=n), 1),
+  'Recipe, drop_delay': (lambda n: Recipe('mine', drop_delay=n, drop_at_epochs=True), 0),
+  'Recipe, extra_epochs': (lambda n: Recipe('mine', extra_epochs=n), 0),
+  'Recipe, images': (lambda n: Recipe('mine').steps(n), 1),
+  'Schedule, warmup_steps': (lambda n: schedules.Schedule('cosine', 0.1, warmup_steps=n), 0),
+  'accuracy, top': (lambda n: metrics.accuracy(np.eye(3), np.arange(3), top=n), 1),
+  'bounded, factor': (lambda n: decode.bounded(FLOATS, n, 9), 1),
+  'bounded, most': (lambda n: decode.bounded(FLOATS, 2, n), 1),
+  'class_orders, num_classes': (lambda n: arrivals.class_orders(n, 1), 1),
+  'class_orders, orders': (lambda n: arrivals.class_orders(3, n), 1),
+  'engine, ipc': (lambda n: matching(ipc=n), 1),
+  'engine, factor': (lambda n: matching(factor=n), 1),
+  'engine, batch_real': (lambda n: matching(batch_real=n), 1),
+  'engine, batch_syn_max': (lambda n: matching(batch_syn_max=n), 1),
+  'engine, classes_at_once': (lambda n: matching(classes_at_once=n), 0),
+  'Run, steps_per_call': (lambda n: Run(steps_per_call=n, progress=False), 0),
   'Run, keep': (lambda n: Run(keep=n, progress=False), 1),
   'Run, log_every': (lambda n: Run(log_every=n, progress=False), 1),
   'Run, checkpoint_every': (lambda n: Run(checkpoint_every=n, progress=False), 0),
@@ -98,6 +133,31 @@ COUNTS = {
   ),
   'bootstrap_interval': (lambda n: metrics.bootstrap_interval([0.0, 1.0], samples=n), 1),
   'confusion_matrix': (lambda n: metrics.confusion_matrix([0], [0], n), 1),
+}
+# By name: a function of a number, and one that it takes.
+NUMBERS = {
+  'hold_out': (lambda x: hold_out(TRAIN, x), 0.5),
+  'Recipe, cutmix': (lambda x: Recipe('mine', cutmix=x), 0.5),
+  'Recipe, label_smoothing': (lambda x: Recipe('mine', label_smoothing=x), 0.1),
+  'cross_entropy': (lambda x: losses.cross_entropy(np.eye(2), np.arange(2), label_smoothing=x), 0),
+  'Schedule, learning_rate': (lambda x: schedules.Schedule('cosine', x), 0.1),
+  'Schedule, drops': (lambda x: schedules.Schedule('multistep', 0.1, drops=(x,)), 0.5),
+  'Schedule, warmup_share': (lambda x: schedules.Schedule('cosine', 0.1, warmup_share=x), 0.5),
+  'one_cycle': (lambda x: schedules.one_cycle(0.1, 10, rise=x), 0.5),
+  'in_steps, epochs': (lambda x: schedules.in_steps(x, 8, 2), 1.5),
+  'sgd, momentum': (lambda x: optim.sgd(0.1, momentum=x), 0.9),
+  'sgd, weight_decay': (lambda x: optim.sgd(0.1, weight_decay=x), 1e-4),
+  'Average': (averages.Average, 0.9),
+  'Group': (lambda x: groups.Group('head', learning_rate=x), 0.1),
+  'Group, weight_decay': (lambda x: groups.Group('head', weight_decay=x), 0.1),
+  'Run, checkpoint_seconds': (lambda x: Run(checkpoint_seconds=x, progress=False), 0.5),
+  'Evaluation, epochs': (lambda x: loop.Evaluation(lambda state: {}, epochs=x).interval(2), 1.5),
+  'Flip': (crops.Flip, 0.5),
+  'Mixup': (mixing.Mixup, 0.2),
+  'Jitter': (lambda x: photometric.Jitter(hue=x), 0.1),
+  't_interval': (lambda x: metrics.t_interval([0.0, 1.0], x), 0.9),
+  'engine, learning_rate': (lambda x: matching(learning_rate=x), 0.1),
+  'engine, momentum': (lambda x: matching(momentum=x), 0.5),
 }
 # What is taken would begin long work, or does not go with the images here.
 LONG = ('condense', 'evaluate', 'embed', 'data.load, image_size')
@@ -123,6 +183,17 @@ def test_a_count_that_is_none_is_refused(name):
   for count in (least - 1, True, 1.0, 1.5, np.float64(2), '2', *none):
     with pytest.raises(errors.UserError):
       take(count)
+
+
+@pytest.mark.parametrize('name', NUMBERS)
+def test_a_number_that_is_none_is_refused(name):
+  take, right = NUMBERS[name]
+  take(right)
+  take(np.float32(right))
+  none = () if name == 'Group, weight_decay' else (None,)  # the optimiser's own
+  for number in ('0.5', float('nan'), np.float32('nan'), True, [0.5], *none):
+    with pytest.raises(errors.UserError, match='it must be a number'):
+      take(number)
 
 
 @pytest.mark.parametrize('name', [name for name in COUNTS if not name.startswith(LONG)])

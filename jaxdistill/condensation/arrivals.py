@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxdistill import errors
+
 
 class Part(NamedTuple):
   """Classes that are condensed together, once: the name of the step that needs them first, and the
@@ -56,6 +58,8 @@ def class_orders(num_classes: int, orders: int) -> list[np.ndarray]:
   >>> class_orders(5, 2)[1].tolist()
   [2, 1, 4, 0, 3]
   """
+  errors.whole('num_classes', num_classes, at_least=1)
+  errors.whole('orders', orders, at_least=1)
   return [np.random.RandomState(seed).permutation(num_classes) for seed in range(orders)]
 
 

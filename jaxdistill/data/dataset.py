@@ -201,6 +201,7 @@ def hold_out(train: Dataset, share: float, seed: int = 0) -> tuple[Dataset, Data
   array([2, 2])
   """
   errors.seed(seed)
+  errors.real_numbers(share=share)
   if not 0 < share < 1:
     raise UserError(
       f'The share held out for validation must lie between 0 and 1, both excluded; it is {share}.'

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxdistill import draws
+from jaxdistill import draws, errors
 from jaxdistill.data import augment
 from jaxdistill.data.transform import check_range
 from jaxdistill.errors import UserError
@@ -176,6 +176,7 @@ class OneOf(Mixing):
 
 
 def _check_alpha(mixing):
+  errors.real_numbers(alpha=mixing.alpha)
   if not mixing.alpha > 0:
     raise UserError(f'{type(mixing).__name__} needs an alpha above 0; it is {mixing.alpha}.')
 

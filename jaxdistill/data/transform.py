@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 import jax
 
+from jaxdistill import errors
 from jaxdistill.errors import UserError
 
 
@@ -48,6 +49,7 @@ def check_range(owner: object, least: float, most: float, *fields: str) -> None:
   """
   for field in fields:
     value = getattr(owner, field)
+    errors.real_numbers(**{field: value})
     if not least <= value <= most:
       limit = f'from {least:g} to {most:g}' if most < float('inf') else f'of at least {least:g}'
       raise UserError(f'{type(owner).__name__} needs {field} {limit}; it is {value}.')

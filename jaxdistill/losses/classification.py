@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from jaxdistill import errors
 from jaxdistill.numerics import steady
 
 
@@ -28,10 +29,14 @@ def cross_entropy(
   Returns:
     A float32 scalar.
 
+  Raises:
+    UserError: s is no number.
+
   >>> import jax.numpy as jnp
   >>> round(float(cross_entropy(jnp.zeros((2, 4)), jnp.array([0, 3]))), 4)   # log 4
   1.3863
   """
+  errors.real_numbers(label_smoothing=label_smoothing)
   log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
   classes = logits.shape[-1]
   target = _one_hot(labels, classes)

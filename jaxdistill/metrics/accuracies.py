@@ -36,6 +36,7 @@ def accuracy(
   (0.0, 0.5)
   """
   _check(logits, labels, weight)
+  errors.whole_numbers(top=top)
   if not 1 <= top <= logits.shape[1]:
     raise errors.UserError(
       f'The accuracy among the largest logits takes top from 1 to {logits.shape[1]}, the number of '

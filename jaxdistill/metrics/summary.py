@@ -198,5 +198,6 @@ def _finite(values, least):
 
 
 def _check_level(level):
+  errors.real_numbers(level=level)
   if not 0 < level < 1:
     raise errors.UserError(f'The level of an interval lies between 0 and 1; got {level}.')

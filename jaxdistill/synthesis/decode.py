@@ -82,6 +82,8 @@ def bounded(
   >>> bounded(jnp.zeros((5, 6, 6, 1)), factor=3, most=20).shape
   (16, 6, 6, 1)
   """
+  factor = errors.whole('factor', factor, at_least=1)
+  most = errors.whole('most', most, at_least=1)
   images, begin = [], 0
   for count, lower in formations(len(canvases), factor, most):
     images.append(decode(canvases[begin : begin + count], lower, fill))

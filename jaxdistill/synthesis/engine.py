@@ -470,6 +470,10 @@ def check_network(model: nn.Module) -> None:
 
 
 def _check(settings: Settings, model: nn.Module) -> None:
+  for name in ('ipc', 'factor', 'batch_real', 'batch_syn_max'):
+    errors.whole(name, getattr(settings, name), at_least=1)
+  errors.whole('classes_at_once', settings.classes_at_once)
+  errors.real_numbers(learning_rate=settings.learning_rate, momentum=settings.momentum)
   if settings.order not in ORDERS:
     raise errors.unknown('update of the canvases', settings.order, ORDERS)
   if settings.space not in SPACES:

@@ -137,5 +137,6 @@ def _float32(leaf):
 
 
 def _check_decay(decay):
+  errors.real_numbers(decay=decay)
   if not (0 <= decay < 1 and math.isfinite(decay)):
     raise errors.UserError(f'The decay of an average must be at least 0 and below 1, not {decay}.')

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import jax
 import optax
 
+from jaxdistill import errors
 from jaxdistill.errors import UserError
 from jaxdistill.training import parts
 
@@ -36,6 +37,9 @@ class Group:
   weight_decay: float | None = None
 
   def __post_init__(self):
+    errors.real_numbers(learning_rate=self.learning_rate)
+    if self.weight_decay is not None:
+      errors.real_numbers(weight_decay=self.weight_decay)
     if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
       raise UserError(
         'The factor to the learning rate of a group must be a finite number above 0, not '

@@ -59,6 +59,7 @@ class Evaluation:
       UserError: negative numbers, both, or passes over data that have none.
     """
     errors.whole_numbers(every=self.every)
+    errors.real_numbers(epochs=self.epochs)
     if self.every < 0 or self.epochs < 0 or self.every and self.epochs:
       raise UserError(
         'An evaluation comes every so many steps or epochs, one of the two and not negative; '

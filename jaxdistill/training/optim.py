@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxdistill import errors
 from jaxdistill.errors import UserError, unknown
 from jaxdistill.training import schedules
 from jaxdistill.training.groups import Group, by_group
@@ -328,15 +329,18 @@ def _norm(array):
 
 
 def _check_positive(name, value):
+  errors.real_numbers(**{name: value})
   if not (value > 0 and math.isfinite(value)):
     raise UserError(f'{name} must be a finite number above 0, not {value}.')
 
 
 def _check_share(name, value):
+  errors.real_numbers(**{name: value})
   if not 0 <= value < 1:
     raise UserError(f'{name} must be at least 0 and below 1, not {value}.')
 
 
 def _check_decay(value):
+  errors.real_numbers(weight_decay=value)
   if not (value >= 0 and math.isfinite(value)):
     raise UserError(f'weight_decay must be a finite number that is not negative, not {value}.')

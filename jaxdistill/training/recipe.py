@@ -80,6 +80,12 @@ class Recipe:
         'mixing.'
       )
     errors.whole_numbers(batch=self.batch, epochs=self.epochs)
+    errors.whole_numbers(drop_delay=self.drop_delay, extra_epochs=self.extra_epochs)
+    shares = {'cutmix': self.cutmix, 'label_smoothing': self.label_smoothing}
+    errors.real_numbers(**shares)
+    for name, share in shares.items():
+      if not 0 <= share <= 1:
+        raise UserError(f'The recipe {self.name!r} needs {name} from 0 to 1; it is {share}.')
     if self.batch < 1 or self.epochs < 1:
       raise UserError(
         f'The recipe {self.name!r} needs batch and epochs of at least 1; got {self.batch} and '
@@ -146,6 +152,7 @@ class Recipe:
 
   def epoch_steps(self, images: int) -> int:
     """Steps of one pass over so many images; a set smaller than a batch is one batch."""
+    errors.whole_numbers(images=images)
     return in_steps(1, images, min(self.batch, images), self.drop_last)
 
   def boundaries(self, images: int, num_steps: int = 0) -> tuple[int, ...]:

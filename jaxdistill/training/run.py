@@ -92,10 +92,14 @@ class Run:
       log_every=log_every,
       steps_per_call=steps_per_call,
     )
-    if keep < 1 or checkpoint_every < 0 or log_every < 1 or checkpoint_seconds <= 0:
+    errors.real_numbers(checkpoint_seconds=checkpoint_seconds)
+    if min(keep, log_every) < 1 or min(checkpoint_every, steps_per_call) < 0:
       raise UserError(
-        'A run needs keep >= 1, log_every >= 1, checkpoint_every >= 0 and checkpoint_seconds > 0.'
+        'A run needs keep >= 1, log_every >= 1, checkpoint_every >= 0 and steps_per_call >= 0; got '
+        f'{keep}, {log_every}, {checkpoint_every} and {steps_per_call}.'
       )
+    if checkpoint_seconds <= 0:
+      raise UserError(f'A run needs checkpoint_seconds > 0; got {checkpoint_seconds}.')
     self.opened = time.monotonic()
     self.is_settled = False  # whether it has said what it works on
     # Of the first phase that computes; until then a run loads data, estimates and compiles, all of

@@ -70,7 +70,13 @@ class Schedule:
     if self.name not in _FIELDS:
       raise unknown('schedule', self.name, _FIELDS)
     check_unused('schedule', self, _FIELDS[self.name])
+    errors.whole_numbers(warmup_steps=self.warmup_steps)
+    errors.real_numbers(
+      learning_rate=self.learning_rate, final=self.final, warmup_share=self.warmup_share
+    )
     drops = tuple(self.drops)
+    for drop in drops:
+      errors.real_numbers(drops=drop)
     if list(drops) != sorted(drops) or not all(0 <= drop <= 1 for drop in drops):
       raise UserError(f'drops must be rising fractions of the training, from 0 to 1, not {drops}.')
     if not 0 <= self.final <= 1:
@@ -142,6 +148,7 @@ def in_steps(epochs: float, examples: int, batch: int, drop_last: bool = False) 
   (6, 4)
   """
   errors.whole_numbers(examples=examples, batch=batch)
+  errors.real_numbers(epochs=epochs)
   if epochs < 0 or examples < 1 or batch < 1 or drop_last and batch > examples:
     raise UserError(
       f'Epochs of {examples} examples in batches of {batch} cannot be counted; '
@@ -198,6 +205,7 @@ def cosine(learning_rate: float, num_steps: int, final: float = 0.0) -> optax.Sc
   """
   _positive('learning_rate', learning_rate)
   errors.whole_numbers(num_steps=num_steps)
+  errors.real_numbers(final=final)
   if num_steps < 1 or not 0 <= final <= learning_rate:
     raise UserError(
       'A cosine schedule needs at least one step and 0 <= final <= learning_rate, '
@@ -240,6 +248,7 @@ def one_cycle(
   """
   _positive('learning_rate', peak)
   errors.whole_numbers(num_steps=num_steps)
+  errors.real_numbers(rise=rise, div_factor=div_factor, final_div_factor=final_div_factor)
   if num_steps < 1 or not 0 <= rise < 1:
     raise UserError(
       'A one-cycle schedule needs at least one step and 0 <= rise < 1, '
@@ -283,5 +292,6 @@ def warmup(schedule: optax.Schedule | float, num_steps: int) -> optax.Schedule:
 
 
 def _positive(name, value):
+  errors.real_numbers(**{name: value})
   if not (value > 0 and math.isfinite(value)):
     raise UserError(f'{name} must be a finite number above 0, not {value}.')

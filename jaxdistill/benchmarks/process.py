@@ -47,10 +47,11 @@ def run(
     return Ended(figures, '' if figures else f'gave no JSON line: {brief(output)[-80:]!r}')
   if process.returncode < 0 and time.monotonic() > until:
     return Ended(figures, f'was ended after {seconds:.0f} s', is_late=True)
-  status, lines = process.returncode, (errors or output).strip().splitlines()
-  said = brief(_telling(lines), 400) if lines else ''
-  how = f'status {status}' if status > 0 else signal.Signals(-status).name
-  return Ended(figures, f'failed: {said if said and status > 0 else f"{how} {said}".strip()}')
+  lines = (errors or output).strip().splitlines()
+  reason = brief(_telling(lines), 400) if lines else f'status {process.returncode}'
+  if process.returncode < 0:
+    reason = f'{signal.Signals(-process.returncode).name} {brief(_telling(lines or [""]), 400)}'
+  return Ended(figures, f'failed: {reason.strip()}')
 
 
 def figures(command: Sequence[Any], environment: Mapping[str, str] = os.environ) -> dict[str, Any]:

@@ -49,7 +49,6 @@ def config(folder, stream, spec='m3d:digits', **overrides):
     'data.stream': stream,
     'model.width': '4',
     'model.depth': '1',
-    'model.norm': 'none',
     'condensation.batch_real': '5',
     'condensation.iterations': '6',
     'condensation.augmentation': 'color',
@@ -144,7 +143,7 @@ def test_four_devices_read_their_classes_and_draw_as_one_does(folder):
 
 @pytest.mark.parametrize('devices', [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_streamed_training_has_the_bits_of_the_loaded_one(folder, devices):
-  recipe = Recipe('small', batch=32, epochs=1, strategy='', cutmix=0.5)
+  recipe = Recipe('small', batch=32, epochs=1, strategy='color')
   model = models.build({'name': 'mlp', 'width': 4, 'depth': 1}, CLASSES, (8, 8, 1))
   ends = []
   for stream in ('on', 'off'):

@@ -157,6 +157,25 @@ def check_writable(flag: str, path: str | os.PathLike) -> None:
     ) from error
 
 
+def check_folder(name: str, path: str | os.PathLike) -> None:
+  """Raises `UserError` where a folder cannot be made, or be written in; '' is none, and right.
+
+  >>> check_folder('run.rows', '')
+  >>> check_folder('run.rows', __file__ + '/rows')
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: run.rows is ...files.py/rows, and ...files.py is no folder that ...
+  """
+  if not path:
+    return
+  there = expanded(path).absolute()
+  while not os.path.lexists(there):
+    there = there.parent
+  if not os.path.isdir(there) or not os.access(there, os.W_OK | os.X_OK):
+    raise UserError(
+      f'{name} is {path}, and {there} is no folder that may be written; name another.'
+    )
+
+
 def encoded(text: str) -> bytes:
   """Returns text as the bytes of a file: UTF-8, and an escape for what has none (in names of files
   that are no UTF-8 themselves).

@@ -27,6 +27,8 @@ FIXED = dict(
   jax_disable_jit=False,
   jax_debug_nans=False,
   jax_debug_infs=False,
+  jax_no_tracing=False,
+  jax_no_execution=False,
 )
 _GUARDS = ('', '_host_to_device', '_device_to_device', '_device_to_host')
 _NARROW = {'float64': 'float32', 'complex128': 'complex64', 'int64': 'int32', 'uint64': 'uint32'}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from absl import flags, logging
 
 from jaxdistill import terminal
-from jaxdistill.errors import UserError, shown, unknown
+from jaxdistill.errors import UserError, brief, shown, unknown
 from jaxdistill.files import expanded
 from jaxdistill.training import interrupt
 
@@ -58,9 +58,9 @@ def exit_status(
         terminal.complain(str(stop))
       return stop.code
     except Exception as error:
-      if refused := _refused_by_jax(error):
+      if refused := _refused_by_jax(error) or _out_of_memory(error):
         terminal.complain(f'error: {refused}')
-        return _answered(USER_ERROR)
+        return _answered(_leave(USER_ERROR, refused))
       if not (_in_job() or interrupt.requested()):
         raise
       traceback.print_exc()  # after a signal: what went wrong may come of it
@@ -82,6 +82,19 @@ def _refused_by_jax(error: Exception) -> str:
     if name.startswith('JAX_') and (name in str(error) or name.lower() in str(error)):
       return f'{name}={value} is no value that JAX knows; correct it, or leave it unset.'
   return ''
+
+
+def _out_of_memory(error: Exception) -> str:
+  """What to do where the memory of a device or of the machine did not suffice; '' for other
+  errors."""
+  lacking = 'RESOURCE_EXHAUSTED' in str(error) and type(error).__module__.startswith('jax')
+  if not (lacking or isinstance(error, MemoryError)):
+    return ''
+  reason = brief(str(error).removeprefix('RESOURCE_EXHAUSTED:').strip() or 'no more is to be had')
+  return (
+    f'The memory does not suffice ({reason}); take a smaller network, smaller batches or fewer '
+    'images, or more devices.'
+  )
 
 
 def _answered(status: int) -> int:

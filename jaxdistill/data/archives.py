@@ -13,6 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from jaxdistill.data.pictures import shown
+from jaxdistill.data.stored import memory_bytes
 from jaxdistill.errors import UserError
 
 _NPY = b'\x93NUMPY'
@@ -129,7 +130,7 @@ def _check_sizes(where, size, members):
     if member.compress_size > size or member.file_size > _DENSEST * member.compress_size + 1024:
       raise zipfile.BadZipFile(f'{member.filename} cannot be as large as it claims')
   needed = sum(member.file_size for member in members)
-  memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+  memory = memory_bytes()
   if needed > memory:
     raise UserError(
       f'{where}: the arrays are {needed / 2**30:,.1f} GiB unpacked, and this machine has '

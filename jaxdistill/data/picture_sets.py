@@ -14,7 +14,7 @@ from jaxdistill import terminal
 from jaxdistill.data import pictures
 from jaxdistill.data.listing import some
 from jaxdistill.data.pictures import shown
-from jaxdistill.data.stored import Stored
+from jaxdistill.data.stored import Stored, memory_bytes
 from jaxdistill.data.streaming import Streamed, too_large
 from jaxdistill.errors import UserError
 
@@ -80,6 +80,9 @@ def read_pictures(
   size = (image_size, image_size) if image_size else _one_size(where, facts)
   images = _on_disk(where, train.paths, (*size, channels))
   stays = stream_above is not None and images.nbytes > stream_above
+  others = (_on_disk(where, files.paths, images.image_shape).nbytes for files in held.values())
+  if sum(others) + (0 if stays else images.nbytes) > memory_bytes():
+    raise too_large(where)
   with warnings.catch_warnings():
     pictures.silence()
     splits = {

@@ -1,6 +1,7 @@
 """What a reader of a data source hands over, and how images of any size become uint8 images of one
 size."""
 
+import os
 from typing import NamedTuple
 
 import numpy as np
@@ -48,6 +49,15 @@ def check_size(image_size: int, smallest: int = 1) -> None:
     )
 
 
+def memory_bytes() -> int:
+  """Returns the memory of this machine.
+
+  >>> memory_bytes() > 2**20
+  True
+  """
+  return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+
+
 def fit(picture, image_size: int) -> np.ndarray:
   """Returns a Pillow image as uint8 [size, size, channels]: its short side resized to `size`
   (bilinear), then the centre cut out; 0 keeps it as it is.
@@ -89,7 +99,8 @@ def _short_side_then_centre(picture, image_size: int):
 def resize(images: np.ndarray, image_size: int) -> np.ndarray:
   """Returns uint8 images [n, h, w, c] as [n, size, size, c], each by `fit`; 0 keeps them.
 
-  Raises `UserError` for a number of channels other than 1, 3 or 4.
+  Raises `UserError` for a number of channels other than 1, 3 or 4, and for more bytes than this
+  machine has.
 
   >>> resize(np.zeros((2, 8, 8, 1), np.uint8), 16).shape
   (2, 16, 16, 1)
@@ -103,6 +114,12 @@ def resize(images: np.ndarray, image_size: int) -> np.ndarray:
     raise UserError(
       f'Only images of 1, 3 or 4 channels can be resized, these have {channels}: leave '
       'image_size at 0.'
+    )
+  needed, memory = len(images) * image_size**2 * channels, memory_bytes()
+  if needed > memory:
+    raise UserError(
+      f'{len(images):,} images of {image_size}x{image_size} need {needed / 2**30:,.1f} GiB, and '
+      f'this machine has {memory / 2**30:,.1f} GiB of memory; give a smaller image_size.'
     )
   pictures = (Image.fromarray(image[:, :, 0] if channels == 1 else image) for image in images)
   return np.stack([fit(picture, image_size) for picture in pictures])

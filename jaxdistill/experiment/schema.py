@@ -200,12 +200,15 @@ def _check(item: Field, value: Any) -> None:
   words, fits = TYPES[kind]
   if not fits(value):
     raise UserError(f'{item.key} is {value!r}; it must be {words}.')
-  chosen = value if kind is tuple else [value]
+  chosen = list(value) if kind is tuple else [value]
   if rule.separator:
     chosen = [part for part in value.split(rule.separator) if part]
   for choice in chosen if rule.choices else ():
     if choice not in rule.choices:
       raise unknown(rule.kind or item.key, choice, rule.choices)
+  twice = [part for part in chosen if chosen.count(part) > 1] if kind is tuple else []
+  if twice:
+    raise UserError(f'{item.key} names {twice[0]!r} twice.')
   if rule.at_least is not None and value < rule.at_least:
     raise UserError(f'{item.key} is {value}; it must be at least {rule.at_least}.')
   if rule.below is not None and value >= rule.below:

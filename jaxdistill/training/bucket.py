@@ -286,6 +286,22 @@ def is_address(workdir: Any) -> bool:
   return isinstance(workdir, str) and '://' in workdir
 
 
+def check_place(workdir: Any) -> None:
+  """Raises `UserError` for an address with a slip, which would be a folder of a strange name.
+
+  >>> check_place('gs:/bucket/run')
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: 'gs:/bucket/run' is neither a folder nor an address; an address ...
+  """
+  kind, colon, rest = str(workdir).partition(':')
+  if colon and kind in _BUCKETS and not rest.removeprefix('//').strip('/'):
+    raise UserError(f'{str(workdir)!r} names no bucket; an address is {kind}://BUCKET/FOLDER.')
+  if colon and kind in _BUCKETS and not rest.startswith('//'):
+    raise UserError(
+      f'{str(workdir)!r} is neither a folder nor an address; an address is {kind}://BUCKET/FOLDER.'
+    )
+
+
 def _kind(address: str) -> str:
   return address.partition('://')[0]
 

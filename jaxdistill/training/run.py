@@ -106,6 +106,7 @@ class Run:
     # which someone waits for.
     self.first_step_seconds: float | None = None
     self._bucket, self._lock = None, None
+    bucket.check_place(workdir)
     directory = None if workdir is None else expanded(workdir).absolute()
     self.place = workdir if bucket.is_address(workdir) else directory  # for people
     self._directory = directory  # in a bucket that of the local copy, once it is open

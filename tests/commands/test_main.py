@@ -9,10 +9,24 @@ import sys
 import pytest
 
 import jaxdistill
-from jaxdistill.commands import listing
+from jaxdistill.commands import listing, process
 from jaxdistill.commands import main as door
 
 ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize('kind', ['device', 'machine'])
+def test_memory_that_does_not_suffice_is_a_sentence(capsys, kind):
+  import jax.numpy as jnp
+  import numpy as np
+
+  def start(arguments):
+    (jnp if kind == 'device' else np).zeros((10**6, 10**9), np.float32)
+
+  assert process.exit_status(start, []) == 2
+  error = capsys.readouterr().err
+  assert error.startswith('error: The memory does not suffice (') and error.count('\n') == 1
+  assert ('4000000000000000 bytes' if kind == 'device' else '3.55 PiB') in error
 
 
 @pytest.fixture

@@ -159,3 +159,16 @@ def test_datasets_split_is_disjoint_and_does_not_follow_the_seed(digits):
   digits.data.validation_share = 0.0
   whole, none, _ = settings.datasets(digits)
   assert none is None and len(whole) == len(train) + len(validation)
+
+
+@pytest.mark.parametrize('field', ['rows', 'experts'])
+def test_a_folder_for_other_runs_is_tried_before_any_work(tmp_path, field):
+  loaded = config.load('m3d:digits')
+  (tmp_path / 'file').touch()
+  for place in ('file', 'file/deeper/still'):
+    config.override(loaded, f'run.{field}', f'{tmp_path}/{place}')
+    with pytest.raises(UserError, match=f'run.{field} is .*, and {tmp_path}/file is no folder'):
+      checks.check_values(loaded)
+  config.override(loaded, f'run.{field}', f'{tmp_path}/new/deeper')
+  checks.check_values(loaded)
+  assert [path.name for path in tmp_path.iterdir()] == ['file']

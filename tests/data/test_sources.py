@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxdistill import data
 from jaxdistill.data import sources
@@ -191,6 +192,18 @@ def test_public_names():
   assert (
     data.load is load and data.Dataset.__name__ == 'Dataset' and callable(data.augment.diffaugment)
   )
+
+
+@pytest.mark.parametrize('name', ['digits', 'npz', 'folder'])
+def test_images_larger_than_the_memory_are_refused_before_any_is_resized(tmp_path, name):
+  images, labels = np.full((4, 8, 8, 3), 200, np.uint8), [0, 0, 1, 1]
+  np.savez(tmp_path / 'mine.npz', images=images, labels=labels)
+  for number, label in enumerate(labels):
+    (tmp_path / 'photos' / str(label)).mkdir(parents=True, exist_ok=True)
+    Image.fromarray(images[number]).save(tmp_path / 'photos' / str(label) / f'{number}.png')
+  place = {'npz': f'npz:{tmp_path}/mine.npz', 'folder': f'folder:{tmp_path}/photos'}
+  with pytest.raises(UserError, match='memory.* smaller image_size'):
+    load(place.get(name, name), image_size=10**6)
 
 
 def test_notices_are_told_once_a_load(monkeypatch):

@@ -47,6 +47,12 @@ def test_a_value_becomes_a_config_and_comes_back(config):
   schema.check_values(Whole, config)
 
 
+def test_a_list_names_each_choice_once(config):
+  config.storage.rows = ('random', 'whole', 'random')
+  with pytest.raises(UserError, match="storage.rows names 'random' twice"):
+    schema.check_values(Whole, config)
+
+
 def test_an_optional_field_may_be_lacking_and_is_checked_where_it_is_there():
   @dataclasses.dataclass(frozen=True)
   class Later:

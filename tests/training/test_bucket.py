@@ -242,3 +242,21 @@ def test_a_machine_that_is_lost_goes_on_elsewhere_from_what_was_up(tmp_path, mon
   told = capsys.readouterr().out
   assert 'was left locked by process' in told and 'add: continues after step 15 of 20' in told
   assert not (tmp_path / 'run' / 'run.lock').exists()
+
+
+@pytest.mark.parametrize(
+  'place, words',
+  [
+    ('gs:/bucket/run', "'gs:/bucket/run' is neither a folder nor an address; an address is gs://B"),
+    ('s3:bucket', "'s3:bucket' is neither a folder nor an address"),
+    ('gs://', "'gs://' names no bucket; an address is gs://BUCKET/FOLDER"),
+    ('gs:', 'names no bucket'),
+  ],
+)
+def test_an_address_with_a_slip_makes_no_folder(tmp_path, monkeypatch, place, words):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(UserError, match=words):
+    Run(place)
+  assert list(tmp_path.iterdir()) == []
+  Run('c:odd', progress=False, tensorboard=False).close()
+  assert [path.name for path in tmp_path.iterdir()] == ['c:odd']

@@ -57,7 +57,7 @@ def unknown(kind: str, name: object, valid: Iterable[str]) -> UserError:
   >>> unknown('data set', 'cifar', ['cifar10', 'digits'])
   UserError("There is no data set 'cifar'; did you mean 'cifar10'? Valid: cifar10, digits.")
   """
-  valid = sorted(map(str, valid))
+  valid = sorted(filter(None, map(str, valid)))  # '' is for what is left out
   spelt = {word.lower(): word for word in valid}
   name = str(name)
   shown = name if len(name) <= _LONG else f'{name[:_LONG]}...'

@@ -126,8 +126,14 @@ def choose(files: dict[str, list], classes: str, known: Iterable[str] = ()) -> d
   {'emu': ['3.png'], 'cat': ['1.png']}
   """
   names = subsets.names(classes) or tuple(files)
+  if classes and not subsets.names(classes):
+    raise UserError(f'classes={classes!r} names no class; leave it empty for all of them.')
   for name in names:
     if name not in files and name not in known:
+      if name in subsets.SUBSETS:
+        raise UserError(
+          f'classes={classes!r}: the subset {name!r} stands alone; beside others, name its folders.'
+        )
       raise unknown('class folder', name, [*subsets.SUBSETS, *files])
     if names.count(name) > 1:
       raise UserError(f'The class {name!r} is asked for twice in classes={classes!r}.')

@@ -320,6 +320,8 @@ def test_classes_are_asked_for_once_and_have_images_to_test_on(tmp_path):
   _folder(tmp_path / 'test', {'a': 2})
   for classes, message in (
     ('a,a', "'a' is asked for twice"),
+    (',', "classes=',' names no class; leave it empty for all of them"),
+    ('nette,woof', "the subset 'nette' stands alone; beside others, name its folders"),
     ('a', 'is a single class'),
     ('b,c', 'of the classes b, c there are no test images'),
   ):

@@ -139,6 +139,8 @@ def along_training(
   if run.place is not None:
     facts = {name: evaluation.fact(one) for name, one in {**sets, 'training': train}.items()}
     provenance.settle(run, {'phase drift': facts})
+    settings = dict(networks=networks, epochs=epochs, steps=steps, checks=checks, seed=seed)
+    provenance.begin(run, 'drift', settings | {'per_class': per_class, 'model': dict(model or {})})
   first = measure(problem.state)  # before the loop takes the state over
   every = math.ceil(problem.num_steps / checks)
   loop.fit(run, 'drift', problem, evaluate=loop.Evaluation(measure, every))

@@ -95,16 +95,18 @@ def evaluate(
   model = protocol.get('model') or models.DEFAULT
   if not (protocol.get('epochs') or isinstance(condensed, Dataset)):
     protocol['epochs'] = epochs_of(condensed, recipe, data=test.name, network=model.get('name', ''))
+  chosen = Protocol(recipe, seeds, **protocol)
   if run is not None and run.place is not None:
     part = 'scored' if isinstance(condensed, Dataset) else 'the condensed set'
     facts = {part: fact(condensed), 'test': Identity(test, statistics=False)}
     if validation is not None:
       facts['validation'] = Identity(validation, statistics=False)
     provenance.settle(run, {f'phase {name}': facts})
+    provenance.begin(run, name, chosen.described() | {'whole': chosen.whole})
   return score(
     condensed,
     test,
-    Protocol(recipe, seeds, **protocol),
+    chosen,
     validation=validation,
     run=run,
     name=name,

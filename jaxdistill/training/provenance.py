@@ -3,7 +3,7 @@ is refused.
 
 A config names a data set and a method; what the names stand for may be replaced between two starts.
 So a work dir keeps, in data.json, what tells one from another, by section: 'data' (the real
-images), 'sets' (condensed ones), 'code'.
+images), 'sets' (condensed ones), 'code'; and 'settings' of phases that no config tells.
 """
 
 import itertools
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from jaxdistill import files, registry, usercode
-from jaxdistill.config import flat
+from jaxdistill.config import differences, flat, listed
 from jaxdistill.data import Dataset
 from jaxdistill.data.identity import Identity
 from jaxdistill.errors import UserError
@@ -159,6 +159,31 @@ def settle(run, sections: Sections) -> None:
     now = {**before, **_records(sections, before)}
     if now != stored:
       run.write_json(FILE, now)
+
+
+def begin(run, phase: str, settings: Mapping[str, Any]) -> None:
+  """Keeps the settings of a phase that no config tells; what a work dir holds of one that was begun
+  with others is deleted, so that it begins anew, and told.
+
+  Args:
+    run: a `Run`.
+    phase: its name.
+    settings: all that decides it beside what `settle` has seen, as JSON can hold it.
+  """
+  if run.place is None and hosts.count() == 1:
+    return
+  stored = hosts.first('what was begun', lambda: _read(run))
+  kept = stored.get('settings')
+  kept = kept if isinstance(kept, dict) else {}
+  before, now = kept.get(phase), files.jsonable(settings)
+  if before == now:
+    return
+  if isinstance(before, dict):
+    changed = listed(list(differences(before, now).values()))
+    run.say(f'{phase}: it was begun with other settings ({changed}) and begins anew.')
+    run.discard(phase)
+  if run.workdir is not None:
+    run.write_json(FILE, {**stored, 'settings': {**kept, phase: now}})
 
 
 def knows(run, section: str) -> bool:

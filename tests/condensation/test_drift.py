@@ -105,6 +105,25 @@ def test_a_finished_measurement_is_read_back(tmp_path):
     np.testing.assert_allclose(values, measured[1].distance[name], rtol=1e-6)
 
 
+def test_a_measurement_with_other_settings_begins_anew(tmp_path, capsys):
+  train = digits()
+
+  def measured(workdir, **changes):
+    with Run(workdir, progress=False, tensorboard=False) as run:
+      settings = TRAINING | dict(steps=2, checks=1) | changes
+      return drift.along_training(parts(train), train, run=run, **settings).distance['first']
+
+  measured(tmp_path)
+  for changes, words in (
+    ({'seed': 1}, 'seed: 1234 -> 1'),
+    ({'per_class': 2}, 'per_class: 500 -> 2'),
+  ):
+    capsys.readouterr()
+    again = measured(tmp_path, **changes)
+    assert f'drift: it was begun with other settings ({words}' in capsys.readouterr().out
+    np.testing.assert_array_equal(again, measured(None, **changes))
+
+
 def test_the_chart_has_a_line_for_each_set():
   found = drift.Drift(
     np.array([0, 10]),

@@ -275,6 +275,35 @@ def test_the_two_sets_must_fit_each_other(digits):
     evaluation.evaluate(train, data.Dataset(test.images[:2], np.array([0, 1])))
 
 
+def test_a_phase_that_was_stopped_is_not_gone_on_with_under_other_settings(
+  digits, tmp_path, monkeypatch, capsys
+):
+  train, test = digits
+  few, test = train.take(range(60)), test.take(range(50))
+  options = dict(seeds=1, steps=4, checks=4, model=SMALL)
+  with Run(progress=False) as run:
+    expected = evaluation.evaluate(few, test, 'dm', run=run, **options)
+  log = Run.log
+
+  def stopped(self, phase, step, *rest, **more):
+    log(self, phase, step, *rest, **more)
+    if step == 2:
+      raise KeyboardInterrupt
+
+  def start(recipe):
+    with Run(tmp_path, progress=False, tensorboard=False, checkpoint_every=1) as run:
+      return evaluation.evaluate(few, test, recipe, run=run, **options)
+
+  with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    patch.setattr(Run, 'log', stopped)
+    start('idc')
+  capsys.readouterr()
+  assert start('dm')['curve'] == expected['curve']
+  printed = capsys.readouterr().out
+  assert "evaluate: it was begun with other settings (recipe: 'idc' -> 'dm')" in printed
+  assert 'continues after' not in printed
+
+
 def test_a_phase_is_not_taken_for_that_of_another_set(digits, tmp_path, monkeypatch):
   train, test = digits
   monkeypatch.setattr(evaluation, 'score', lambda *arguments, **options: 'scores')

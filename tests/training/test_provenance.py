@@ -124,6 +124,25 @@ def test_a_loop_of_ones_own_says_what_it_works_on(tmp_path):
     work(tmp_path, **things)
 
 
+def test_a_phase_of_other_settings_begins_anew(tmp_path, capsys):
+  def begin(**settings):
+    with Run(tmp_path, progress=False, tensorboard=False) as run:
+      directory = tmp_path / 'checkpoints' / 'fit'
+      directory.mkdir(parents=True, exist_ok=True)
+      provenance.begin(run, 'fit', settings)
+      provenance.begin(run, 'other', {})
+      return directory.exists(), capsys.readouterr().out
+
+  start(tmp_path, facts())
+  assert begin(rate=0.1, model=None) == begin(rate=0.1, model=None) == (True, '')
+  gone, text = begin(rate=0.2, model=None)
+  assert not gone and 'fit: it was begun with other settings (rate: 0.1 -> 0.2) and begins' in text
+  assert begin(rate=0.2, model=None) == (True, '')
+  assert record(tmp_path).keys() == {'data', 'settings'}
+  with Run(progress=False) as run:
+    provenance.begin(run, 'fit', {})
+
+
 @pytest.mark.parametrize('thing', [None, {'a': 1}, [[1], [2, 3]], object()])
 def test_what_cannot_be_known_again_is_refused(thing):
   with Run(progress=False) as run, pytest.raises(UserError, match='knows .*; what is of type'):

@@ -83,7 +83,7 @@ class AlexNet(nn.Module):
         dtype=dtype,
         name=f'conv{layer}',
       )
-      x = nn.relu(normalisation.behind(conv, norm(name=f'norm{layer}'), x, train))
+      x = normalisation.conv_norm_relu(conv, norm(name=f'norm{layer}'), x, train)
       margin = 0
       if pooled:
         x = pooling.max_pool(x)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdistill import errors
-from jaxdistill.models import framing, normalisation, pooling
+from jaxdistill.models import framing, normalisation
 from jaxdistill.models.convolution import Conv
 from jaxdistill.models.linear import Linear
 from jaxdistill.numerics import settled
@@ -73,8 +73,7 @@ class ConvNet(nn.Module):
     x = x.astype(dtype)
     for block in range(1, self.depth + 1):
       conv = Conv(self.width, padding=padding, dtype=dtype, name=f'conv{block}')
-      x = nn.relu(normalisation.behind(conv, norm(name=f'norm{block}'), x, train))
-      x = pooling.average_pool(x)
+      x = normalisation.conv_norm_relu(conv, norm(name=f'norm{block}'), x, train, window=2)
       features[f'block{block}'] = x
       padding = 1
     features['embedding'] = x.reshape(len(x), -1)

@@ -22,6 +22,7 @@ import contextvars
 import functools
 import itertools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -156,6 +157,33 @@ def output_statistics(
   return mean[:, None, None, :], variance[:, None, None, :]
 
 
+def first_pixel(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, strides, padding):
+  """The output's pixel at the top left, from the input: float32 [n, 1, 1, d]; no gradient goes
+  through it.
+
+  Moments are taken about it. Read from the output itself it would have to be there first, and the
+  sums could not be taken on the way out of the convolution.
+
+  Args: as for `output_statistics`, of any number of channels.
+
+  >>> import jax.numpy as jnp
+  >>> x, kernel = jnp.arange(4.).reshape(1, 2, 2, 1), jnp.ones((3, 3, 1, 1))
+  >>> float(first_pixel(x, kernel, None, (1, 1), 'SAME')[0, 0, 0, 0])
+  6.0
+  """
+  pads = _pads(x.shape[1:3], kernel.shape[:2], strides, padding)
+  (top, _), (left, _) = pads
+  height, width = kernel.shape[0] - top, kernel.shape[1] - left
+  if min(height, width) <= 0:  # it lies in the padding
+    pixel = jnp.zeros((len(x), kernel.shape[-1]), jnp.float32)
+  else:
+    corner = x[:, :height, :width].astype(jnp.float32)
+    corner_kernel = kernel[top : top + corner.shape[1], left : left + corner.shape[2]]
+    pixel = jnp.einsum('nabc,abcd->nd', corner, corner_kernel.astype(jnp.float32))
+  pixel = pixel if bias is None else pixel + bias.astype(jnp.float32)
+  return jax.lax.stop_gradient(pixel)[:, None, None, :]
+
+
 def extract_patches(
   x: jax.Array, size: tuple[int, int], strides: tuple[int, int], pads
 ) -> jax.Array:
@@ -218,6 +246,18 @@ def _mixed_backward(strides, pads, residuals, dy):
 _mixed.defvjp(_mixed_forward, _mixed_backward)
 
 
+class Hints(NamedTuple):
+  """What a convolution can tell a norm behind it for less than reading its maps costs; None: it
+  cannot.
+
+  statistics: mean and biased variance of every channel of each map, [n, 1, 1, d].
+  reference: a number near each of them, [n, 1, 1, d].
+  """
+
+  statistics: tuple[jax.Array, jax.Array] | None = None
+  reference: jax.Array | None = None
+
+
 class Conv(nn.Module):
   """Convolution layer with PyTorch's default initialisation.
 
@@ -244,9 +284,8 @@ class Conv(nn.Module):
   dtype: jnp.dtype | None = None
 
   @nn.compact
-  def __call__(self, x: jax.Array, with_statistics: bool = False):
-    """Returns the maps; `with_statistics` (maps, (mean, variance) of each channel of each), the
-    latter None where computing them from the maps is cheaper."""
+  def __call__(self, x: jax.Array, with_hints: bool = False):
+    """Returns the maps; `with_hints` (maps, `Hints` for a norm behind them)."""
     fan_in = self.kernel_size[0] * self.kernel_size[1] * x.shape[-1]
     kernel = self.param(
       'kernel',
@@ -259,11 +298,15 @@ class Conv(nn.Module):
         'bias', self.bias_init or initializers.torch_uniform(fan_in), (self.features,)
       )
     dtype = self.dtype or x.dtype
-    y = convolve(x.astype(dtype), kernel.astype(dtype), self.strides, self.padding)
+    x, kernel = x.astype(dtype), kernel.astype(dtype)
+    y = convolve(x, kernel, self.strides, self.padding)
     y = y if bias is None else y + bias.astype(dtype).reshape(1, 1, 1, -1)
-    if not with_statistics:
+    if not with_hints:
       return y
+    how = (x, kernel, bias, self.strides, self.padding)
+    if backend.platform() != 'cpu':
+      # Images may be far from 0 against their spread; maps behind a norm are not.
+      near = x.shape[-1] <= NARROW and y.dtype.itemsize >= 4
+      return y, Hints(reference=first_pixel(*how) if near else None)
     cheap = choose(x.shape[-1]) == 'patches' and 4 * fan_in <= self.features
-    return y, output_statistics(
-      x.astype(dtype), kernel.astype(dtype), bias, self.strides, self.padding
-    ) if cheap else None
+    return y, Hints(statistics=output_statistics(*how) if cheap else None)

@@ -71,8 +71,9 @@ class ImageNetResNet(nn.Module):
     dtype = jnp.dtype(self.dtype)
     side = max(x.shape[1:3])
     size, stride = (7, 2) if side > 128 else (3, 1)
-    x = bare_conv(self.width, size, stride, self.norm, dtype, 'conv')(x.astype(dtype))
-    x = nn.relu(normalisation.norm(self.norm, dtype)(name='norm')(x, train))
+    conv = bare_conv(self.width, size, stride, self.norm, dtype, 'conv')
+    norm = normalisation.norm(self.norm, dtype)(name='norm')
+    x = normalisation.conv_norm_relu(conv, norm, x.astype(dtype), train)
     if side > 64:
       x = pooling.max_pool(x, window=3, stride=2, padding=1)
     features = {}

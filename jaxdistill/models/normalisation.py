@@ -14,9 +14,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdistill import errors
+from jaxdistill import backend, errors
+from jaxdistill.models import fused, pooling
+from jaxdistill.models.convolution import Hints
+from jaxdistill.models.fused import EPSILON
 
-EPSILON = 1e-5
 # Share of the running statistics that a batch leaves in place; PyTorch calls 1 minus this the
 # momentum.
 KEPT = 0.9
@@ -99,17 +101,27 @@ def norm(name: str, dtype=None) -> Callable[..., nn.Module]:
   return functools.partial(_LAYERS[name], dtype=dtype)
 
 
-def behind(conv: nn.Module, layer: nn.Module, x: jax.Array, train: bool) -> jax.Array:
-  """Returns layer(conv(x), train), where the layer is one of this module and `conv` a
-  `convolution.Conv`.
+def conv_norm_relu(
+  conv: nn.Module, layer: nn.Module, x: jax.Array, train: bool, window: int = 1
+) -> jax.Array:
+  """Returns relu(layer(conv(x), train)), its mean over windows of `window` pixels a side, where the
+  layer is one of this module and `conv` a `convolution.Conv`.
 
-  A convolution over few channels can tell the statistics of its maps for less than it takes to read
-  them: instance norm takes them from there.
+  Instance norm does it in one pass on accelerators, and gets told what the convolution knows of its
+  maps.
+
+  >>> from jaxdistill.models.convolution import Conv
+  >>> class Block(nn.Module):
+  ...   @nn.compact
+  ...   def __call__(self, x):
+  ...     return conv_norm_relu(Conv(8), InstanceNorm(), x, False, window=2)
+  >>> Block().init_with_output(jax.random.key(0), jnp.ones((1, 6, 6, 3)))[0].shape
+  (1, 3, 3, 8)
   """
   if not isinstance(layer, InstanceNorm):
-    return layer(conv(x), train)
-  x, statistics = conv(x, with_statistics=True)
-  return layer(x, train, statistics)
+    return pooling.average_pool(nn.relu(layer(conv(x), train)), window)
+  x, hints = conv(x, with_hints=True)
+  return layer(x, train, hints, relu=True, window=window)
 
 
 class InstanceNorm(nn.Module):
@@ -127,10 +139,22 @@ class InstanceNorm(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: jax.Array, train: bool = False, statistics: tuple[jax.Array, jax.Array] | None = None
+    self,
+    x: jax.Array,
+    train: bool = False,
+    hints: Hints = Hints(),
+    *,
+    relu: bool = False,
+    window: int = 1,
   ) -> jax.Array:
-    """`statistics`: mean and variance [n, 1, 1, c] where the layer below knows them already."""
-    return _affine(self, x, *(statistics or _moments(x, (1, 2))))
+    """`hints`: what the layer below knows already; `relu`, `window`: of a ReLU and an average pool
+    behind it."""
+    if backend.platform() == 'cpu':
+      y = _affine(self, x, *(hints.statistics or _moments(x, (1, 2))))
+      return pooling.average_pool(nn.relu(y) if relu else y, window)
+    scale, bias = _parameters(self, x.shape[-1])
+    y = fused.instance_norm(x, scale, bias, hints.reference, relu=relu, window=window)
+    return y.astype(self.dtype or x.dtype)
 
 
 class GroupNorm(nn.Module):
@@ -213,6 +237,10 @@ def _moments(x, axes):
   Neither moment depends on that point, so no gradient goes through it.
   """
   wide = x.astype(jnp.float32)
+  if x.dtype.itemsize < 4:
+    mean = wide.mean(axes, keepdims=True)
+    variance = jnp.square(wide).mean(axes, keepdims=True) - jnp.square(mean)
+    return mean, jnp.maximum(variance, 0.0)
   first = tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(x.ndim))
   reference = jax.lax.stop_gradient(wide[first])
   offset = wide - reference
@@ -282,11 +310,17 @@ def _unbiased(count):
 def _affine(layer, x, mean, variance):
   """Declares scale and bias and applies them: one multiply-add per number, the rest is done per
   channel."""
-  shape = (1, 1, 1, x.shape[-1])
-  scale = layer.param('scale', nn.initializers.ones, shape[-1:]).reshape(shape)
-  bias = layer.param('bias', nn.initializers.zeros, shape[-1:]).reshape(shape)
+  scale, bias = _parameters(layer, x.shape[-1])
   slope = scale * jax.lax.rsqrt(variance + EPSILON)
-  return (x.astype(jnp.float32) * slope + (bias - mean * slope)).astype(layer.dtype or x.dtype)
+  y = fused.whole(x).astype(jnp.float32) * slope + (bias - mean * slope)
+  return y.astype(layer.dtype or x.dtype)
+
+
+def _parameters(layer, channels):
+  """Declares scale and bias, and returns them as [1, 1, 1, channels]."""
+  scale = layer.param('scale', nn.initializers.ones, (channels,))
+  bias = layer.param('bias', nn.initializers.zeros, (channels,))
+  return scale.reshape(1, 1, 1, -1), bias.reshape(1, 1, 1, -1)
 
 
 def _move(running, batch):

@@ -73,8 +73,8 @@ class ResNet(nn.Module):
   def __call__(self, x: jax.Array, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
     dtype = jnp.dtype(self.dtype)
     norm = normalisation.norm(self.norm, dtype)
-    x = bare_conv(self.width, 3, 1, self.norm, dtype, 'conv')(x.astype(dtype))
-    x = nn.relu(norm(name='norm')(x, train))
+    conv = bare_conv(self.width, 3, 1, self.norm, dtype, 'conv')
+    x = normalisation.conv_norm_relu(conv, norm(name='norm'), x.astype(dtype), train)
     features = {}
     for stage in (1, 2, 3):
       for block in range(1, (self.depth - 2) // 6 + 1):
@@ -105,11 +105,8 @@ class BasicBlock(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     norm = normalisation.norm(self.norm, self.dtype)
-    y = nn.relu(
-      norm(name='norm1')(
-        bare_conv(self.features, 3, self.stride, self.norm, self.dtype, 'conv1')(x), train
-      )
-    )
+    conv = bare_conv(self.features, 3, self.stride, self.norm, self.dtype, 'conv1')
+    y = normalisation.conv_norm_relu(conv, norm(name='norm1'), x, train)
     y = norm(name='norm2')(bare_conv(self.features, 3, 1, self.norm, self.dtype, 'conv2')(y), train)
     if self.stride == 1 and x.shape[-1] == self.features:
       return nn.relu(y + x)

@@ -71,10 +71,9 @@ class ResNetAP(nn.Module):
     dtype = jnp.dtype(self.dtype)
     size, pool, width = _stem(x.shape[1:])
     width = self.width or width
-    x = bare_conv(width, size, 1, self.norm, dtype, 'conv')(x.astype(dtype))
-    x = pooling.average_pool(
-      nn.relu(normalisation.norm(self.norm, dtype)(name='norm')(x, train)), pool
-    )
+    conv = bare_conv(width, size, 1, self.norm, dtype, 'conv')
+    norm = normalisation.norm(self.norm, dtype)(name='norm')
+    x = normalisation.conv_norm_relu(conv, norm, x.astype(dtype), train, window=pool)
     features = {}
     for stage in (1, 2, 3, 4):
       for block in range(1, (self.depth - 2) // 8 + 1):
@@ -99,12 +98,9 @@ class PooledBlock(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     norm = normalisation.norm(self.norm, self.dtype)
-    y = nn.relu(
-      norm(name='norm1')(bare_conv(self.features, 3, 1, self.norm, self.dtype, 'conv1')(x), train)
-    )
-    y = bare_conv(self.features, 3, 1, self.norm, self.dtype, 'conv2')(
-      pooling.average_pool(y, self.pool)
-    )
+    conv = bare_conv(self.features, 3, 1, self.norm, self.dtype, 'conv1')
+    y = normalisation.conv_norm_relu(conv, norm(name='norm1'), x, train, window=self.pool)
+    y = bare_conv(self.features, 3, 1, self.norm, self.dtype, 'conv2')(y)
     y = norm(name='norm2')(y, train)
     if self.pool > 1 or x.shape[-1] != self.features:
       # The public code pools behind the 1x1 convolution; the two commute, and this order takes a

@@ -81,7 +81,7 @@ class VGG(nn.Module):
           dtype=dtype,
           name=f'stage{stage}_conv{layer}',
         )
-        x = nn.relu(normalisation.behind(conv, norm(name=f'stage{stage}_norm{layer}'), x, train))
+        x = normalisation.conv_norm_relu(conv, norm(name=f'stage{stage}_norm{layer}'), x, train)
         padding = 1
       last = stage == len(LAYERS[self.depth])
       if min(x.shape[1:3]) >= (2 if last else 4):

@@ -105,10 +105,10 @@ def test_layer_starts_like_pytorch_and_counts_its_parameters():
 def test_layer_returns_statistics_only_where_they_are_cheap():
   x = jnp.asarray(arrays((2, 6, 6, 1), (1, 1, 1, 1))[0])
   wide, narrow = convolution.Conv(36), convolution.Conv(8)
-  y, statistics = wide.apply(wide.init(jax.random.key(0), x), x, with_statistics=True)
+  y, (statistics, _) = wide.apply(wide.init(jax.random.key(0), x), x, with_hints=True)
   np.testing.assert_allclose(statistics[0], y.mean((1, 2), keepdims=True), atol=1e-5)
   np.testing.assert_allclose(statistics[1], y.var((1, 2), keepdims=True), rtol=1e-4)
-  assert narrow.apply(narrow.init(jax.random.key(0), x), x, with_statistics=True)[1] is None
+  assert narrow.apply(narrow.init(jax.random.key(0), x), x, with_hints=True)[1].statistics is None
 
 
 def test_bfloat16_computation_keeps_float32_parameters():

@@ -179,8 +179,9 @@ def first_pixel(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, strides
   else:
     corner = x[:, :height, :width].astype(jnp.float32)
     corner_kernel = kernel[top : top + corner.shape[1], left : left + corner.shape[2]]
-    pixel = jnp.einsum('nabc,abcd->nd', corner, corner_kernel.astype(jnp.float32))
-  pixel = pixel if bias is None else pixel + bias.astype(jnp.float32)
+    # Too little for a matrix product, whose call would cost more.
+    pixel = (corner[..., None] * corner_kernel.astype(jnp.float32)[None]).sum((1, 2, 3))
+  pixel = pixel if bias is None else pixel + bias.astype(jnp.float32)[None]
   return jax.lax.stop_gradient(pixel)[:, None, None, :]
 
 

@@ -8,14 +8,19 @@ import jax.numpy as jnp
 from jaxdistill import backend, errors
 from jaxdistill.models import convolution
 
-WAYS = ('vmap', 'unroll')
+WAYS = ('vmap', 'unroll', 'loop')
 
 
 def choose_way(way: str) -> str:
-  """Returns how several networks share one program: on the CPU 'unroll', elsewhere 'vmap'
-  (BUILD_NOTES.md has the times)."""
+  """Returns how several networks share one program: on the CPU 'unroll', elsewhere 'loop'.
+
+  'vmap' makes convolutions in groups, whose gradients are slow on a CPU and move more on a GPU.
+  'unroll' and 'loop' run one network after the other: a CPU's convolutions crawl in a loop, while
+  on a TPU one network at a time stays on the chip, and the program is that of one network however
+  many there are. BUILD_NOTES.md has the figures.
+  """
   if way == 'auto':
-    return 'unroll' if backend.platform() == 'cpu' else 'vmap'
+    return 'unroll' if backend.platform() == 'cpu' else 'loop'
   if way not in WAYS:
     raise errors.unknown('way to run several networks', way, (*WAYS, 'auto'))
   return way
@@ -31,11 +36,18 @@ def over_networks(function: Callable, way: str) -> Callable:
   """
 
   def mapped(*args):
-    if choose_way(way) == 'vmap':
-      with convolution.inside_loop():
+    chosen = choose_way(way)
+    if chosen == 'unroll':
+      return _one_by_one(function, args)
+    with convolution.inside_loop():
+      if chosen == 'vmap':
         return jax.vmap(function)(*args)
-    networks = jax.tree.leaves(args)[0].shape[0]
-    results = [function(*jax.tree.map(lambda a, i=i: a[i], args)) for i in range(networks)]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
+      return jax.lax.map(lambda one: function(*one), args)
 
   return mapped
+
+
+def _one_by_one(function, args):
+  networks = jax.tree.leaves(args)[0].shape[0]
+  results = [function(*jax.tree.map(lambda a, i=i: a[i], args)) for i in range(networks)]
+  return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)

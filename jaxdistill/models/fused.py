@@ -54,7 +54,7 @@ def instance_norm(
 
   >>> x = jnp.array([1., 3., 5., 7.]).reshape(1, 2, 2, 1)
   >>> one, zero = jnp.ones((1, 1, 1, 1)), jnp.zeros((1, 1, 1, 1))
-  >>> float(instance_norm(x, one, zero, relu=True, window=2)[0, 0, 0, 0].round(3))
+  >>> round(float(instance_norm(x, one, zero, relu=True, window=2)[0, 0, 0, 0]), 3)
   0.447
   """
   return _instance_norm(x, scale, bias, reference, relu, window)

@@ -28,6 +28,7 @@ class Count:
     error: the compiler's own sentence where it did not.
     flops: of matrix products and convolutions.
     bytes: read from and written to the device's memory.
+    bytes_everywhere: the same with what stays in the chip's own memory.
     collectives: bytes of the messages between devices, by kind.
     messages: their number, by kind.
     seconds_at_least: the longest of what `BOUNDS` take.
@@ -45,6 +46,7 @@ class Count:
   error: str = ''
   flops: int = 0
   bytes: int = 0
+  bytes_everywhere: int = 0
   collectives: Mapping[str, int] = dataclasses.field(default_factory=dict)
   messages: Mapping[str, int] = dataclasses.field(default_factory=dict)
   seconds_at_least: float = 0.0
@@ -90,6 +92,7 @@ def count(phase: Phase, target: Target, mesh: Mesh) -> Count:
     True,
     flops=flops,
     bytes=moved.bytes,
+    bytes_everywhere=moved.bytes_everywhere,
     collectives=moved.collectives,
     messages=moved.counts,
     seconds_at_least=seconds[bound],
@@ -122,6 +125,7 @@ def line(name: str, counted: Count) -> str:
     f'{numbers.size(counted.code_bytes)} program), {counted.memory_share:.0%} of the device'
     + (', which is TOO MUCH' if counted.memory_share > 1 else ''),
     f'a step {numbers.flops(counted.flops)} and {numbers.traffic(counted.bytes)} moved'
+    + _on_chip(counted)
     + (f', {grouped} grouped convolution(s)' if grouped else ''),
     _messages(counted),
     f'at least {numbers.seconds(counted.seconds_at_least)} a step, bound by {counted.bound}, '
@@ -151,6 +155,11 @@ def text_of_all(counts: Mapping[str, Count], target: Target, devices: int) -> st
 def as_json(counts: Mapping[str, Count]) -> dict[str, Any]:
   """Returns the content of the file that `--json` names: {phase: fields of its count}."""
   return {name: dataclasses.asdict(counted) for name, counted in counts.items()}
+
+
+def _on_chip(counted: Count) -> str:
+  stays = counted.bytes_everywhere - counted.bytes
+  return f' (and {numbers.traffic(stays)} within the chip)' if stays else ''
 
 
 def _messages(counted: Count) -> str:

@@ -86,6 +86,8 @@ class Traffic:
 
   Attributes:
     bytes: read from and written to memory.
+    bytes_everywhere: the same with what lies in the chip's own memory, as XLA places it there: how
+      much the operations hand on to each other, whatever fits on the chip.
     collectives: bytes of the messages between devices, by kind.
     counts: their number, by kind.
     operations: that are started one after the other.
@@ -94,6 +96,7 @@ class Traffic:
   """
 
   bytes: int
+  bytes_everywhere: int
   collectives: Mapping[str, int]
   counts: Mapping[str, int]
   operations: int
@@ -163,8 +166,10 @@ def read(text: str, largest: int = 20) -> Traffic:
       collectives[kind] += times * program.message(operation)
   rows = [(times * program.moved(one, known), one) for one, known, times in started]
   rows.sort(key=lambda row: -row[0])
+  everywhere = _Program(text, everywhere=True)
   return Traffic(
     sum(size for size, _ in rows),
+    sum(times * everywhere.moved(one, known) for one, known, times in everywhere.started()),
     dict(collectives),
     dict(counts),
     sum(times for _, _, times in started),
@@ -214,9 +219,13 @@ def _named(operation: Operation) -> str:
 
 
 class _Program:
-  """The computations of a program by name, each a list of operations."""
+  """The computations of a program by name, each a list of operations.
 
-  def __init__(self, text: str):
+  What lies in the chip's own memory counts as moved only where `everywhere`.
+  """
+
+  def __init__(self, text: str, everywhere: bool = False):
+    self.everywhere = everywhere
     self.computations: dict[str, dict[str, Operation]] = {}
     self.entry, current = '', None
     for line in text.splitlines():
@@ -288,6 +297,10 @@ class _Program:
       return size(shape, everywhere=True) // 2
     return size(shape, everywhere=True)
 
+  def size(self, shape: str) -> int:
+    """Bytes of a shape that count as moved."""
+    return size(shape, self.everywhere)
+
   def _called(self, operation: Operation, role: str) -> str:
     return re.search(rf'{role}=%?([\w.\-]+)', operation.attributes)[1]
 
@@ -306,24 +319,24 @@ class _Program:
     if operation.kind == 'fusion':
       inner = self.computations[self._called(operation, 'calls')]
     if operation.kind in _SLICES:
-      return 2 * size(operation.shape)
+      return 2 * self.size(operation.shape)
     shapes = [known[name].shape if name in known else '' for name in operation.operands]
     if operation.kind == 'dynamic-update-slice':
-      return 2 * size(shapes[1])
+      return 2 * self.size(shapes[1])
     if operation.kind == 'custom-call' and operation.shape.startswith('('):
       # Behind its result a library's call has the room that it works in.
-      return size(_ARRAY.search(operation.shape)[0]) + sum(map(size, shapes))
+      return self.size(_ARRAY.search(operation.shape)[0]) + sum(map(self.size, shapes))
     if operation.kind == 'copy-start':
-      return size(operation.shape)  # it holds target and source
+      return self.size(operation.shape)  # it holds target and source
     read = sum(
-      self._read(inner, number, shape) if inner else size(shape)
+      self._read(inner, number, shape) if inner else self.size(shape)
       for number, shape in enumerate(shapes)
     )
-    return read + (self._written(inner, operation.shape) if inner else size(operation.shape))
+    return read + (self._written(inner, operation.shape) if inner else self.size(operation.shape))
 
   def _read(self, inner: Mapping[str, Operation], number: int, shape: str) -> int:
     """Bytes of an operand that a fused computation reads: of its slices where nothing else is."""
-    whole = size(shape)
+    whole = self.size(shape)
     name = next((name for name, one in inner.items() if _is_parameter(one, number)), None)
     uses = [one for one in inner.values() if name in one.operands]
     if not whole or name is None or not uses:
@@ -342,9 +355,9 @@ class _Program:
 
   def _written(self, inner: Mapping[str, Operation], shape: str) -> int:
     root = next((one for one in inner.values() if one.is_root), None)
-    if root is not None and root.kind == 'dynamic-update-slice' and size(shape):
+    if root is not None and root.kind == 'dynamic-update-slice' and self.size(shape):
       return size(inner[root.operands[1]].shape, everywhere=True)
-    return size(shape)
+    return self.size(shape)
 
 
 def _is_parameter(operation: Operation, number: int) -> bool:

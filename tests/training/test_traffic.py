@@ -45,6 +45,7 @@ def test_slices_loops_and_near_memory_are_counted_as_what_moves():
   loop = 3 * (2 * 16 + 16)
   near = 4  # read; what it writes stays on the chip
   assert counted.bytes == picked + loop + near
+  assert counted.bytes_everywhere == counted.bytes + 16 * 4
   assert counted.operations == 3 + 1 + 1
   assert counted.largest[0][:2] == (loop // 3 * 3, 'add') and counted.collectives == {}
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import types
 
+import numpy as np
 import pytest
 
 from jaxdistill import config as configs
@@ -65,17 +66,26 @@ def compiler(tmp_path_factory):
   return place
 
 
-@pytest.mark.slow
-def test_phases_are_compiled_for_four_chips_with_one_message_each(compiler, tmp_path):
-  figures = tmp_path / 'figures.json'
+def counted(compiler, figures, *arguments):
+  """(what the command prints, what it writes to `figures`) for four v5e chips."""
   command = [sys.executable, '-m', 'launch.run', '--dry_run', '--target=v5e-4', f'--json={figures}']
-  command += ['--config=m3d:digits,ipc=10,quick', '--config.evaluation.baselines=()']
   path = os.pathsep.join([str(ROOT), str(compiler)])
   environment = os.environ | {'PYTHONPATH': path, 'XLA_FLAGS': ''}
-  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+  options = dict(cwd=ROOT, capture_output=True, text=True, env=environment)
+  done = subprocess.run([*command, *arguments], **options)
   assert done.returncode == 0, done.stderr
-  assert done.stdout.count(': compiles; ') == 2 and '4 x TPU v5e' in done.stdout
-  phases = json.loads(figures.read_text())
+  return done.stdout, json.loads(figures.read_text())
+
+
+@pytest.mark.slow
+def test_phases_are_compiled_for_four_chips_with_one_message_each(compiler, tmp_path):
+  printed, phases = counted(
+    compiler,
+    tmp_path / 'figures.json',
+    '--config=m3d:digits,ipc=10,quick',
+    '--config.evaluation.baselines=()',
+  )
+  assert printed.count(': compiles; ') == 2 and '4 x TPU v5e' in printed
   assert list(phases) == ['condense', 'evaluate-m3d']
   condense, evaluate = phases.values()
   # 37.36 MFLOP of matrix products and convolutions a chip: three of twelve classes (ten and two
@@ -87,3 +97,33 @@ def test_phases_are_compiled_for_four_chips_with_one_message_each(compiler, tmp_
     assert phase['bound'] in ('compute', 'memory', 'links') and phase['seconds_at_least'] > 0
   # Ten losses in float32.
   assert condense['collectives'] == {'all-reduce': 40}
+
+
+# Counted once (BUILD_NOTES.md, "Bytes a step") and kept, so that no later change fattens the
+# programs unseen: megabytes a step and chip, from and to its memory, and with what stays within it.
+KEPT = {'condense': (56.8, 865), 'evaluate-m3d': (64.6, 538)}
+ROOM = 1.1
+
+
+@pytest.mark.slow
+def test_the_programs_of_a_set_of_cifars_shape_stay_as_lean_as_they_are(compiler, tmp_path):
+  rng = np.random.default_rng(0)
+  arrays = {}
+  for split, number in (('train', 2000), ('test', 100)):
+    arrays[f'{split}_images'] = rng.integers(0, 256, (number, 32, 32, 3), np.uint8)
+    arrays[f'{split}_labels'] = np.arange(number) % 10
+  np.savez(tmp_path / 'images.npz', **arrays)
+  _, phases = counted(
+    compiler,
+    tmp_path / 'figures.json',
+    f'--config=m3d:npz:{tmp_path}/images.npz,ipc=10,factor=2',
+    '--config.dtype=bfloat16',
+    '--config.evaluation.baselines=()',
+  )
+  assert list(phases) == list(KEPT)
+  for name, (moved, everywhere) in KEPT.items():
+    phase = phases[name]
+    assert (
+      phase['bytes'] <= ROOM * moved * 1e6 and phase['bytes_everywhere'] <= ROOM * everywhere * 1e6
+    )
+    assert phase['messages'] == {'all-reduce': 1} and phase['grouped_convolutions'] == 0

@@ -62,6 +62,8 @@ def condense(
       'condense needs the training images as a Dataset, the first of the two that '
       'data.load(name) returns.'
     )
+  if not isinstance(method, str):
+    raise errors.UserError(f'method is the name of one, or a .py file with one; it is {method!r}.')
   if not method.endswith('.py'):
     methods.find(method)
     method = f'condensation/{method}'

@@ -91,6 +91,11 @@ def evaluate(
   for field in protocol:
     if field not in names:
       raise errors.unknown('argument of evaluate', field, names)
+  if not isinstance(condensed, Condensed | Dataset | Draws) or not isinstance(test, Dataset):
+    raise errors.UserError(
+      'evaluate takes a condensed set (Condensed.load reads one) or a Dataset, and the test images '
+      f'as a Dataset; got {type(condensed).__name__} and {type(test).__name__}.'
+    )
   find_recipe(recipe)
   model = protocol.get('model') or models.DEFAULT
   if not (protocol.get('epochs') or isinstance(condensed, Dataset)):

@@ -95,11 +95,13 @@ class Dataset:
     """Returns the images at `indices`, in that order, with the same statistics; `split` renames
     them.
 
+    Raises `UserError` for what is neither positions nor a true or false for each image.
+
     >>> pair = Dataset(np.zeros((2, 8, 8, 3), np.uint8), np.array([0, 1]))
     >>> pair.take([1], 'last').labels
     array([1], dtype=int32)
     """
-    indices = np.asarray(indices)
+    indices = _positions(self.name, indices, len(self))
     return dataclasses.replace(
       self,
       images=select(self.images, indices),
@@ -218,6 +220,21 @@ def hold_out(train: Dataset, share: float, seed: int = 0) -> tuple[Dataset, Data
       f'{train.name}: every class has a single image, so none can be held out for validation.'
     )
   return train.take(kept), train.take(held, 'validation')
+
+
+def _positions(where: str, indices: object, count: int) -> np.ndarray:
+  """Returns what picks some of `count` images: positions [n], or booleans [count]."""
+  indices = _as_array(where, 'indices', indices)
+  if not indices.size:
+    indices = indices.astype(np.int64)
+  mask = indices.dtype == bool and indices.shape == (count,)
+  whole = indices.ndim == 1 and indices.dtype.kind in 'iu'
+  if not mask and not (whole and ((indices >= -count) & (indices < count)).all()):
+    raise UserError(
+      f'{where}: images are taken by positions from 0 to {count - 1}, or by a true or false for '
+      f'each; got {indices.dtype} of shape {list(indices.shape)}.'
+    )
+  return indices
 
 
 def texts(where: str, names: Iterable[str | bytes]) -> tuple[str, ...]:

@@ -99,6 +99,8 @@ def _check(x, y, x_mask, y_mask):
     raise errors.UserError(
       f'Two sets of features have shapes [n, d] and [m, d] with one d; got {x.shape} and {y.shape}.'
     )
+  if not (x.size and y.size):
+    raise errors.UserError(f'A discrepancy needs features; got {x.shape} and {y.shape}.')
   for points, mask in ((x, x_mask), (y, y_mask)):
     if mask is not None and mask.shape != points.shape[:1]:
       raise errors.UserError(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxdistill import errors
+from jaxdistill import errors, files
 from jaxdistill.data import archives
 from jaxdistill.errors import UserError
 
@@ -81,9 +81,14 @@ class Condensed:
   versions: dict[str, str] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
+    from jaxdistill.data.dataset import boolean, texts
+
     images, labels = np.asarray(self.images), np.asarray(self.labels)
-    for name in ('class_names', 'mean', 'std'):
-      object.__setattr__(self, name, tuple(getattr(self, name)))
+    where = 'A condensed set'
+    object.__setattr__(self, 'class_names', texts(where, self.class_names))
+    object.__setattr__(self, 'flip', boolean(where, self.flip))
+    for name in ('mean', 'std'):
+      object.__setattr__(self, name, tuple(map(_plain_number, getattr(self, name))))
     if (
       images.ndim != 4
       or not images.size
@@ -251,7 +256,10 @@ class Condensed:
     description = {'format': FORMAT, **self.description()}
     buffer = io.BytesIO()
     np.savez_compressed(
-      buffer, images=self.images, labels=self.labels, description=np.array(json.dumps(description))
+      buffer,
+      images=self.images,
+      labels=self.labels,
+      description=np.array(json.dumps(files.jsonable(description))),
     )
     return buffer.getvalue()
 
@@ -295,6 +303,14 @@ class Condensed:
       return cls(**plain.fields(arrays))
     except UserError as error:
       raise UserError(f'{path} cannot be used: {error}') from error
+
+
+def _plain_number(value: Any) -> float:
+  """Returns a value of a channel as JSON has it."""
+  if type(value) in (int, float):
+    return value
+  errors.real_numbers(**{'a value of mean or std': value})
+  return float(value)
 
 
 def _checked_labels(labels: np.ndarray, classes: int) -> np.ndarray:

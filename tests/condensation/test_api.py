@@ -124,3 +124,10 @@ def test_a_condensed_set_is_read_without_the_packages_that_made_it(tmp_path):
     subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout
     == '[]\n'
   )
+
+
+@pytest.mark.parametrize('method', [None, 3, b'dm'])
+def test_a_method_is_named_by_a_text(method):
+  train, _ = jaxdistill.data.load('digits', image_size=8)
+  with pytest.raises(UserError, match='method is the name of one, or a .py file'):
+    jaxdistill.condensation.condense(train, method, ipc=1)

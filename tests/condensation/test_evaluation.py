@@ -267,6 +267,15 @@ def test_numbers_are_checked(digits, arguments, words):
     evaluation.evaluate(*digits, **arguments)
 
 
+@pytest.mark.parametrize('wrong', [None, 'm3d.npz', np.zeros((2, 8, 8, 1))])
+def test_what_is_no_set_is_refused(digits, wrong):
+  train, test = digits
+  with pytest.raises(UserError, match='evaluate takes a condensed set .*; got'):
+    evaluation.evaluate(wrong, test)
+  with pytest.raises(UserError, match='and the test images as a Dataset; got'):
+    evaluation.evaluate(train, wrong)
+
+
 def test_the_two_sets_must_fit_each_other(digits):
   train, test = digits
   with pytest.raises(UserError, match='images of 8x8x1 and the test set of 16x16x1'):

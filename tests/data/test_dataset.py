@@ -64,6 +64,17 @@ IMAGES = np.zeros((4, 4, 4, 3), np.uint8)
 LABELS = np.array([0, 1, 1, 0])
 
 
+def test_images_are_taken_by_positions_or_a_mask():
+  images = np.arange(4, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 1), np.uint8)
+  dataset = Dataset(images, np.array([0, 1, 0, 1]))
+  assert dataset.take([3, 0]).images[:, 0, 0, 0].tolist() == [3, 0]
+  assert dataset.take([-1]).images[:, 0, 0, 0].tolist() == [3]
+  assert dataset.take(np.array([True, False, True, False])).labels.tolist() == [0, 0]
+  for wrong in ([0.5], [4], [-5], np.ones(3, bool), ['a'], [[0]], [[0], [1, 2]], 1):
+    with pytest.raises(UserError, match='positions from 0 to 3|one array'):
+      dataset.take(wrong)
+
+
 @pytest.mark.parametrize(
   'fields, message',
   [

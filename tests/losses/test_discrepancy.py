@@ -196,3 +196,5 @@ def test_mistakes_are_told_in_a_sentence():
     distance(x, y[:, :1])
   with pytest.raises(errors.UserError, match='one entry a row'):
     losses.mean_discrepancy(x, y, x_mask=jnp.ones(4))
+  with pytest.raises(errors.UserError, match=r'needs features; got \(0, 2\) and \(4, 2\)'):
+    distance(x[:0], y)

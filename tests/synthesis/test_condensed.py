@@ -229,6 +229,34 @@ def test_a_plain_file_of_the_users_own_is_read(tmp_path, arrays, expected):
   assert {name: getattr(made, name) for name in expected} == expected
 
 
+def test_what_numpy_and_numbers_say_is_kept_as_plain_values(tmp_path):
+  made = example(
+    class_names=np.array([7, 8, 9]),
+    mean=np.float32([0.5, 0.25, 0.5]),
+    std=np.ones(3),
+    flip=np.bool_(True),
+    config={'ipc': np.int64(2), 'rates': np.arange(2)},
+  )
+  again = Condensed.load(made.save(tmp_path / 'set.npz'))
+  assert again.class_names == ('7', '8', '9') and again.mean == (0.5, 0.25, 0.5)
+  assert again.flip is True and again.config == {'ipc': 2, 'rates': [0, 1]}
+
+
+@pytest.mark.parametrize(
+  'changes, message',
+  [
+    (dict(class_names=(b'a', b'\xff', b'c')), 'no UTF-8'),
+    (dict(class_names='abc'), 'class_names is a list of names'),
+    (dict(flip='no'), "flip is true or false; it is 'no'"),
+    (dict(mean=('0', 1, 1)), "a value of mean or std is '0'; it must be a number"),
+    (dict(factor='2'), "factor is '2'; it must be a whole number"),
+  ],
+)
+def test_a_set_that_could_not_be_read_back_is_refused_when_it_is_made(changes, message):
+  with pytest.raises(UserError, match=message):
+    example(**changes)
+
+
 @pytest.mark.parametrize(
   'changes, message',
   [

@@ -176,7 +176,10 @@ def make(
   `step` reports the metrics of `Learner.differentiate`, each as the mean over the networks.
   `entries` are the names of the data.
   """
-  replicas = _Replicas(learner, optimizer, options, together.choose_way(options.way))
+  together.choose_way(
+    options.way
+  )  # a name is refused here, 'auto' decided for what is compiled for
+  replicas = _Replicas(learner, optimizer, options, options.way)
   functions = Functions(replicas.init, replicas.sample, replicas.step, draw=replicas.sample)
   share = WHOLE if options.spread == 'batch' else SHARE
   placement = Placement(

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdistill import models
+from jaxdistill import backend, models
 from jaxdistill.data import Dataset
 from jaxdistill.data.crops import Flip
 from jaxdistill.data.examples import Examples
@@ -485,6 +485,18 @@ def test_unknown_way_is_refused():
     UserError, match="no way to run several networks 'vmapp'; did you mean 'vmap'"
   ):
     problem(way='vmapp')
+
+
+def test_the_way_is_chosen_for_the_platform_that_is_compiled_for():
+  """Whatever the default backend is: there is a loop over the networks for accelerators alone."""
+  ready = problem(networks=2)
+
+  def traced(platform):
+    batch = jax.eval_shape(ready.source.sample, ready.source.data, jax.random.key(0), 0)
+    with backend.compiling_for(platform):
+      return str(jax.make_jaxpr(lambda state, batch: ready.step(state, batch))(ready.state, batch))
+
+  assert 'scan' in traced('tpu') and 'scan' not in traced('cpu')
 
 
 def test_over_networks_maps_pytrees():

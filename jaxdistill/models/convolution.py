@@ -1,6 +1,6 @@
 """How a convolution is computed: the one place that chooses a form for a backend.
 
-Three forms give the same numbers to float tolerance and very different times:
+Four forms give the same numbers to float tolerance and very different times:
 
   direct   XLA's convolution. The best on GPU and TPU.
   patches  kh*kw shifted copies side by side, then one matrix product. Keeps its speed inside
@@ -12,6 +12,9 @@ Three forms give the same numbers to float tolerance and very different times:
   weight gradient (XLA:CPU's
            own weight gradient takes twice as long). Inputs of few channels go through `patches`.
 
+  winograd  fewer products, a few images at a time (`models/winograd.py`): 3x3, stride 1, float32.
+  On a CPU half the time of the others for many channels, in loops too.
+
 BUILD_NOTES.md has the measured table; `python -m launch.benchmark --only=convolution` makes it
 again. A caller that builds a compiled loop or maps over weights says so with `inside_loop()`;
 `using(form)` overrides everything.
@@ -21,6 +24,7 @@ import contextlib
 import contextvars
 import functools
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -29,12 +33,15 @@ import jax
 import jax.numpy as jnp
 
 from jaxdistill import backend, errors
-from jaxdistill.models import initializers
+from jaxdistill.models import initializers, winograd
 
-FORMS = ('direct', 'patches', 'mixed')
+FORMS = ('direct', 'patches', 'mixed', 'winograd')
 # Below this many input channels the patches are cheaper than XLA:CPU's convolution (measured at 3
 # and 128 channels).
 NARROW = 16
+# From this many channels on, in and out, Winograd's form takes half the time of the others on a CPU
+# (measured at 64 and 128); for fewer it gains nothing that its compilation would not cost.
+WIDE = 64
 
 _override: contextvars.ContextVar[str | None] = contextvars.ContextVar(
   'convolution_form', default=None
@@ -72,13 +79,19 @@ def inside_loop():
     _in_loop.reset(token)
 
 
-def choose(in_channels: int) -> str:
-  """Returns the form for a convolution of so many input channels for the platform that is compiled
-  for, at trace time."""
+def choose(in_channels: int, out_channels: int = 0, tiled: bool = False) -> str:
+  """Returns the form for a convolution of so many channels for the platform that is compiled for,
+  at trace time.
+
+  `tiled`: whether Winograd's form can compute it, in float32. A form that was asked for and cannot
+  is 'patches'.
+  """
   if _override.get():
-    return _override.get()
+    return _override.get() if tiled or _override.get() != 'winograd' else 'patches'
   if backend.platform() != 'cpu':
     return 'direct'
+  if tiled and min(in_channels, out_channels) >= WIDE:
+    return 'winograd'
   if _in_loop.get() or in_channels <= NARROW:
     return 'patches'
   return 'mixed'
@@ -106,7 +119,10 @@ def convolve(
   9.0
   """
   pads = _pads(x.shape[1:3], kernel.shape[:2], strides, padding)
-  form = choose(x.shape[-1])
+  tiled = winograd.fits(kernel.shape, strides, pads) and x.dtype == jnp.float32
+  form = choose(*kernel.shape[2:], tiled)
+  if form == 'winograd':
+    return winograd.convolve(x, kernel, pads)
   if form == 'patches':
     return _by_patches(x, kernel, strides, pads)
   if form == 'mixed':
@@ -285,8 +301,9 @@ class Conv(nn.Module):
   dtype: jnp.dtype | None = None
 
   @nn.compact
-  def __call__(self, x: jax.Array, with_hints: bool = False):
-    """Returns the maps; `with_hints` (maps, `Hints` for a norm behind them)."""
+  def __call__(self, x: jax.Array, deferred: bool = False):
+    """Returns the maps; `deferred` what makes them: images -> (maps, `Hints` for a norm behind
+    them), for images of the form of `x`."""
     fan_in = self.kernel_size[0] * self.kernel_size[1] * x.shape[-1]
     kernel = self.param(
       'kernel',
@@ -299,15 +316,23 @@ class Conv(nn.Module):
         'bias', self.bias_init or initializers.torch_uniform(fan_in), (self.features,)
       )
     dtype = self.dtype or x.dtype
-    x, kernel = x.astype(dtype), kernel.astype(dtype)
-    y = convolve(x, kernel, self.strides, self.padding)
-    y = y if bias is None else y + bias.astype(dtype).reshape(1, 1, 1, -1)
-    if not with_hints:
-      return y
-    how = (x, kernel, bias, self.strides, self.padding)
-    if backend.platform() != 'cpu':
-      # Images may be far from 0 against their spread; maps behind a norm are not.
-      near = x.shape[-1] <= NARROW and y.dtype.itemsize >= 4
-      return y, Hints(reference=first_pixel(*how) if near else None)
-    cheap = choose(x.shape[-1]) == 'patches' and 4 * fan_in <= self.features
-    return y, Hints(statistics=output_statistics(*how) if cheap else None)
+    kernel = kernel.astype(dtype)
+
+    def maps(x):
+      y = convolve(x.astype(dtype), kernel, self.strides, self.padding)
+      return y if bias is None else y + bias.astype(dtype).reshape(1, 1, 1, -1)
+
+    def with_hints(x):
+      return maps(x), _hints(x.astype(dtype), kernel, bias, self.strides, self.padding)
+
+    return with_hints if deferred else maps(x)
+
+
+def _hints(x, kernel, bias, strides, padding):
+  how = (x, kernel, bias, strides, padding)
+  narrow = x.shape[-1] <= NARROW
+  if backend.platform() != 'cpu':
+    # Images may be far from 0 against their spread; maps behind a norm are not.
+    return Hints(reference=first_pixel(*how) if narrow and x.dtype.itemsize >= 4 else None)
+  cheap = choose(x.shape[-1]) == 'patches' and 4 * math.prod(kernel.shape[:3]) <= kernel.shape[3]
+  return Hints(statistics=output_statistics(*how) if cheap else None)

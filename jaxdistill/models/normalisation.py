@@ -15,13 +15,15 @@ import jax
 import jax.numpy as jnp
 
 from jaxdistill import backend, errors
-from jaxdistill.models import fused, pooling
-from jaxdistill.models.convolution import Hints
+from jaxdistill.models import chunks, fused, pooling
+from jaxdistill.models.convolution import NARROW, Hints
 from jaxdistill.models.fused import EPSILON
 
 # Share of the running statistics that a batch leaves in place; PyTorch calls 1 minus this the
 # momentum.
 KEPT = 0.9
+# Of the maps that are in the cache at once, where `InstanceNorm` takes a few images at a time.
+_BYTES = 4 * 2**20
 # In place of a sum of weights that is 0.
 _LEAST = 1e-12
 # Groups of 'group', as in the condensation codes.
@@ -120,8 +122,7 @@ def conv_norm_relu(
   """
   if not isinstance(layer, InstanceNorm):
     return pooling.average_pool(nn.relu(layer(conv(x), train)), window)
-  x, hints = conv(x, with_hints=True)
-  return layer(x, train, hints, relu=True, window=window)
+  return layer(x, train, conv(x, deferred=True), relu=True, window=window)
 
 
 class InstanceNorm(nn.Module):
@@ -142,19 +143,34 @@ class InstanceNorm(nn.Module):
     self,
     x: jax.Array,
     train: bool = False,
-    hints: Hints = Hints(),
+    before: Callable[[jax.Array], tuple[jax.Array, Hints]] | None = None,
     *,
     relu: bool = False,
     window: int = 1,
   ) -> jax.Array:
-    """`hints`: what the layer below knows already; `relu`, `window`: of a ReLU and an average pool
-    behind it."""
-    if backend.platform() == 'cpu':
-      y = _affine(self, x, *(hints.statistics or _moments(x, (1, 2))))
+    """Normalises x, or before(x), of which the layer before also tells what it knows; `relu`,
+    `window`: of a ReLU and an average pool behind it."""
+    images_enter = before is not None and x.shape[-1] <= NARROW
+    before = before or (lambda x: (x, Hints()))
+    maps = jax.eval_shape(lambda x: before(x)[0], x)
+    scale, bias = _parameters(self, maps.shape[-1])
+    dtype = self.dtype or maps.dtype
+
+    def on_a_cpu(x):
+      x, hints = before(x)
+      y = _scaled(x, *(hints.statistics or _moments(x, (1, 2))), scale, bias, dtype)
       return pooling.average_pool(nn.relu(y) if relu else y, window)
-    scale, bias = _parameters(self, x.shape[-1])
-    y = fused.instance_norm(x, scale, bias, hints.reference, relu=relu, window=window)
-    return y.astype(self.dtype or x.dtype)
+
+    if backend.platform() != 'cpu':
+      x, hints = before(x)
+      y = fused.instance_norm(x, scale, bias, hints.reference, relu=relu, window=window)
+      return y.astype(dtype)
+    if not images_enter:
+      return on_a_cpu(x)
+    # Wide maps of images of few channels cost more to write and read than to compute again: they
+    # stay in the cache, and are not kept for the gradient.
+    size = chunks.size(len(x), maps.size // len(x) * maps.dtype.itemsize, _BYTES)
+    return chunks.over(jax.checkpoint(on_a_cpu), x, size)
 
 
 class GroupNorm(nn.Module):
@@ -308,12 +324,14 @@ def _unbiased(count):
 
 
 def _affine(layer, x, mean, variance):
-  """Declares scale and bias and applies them: one multiply-add per number, the rest is done per
-  channel."""
-  scale, bias = _parameters(layer, x.shape[-1])
+  """Declares scale and bias and applies them."""
+  return _scaled(x, mean, variance, *_parameters(layer, x.shape[-1]), layer.dtype or x.dtype)
+
+
+def _scaled(x, mean, variance, scale, bias, dtype):
+  """Scale and bias: one multiply-add per number, the rest is done per channel."""
   slope = scale * jax.lax.rsqrt(variance + EPSILON)
-  y = fused.whole(x).astype(jnp.float32) * slope + (bias - mean * slope)
-  return y.astype(layer.dtype or x.dtype)
+  return (fused.whole(x).astype(jnp.float32) * slope + (bias - mean * slope)).astype(dtype)
 
 
 def _parameters(layer, channels):

@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 
+from jaxdistill.training import traffic
+
 # Dense peak of one device in FLOP/s and its memory's bandwidth in bytes/s, from the makers' data
 # sheets: (pattern of the device kind, bfloat16, float32, bandwidth). The float32 column of NVIDIA
 # GPUs from Ampere on is TensorFloat-32, in which XLA multiplies float32 unless told otherwise; that
@@ -105,10 +107,17 @@ def program_flops(lowered: Any, compiled: Any, devices: int) -> float | None:
 
   The program before optimisation counts a global array once, but per-device code (`shard_map`) for
   one device only; the compiled one always counts one device, and knows nothing of what the backend
-  replaced by library calls. The larger of the two is right in all these cases. Loops are counted as
-  ONE pass through their body: never ask for a scan over steps.
+  replaced by library calls. Both count a loop as one pass through its body, where the products and
+  convolutions that the text tells (`traffic.flops`) count as often as they run, and nothing else
+  does. The largest of the three is right or near it in all these cases.
   """
-  counts = [_count(lowered), devices * _count(compiled) if devices > 1 else 0.0]
+  text = lowered.as_text(dialect='hlo')
+  each = devices if 'manual' in text else 1
+  counts = [
+    _count(lowered),
+    devices * _count(compiled) if devices > 1 else 0.0,
+    float(each * traffic.flops(text)),
+  ]
   return max(counts) or _count(compiled) or None
 
 

@@ -1,5 +1,6 @@
 """Every form of a convolution against a loop in float64, and the statistics of its output."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +15,7 @@ CASES = [
   ((1, 6, 6, 1), (1, 1, 1, 2), (2, 2), 'VALID'),
   ((1, 5, 5, 1), (3, 3, 1, 2), (1, 1), ((3, 3), (3, 3))),
   ((1, 8, 8, 17), (3, 3, 17, 2), (1, 1), 'SAME'),
+  ((3, 5, 8, 2), (3, 3, 2, 3), (1, 1), ((2, 0), (1, 2))),
 ]
 
 
@@ -53,7 +55,7 @@ def test_every_form_is_the_same_correlation(form, case):
   np.testing.assert_allclose(y, by_hand(x, kernel, strides, padding), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize('case', CASES[:3])
+@pytest.mark.parametrize('case', [*CASES[:3], CASES[-1]])
 def test_every_form_has_the_same_gradients(case):
   x_shape, kernel_shape, strides, padding = case
   x, kernel = arrays(x_shape, kernel_shape)
@@ -62,7 +64,7 @@ def test_every_form_has_the_same_gradients(case):
     with convolution.using(form):
       total = lambda x, k: jnp.sin(convolution.convolve(x, k, strides, padding)).sum()
       gradients[form] = jax.jit(jax.grad(total, argnums=(0, 1)))(x, kernel)
-  for form in ('patches', 'mixed'):
+  for form in convolution.FORMS:
     for ours, direct in zip(gradients[form], gradients['direct']):
       np.testing.assert_allclose(ours, direct, rtol=1e-4, atol=1e-4)
 
@@ -104,11 +106,19 @@ def test_layer_starts_like_pytorch_and_counts_its_parameters():
 
 def test_layer_returns_statistics_only_where_they_are_cheap():
   x = jnp.asarray(arrays((2, 6, 6, 1), (1, 1, 1, 1))[0])
-  wide, narrow = convolution.Conv(36), convolution.Conv(8)
-  y, (statistics, _) = wide.apply(wide.init(jax.random.key(0), x), x, with_hints=True)
+
+  class Deferred(nn.Module):
+    features: int
+
+    @nn.compact
+    def __call__(self, x):
+      return convolution.Conv(self.features)(x, deferred=True)(x)
+
+  wide, narrow = Deferred(36), Deferred(8)
+  y, (statistics, _) = wide.apply(wide.init(jax.random.key(0), x), x)
   np.testing.assert_allclose(statistics[0], y.mean((1, 2), keepdims=True), atol=1e-5)
   np.testing.assert_allclose(statistics[1], y.var((1, 2), keepdims=True), rtol=1e-4)
-  assert narrow.apply(narrow.init(jax.random.key(0), x), x, with_hints=True)[1].statistics is None
+  assert narrow.apply(narrow.init(jax.random.key(0), x), x)[1].statistics is None
 
 
 def test_bfloat16_computation_keeps_float32_parameters():

@@ -60,8 +60,8 @@ def test_share_of_peak():
   assert cost.share_of_peak(None, 2.0, 'bfloat16', [Device()]) is None
 
 
-def test_operations_of_ten_steps_are_those_of_the_one_step_program():
-  """A scan is counted as one pass through its body: the trap that the one-step program avoids."""
+def test_operations_of_a_loop_count_as_often_as_it_runs():
+  """XLA counts one pass through its body."""
   state = program.settle(
     {'step': jnp.int32(0), 'key': jax.random.key(0), 'w': jnp.ones((32, 32))},
     program.common_sharding(jnp.zeros(())),
@@ -81,4 +81,4 @@ def test_operations_of_ten_steps_are_those_of_the_one_step_program():
     counted[length] = cost.program_flops(built.lowered, built.compiled, 1)
     assert cost.program_bytes(built.compiled) >= 32 * 32 * 4
   assert counted[1] == pytest.approx(2 * 32**3, rel=0.02)
-  assert counted[10] < 2 * counted[1]
+  assert counted[10] == pytest.approx(10 * counted[1], rel=0.02)

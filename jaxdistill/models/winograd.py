@@ -11,6 +11,7 @@ Source: Lavin & Gray, CVPR 2016, for the algorithm; the portions are ours.
 """
 
 import functools
+import itertools
 from collections.abc import Sequence
 
 import jax
@@ -88,38 +89,51 @@ def _kernel_gradient(x, kernel, pads, dy):
 
 def _convolve(x, factors, pads):
   height, width = _sides(x.shape, pads)
-  shape = (len(x), -(-height // 2), -(-width // 2), factors.shape[-1])
+  tiles = (len(x), -(-height // 2), -(-width // 2), factors.shape[-1])
   flat = factors.reshape(16, *factors.shape[2:])
   products = [tile @ factor for tile, factor in zip(_input_tiles(x, pads), flat)]
-  by_column = [_out(products[j::4]) for j in range(4)]
-  rows = [_out([column[i] for column in by_column]) for i in range(2)]
+  corners = _along_both(_out, [products[row : row + 4] for row in range(0, 16, 4)])
   # [n, tiles down, 2, tiles across, 2, d]
-  y = jnp.stack([jnp.stack([y.reshape(shape) for y in row], axis=3) for row in rows], axis=2)
-  return y.reshape(shape[0], 2 * shape[1], 2 * shape[2], -1)[:, :height, :width]
+  y = jnp.stack([_side_by_side(row, tiles) for row in corners], axis=2)
+  return y.reshape(tiles[0], 2 * tiles[1], 2 * tiles[2], -1)[:, :height, :width]
+
+
+def _side_by_side(row, tiles):
+  return jnp.stack([corner.reshape(tiles) for corner in row], axis=3)
 
 
 def _input_tiles(x, pads):
   """B^T d B of all tiles d: 16 arrays [tiles, c]."""
   height, width = _sides(x.shape, pads)
-  odd = ((0, height % 2), (0, width % 2))
-  pads = [(low, high + more) for (low, high), (_, more) in zip(pads, odd)]
-  x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
-  stop = [side + side % 2 - 1 for side in (height, width)]
-
-  def corner(i, j):
-    return x[:, i : i + stop[0] : 2, j : j + stop[1] : 2]
-
-  by_column = [_in([corner(i, j) for i in range(4)]) for j in range(4)]
-  rows = [_in([column[i] for column in by_column]) for i in range(4)]
-  return [tile.reshape(-1, x.shape[-1]) for row in rows for tile in row]
+  (top, bottom), (left, right) = pads
+  x = jnp.pad(x, ((0, 0), (top, bottom + height % 2), (left, right + width % 2), (0, 0)))
+  down, across = height + height % 2 - 1, width + width % 2 - 1
+  return _flat(_along_both(_in, _grid(lambda i, j: x[:, i : i + down : 2, j : j + across : 2], 4)))
 
 
 def _output_gradients(dy):
   """A dY A^T of all tiles dY: 16 arrays [tiles, d]."""
   dy = jnp.pad(dy, ((0, 0), (0, dy.shape[1] % 2), (0, dy.shape[2] % 2), (0, 0)))
-  by_column = [_back([dy[:, i::2, j::2] for i in range(2)]) for j in range(2)]
-  rows = [_back([column[i] for column in by_column]) for i in range(4)]
-  return [tile.reshape(-1, dy.shape[-1]) for row in rows for tile in row]
+  return _flat(_along_both(_back, _grid(lambda i, j: dy[:, i::2, j::2], 2)))
+
+
+def _grid(part, side):
+  """part(i, j), row by row."""
+  rows = []
+  for i in range(side):
+    rows.append([part(i, j) for j in range(side)])
+  return rows
+
+
+def _along_both(transform, rows):
+  """M x M^T for the transform x -> M x of columns."""
+  columns = [transform(column) for column in zip(*rows)]
+  return [transform(row) for row in zip(*columns)]
+
+
+def _flat(rows):
+  tiles = itertools.chain.from_iterable(rows)
+  return [tile.reshape(-1, tile.shape[-1]) for tile in tiles]
 
 
 def _in(d):

@@ -35,14 +35,14 @@ def by_portions(function: Callable, at_once: int, pixels: int) -> Callable:
     slow = on_cpu and _has_slow_convolutions(function, jax.tree.map(lambda a: a[:size], args))
     whole = 0 if slow else classes // size * size  # in a loop; the others one by one
     parts = []
-    for start in range(whole, classes, size):
-      portion = jax.tree.map(lambda a, start=start: a[start : start + size], args)
-      parts.append(function(*(_after(portion, parts[-1]) if at_once and parts else portion)))
     if whole:
       stacked = jax.tree.map(lambda a: a[:whole].reshape(whole // size, size, *a.shape[1:]), args)
       with convolution.inside_loop():
         results = jax.lax.map(lambda portion: function(*portion), stacked)
-      parts.insert(0, jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), results))
+      parts.append(jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), results))
+    for start in range(whole, classes, size):
+      portion = jax.tree.map(lambda a, start=start: a[start : start + size], args)
+      parts.append(function(*(_after(portion, parts[-1]) if at_once and parts else portion)))
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
   return mapped

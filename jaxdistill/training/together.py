@@ -12,15 +12,15 @@ WAYS = ('vmap', 'unroll', 'loop')
 
 
 def choose_way(way: str) -> str:
-  """Returns how several networks share one program: on the CPU 'unroll', elsewhere 'loop'.
+  """Returns how several networks share one program: on a TPU 'loop', elsewhere 'unroll'.
 
-  'vmap' makes convolutions in groups, whose gradients are slow on a CPU and move more on a GPU.
-  'unroll' and 'loop' run one network after the other: a CPU's convolutions crawl in a loop, while
-  on a TPU one network at a time stays on the chip, and the program is that of one network however
-  many there are. BUILD_NOTES.md has the figures.
+  'vmap' makes convolutions in groups, whose gradients are slow on a CPU and on GPUs. 'unroll' and
+  'loop' run one network after the other: a CPU's convolutions crawl in a loop and a GPU moves the
+  weights once more for it, while on a TPU one network at a time stays on the chip. BUILD_NOTES.md
+  has the figures.
   """
   if way == 'auto':
-    return 'unroll' if backend.platform() == 'cpu' else 'loop'
+    return 'loop' if backend.platform() == 'tpu' else 'unroll'
   if way not in WAYS:
     raise errors.unknown('way to run several networks', way, (*WAYS, 'auto'))
   return way

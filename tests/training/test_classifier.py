@@ -488,7 +488,7 @@ def test_unknown_way_is_refused():
 
 
 def test_the_way_is_chosen_for_the_platform_that_is_compiled_for():
-  """Whatever the default backend is: there is a loop over the networks for accelerators alone."""
+  """Whatever the default backend is: there is a loop over the networks for TPUs alone."""
   ready = problem(networks=2)
 
   def traced(platform):
@@ -496,7 +496,8 @@ def test_the_way_is_chosen_for_the_platform_that_is_compiled_for():
     with backend.compiling_for(platform):
       return str(jax.make_jaxpr(lambda state, batch: ready.step(state, batch))(ready.state, batch))
 
-  assert 'scan' in traced('tpu') and 'scan' not in traced('cpu')
+  assert 'scan' in traced('tpu')
+  assert 'scan' not in traced('cpu') and 'scan' not in traced('gpu')
 
 
 def test_over_networks_maps_pytrees():

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdistill import backend
 from jaxdistill.errors import UserError
-from jaxdistill.models import convolution
+from jaxdistill.models import convolution, winograd
 
 CASES = [
   ((2, 6, 5, 3), (3, 3, 3, 4), (1, 1), 'SAME'),
@@ -67,6 +68,44 @@ def test_every_form_has_the_same_gradients(case):
   for form in convolution.FORMS:
     for ours, direct in zip(gradients[form], gradients['direct']):
       np.testing.assert_allclose(ours, direct, rtol=1e-4, atol=1e-4)
+
+
+def test_winograds_form_takes_a_few_images_at_a_time_and_kernels_of_several_networks(monkeypatch):
+  monkeypatch.setattr(winograd, '_BYTES', 16 * 6 * 5 * 4 * 2)  # two images
+  x, _ = arrays((5, 6, 5, 3), (3, 3, 3, 4))
+  kernels = np.random.default_rng(1).normal(size=(2, 3, 3, 3, 4)).astype(np.float32)
+  pads = ((1, 1), (1, 1))
+
+  def total(form):
+    return lambda x, k: jnp.sin(form(x, k)).sum()
+
+  tiled = total(lambda x, k: winograd.convolve(x, k, pads))
+  direct = total(lambda x, k: convolution._direct(x, k, (1, 1), pads))
+  each = lambda f: jax.jit(jax.vmap(jax.value_and_grad(f, argnums=(0, 1)), (None, 0)))(x, kernels)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), each(tiled), each(direct)
+  )
+
+
+@pytest.mark.parametrize(
+  'channels, dtype, strides, form',
+  [
+    ((64, 128), 'float32', (1, 1), 'winograd'),
+    ((64, 128), 'bfloat16', (1, 1), 'mixed'),
+    ((64, 128), 'float32', (2, 2), 'mixed'),
+    ((32, 128), 'float32', (1, 1), 'mixed'),
+    ((3, 128), 'float32', (1, 1), 'patches'),
+  ],
+)
+def test_the_form_on_a_cpu(channels, dtype, strides, form, monkeypatch):
+  chosen = []
+  choose = convolution.choose
+  monkeypatch.setattr(convolution, 'choose', lambda *how: chosen.append(choose(*how)) or chosen[-1])
+  x = jax.ShapeDtypeStruct((2, 8, 8, channels[0]), dtype)
+  kernel = jax.ShapeDtypeStruct((3, 3, *channels), dtype)
+  with backend.compiling_for('cpu'):
+    jax.eval_shape(lambda x, k: convolution.convolve(x, k, strides, 1), x, kernel)
+  assert chosen == [form]
 
 
 @pytest.mark.parametrize('strides, padding', [((1, 1), 'SAME'), ((2, 2), 1), ((1, 1), 3)])

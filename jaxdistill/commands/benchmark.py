@@ -23,7 +23,7 @@ against one, convolutions, the loop.
   jaxdistill benchmark --only=condense --methods=m3d       some parts, some methods
   jaxdistill benchmark --only=condense --yardstick='python other.py --data=cifar10.npz'
 
-  jaxdistill benchmark --plan=device --out=device.json     on a GPU or TPU that is lent, in 480 s
+  jaxdistill benchmark --plan=device --out=device.json     on a GPU or TPU, in 480 s
 
 Parts: {', '.join(benchmarks.PARTS)}; of the plan: {', '.join(benchmarks.PLAN_PARTS)}.
 
@@ -80,7 +80,7 @@ def _dispatch(argv: list[str]) -> None:
 
 
 def _run_plan(values: flags.FlagValues, settings: benchmarks.Settings) -> None:
-  """Measures what the plan for a device that is lent says."""
+  """Measures what the plan for a device says."""
   if values.plan not in _PLANS:
     raise unknown('plan', values.plan, _PLANS)
   if not values.out:

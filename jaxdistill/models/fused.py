@@ -66,7 +66,8 @@ def _instance_norm(x, scale, bias, reference, relu, window):
 
 
 def _forward(x, scale, bias, reference, relu, window):
-  mean, spread = _moments(x, reference)
+  mean, variance = moments(x, (1, 2), reference)
+  spread = jnp.sqrt(variance + EPSILON)
   x = whole(x)
   y = _normalised(x, scale, bias, mean, spread)
   y = jnp.maximum(y, 0) if relu else y
@@ -99,13 +100,21 @@ def _backward(relu, window, residuals, dy):
 _instance_norm.defvjp(_forward, _backward)
 
 
-def _moments(x, reference):
-  """Mean and sqrt(variance + EPSILON), [n, 1, 1, c]."""
+def moments(
+  x: jax.Array, axes: tuple[int, ...], reference: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
+  """Mean and biased variance over some axes, which are kept: float32, in one pass, about
+  `reference` (None: about 0).
+
+  >>> mean, variance = moments(jnp.array([[1., 3.]]), (1,), jnp.ones((1, 1)))
+  >>> mean.tolist(), variance.tolist()
+  ([[2.0]], [[1.0]])
+  """
   reference = 0.0 if reference is None else reference
   offset = x.astype(jnp.float32) - reference
-  mean = offset.mean((1, 2), keepdims=True)
-  variance = jnp.square(offset).mean((1, 2), keepdims=True) - jnp.square(mean)
-  return reference + mean, jnp.sqrt(jnp.maximum(variance, 0) + EPSILON)
+  mean = offset.mean(axes, keepdims=True)
+  variance = jnp.square(offset).mean(axes, keepdims=True) - jnp.square(mean)
+  return reference + mean, jnp.maximum(variance, 0.0)
 
 
 def _normalised(x, scale, bias, mean, spread):

@@ -252,17 +252,10 @@ def _moments(x, axes):
   too. About any point of the map one pass keeps the digits, and a constant map gets exactly 0.
   Neither moment depends on that point, so no gradient goes through it.
   """
-  wide = x.astype(jnp.float32)
-  if x.dtype.itemsize < 4:
-    mean = wide.mean(axes, keepdims=True)
-    variance = jnp.square(wide).mean(axes, keepdims=True) - jnp.square(mean)
-    return mean, jnp.maximum(variance, 0.0)
+  if x.dtype.itemsize < 4:  # whose own rounding is coarser
+    return fused.moments(x, axes)
   first = tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(x.ndim))
-  reference = jax.lax.stop_gradient(wide[first])
-  offset = wide - reference
-  mean = offset.mean(axes, keepdims=True)
-  variance = jnp.square(offset).mean(axes, keepdims=True) - jnp.square(mean)
-  return reference + mean, jnp.maximum(variance, 0.0)
+  return fused.moments(x, axes, jax.lax.stop_gradient(x.astype(jnp.float32)[first]))
 
 
 def _batch_moments(x):

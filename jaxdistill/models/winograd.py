@@ -54,9 +54,7 @@ def convolve(x: jax.Array, kernel: jax.Array, pads) -> jax.Array:
   [6.0, 9.0, 9.0, 6.0]
   """
   factors = jnp.einsum('ia,jb,abcd->ijcd', _G, _G, kernel, precision=jax.lax.Precision.HIGHEST)
-  height, width = _sides(x.shape, pads)
-  size = chunks.size(len(x), 16 * height * width * max(kernel.shape[2:]), _BYTES)
-  return chunks.over(lambda x: _convolve(x, factors, pads), x, size)
+  return chunks.over(lambda x: _convolve(x, factors, pads), x, _at_once(x, kernel, pads))
 
 
 def _forward(x, kernel, pads):
@@ -75,14 +73,14 @@ convolve.defvjp(_forward, _backward)
 
 def _kernel_gradient(x, kernel, pads, dy):
   """dg = G^T [sum over tiles of (B^T d B)^T (A dY A^T)] G."""
-  height, width = dy.shape[1:3]
-  size = chunks.size(len(x), 16 * height * width * max(kernel.shape[2:]), _BYTES)
 
   def products(x, dy):
     inputs, outputs = _input_tiles(x, pads), _output_gradients(dy)
     return jnp.stack([a.T @ b for a, b in zip(inputs, outputs)])
 
-  total = chunks.total(products, (x, dy), size).reshape(4, 4, *kernel.shape[2:])
+  total = chunks.total(products, (x, dy), _at_once(x, kernel, pads)).reshape(
+    4, 4, *kernel.shape[2:]
+  )
   precise = jax.lax.Precision.HIGHEST
   return jnp.einsum('ia,jb,ijcd->abcd', _G, _G, total, precision=precise)
 
@@ -149,6 +147,12 @@ def _out(m):
 def _back(y):
   """A y."""
   return y[0], y[0] + y[1], y[0] - y[1], -y[1]
+
+
+def _at_once(x, kernel, pads):
+  """How many images are in the cache together: 16 numbers of 4 bytes for every four pixels."""
+  height, width = _sides(x.shape, pads)
+  return chunks.size(len(x), 16 * height * width * max(kernel.shape[2:]), _BYTES)
 
 
 def _sides(shape, pads):

@@ -176,9 +176,8 @@ def make(
   `step` reports the metrics of `Learner.differentiate`, each as the mean over the networks.
   `entries` are the names of the data.
   """
-  together.choose_way(
-    options.way
-  )  # a name is refused here, 'auto' decided for what is compiled for
+  # Refuses a name that does not exist; what 'auto' is depends on what is compiled for.
+  together.choose_way(options.way)
   replicas = _Replicas(learner, optimizer, options, options.way)
   functions = Functions(replicas.init, replicas.sample, replicas.step, draw=replicas.sample)
   share = WHOLE if options.spread == 'batch' else SHARE

@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh
 
 from jaxdistill import errors
-from jaxdistill.training import parallel
+from jaxdistill.training import cost, parallel
 
 
 class Chip(NamedTuple):
@@ -24,14 +24,17 @@ class Chip(NamedTuple):
   Attributes:
     label: for people.
     memory: bytes.
-    bandwidth: bytes a second, from and to its memory.
     link: bytes a second that it sends to the other chips, all links together.
   """
 
   label: str
   memory: float
-  bandwidth: float
   link: float
+
+  @property
+  def bandwidth(self) -> float:
+    """Bytes a second, from and to its memory."""
+    return cost.peak_bandwidth(self.label)
 
 
 class Target(NamedTuple):
@@ -51,15 +54,15 @@ class Target(NamedTuple):
 
 
 _GIB = 2**30
-# Makers' figures. TPUs: the pages of the versions in Google Cloud's documentation (HBM capacity and
-# bandwidth a chip; interconnect bandwidth a chip, given in Gbit/s in both directions). H100 SXM5:
-# NVIDIA's data sheet (80 GB, 3.35 TB/s, NVLink 900 GB/s in both directions). `cost` has the peaks.
+# Makers' figures. TPUs: the pages of the versions in Google Cloud's documentation (HBM capacity a
+# chip; interconnect bandwidth a chip, given in Gbit/s in both directions). H100 SXM5: NVIDIA's data
+# sheet (80 GB, NVLink 900 GB/s in both directions). `cost` has the peaks and the bandwidths.
 _CHIPS = {
-  'v4': Chip('TPU v4', 32 * _GIB, 1.2e12, 2400e9 / 8 / 2),
-  'v5e': Chip('TPU v5e', 16 * _GIB, 819e9, 1600e9 / 8 / 2),
-  'v5p': Chip('TPU v5p', 95 * _GIB, 2.765e12, 4800e9 / 8 / 2),
-  'v6e': Chip('TPU v6e', 32 * _GIB, 1.64e12, 3584e9 / 8 / 2),
-  'h100': Chip('NVIDIA H100 SXM', 80e9, 3.35e12, 450e9),
+  'v4': Chip('TPU v4', 32 * _GIB, 2400e9 / 8 / 2),
+  'v5e': Chip('TPU v5e', 16 * _GIB, 1600e9 / 8 / 2),
+  'v5p': Chip('TPU v5p', 95 * _GIB, 4800e9 / 8 / 2),
+  'v6e': Chip('TPU v6e', 32 * _GIB, 3584e9 / 8 / 2),
+  'h100': Chip('NVIDIA H100 SXM', 80e9, 450e9),
 }
 # The cloud's names of slices count cores for v4 and v5p, of which a chip has two, else chips.
 _CORES = {'v4': 2, 'v5p': 2}

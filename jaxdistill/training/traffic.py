@@ -166,10 +166,10 @@ def read(text: str, largest: int = 20) -> Traffic:
       collectives[kind] += times * program.message(operation)
   rows = [(times * program.moved(one, known), one) for one, known, times in started]
   rows.sort(key=lambda row: -row[0])
-  everywhere = _Program(text, everywhere=True)
+  program.everywhere = True
   return Traffic(
     sum(size for size, _ in rows),
-    sum(times * everywhere.moved(one, known) for one, known, times in everywhere.started()),
+    sum(times * program.moved(one, known) for one, known, times in started),
     dict(collectives),
     dict(counts),
     sum(times for _, _, times in started),
@@ -221,11 +221,11 @@ def _named(operation: Operation) -> str:
 class _Program:
   """The computations of a program by name, each a list of operations.
 
-  What lies in the chip's own memory counts as moved only where `everywhere`.
+  What lies in the chip's own memory counts as moved only while `everywhere` is set.
   """
 
-  def __init__(self, text: str, everywhere: bool = False):
-    self.everywhere = everywhere
+  def __init__(self, text: str):
+    self.everywhere = False
     self.computations: dict[str, dict[str, Operation]] = {}
     self.entry, current = '', None
     for line in text.splitlines():

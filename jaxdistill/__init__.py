@@ -23,6 +23,7 @@ _SUBMODULES = (
   'errors',
   'experiment',
   'files',
+  'fscil',
   'losses',
   'metrics',
   'models',

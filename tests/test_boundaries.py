@@ -20,6 +20,7 @@ FLOORS = (
   ('commands',),
   ('benchmarks',),
   jaxdistill.FAMILIES,
+  ('fscil',),  # until it has settings and is one of FAMILIES
   ('synthesis', 'experiment'),
   ('training',),
   ('metrics', 'report', 'models'),

@@ -1,0 +1,85 @@
+"""The learners of this family by name; each module is imported when it is asked for.
+
+A learner's module has a function `learner(task, *, fields with defaults) -> learner.Learner`, whose
+fields are the section `method` of a config, and the text `HEAD`: the head that its base network is
+trained with.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from jaxdistill import registry
+from jaxdistill.fscil.learner import Learner, Task
+
+LEARNERS = registry.Registry('few-shot learner', {})
+LABELS = LEARNERS.labels
+
+
+class _Own(NamedTuple):
+  """A learner of the user's, in place of a module."""
+
+  learner: Callable
+  HEAD: str
+
+
+def register(name: str, learner: Callable, label: str = '', head: str = 'cosine') -> None:
+  """Adds a learner of your own, which configs can then name; under a name given before, it takes
+  the place of that one.
+
+  Args:
+    name: what `method.name` of a config says.
+    learner: the factory, (task, *, fields of the config's section `method`) -> learner.Learner;
+      every field has a default.
+    label: how tables and reports call it; '': the name.
+    head: what the base network is trained with.
+
+  Raises:
+    UserError: for the name of a learner that jaxdistill brings.
+
+  >>> from jaxdistill.fscil import learner
+  >>> def largest(task, *, scale=1.0):
+  ...   logits = lambda state, inputs: scale * inputs[:, : task.num_classes]
+  ...   return learner.Learner(lambda key, start: {}, logits, embed=logits)
+  >>> register('largest', largest)
+  >>> task = learner.Task(num_classes=4, base_classes=2, way=2, shot=1, sessions=1, dim=4)
+  >>> make(task, {'name': 'largest', 'scale': 2.0}).reads
+  'features'
+  >>> del LEARNERS['largest']
+  """
+  LEARNERS.register(name, _Own(learner, head), label)
+
+
+def make(task: Task, method: Mapping[str, object]) -> Learner:
+  """Returns a learner from its section of the config, `name` and the learner's own fields.
+
+  Raises:
+    UserError: for a learner, a field or a choice that does not exist.
+  """
+  check(method)
+  return registry.call(find(method['name']), task, given=_fields(method))
+
+
+def check(method: Mapping[str, object]) -> None:
+  """Raises `UserError` for a learner or a field that does not exist, or for a value that is none of
+  those that the signature lists (typing.Literal).
+
+  >>> check({'name': 'nothing'})
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: There is no few-shot learner 'nothing'. ...
+  """
+  name = method['name']
+  registry.check([find(name)], _fields(method), f'method {name}')
+
+
+def find(name: str) -> Callable:
+  """Returns the factory of a learner."""
+  return LEARNERS.find(name).learner
+
+
+def head(name: str) -> str:
+  """Returns the head that the base network of a learner is trained with."""
+  return LEARNERS.find(name).HEAD
+
+
+def _fields(method: Mapping[str, object]) -> dict[str, object]:
+  return {field: value for field, value in method.items() if field != 'name'}

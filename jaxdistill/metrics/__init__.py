@@ -8,6 +8,7 @@ function's docstring, and every function is tested against an independent refere
   accuracies   accuracy of logits, over all examples or by class
   calibration  what the probabilities are worth: calibration errors, Brier score, likelihood
   confusion    which classes are taken for which
+  incremental  classes that arrive session by session: accuracies, forgetting, one number a run
   summary      several runs, or clustered examples, as one number with its uncertainty
   ranking      scores of two kinds of examples: ROC, AUC, average precision, equal error rate
   agreement    do several raters, or several networks, say the same?
@@ -29,23 +30,46 @@ from jaxdistill.metrics.calibration import (
   negative_log_likelihood,
 )
 from jaxdistill.metrics.confusion import balanced_accuracy, confusion_matrix, row_normalised
+from jaxdistill.metrics.incremental import (
+  SessionAccuracies,
+  accuracy_matrix,
+  backward_transfer,
+  batch_mean_accuracy,
+  class_shares,
+  differences_over_runs,
+  forgetting,
+  generalised_accuracy,
+  harmonic_mean,
+  run_metrics,
+  session_accuracies,
+  summary_over_runs,
+)
 from jaxdistill.metrics.ranking import average_precision, equal_error_rate, roc_auc, roc_curve
 from jaxdistill.metrics.summary import bootstrap_interval, mean_std, paired_difference, t_interval
 
 __all__ = [
   'BINNINGS',
+  'SessionAccuracies',
   'accuracy',
   'accuracy_by_class',
+  'accuracy_matrix',
   'average_precision',
+  'backward_transfer',
   'balanced_accuracy',
+  'batch_mean_accuracy',
   'bootstrap_interval',
   'brier_score',
   'calibration_bins',
+  'class_shares',
   'cohen_kappa',
   'confusion_matrix',
+  'differences_over_runs',
   'equal_error_rate',
   'expected_calibration_error',
   'fleiss_kappa',
+  'forgetting',
+  'generalised_accuracy',
+  'harmonic_mean',
   'krippendorff_alpha',
   'maximum_calibration_error',
   'mean_std',
@@ -55,5 +79,8 @@ __all__ = [
   'roc_auc',
   'roc_curve',
   'row_normalised',
+  'run_metrics',
+  'session_accuracies',
+  'summary_over_runs',
   't_interval',
 ]

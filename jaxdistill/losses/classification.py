@@ -39,7 +39,7 @@ def cross_entropy(
   errors.real_numbers(label_smoothing=label_smoothing)
   log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
   classes = logits.shape[-1]
-  target = _one_hot(labels, classes)
+  target = one_hot(labels, classes)
   target = (1 - label_smoothing) * target + label_smoothing / classes
   return weighted_mean(-(target * log_p).sum(-1), weight)
 
@@ -68,7 +68,15 @@ def weighted_mean(values: jax.Array, weight: jax.Array | None = None) -> jax.Arr
   return (weight * values).sum() / jnp.where(total > 0, total, 1.0)
 
 
-def _one_hot(labels, classes):
+@steady
+def one_hot(labels: jax.Array, classes: int) -> jax.Array:
+  """Returns labels as probabilities, float32 [n, classes]: integers [n] as one-hot rows, those that
+  are probabilities already as they are.
+
+  >>> import jax.numpy as jnp
+  >>> one_hot(jnp.array([1]), 3)
+  Array([[0., 1., 0.]], dtype=float32)
+  """
   return (
     jax.nn.one_hot(labels, classes, dtype=jnp.float32)
     if labels.ndim == 1

@@ -1,5 +1,7 @@
 """The linear layer of every network here, with PyTorch's default initialisation."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -14,6 +16,8 @@ class Linear(nn.Module):
     features: number of outputs.
     dtype: of the computation; parameters stay float32. Classifiers keep float32, so that logits are
       exact to float32 even behind a bfloat16 network.
+    use_bias: whether a bias is added.
+    kernel_init, bias_init: initialisers; None: PyTorch's default.
 
   >>> import jax, jax.numpy as jnp
   >>> Linear(3).init_with_output(jax.random.key(0), jnp.ones((2, 5)))[0].shape
@@ -22,12 +26,16 @@ class Linear(nn.Module):
 
   features: int
   dtype: jnp.dtype = jnp.float32
+  use_bias: bool = True
+  kernel_init: Callable | None = None
+  bias_init: Callable | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     init = initializers.torch_uniform(x.shape[-1])
-    kernel = self.param('kernel', init, (x.shape[-1], self.features))
-    bias = self.param('bias', init, (self.features,))
-    return x.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(self.dtype).reshape(
-      (1,) * (x.ndim - 1) + (-1,)
-    )
+    kernel = self.param('kernel', self.kernel_init or init, (x.shape[-1], self.features))
+    y = x.astype(self.dtype) @ kernel.astype(self.dtype)
+    if not self.use_bias:
+      return y
+    bias = self.param('bias', self.bias_init or init, (self.features,))
+    return y + bias.astype(self.dtype).reshape((1,) * (x.ndim - 1) + (-1,))

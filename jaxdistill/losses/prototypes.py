@@ -147,8 +147,9 @@ def class_lengths(
   Source: the option `with_len` of the public code of Yang et al., ICLR 2023 (NC-FSCIL).
 
   >>> import jax.numpy as jnp
-  >>> class_lengths(jnp.array([0] * 9 + [2]), 3).round(3)   # sqrt(5 / 9), 1, sqrt(5)
-  Array([0.745, 1.   , 2.236], dtype=float32)
+  >>> lengths = class_lengths(jnp.array([0] * 9 + [2]), 3)
+  >>> [round(float(length), 3) for length in lengths]   # sqrt(5 / 9), 1, sqrt(5 / 1)
+  [0.745, 1.0, 2.236]
   """
   target = one_hot(labels, num_classes)
   if weight is not None:

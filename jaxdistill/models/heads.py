@@ -53,10 +53,10 @@ class CosineHead(nn.Module):
   Source: Gidaris & Komodakis, CVPR 2018; scale 16 as in CEC (Zhang et al., CVPR 2021).
 
   >>> import jax, jax.numpy as jnp
-  >>> head, f = CosineHead(2), jnp.array([[3., 4.]])
+  >>> head, f = CosineHead(2), jnp.array([[0., 4.]])
   >>> logits, projected = head.apply({'params': {'rows': jnp.array([[1., 0.], [0., 9.]])}}, f)
-  >>> logits.round(4), projected.round(4)
-  (Array([[ 9.6, 12.8]], dtype=float32), Array([[0.6, 0.8]], dtype=float32))
+  >>> logits, projected
+  (Array([[ 0., 16.]], dtype=float32), Array([[0., 1.]], dtype=float32))
   """
 
   num_classes: int

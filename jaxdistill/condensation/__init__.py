@@ -18,8 +18,8 @@ _PUBLIC = {
   'cross_architecture': 'jaxdistill.condensation.evaluation',
   'evaluate': 'jaxdistill.condensation.evaluation',
 }
-# Modules of the floor below that a method of one's own is written with.
-_MODULES = {'engine': 'jaxdistill.synthesis.engine'}
+# Modules of the floor below: what a method of one's own is written with, and the methods.
+_MODULES = {name: f'jaxdistill.synthesis.{name}' for name in ('engine', 'dance', 'dm', 'm3d')}
 __all__ = ['Condensed', 'condense', 'cross_architecture', 'evaluate']
 
 

@@ -2,23 +2,25 @@
 a condensed set."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
-import jax
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxdistill import draws, models
-from jaxdistill.condensation import methods, sections
-from jaxdistill.data import Dataset, augment, samplers
+from jaxdistill import models
+from jaxdistill.condensation import sections
+from jaxdistill.data import Dataset
 from jaxdistill.numerics import settled
-from jaxdistill.synthesis import decode, engine
+from jaxdistill.synthesis import condensing as synthesis
 from jaxdistill.synthesis.condensed import Condensed
-from jaxdistill.training import loop, parallel, problem
+from jaxdistill.synthesis.condensing import Part, Problem
+from jaxdistill.training import loop
 from jaxdistill.training.run import Run, environment
+
+__all__ = ['Condensing', 'Part', 'Problem', 'condense', 'setup']
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,25 +93,6 @@ class Condensing:
     )
 
 
-class Part(NamedTuple):
-  """Where the classes of a training set stand in a larger one.
-
-  numbers: of each class there, which its random draws follow. least, most: the images of the
-  smallest and of the largest class there, so that all parts share one program.
-  """
-
-  numbers: Sequence[int] | None = None
-  most: int = 0
-  least: int = 0
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Problem(problem.Problem):
-  """A condensation ready for the loop, and the canvases [classes, ipc, h, w, c] it starts from."""
-
-  canvases: np.ndarray | None = None
-
-
 @settled()
 def setup(
   condensing: Condensing,
@@ -127,39 +110,18 @@ def setup(
     pool: the networks that the method wants.
     part: where `train` stands in a larger set.
   """
-  section, model = condensing.section, condensing.network(train)
-  images, counts = samplers.class_major(train, part.most)
-  numbers = section.engine_settings(train.flip, condensing.classes_at_once)
-  functions = engine.make(
-    methods.plugs(condensing.method, model, train.image_shape),
-    # No class has more to give than the largest one.
-    dataclasses.replace(numbers, batch_real=min(numbers.batch_real, images.shape[1])),
-    model,
-    num_classes=train.num_classes,
-    mean=train.mean,
-    std=train.std,
-    mesh=mesh,
-    smallest=part.least or int(counts.min()),
-  )
-  key_canvases, key = draws.split(draws.key(condensing.seed))
-  canvases = decode.first_canvases(
-    key_canvases,
-    images,
-    counts,
-    ipc=section.ipc,
-    factor=section.factor,
+  section = condensing.section
+  return synthesis.setup(
+    condensing.method,
+    section.engine_settings(train.flip, condensing.classes_at_once),
+    condensing.network(train),
+    train,
     init=section.init,
-    mean=train.mean,
-    std=train.std,
-    numbers=part.numbers,
-  )
-  canvases = np.asarray(canvases)
-  state = engine.start(functions, jax.random.key_data(key), canvases, mesh)
-  source = engine.source(
-    functions, state, section.iterations, images, counts, mesh, pool, part.numbers
-  )
-  return Problem(
-    functions.step, state, source, section.iterations, rows=train.num_classes, canvases=canvases
+    iterations=section.iterations,
+    seed=condensing.seed,
+    mesh=mesh,
+    pool=pool,
+    part=part,
   )
 
 
@@ -180,11 +142,8 @@ def condense(
   if train.counts.min() < condensing.section.batch_real:
     _begin_anew(run, phase, ready.num_steps)
   state = loop.fit(run, phase, ready)
-  images = np.asarray(parallel.gather(state.images))[: train.num_classes]
-  if condensing.section.space == 'normalised':
-    images = np.asarray(augment.denormalise(images, train.mean, train.std))
-  else:
-    images = np.clip(images, 0, 1)
+  settings = condensing.section.engine_settings(train.flip)
+  images = synthesis.learned(state, settings, train)
   return condensing.wrap(images, train), before
 
 

@@ -56,7 +56,7 @@ def plugs(
   if encoders not in ENCODERS:
     raise errors.unknown('kind of encoders', encoders, ENCODERS)
   if experts < 1:
-    raise errors.UserError(f'DANCE needs at least one expert; method.experts is {experts}.')
+    raise errors.UserError(f'DANCE needs at least one expert; its experts are {experts}.')
   fresh = engine.fresh_networks(model, image_shape, every=1)
 
   def draw(pool, key, step):

@@ -161,7 +161,7 @@ def _datasets(
   fields = dict(name=shown(name), **{key: getattr(stored, key) for key in names})
   # With placeholders for the statistics: the set must be known to be sound before anything is
   # computed from it.
-  whole = Dataset(*stored.train, mean=_ones(stored), std=_ones(stored), **fields)
+  whole = Dataset(*stored.train, mean=_ones(stored), std=_ones(stored), ids=stored.ids, **fields)
   if whole.counts.min() == 0:
     missing = whole.class_names[whole.counts.argmin()]
     raise UserError(
@@ -177,16 +177,17 @@ def _datasets(
       raise UserError(
         f'{name}: every class has a single image, so no test split can be made; add images.'
       )
-    train, test = ((part.images, part.labels) for part in (whole.take(kept), whole.take(held)))
-    test = np.asarray(test[0]), test[1]
+    parts = whole.take(kept), whole.take(held)
+    train, test = ((part.images, part.labels) for part in parts)
+    test, ids = (np.asarray(test[0]), test[1]), parts[0].ids
   else:
-    train, test = stored.train, stored.test
+    train, test, ids = stored.train, stored.test, whole.ids
   fields['class_names'] = whole.class_names
   if stored.statistics and normalisation != 'measured':
     fields['mean'], fields['std'] = stored.statistics
   else:
     fields['mean'], fields['std'] = statistics.choose(name, train[0], normalisation)
-  train, test = Dataset(*train, **fields), Dataset(*test, split='test', **fields)
+  train, test = Dataset(*train, ids=ids, **fields), Dataset(*test, split='test', **fields)
   validation = None
   if stored.validation is not None:
     validation = Dataset(*stored.validation, split='validation', **fields)

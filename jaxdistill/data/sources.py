@@ -36,10 +36,12 @@ def load(
   with `/config` and `:version` if wanted, prepared on disk in array_record form under `data_dir`,
   else the environment variable TFDS_DATA_DIR, else ~/tensorflow_datasets; 'npz:PATH' (see
   `arrays.read_npz`); 'folder:PATH', 'imagenet:PATH' and 'imagenet224:PATH' (see
-  `folders.read_folder`); 'tiny_imagenet:PATH' (see `imagenet`).
+  `folders.read_folder`); 'tiny_imagenet:PATH' (see `imagenet`); 'mini:PATH' (see `mini_imagenet`);
+  'cub:PATH' (see `cub`).
 
   `image_size` n gives [n, n] images, resized by the short side and cut about the centre; 0 keeps
-  the stored size (16 for digits, 32 for folders, 128 and 224 for ImageNet, 64 for Tiny-ImageNet).
+  the stored size (16 for digits, 32 for folders, 128 and 224 for ImageNet, 64 for Tiny-ImageNet,
+  84 for miniImageNet, 224 for CUB).
   `flip` says whether a mirrored image keeps its class; None: as it is known of the set (see
   `presets`), or as an npz file says.
   `normalisation` chooses the statistics (see `statistics.choose`). A set without a test split is

@@ -11,15 +11,7 @@ from typing import NamedTuple
 from jaxdistill import registry
 from jaxdistill.fscil.learner import Learner, Task
 
-LEARNERS = registry.Registry(
-  'few-shot learner',
-  {
-    'comemory': 'jaxdistill.fscil.comemory',
-  },
-  labels={
-    'comemory': 'Co-Memory',
-  },
-)
+LEARNERS = registry.Registry('few-shot learner', {})
 LABELS = LEARNERS.labels
 
 

@@ -1,5 +1,6 @@
 """What a network sees in images: the embedding of every one, in batches of one compiled size."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jaxdistill import errors
 from jaxdistill.data import Dataset, augment
+from jaxdistill.data.transform import Transform
 from jaxdistill.numerics import settled, steady
 from jaxdistill.training import interrupt, parallel
 from jaxdistill.training.progress import Bar
@@ -26,6 +28,7 @@ def embed(
   batch: int = _BATCH,
   mesh: Mesh | None = None,
   progress: bool = False,
+  view: Transform | None = None,
 ) -> np.ndarray:
   """Returns the network's embedding of every image, in batches of one compiled size.
 
@@ -37,6 +40,8 @@ def embed(
     mesh: devices that share a batch, each process reading what its own ones take; None: the default
       device.
     progress: whether to draw a bar.
+    view: what is done to the normalised images first, without any chance: a crop out of the middle,
+      for example; None: nothing.
 
   Returns:
     float32 [n, d] on the host.
@@ -49,20 +54,12 @@ def embed(
   (5, 4)
   """
   batch = errors.whole('batch', batch, at_least=1)
-  forward = embedder(model, images.mean, images.std)
+  forward = _compiled(model, tuple(images.mean), tuple(images.std), view, mesh)
   devices = 1 if mesh is None else mesh.size
   size = -(-min(batch, len(images)) // devices) * devices
   rows = np.arange(size)
   if devices > 1:
     rows, variables = parallel.own_rows(size, mesh), parallel.replicate(variables, mesh)
-    forward = parallel.per_device(
-      forward,
-      mesh,
-      (PartitionSpec(), PartitionSpec(mesh.axis_names[0])),
-      PartitionSpec(mesh.axis_names[0]),
-    )
-  else:
-    forward = jax.jit(forward)
   bar = Bar('embed', -(-len(images) // size), enabled=progress)
   parts = []
   for number, start in enumerate(range(0, len(images), size)):
@@ -79,10 +76,10 @@ def embed(
 
 
 def embedder(
-  model: nn.Module, mean: Sequence[float], std: Sequence[float]
+  model: nn.Module, mean: Sequence[float], std: Sequence[float], view: Transform | None = None
 ) -> Callable[[Any, np.ndarray], jax.Array]:
   """Returns the function (variables, images) -> float32 [n, d], not compiled: the embedding of
-  uint8 or unit-range images.
+  uint8 or unit-range images, under the `view` of `embed`.
 
   >>> from jaxdistill import models
   >>> model = models.build({'name': 'mlp', 'width': 4, 'depth': 1}, 10, (8, 8, 1))
@@ -93,7 +90,19 @@ def embedder(
 
   @steady
   def forward(variables, images):
-    _, features = model.apply(variables, augment.normalise(images, mean, std), train=False)
+    images = augment.normalise(images, mean, std)
+    images = images if view is None else view(None, images)
+    _, features = model.apply(variables, images, train=False)
     return features['embedding'].astype(np.float32)
 
   return forward
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled(model, mean, std, view, mesh):
+  """The compiled `embedder`, kept for the next network of this form."""
+  forward = embedder(model, mean, std, view)
+  if mesh is None or mesh.size == 1:
+    return jax.jit(forward)
+  share = PartitionSpec(mesh.axis_names[0])
+  return parallel.per_device(forward, mesh, (PartitionSpec(), share), share)

@@ -24,6 +24,8 @@ class Dataset:
   `std` are per channel and refer to `images / 255`. `flip` says whether a mirrored image still
   belongs to its class. `notices` are lines of what was passed over or changed in reading,
   and `background` is the colour on which transparent images were laid, '' where there are none.
+  `ids` is what the source calls its images, one an image: the paths of their files, or text; empty
+  where it has no such names.
   Left out, the class names are the numbers 0, 1, ..., and the statistics are measured on the images
   (see `statistics.measure`); images that are measured and hold zeros and ones alone are refused, as
   floats in [0, 1] that were cut to whole numbers.
@@ -45,6 +47,7 @@ class Dataset:
   flip: bool = True
   notices: tuple[str, ...] = ()
   background: str = ''
+  ids: np.ndarray | Sequence[object] = ()
 
   def __post_init__(self):
     where = f'{self.name} ({self.split})'
@@ -61,6 +64,9 @@ class Dataset:
         f'{where}: label {last} needs at least {last + 1} class names; there are {len(names)}.'
       )
     _check_names(where, names)
+    ids = np.asarray(self.ids, object)
+    if ids.shape not in ((0,), labels.shape):
+      raise UserError(f'{where}: {len(labels)} images need as many ids, or none; got {len(ids)}.')
     mean, std = _statistics(where, self.mean, self.std, images)
     fields = dict(
       images=images,
@@ -69,6 +75,7 @@ class Dataset:
       mean=mean,
       std=std,
       flip=boolean(where, self.flip),
+      ids=ids,
     )
     for field, value in fields.items():
       object.__setattr__(self, field, value)
@@ -107,6 +114,7 @@ class Dataset:
       images=select(self.images, indices),
       labels=self.labels[indices],
       split=split or self.split,
+      ids=self._ids_of(indices),
     )
 
   def of_class(self, label: int) -> np.ndarray:
@@ -149,7 +157,11 @@ class Dataset:
       labels=place[self.labels[kept]],
       split=split or self.split,
       class_names=tuple(self.class_names[label] for label in classes),
+      ids=self._ids_of(kept),
     )
+
+  def _ids_of(self, indices):
+    return self.ids[indices] if len(self.ids) else self.ids
 
   def describe(self) -> str:
     """Returns the set in one line.

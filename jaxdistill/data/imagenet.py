@@ -65,13 +65,8 @@ def read_tiny(
 
 def _annotated(where: str, root: pathlib.Path) -> dict[str, str]:
   """The WordNet id of each validation image, by the name of its file."""
-  try:
-    lines = (root / _ANNOTATIONS).read_text('utf-8-sig').splitlines()
-  except (OSError, ValueError) as error:
-    reason = getattr(error, 'strerror', None) or 'it is no text'
-    raise UserError(f'{where}: {_ANNOTATIONS} cannot be read ({reason}).') from error
   annotated = {}
-  for number, line in enumerate(lines, 1):
+  for number, line in enumerate(listing.text_lines(where, root, _ANNOTATIONS), 1):
     name, of_class = (*line.split('\t'), '')[:2]
     if not line.strip():
       continue

@@ -80,6 +80,18 @@ def _sort_in(result, entry, path):
     result.others.append((OTHER_KIND, path))
 
 
+def text_lines(where: str, root: pathlib.Path, name: str) -> list[str]:
+  """Returns the lines of a text file in `root`, such as lists of images are.
+
+  Raises `UserError` for one that cannot be read.
+  """
+  try:
+    return (root / name).read_text('utf-8-sig').splitlines()
+  except (OSError, ValueError) as error:
+    reason = getattr(error, 'strerror', None) or 'it is no text'
+    raise UserError(f'{where}: {name} cannot be read ({reason}).') from error
+
+
 class PassedOver:
   """Collects the files that are not read, by reason.
 

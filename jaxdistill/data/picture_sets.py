@@ -104,6 +104,7 @@ def read_pictures(
     validation=splits.get('validation'),
     notices=_notices(where, root, facts, channels),
     background='white' if transparent else '',
+    ids=train.paths,
   )
 
 

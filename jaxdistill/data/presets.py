@@ -68,7 +68,7 @@ _ARRAYS = 'jaxdistill.data.arrays'
 _FOLDERS = 'jaxdistill.data.folders'
 # A mirrored digit or character is another one, or none: neither DSA nor IDC flips such sets. The
 # sides of 'digits' and 'folder:' are our choice; 128 is that of DANCE's ten-class subsets, 224 that
-# of IDC's.
+# of IDC's; 84 and 224 of mini and CUB are those of few-shot class-incremental learning.
 _ROWS = (
   Preset('digits', size=16, flip=False),
   Preset('mnist', flip=False, published=True, exception='mnist', idc=((0.1307,), (0.3081,))),
@@ -122,6 +122,24 @@ _ROWS = (
     of_imagenet=True,
     idc=_IMAGENET,
     reader=f'{_FOLDERS}:read_imagenet224',
+    folders=True,
+  ),
+  Preset(
+    'mini:',
+    offered=False,
+    size=84,
+    published=True,
+    idc=_IMAGENET,
+    reader='jaxdistill.data.mini_imagenet:read_mini',
+    folders=True,
+  ),
+  Preset(
+    'cub:',
+    offered=False,
+    size=224,
+    published=True,
+    idc=_IMAGENET,
+    reader='jaxdistill.data.cub:read_cub',
     folders=True,
   ),
   Preset('imagenet2012', offered=False, idc=_IMAGENET),

@@ -36,10 +36,12 @@ def load(
   with `/config` and `:version` if wanted, prepared on disk in array_record form under `data_dir`,
   else the environment variable TFDS_DATA_DIR, else ~/tensorflow_datasets; 'npz:PATH' (see
   `arrays.read_npz`); 'folder:PATH', 'imagenet:PATH' and 'imagenet224:PATH' (see
-  `folders.read_folder`); 'tiny_imagenet:PATH' (see `imagenet`).
+  `folders.read_folder`); 'tiny_imagenet:PATH' (see `imagenet`); 'mini:PATH' (see `mini_imagenet`);
+  'cub:PATH' (see `cub`).
 
   `image_size` n gives [n, n] images, resized by the short side and cut about the centre; 0 keeps
-  the stored size (16 for digits, 32 for folders, 128 and 224 for ImageNet, 64 for Tiny-ImageNet).
+  the stored size (16 for digits, 32 for folders, 128 and 224 for ImageNet, 64 for Tiny-ImageNet,
+  84 for miniImageNet, 224 for CUB).
   `flip` says whether a mirrored image keeps its class; None: as it is known of the set (see
   `presets`), or as an npz file says.
   `normalisation` chooses the statistics (see `statistics.choose`). A set without a test split is
@@ -161,7 +163,7 @@ def _datasets(
   fields = dict(name=shown(name), **{key: getattr(stored, key) for key in names})
   # With placeholders for the statistics: the set must be known to be sound before anything is
   # computed from it.
-  whole = Dataset(*stored.train, mean=_ones(stored), std=_ones(stored), **fields)
+  whole = Dataset(*stored.train, mean=_ones(stored), std=_ones(stored), ids=stored.ids, **fields)
   if whole.counts.min() == 0:
     missing = whole.class_names[whole.counts.argmin()]
     raise UserError(
@@ -177,16 +179,17 @@ def _datasets(
       raise UserError(
         f'{name}: every class has a single image, so no test split can be made; add images.'
       )
-    train, test = ((part.images, part.labels) for part in (whole.take(kept), whole.take(held)))
-    test = np.asarray(test[0]), test[1]
+    parts = whole.take(kept), whole.take(held)
+    train, test = ((part.images, part.labels) for part in parts)
+    test, ids = (np.asarray(test[0]), test[1]), parts[0].ids
   else:
-    train, test = stored.train, stored.test
+    train, test, ids = stored.train, stored.test, whole.ids
   fields['class_names'] = whole.class_names
   if stored.statistics and normalisation != 'measured':
     fields['mean'], fields['std'] = stored.statistics
   else:
     fields['mean'], fields['std'] = statistics.choose(name, train[0], normalisation)
-  train, test = Dataset(*train, **fields), Dataset(*test, split='test', **fields)
+  train, test = Dataset(*train, ids=ids, **fields), Dataset(*test, split='test', **fields)
   validation = None
   if stored.validation is not None:
     validation = Dataset(*stored.validation, split='validation', **fields)

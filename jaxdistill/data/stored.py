@@ -2,6 +2,7 @@
 size."""
 
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,8 @@ class Stored(NamedTuple):
   mirrored image loses its class. `notices`: one line each for what was not read, or was read in a
   way that is to be known. `background`: the colour on which transparent images were laid, '' where
   there are none. `statistics`: mean and deviation per channel, where the source prescribes them.
-  `validation`: images to choose by that the source sets apart from those of the test.
+  `validation`: images to choose by that the source sets apart from those of the test. `ids`: what
+  the source calls the training images, see `dataset.Dataset`.
   """
 
   train: tuple[np.ndarray | Streamed, np.ndarray]
@@ -35,6 +37,7 @@ class Stored(NamedTuple):
   background: str = ''
   statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
   validation: tuple[np.ndarray, np.ndarray] | None = None
+  ids: Sequence[object] = ()
 
 
 def check_size(image_size: int, smallest: int = 1) -> None:

@@ -24,6 +24,8 @@ _TEST_SPLITS = ('test', 'validation')
 _FORMAT = 'array_record'
 _INFO = 'dataset_info.json'
 _BLOCK = 256
+# Features in which sets say what they call an image: CIFAR its row in the original files.
+_IDS = ('id', 'image/filename', 'file_name', 'filename')
 
 
 def read(
@@ -70,12 +72,14 @@ def read(
     if extra:
       notices.append(f'{name}: splits that are not read: {", ".join(extra)}.')
     keys = (image_key, label_key)
-    train, on_white = _read_split(name, tfds, builder, 'train', keys, image_size, stream_above)
-    test, also = _read_split(name, tfds, builder, held, keys, image_size) if held else (None, 0)
+    train, ids, on_white = _read_split(name, tfds, builder, 'train', keys, image_size, stream_above)
+    test, also = None, 0
+    if held:
+      test, _, also = _read_split(name, tfds, builder, held, keys, image_size)
     soft = 'soft_label' in builder.info.features
   if on_white + also:
     notices.append(f'{name}: transparent pictures, laid on white: {on_white + also:,}.')
-  stored = Stored(train, test, names, background='white' if on_white + also else '')
+  stored = Stored(train, test, names, background='white' if on_white + also else '', ids=ids)
   if manifest is not None:
     if len(manifest.class_names) != len(names):
       raise UserError(
@@ -239,10 +243,12 @@ def _keys(name, tfds, info):
 
 
 def _read_split(name, tfds, builder, split, keys, image_size, stream_above=None):
-  """((images, labels), number of transparent images) of one split; the images stay on disk where
-  they would take more than `stream_above` bytes."""
+  """((images, labels), what the set calls the images, number of transparent ones) of one split;
+  the images stay on disk where they would take more than `stream_above` bytes."""
   image_key, label_key = keys
-  feature = builder.info.features[image_key]
+  features = builder.info.features
+  texts = [key for key in _IDS if key in features and isinstance(features[key], tfds.features.Text)]
+  feature = features[image_key]
   shape = ((image_size, image_size) if image_size else feature.shape[:2]) + feature.shape[2:]
   # Taking the bytes as stored and decoding them here is faster than the decoding of TFDS, which
   # goes image by image.
@@ -269,7 +275,7 @@ def _read_split(name, tfds, builder, split, keys, image_size, stream_above=None)
   origin = f'{builder.info.full_name} {split} {len(source)} {content}'
   streamed = Streamed(fetch, shape, np.arange(len(source)), origin, files)
   stays = stream_above is not None and streamed.nbytes > stream_above
-  blocks, labels = [], []
+  blocks, labels, ids = [], [], []
   transparent = 0
   with (
     concurrent.futures.ThreadPoolExecutor() as pool,
@@ -281,9 +287,11 @@ def _read_split(name, tfds, builder, split, keys, image_size, stream_above=None)
       if not stays:
         blocks.append(pool.submit(decode, positions, examples))
       labels.extend(example[label_key] for example in examples)
+      for key in texts[:1]:
+        ids.extend(os.fsdecode(example[key]) for example in examples)
       if shape[2] < 4:
         for position, example in zip(positions, examples):
           transparent += pictures.is_transparent(where, f'number {position}', example[image_key])
       bar.update(len(examples))
   images = streamed if stays else np.concatenate([block.result() for block in blocks])
-  return (images, np.array(labels)), transparent
+  return (images, np.array(labels)), ids, transparent

@@ -11,7 +11,15 @@ from typing import NamedTuple
 from jaxdistill import registry
 from jaxdistill.fscil.learner import Learner, Task
 
-LEARNERS = registry.Registry('few-shot learner', {})
+LEARNERS = registry.Registry(
+  'few-shot learner',
+  {
+    'comemory': 'jaxdistill.fscil.comemory',
+  },
+  labels={
+    'comemory': 'Co-Memory',
+  },
+)
 LABELS = LEARNERS.labels
 
 

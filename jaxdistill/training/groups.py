@@ -1,10 +1,13 @@
 """Groups of parameters: a learning rate and a weight decay of their own, by path."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
+import numpy as np
 import optax
 
 from jaxdistill import errors
@@ -58,6 +61,52 @@ class Group:
     (0.5, 0.0)
     """
     return weight_decay if self.weight_decay is None else self.weight_decay
+
+
+def layerwise(
+  params: Any, stages: Sequence[Sequence[str]], decay: float, undecayed: Sequence[str] = ()
+) -> tuple[Group, ...]:
+  """Returns groups by which a stage learns the slower, the nearer it is to the input.
+
+      rate of stage i = decay^(S - i),   i = 0 ... S-1,   and 1 behind the last stage
+
+  Vectors (biases, scales of normalisation) and the `undecayed` have no weight decay.
+
+  Args:
+    params: of one network, as arrays or only as shapes.
+    stages: the S stages from the input on, each the paths of its parts; what none of them covers
+      stands behind the last.
+    decay: in (0, 1]; 1: all learn at one rate.
+    undecayed: paths of further parameters without weight decay.
+
+  Source: BEiT (Bao et al., ICLR 2022) and the fine-tuning of MAE (He et al., CVPR 2022), where the
+  patches are stage 0 and block i is stage i + 1.
+
+  Raises:
+    UserError: a factor out of range, or a path that covers nothing.
+
+  >>> params = {'patches': np.ones((4, 3)), 'block1': {'kernel': np.ones((3, 3))},
+  ...   'head': {'kernel': np.ones((3, 2)), 'bias': np.ones(2)}}
+  >>> groups = layerwise(params, (('patches',), ('block1',)), decay=0.5)
+  >>> [(group.paths, group.learning_rate, group.weight_decay) for group in groups[:2]]
+  [(('patches',), 0.25, None), (('block1/kernel',), 0.5, None)]
+  >>> [(group.paths, group.learning_rate, group.weight_decay) for group in groups[2:]]
+  [(('head/kernel',), 1.0, None), (('head/bias',), 1.0, 0.0)]
+  """
+  errors.real_numbers(decay=decay)
+  if not 0 < decay <= 1:
+    raise UserError(f'decay of the rates from layer to layer must lie in (0, 1], not {decay}.')
+  paths = parts.leaf_paths(params)
+  parts.check((*itertools.chain.from_iterable(stages), *undecayed), paths, 'parameter')
+  grouped = {}
+  for path, leaf in zip(paths, jax.tree.leaves(params)):
+    covering = (number for number, stage in enumerate(stages) if parts.covers(stage, path))
+    plain = np.ndim(leaf) < 2 or parts.covers(undecayed, path)
+    grouped.setdefault((next(covering, len(stages)), plain), []).append(path)
+  return tuple(
+    Group(tuple(grouped[stage, plain]), decay ** (len(stages) - stage), 0.0 if plain else None)
+    for stage, plain in sorted(grouped)
+  )
 
 
 def by_group(

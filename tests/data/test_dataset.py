@@ -119,6 +119,16 @@ def test_take_keeps_the_rest():
   np.testing.assert_array_equal(dataset.of_class(2), np.arange(30, 35))
 
 
+def test_images_keep_what_the_source_calls_them():
+  dataset = _dataset((1, 2), ids=['a.png', 'b.png', 'c.png'])
+  assert dataset.take([2, 0]).ids.tolist() == ['c.png', 'a.png']
+  assert dataset.take(np.array([False, True, True])).ids.tolist() == ['b.png', 'c.png']
+  assert dataset.take_classes([1]).ids.tolist() == ['b.png', 'c.png']
+  assert not len(_dataset((1, 2)).ids) and not len(_dataset((1, 2)).take([0]).ids)
+  with pytest.raises(UserError, match='3 images need as many ids, or none; got 2'):
+    _dataset((1, 2), ids=['a.png', 'b.png'])
+
+
 def test_take_classes_renumbers_in_the_order_asked_for():
   dataset = _dataset(name='mine', flip=False)
   part = dataset.take_classes([2, 0], 'some')

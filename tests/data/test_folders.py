@@ -35,6 +35,21 @@ def test_folder_of_classes(tmp_path):
   np.testing.assert_array_equal(train.images[:, 5, 7, 0], 10 + 40 * train.labels)
 
 
+@pytest.mark.parametrize('stream_above', [None, 0])
+def test_images_of_a_folder_are_called_by_their_files(tmp_path, stream_above):
+  _folder(tmp_path / 'train', {'ant': 2, 'bee': 1})
+  _folder(tmp_path / 'test', {'ant': 1, 'bee': 1})
+  train, _ = load(f'folder:{tmp_path}', stream_above=stream_above)
+  files = [str(file.relative_to(tmp_path)) for file in train.ids]
+  assert files == ['train/ant/0.png', 'train/ant/1.png', 'train/bee/0.png']
+  # Those of a set that is divided stay with their images.
+  _folder(tmp_path / 'alone', {'ant': 5, 'bee': 5})
+  train, _ = load(f'folder:{tmp_path / "alone"}', stream_above=stream_above)
+  assert len(train.ids) == 8
+  for file, label in zip(train.ids, train.labels):
+    assert file.parent.name == train.class_names[label]
+
+
 def test_folder_with_splits_grey_images_and_numbers_for_names(tmp_path):
   _folder(tmp_path / 'train', {str(name): 1 for name in (2, 10, 1)}, mode='L', suffix='.bmp')
   _folder(tmp_path / 'val', {'10': 2}, mode='L')

@@ -19,8 +19,9 @@ IMAGES = np.random.RandomState(0).randint(0, 256, (12, 8, 8, 3)).astype(np.uint8
 LABELS = np.arange(12) % 3
 
 
-def _write(root, name, splits, size=(8, 8), config=None, channels=3, images=IMAGES):
-  """A prepared set of `splits`: a dict from the name of the split to positions in `images`."""
+def _write(root, name, splits, size=(8, 8), config=None, channels=3, images=IMAGES, ids=''):
+  """A prepared set of `splits`: a dict from the name of the split to positions in `images`; `ids`
+  is the feature that tells them."""
 
   class Tiny(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     VERSION = tfds.core.Version('1.2.0')
@@ -32,6 +33,7 @@ def _write(root, name, splits, size=(8, 8), config=None, channels=3, images=IMAG
           'image': tfds.features.Image(shape=(*size, channels)),
           'label': tfds.features.ClassLabel(names=['red', 'green', 'blue']),
         }
+        | ({ids: tfds.features.Text()} if ids else {})
       )
       return tfds.core.DatasetInfo(
         builder=self, supervised_keys=('image', 'label'), features=features
@@ -45,7 +47,8 @@ def _write(root, name, splits, size=(8, 8), config=None, channels=3, images=IMAG
         png = io.BytesIO()
         PIL.Image.fromarray(images[n] if channels == 3 else images[n, :, :, 0]).save(png, 'PNG')
         png.seek(0)
-        yield n, {'image': png, 'label': int(LABELS[n])}
+        called = {ids: f'train_{n:05d}'} if ids else {}
+        yield n, {'image': png, 'label': int(LABELS[n]), **called}
 
   Tiny.name = name
   Tiny(data_dir=root, file_format='array_record').download_and_prepare()
@@ -79,6 +82,17 @@ def test_reads_what_was_written_without_tensorflow(root):
   assert _by_content(test.images, test.labels) == _by_content(IMAGES[9:], LABELS[9:])
   assert ('tensorflow' in sys.modules) == before
   assert train.class_names == ('red', 'green', 'blue') and train.flip and test.split == 'test'
+
+
+@pytest.mark.parametrize('stream_above', [None, 0])
+@pytest.mark.parametrize('feature', ['id', 'image/filename'])
+def test_images_are_called_as_the_set_calls_them(tmp_path, feature, stream_above):
+  """TensorFlow Datasets shuffles what it writes; CIFAR tells the row of the original."""
+  _write(tmp_path, 'rows', {'train': range(9), 'test': range(9, 12)}, ids=feature)
+  train, _ = load('rows', data_dir=str(tmp_path), stream_above=stream_above)
+  rows = [int(name.removeprefix('train_')) for name in train.ids]
+  assert sorted(rows) == list(range(9)) != rows
+  np.testing.assert_array_equal(train.images[:], IMAGES[rows])
 
 
 def test_images_can_stay_on_disk(root):

@@ -1,11 +1,15 @@
 """The division into sessions: sizes of the published protocols, columns, draws, fixed lists, and
 every mistake in one sentence."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from jaxdistill import fscil
+from jaxdistill.data import load
 from jaxdistill.data.dataset import Dataset
+from jaxdistill.data.streaming import Streamed
 from jaxdistill.errors import UserError
 from jaxdistill.fscil import lists, presets, protocol
 
@@ -275,6 +279,39 @@ def test_the_published_list_is_refused_for_another_order(cifar):
     lists.published('cec', train.take(np.arange(40_000)))
   with pytest.raises(UserError, match="the list 'cec' is of CIFAR-100 with its 100 classes"):
     divide(indices='cec')
+
+
+# Data of any origin.
+
+
+def test_images_that_stay_on_disk_are_not_read_before_they_are_asked_for():
+  train, test = pair()
+  fetched = []
+
+  def fetch(positions):
+    fetched.extend(positions.tolist())
+    return train.images[positions]
+
+  images = Streamed(fetch, train.image_shape, np.arange(len(train)))
+  streamed = dataclasses.replace(train, images=images)
+  parts, loaded = divide(train=streamed), divide()
+  assert isinstance(parts.base.images, Streamed) and not fetched
+  np.testing.assert_array_equal(parts.novel(1).images[:], loaded.novel(1).images)
+  assert sorted(fetched) == sorted(parts.rows[0].tolist())
+
+
+def test_own_data_as_arrays_in_a_file(tmp_path):
+  train, test = pair()
+  np.savez(
+    tmp_path / 'own.npz',
+    train_images=train.images + 100,
+    train_labels=train.labels,
+    test_images=test.images + 100,
+    test_labels=test.labels,
+  )
+  parts = protocol.sessions(*load(f'npz:{tmp_path / "own.npz"}'), base_classes=6, way=1, shot=2)
+  assert parts.sizes == (6, 1, 1) and parts.novel(2).class_names == tuple('01234567')
+  np.testing.assert_array_equal(parts.novel(2).images[:, 0, 0, 0], [107, 107])
 
 
 # Mistakes.

@@ -1,5 +1,5 @@
-"""The networks that papers on condensation train on each other's sets, under the names of their
-tables."""
+"""The networks of the papers' tables, under their names there: those that train on each other's
+condensed sets, and the encoders of few-shot learning."""
 
 from typing import Any
 
@@ -23,6 +23,9 @@ ARCHITECTURES = {
   'MLP': {'name': 'mlp'},
   'LeNet': {'name': 'lenet'},
   'ViT': {'name': 'vit'},
+  'ResNet-12': {'name': 'resnet12'},
+  'ViT-S16': {'name': 'mae_vit', 'width': 384, 'depth': 12, 'patch': 16},
+  'ViT-B16': {'name': 'mae_vit', 'width': 768, 'depth': 12, 'patch': 16},
 }
 
 

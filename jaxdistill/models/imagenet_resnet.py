@@ -55,6 +55,8 @@ class ImageNetResNet(nn.Module):
   norm: str = 'batch'
   dtype: str = 'float32'
   choices: ClassVar[dict] = {'norm': normalisation.NAMES, 'depth': tuple(BLOCKS)}
+  # Longer sides of images up to which the stem has a 3x3 convolution, and up to which no pool.
+  small_up_to: ClassVar[tuple[int, int]] = (128, 64)
 
   def check(self, image_shape: tuple[int, int, int]) -> None:
     """Raises a UserError for maps that end as one pixel under instance norm."""
@@ -70,11 +72,11 @@ class ImageNetResNet(nn.Module):
   def __call__(self, x: jax.Array, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
     dtype = jnp.dtype(self.dtype)
     side = max(x.shape[1:3])
-    size, stride = (7, 2) if side > 128 else (3, 1)
+    size, stride = (7, 2) if side > self.small_up_to[0] else (3, 1)
     conv = bare_conv(self.width, size, stride, self.norm, dtype, 'conv')
     norm = normalisation.norm(self.norm, dtype)(name='norm')
     x = normalisation.conv_norm_relu(conv, norm, x.astype(dtype), train)
-    if side > 64:
+    if side > self.small_up_to[1]:
       x = pooling.max_pool(x, window=3, stride=2, padding=1)
     features = {}
     for stage, blocks in enumerate(BLOCKS[self.depth], 1):
@@ -91,3 +93,33 @@ class ImageNetResNet(nn.Module):
       features[f'block{stage}'] = x
     features['embedding'] = pooling.global_average(x)
     return Linear(self.num_classes, name='classifier')(features['embedding']), features
+
+
+class TorchvisionResNet(ImageNetResNet):
+  """The same with the stem of 224 pixels, a 7x7 convolution by 2 and a 3x3 max pool by 2, at every
+  image size: the form whose published weights `models.weights` reads.
+
+  With 1000 classes depths 18 and 34 have 11,689,512 and 21,797,672 parameters. Attributes as those
+  of ImageNetResNet.
+
+  Source: He et al., CVPR 2016, table 1, as in torchvision. At 84 pixels it is the network that CEC
+  (Zhang et al., CVPR 2021) trains on miniImageNet.
+
+  >>> import jax, jax.numpy as jnp
+  >>> net = TorchvisionResNet(num_classes=10, width=4)
+  >>> shapes = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 84, 84, 3)))
+  >>> logits, features = jax.eval_shape(net.apply, shapes, jnp.zeros((1, 84, 84, 3)))
+  >>> features['block1'].shape, features['block4'].shape
+  ((1, 21, 21, 4), (1, 3, 3, 32))
+  """
+
+  small_up_to: ClassVar[tuple[int, int]] = (0, 0)
+
+  def check(self, image_shape: tuple[int, int, int]) -> None:
+    """Raises a UserError for maps that end as one pixel under instance norm."""
+    if self.norm == 'instance' and max(image_shape[:2]) <= 32:
+      raise errors.UserError(
+        'Under instance norm a torchvision_resnet needs images of more than 32 pixels a side, else '
+        f'its last maps are one pixel that normalises to zero; got {image_shape[0]}x'
+        f'{image_shape[1]}.'
+      )

@@ -1,5 +1,7 @@
 """A small vision transformer."""
 
+import functools
+from collections.abc import Callable
 from typing import ClassVar
 
 import flax.linen as nn
@@ -99,32 +101,45 @@ class ViT(nn.Module):
     for block in range(1, self.depth + 1):
       x = Block(self.heads, self.expansion * self.width, dtype, name=f'block{block}')(x)
       features[f'block{block}'] = x.reshape(map_shape)
-    x = _norm(dtype, 'norm')(x)
+    x = layer_norm(dtype, 'norm')(x)
     features['embedding'] = x.astype(jnp.float32).mean(1).astype(dtype)
     return Linear(self.num_classes, name='classifier')(features['embedding']), features
 
 
 class Block(nn.Module):
   """Self-attention and a perceptron of one hidden layer, each behind a layer norm and added to its
-  input [n, tokens, d]."""
+  input [n, tokens, d].
+
+  Attributes:
+    heads: of the attention.
+    hidden: units of the perceptron.
+    dtype: of the computation.
+    epsilon: of the layer norms.
+    linear: what makes the linear layers, with their initialisers.
+  """
 
   heads: int
   hidden: int
   dtype: jnp.dtype
+  epsilon: float = normalisation.EPSILON
+  linear: Callable[..., nn.Module] = Linear
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     n, tokens, width = x.shape
-    y = Linear(3 * width, dtype=self.dtype, name='qkv')(_norm(self.dtype, 'norm1')(x))
+    norm = functools.partial(layer_norm, self.dtype, epsilon=self.epsilon)
+    linear = functools.partial(self.linear, dtype=self.dtype)
+    y = linear(3 * width, name='qkv')(norm(name='norm1')(x))
     query, key, value = jnp.moveaxis(y.reshape(n, tokens, 3, self.heads, -1), 2, 0)
     y = jax.nn.dot_product_attention(query, key, value).reshape(n, tokens, width)
-    x = x + Linear(width, dtype=self.dtype, name='out')(y)
-    y = Linear(self.hidden, dtype=self.dtype, name='expand')(_norm(self.dtype, 'norm2')(x))
-    return x + Linear(width, dtype=self.dtype, name='contract')(nn.gelu(y, approximate=False))
+    x = x + linear(width, name='out')(y)
+    y = linear(self.hidden, name='expand')(norm(name='norm2')(x))
+    return x + linear(width, name='contract')(nn.gelu(y, approximate=False))
 
 
-def _norm(dtype, name) -> nn.Module:
-  return nn.LayerNorm(epsilon=normalisation.EPSILON, dtype=dtype, name=name)
+def layer_norm(dtype: jnp.dtype, name: str, epsilon: float = normalisation.EPSILON) -> nn.LayerNorm:
+  """The layer norm of transformers."""
+  return nn.LayerNorm(epsilon=epsilon, dtype=dtype, name=name)
 
 
 def _patch(height: int, width: int) -> int:

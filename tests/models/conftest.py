@@ -26,11 +26,11 @@ def _shapes(name, image_shape, num_classes=10, batch=2, **fields):
   return variables, *jax.eval_shape(net.apply, variables, x)
 
 
-def _random_variables(net, x):
+def _random_variables(net, *arguments):
   """Weights from numpy: compiling one random draw a parameter would take longer than the rest of a
   test."""
   rng = np.random.default_rng(0)
-  shape = jax.eval_shape(net.init, jax.random.key(0), x)
+  shape = jax.eval_shape(net.init, jax.random.key(0), *arguments)
   return jax.tree.map(
     lambda leaf: jnp.asarray(rng.normal(size=leaf.shape) * 0.3, jnp.float32), shape
   )

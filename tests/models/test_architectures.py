@@ -80,6 +80,20 @@ def vit(channels, classes, patches, patch, width, depth, hidden):
   )
 
 
+def resnet12(channels, classes, widths=(64, 160, 320, 640)):
+  total = linear(widths[-1], classes)
+  for outputs in widths:
+    total += conv(3, channels, outputs, bias=False) + 2 * conv(3, outputs, outputs, bias=False)
+    total += conv(1, channels, outputs, bias=False) + 4 * norm(outputs)
+    channels = outputs
+  return total
+
+
+def mae_vit(channels, classes, patch, width, depth):
+  """Without learned positions; a class token."""
+  return vit(channels, classes, 0, patch, width, depth, 4 * width) + width
+
+
 VGG11 = (64, 128, 256, 256, 512, 512, 512, 512)
 VGG16 = (64, 64, 128, 128, 256, 256, 256, *[512] * 6)
 
@@ -117,6 +131,12 @@ VGG16 = (64, 64, 128, 128, 256, 256, 256, *[512] * 6)
     ('ViT', (28, 28, 1), vit(1, 10, 49, 4, 192, 6, 768), 192),
     ('ViT', (16, 16, 1), vit(1, 10, 16, 4, 192, 6, 768), 192),
     ('ViT', (64, 64, 3), vit(3, 10, 64, 8, 192, 6, 768), 192),
+    # 12.4 million without the classifier.
+    ('ResNet-12', (32, 32, 3), 12_424_320 + 6_410, 640),
+    ('ResNet-12', (84, 84, 3), resnet12(3, 10), 640),
+    ('ResNet-12', (8, 8, 1), resnet12(1, 10), 640),
+    ('ViT-S16', (224, 224, 3), mae_vit(3, 10, 16, 384, 12), 384),
+    ('ViT-B16', (224, 224, 3), mae_vit(3, 10, 16, 768, 12), 768),
   ],
 )
 def test_parameters_and_embedding_of_the_table(shapes, name, image_shape, expected, embedding):
@@ -132,6 +152,22 @@ def test_parameters_and_embedding_of_the_table(shapes, name, image_shape, expect
     # torchvision's resnet18 and resnet34.
     ({'name': 'imagenet_resnet'}, (224, 224, 3), 1000, 11_689_512),
     ({'name': 'imagenet_resnet', 'depth': 34}, (224, 224, 3), 1000, 21_797_672),
+    ({'name': 'torchvision_resnet'}, (84, 84, 3), 1000, 11_689_512),
+    ({'name': 'torchvision_resnet', 'depth': 34}, (32, 32, 3), 1000, 21_797_672),
+    # timm's vit_small_patch16_224 and vit_base_patch16_224, which learn their positions.
+    (
+      {'name': 'mae_vit', 'width': 384, 'depth': 12, 'patch': 16, 'positions': 'learned'},
+      (224, 224, 3),
+      1000,
+      22_050_664,
+    ),
+    (
+      {'name': 'mae_vit', 'width': 768, 'depth': 12, 'patch': 16, 'positions': 'learned'},
+      (224, 224, 3),
+      1000,
+      86_567_656,
+    ),
+    ({'name': 'mae_vit'}, (32, 32, 3), 10, mae_vit(3, 10, 4, 192, 6)),
     # Table 2 of the DenseNet paper: 0.8 million for depth 100 with growth 12.
     (
       {'name': 'densenet', 'blocks': (16, 16, 16)},
@@ -176,6 +212,7 @@ def test_parameters_of_variants(shapes, fields, image_shape, num_classes, expect
     ('DenseNet', ([28, 14, 7, 3], [32, 16, 8, 4], [16, 8, 4, 2])),
     ('LeNet', ([14, 5], [14, 5], [6, 1])),
     ('ViT', ([7] * 6, [8] * 6, [4] * 6)),
+    ('ResNet-12', ([14, 7, 3, 1], [16, 8, 4, 2], [8, 4, 2, 1])),
   ],
 )
 def test_map_sides(shapes, name, expected):
@@ -193,6 +230,8 @@ def test_map_sides(shapes, name, expected):
 def test_stems_and_what_is_left_of_larger_images(shapes):
   side = lambda name, size, block: shapes(name, (size, size, 3), width=4)[2][block].shape[1]
   assert [side('imagenet_resnet', size, 'block1') for size in (64, 128, 224)] == [64, 64, 56]
+  assert [side('torchvision_resnet', size, 'block1') for size in (32, 84, 224)] == [8, 21, 56]
+  assert [side('resnet12', size, 'block4') for size in (2, 8, 15, 84)] == [1, 1, 1, 5]
   assert [side('vgg', size, 'block5') for size in (2, 3, 8, 64)] == [1, 1, 1, 2]
 
 
@@ -230,6 +269,21 @@ def test_stems_and_what_is_left_of_larger_images(shapes):
     ({'name': 'vit', 'width': 10}, (32, 32, 3), 'divisible by its number of heads; got 10 and 4'),
     ({'name': 'vit'}, (31, 31, 3), 'No patch from 4x4 up cuts images of 31x31'),
     ({'name': 'vit', 'patch': 5}, (32, 32, 3), '5x5 do not divide 32x32'),
+    ({'name': 'mae_vit', 'patch': 16}, (84, 84, 3), '16x16 do not divide 84x84: set the field'),
+    ({'name': 'mae_vit', 'width': 10}, (32, 32, 3), 'divisible by 4 .* got 10 and 1'),
+    ({'name': 'mae_vit', 'heads': 5}, (32, 32, 3), 'number of heads; got 192 and 5'),
+    (
+      {'name': 'mae_vit', 'pool': 'max'},
+      (32, 32, 3),
+      "no pool of the model 'mae_vit' called 'max'",
+    ),
+    ({'name': 'resnet12', 'width': 5}, (32, 32, 3), 'an even number; got 5'),
+    ({'name': 'resnet12', 'norm': 'instance'}, (15, 15, 3), 'at least 16 pixels .* got 15x15'),
+    (
+      {'name': 'torchvision_resnet', 'norm': 'instance'},
+      (32, 32, 3),
+      'more than 32 pixels a side.*got 32x32',
+    ),
   ],
 )
 def test_what_does_not_fit_is_told(fields, image_shape, message):
@@ -256,7 +310,7 @@ def test_matching_refuses_the_networks_that_couple_samples():
       coupling.add(name)
   with_batch_norm = {name for name in architectures.ARCHITECTURES if name.endswith('-BN')}
   assert with_batch_norm == {'ConvNet-3-BN', 'ResNet-18-BN', 'VGG-11-BN', 'AlexNet-BN'}
-  assert coupling == with_batch_norm | {'ResNet-10', 'ResNet-18', 'DenseNet'}
+  assert coupling == with_batch_norm | {'ResNet-10', 'ResNet-12', 'ResNet-18', 'DenseNet'}
 
 
 def test_batch_norm_in_the_names_of_dms_table_records_statistics(shapes):
@@ -313,6 +367,39 @@ def test_a_dense_layer_keeps_all_that_came_before(random_variables):
   stem = convolution.convolve(x, layer['kernel']) + layer['bias'].reshape(1, 1, 1, -1)
   np.testing.assert_allclose(features['block1'][..., :4], stem, rtol=1e-4, atol=1e-5)
   assert features['block1'].shape[-1] == 6
+
+
+def test_resnet12_equals_a_plain_numpy_network(random_variables):
+  net = models.build({'name': 'resnet12', 'width': 2, 'norm': 'batch'}, 3, (16, 18, 1))
+  x = jax.random.normal(jax.random.key(1), (2, 16, 18, 1))
+  variables = random_variables(net, x)
+  stats = jax.tree.map(lambda leaf: jnp.abs(leaf) + 0.5, variables['batch_stats'])
+  logits, features = jax.jit(net.apply)({**variables, 'batch_stats': stats}, x)
+  to_float64 = lambda tree: jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree)
+  params, stats, maps = to_float64(variables['params']), to_float64(stats), to_float64(x)
+  leaky = lambda y: np.maximum(y, 0.1 * y)
+
+  def layer(stage, name, x):
+    kernel = params[stage][f'conv{name}']['kernel']
+    size = len(kernel)
+    padded = np.pad(x, ((0, 0), *[(size // 2, size // 2)] * 2, (0, 0)))
+    y = np.zeros((*x.shape[:3], kernel.shape[-1]))
+    for i, j in np.ndindex(size, size):
+      y += padded[:, i : i + x.shape[1], j : j + x.shape[2]] @ kernel[i, j]
+    norm, moments = params[stage][f'norm{name}'], stats[stage][f'norm{name}']
+    return (y - moments['mean']) / np.sqrt(moments['var'] + 1e-5) * norm['scale'] + norm['bias']
+
+  for number in range(1, 5):
+    stage = f'stage{number}'
+    y = leaky(layer(stage, '2', leaky(layer(stage, '1', maps))))
+    y = leaky(layer(stage, '3', y) + layer(stage, '_shortcut', maps))
+    height, width = y.shape[1] // 2, y.shape[2] // 2
+    y = y[:, : 2 * height, : 2 * width].reshape(2, height, 2, width, 2, -1)
+    maps = y.max((2, 4))
+    np.testing.assert_allclose(features[f'block{number}'], maps, rtol=1e-3, atol=1e-4)
+  classifier = params['classifier']
+  expected = maps.mean((1, 2)) @ classifier['kernel'] + classifier['bias']
+  np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_vit_equals_a_plain_numpy_network(random_variables):

@@ -16,9 +16,12 @@ TINY = {
   'densenet': {'width': 2, 'blocks': (1, 1)},
   'imagenet_resnet': {'width': 4, 'depth': 10},
   'lenet': {'width': 3},
+  'mae_vit': {'width': 8, 'depth': 1},
   'mlp': {'width': 6, 'depth': 1},
   'resnet': {'width': 4, 'depth': 8},
+  'resnet12': {'width': 4},
   'resnet_ap': {'width': 4},
+  'torchvision_resnet': {'width': 4, 'depth': 10},
   'vgg': {'width': 4},
   'vit': {'width': 8, 'depth': 1},
 }
@@ -131,7 +134,7 @@ def test_images_and_depths_that_do_not_fit(config, image_shape, message):
     ({'name': 'resnet', 'depth': 20}, (32, 32, 3), 269_722, 64),
     ({'name': 'resnet', 'depth': 32}, (32, 32, 3), 464_154, 64),
     ({'name': 'resnet', 'depth': 56}, (32, 32, 3), 853_018, 64),
-    # Shortcut B adds 16 x 32 + 2 x 32 and 32 x 64 + 2 x 64.
+    # Shortcut B, the one of CEC's ResNet-20, adds 16 x 32 + 2 x 32 and 32 x 64 + 2 x 64.
     ({'name': 'resnet', 'shortcut': 'B'}, (32, 32, 3), 272_474, 64),
     ({'name': 'resnet', 'width': 32}, (32, 32, 3), 1_073_962, 128),
     ({'name': 'resnet_ap'}, (224, 224, 3), 4_910_922, 512),

@@ -131,18 +131,36 @@ VGG16 = (64, 64, 128, 128, 256, 256, 256, *[512] * 6)
     ('ViT', (28, 28, 1), vit(1, 10, 49, 4, 192, 6, 768), 192),
     ('ViT', (16, 16, 1), vit(1, 10, 16, 4, 192, 6, 768), 192),
     ('ViT', (64, 64, 3), vit(3, 10, 64, 8, 192, 6, 768), 192),
-    # 12.4 million without the classifier.
-    ('ResNet-12', (32, 32, 3), 12_424_320 + 6_410, 640),
-    ('ResNet-12', (84, 84, 3), resnet12(3, 10), 640),
-    ('ResNet-12', (8, 8, 1), resnet12(1, 10), 640),
-    ('ViT-S16', (224, 224, 3), mae_vit(3, 10, 16, 384, 12), 384),
-    ('ViT-B16', (224, 224, 3), mae_vit(3, 10, 16, 768, 12), 768),
   ],
 )
 def test_parameters_and_embedding_of_the_table(shapes, name, image_shape, expected, embedding):
   variables, logits, features = shapes(image_shape=image_shape, **architectures.find(name))
   assert models.count(variables) == expected
   assert logits.shape == (2, 10) and logits.dtype == jnp.float32
+  assert features['embedding'].shape == (2, embedding)
+
+
+@pytest.mark.parametrize(
+  'name, image_shape, expected, embedding',
+  [
+    # 12.4 million without the classifier.
+    ('ResNet-12', (32, 32, 3), 12_424_320 + 6_410, 640),
+    ('ResNet-12', (84, 84, 3), resnet12(3, 10), 640),
+    ('ResNet-12', (8, 8, 1), resnet12(1, 10), 640),
+    # torchvision's resnet18 with ten classes.
+    ('ResNet-18', (84, 84, 3), 11_181_642, 512),
+    ('ResNet-18-CIFAR', (32, 32, 3), 11_173_962, 512),
+    ('ResNet-20', (32, 32, 3), 272_474, 64),
+    ('ViT-32', (32, 32, 3), mae_vit(3, 10, 4, 192, 6), 192),
+    ('ViT-S16', (224, 224, 3), mae_vit(3, 10, 16, 384, 12), 384),
+    ('ViT-B16', (224, 224, 3), mae_vit(3, 10, 16, 768, 12), 768),
+  ],
+)
+def test_parameters_and_embedding_of_the_encoders(shapes, name, image_shape, expected, embedding):
+  config = architectures.find(name, architectures.ENCODERS)
+  variables, logits, features = shapes(image_shape=image_shape, **config)
+  assert models.count(variables) == expected
+  assert logits.shape == (2, 10)
   assert features['embedding'].shape == (2, embedding)
 
 
@@ -167,7 +185,6 @@ def test_parameters_and_embedding_of_the_table(shapes, name, image_shape, expect
       1000,
       86_567_656,
     ),
-    ({'name': 'mae_vit'}, (32, 32, 3), 10, mae_vit(3, 10, 4, 192, 6)),
     # Table 2 of the DenseNet paper: 0.8 million for depth 100 with growth 12.
     (
       {'name': 'densenet', 'blocks': (16, 16, 16)},
@@ -212,7 +229,6 @@ def test_parameters_of_variants(shapes, fields, image_shape, num_classes, expect
     ('DenseNet', ([28, 14, 7, 3], [32, 16, 8, 4], [16, 8, 4, 2])),
     ('LeNet', ([14, 5], [14, 5], [6, 1])),
     ('ViT', ([7] * 6, [8] * 6, [4] * 6)),
-    ('ResNet-12', ([14, 7, 3, 1], [16, 8, 4, 2], [8, 4, 2, 1])),
   ],
 )
 def test_map_sides(shapes, name, expected):
@@ -231,6 +247,7 @@ def test_stems_and_what_is_left_of_larger_images(shapes):
   side = lambda name, size, block: shapes(name, (size, size, 3), width=4)[2][block].shape[1]
   assert [side('imagenet_resnet', size, 'block1') for size in (64, 128, 224)] == [64, 64, 56]
   assert [side('torchvision_resnet', size, 'block1') for size in (32, 84, 224)] == [8, 21, 56]
+  assert [side('resnet12', 32, f'block{stage}') for stage in (1, 2, 3, 4)] == [16, 8, 4, 2]
   assert [side('resnet12', size, 'block4') for size in (2, 8, 15, 84)] == [1, 1, 1, 5]
   assert [side('vgg', size, 'block5') for size in (2, 3, 8, 64)] == [1, 1, 1, 2]
 
@@ -298,6 +315,8 @@ def test_lookup_ignores_case_and_hands_out_copies():
   assert architectures.find('RESNET-10')['width'] == 32
   with pytest.raises(errors.UserError, match="no architecture 'vgg11'; did you mean 'VGG-11'"):
     architectures.find('vgg11')
+  with pytest.raises(errors.UserError, match="no architecture 'VGG-11'.* Valid: ResNet-12,"):
+    architectures.find('VGG-11', architectures.ENCODERS)
 
 
 def test_matching_refuses_the_networks_that_couple_samples():
@@ -310,7 +329,7 @@ def test_matching_refuses_the_networks_that_couple_samples():
       coupling.add(name)
   with_batch_norm = {name for name in architectures.ARCHITECTURES if name.endswith('-BN')}
   assert with_batch_norm == {'ConvNet-3-BN', 'ResNet-18-BN', 'VGG-11-BN', 'AlexNet-BN'}
-  assert coupling == with_batch_norm | {'ResNet-10', 'ResNet-12', 'ResNet-18', 'DenseNet'}
+  assert coupling == with_batch_norm | {'ResNet-10', 'ResNet-18', 'DenseNet'}
 
 
 def test_batch_norm_in_the_names_of_dms_table_records_statistics(shapes):

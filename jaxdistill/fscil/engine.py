@@ -25,6 +25,7 @@ from jax.sharding import Mesh
 from jaxdistill import draws, errors
 from jaxdistill.data import samplers
 from jaxdistill.fscil.learner import Learner, Rows, Task, keep, masked
+from jaxdistill.losses.prototypes import cosine_logits
 from jaxdistill.training import parallel, problem, schedules, together
 from jaxdistill.training.problem import SHARE, WHOLE
 
@@ -235,7 +236,7 @@ class Engine:
       prototypes = means
       if self.learner.reads == 'features':
         prototypes = self.learner.embed(parts, means)
-      near = unit(self.learner.embed(parts, inputs)) @ unit(prototypes).T
+      near = cosine_logits(self.learner.embed(parts, inputs), prototypes)
       counted = seen[labels] & (labels >= 0)
       return tuple(_confusion(answers, labels, counted, seen) for answers in (logits, near))
 
@@ -381,16 +382,6 @@ class Engine:
     if problem.count_devices(self.runs.mesh) == 1:
       return jax.jit(function)
     return parallel.per_device(function, self.runs.mesh, specs, SHARE)
-
-
-def unit(vectors: jax.Array) -> jax.Array:
-  """Returns vectors [..., d] of length 1; those of length 0 stay 0.
-
-  >>> unit(jnp.array([[3.0, 4.0], [0.0, 0.0]])).round(3).tolist()
-  [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
-  """
-  vectors = vectors.astype(jnp.float32)
-  return vectors * jax.lax.rsqrt(jnp.maximum(jnp.sum(vectors**2, -1, keepdims=True), 1e-24))
 
 
 def _confusion(logits, labels, counted, seen):

@@ -24,13 +24,14 @@ and lets a memory policy add the new classes to the memory afterwards.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxdistill import errors
 from jaxdistill.training.optim import Optimizer
 from jaxdistill.training.schedules import Schedule
 
@@ -235,6 +236,27 @@ def cross_entropy(
   picked = jnp.take_along_axis(shifted, labels[:, None], axis=-1)[:, 0]
   # A row that only fills up may have a label outside the columns.
   return -mean_over(jnp.where(weight > 0, picked, 0.0), weight)
+
+
+def in_sessions(numbers: int | Sequence[int], task: Task, name: str = 'steps') -> tuple[int, ...]:
+  """Returns one whole number a session, of one for all or of one for each.
+
+  Raises:
+    UserError: for another number of them, or negative ones.
+
+  >>> task = Task(num_classes=10, base_classes=4, way=2, shot=5, sessions=3, dim=8)
+  >>> in_sessions(7, task), in_sessions((1, 2, 3), task)
+  ((7, 7, 7), (1, 2, 3))
+  """
+  several = isinstance(numbers, Sequence) and not isinstance(numbers, str)
+  numbers = tuple(numbers) if several else (numbers,) * task.sessions
+  for number in numbers:
+    errors.whole(name, number)
+  if len(numbers) != task.sessions:
+    raise errors.UserError(
+      f'{name} are one number, or one for each of the {task.sessions} sessions; got {len(numbers)}.'
+    )
+  return numbers
 
 
 def begin_unchanged(key: jax.Array, state: State, arrivals: Arrivals, memory: Memory) -> State:

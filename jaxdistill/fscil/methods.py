@@ -15,9 +15,21 @@ LEARNERS = registry.Registry(
   'few-shot learner',
   {
     'comemory': 'jaxdistill.fscil.comemory',
+    'finetune': 'jaxdistill.fscil.finetune',
+    'ft_cos': 'jaxdistill.fscil.ft_cos',
+    'joint': 'jaxdistill.fscil.joint',
+    'nc_fscil': 'jaxdistill.fscil.nc_fscil',
+    'ncm': 'jaxdistill.fscil.ncm',
+    'teen': 'jaxdistill.fscil.teen',
   },
   labels={
     'comemory': 'Co-Memory',
+    'finetune': 'Fine-tuning',
+    'ft_cos': 'ft_cos',
+    'joint': 'Joint',
+    'nc_fscil': 'NC-FSCIL',
+    'ncm': 'NCM',
+    'teen': 'TEEN',
   },
 )
 LABELS = LEARNERS.labels
@@ -73,7 +85,7 @@ def check(method: Mapping[str, object]) -> None:
 
   >>> check({'name': 'nothing'})
   Traceback (most recent call last):
-  jaxdistill.errors.UserError: There is no few-shot learner 'nothing'. ...
+  jaxdistill.errors.UserError: There is no few-shot learner 'nothing'; did you ...
   """
   name = method['name']
   registry.check([find(name)], _fields(method), f'method {name}')

@@ -1,14 +1,22 @@
 """Features without images: classes as Gaussian clouds, divided into a base session and three of two
 classes with five rows each; and a learner that trains one row a class."""
 
+import dataclasses
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from jaxdistill import draws
+from jaxdistill import data, draws, losses, models
+from jaxdistill.data import augment
+from jaxdistill.fscil import features, protocol
 from jaxdistill.fscil import learner as learners
 from jaxdistill.fscil.engine import Engine, Runs
 from jaxdistill.fscil.features import class_means
 from jaxdistill.fscil.session import Course, Examples
+from jaxdistill.models import heads
 from jaxdistill.training.optim import Optimizer
 from jaxdistill.training.schedules import Schedule
 
@@ -77,10 +85,66 @@ def course(learner=None, seeds=1, number=2, scales=(1.0,), mesh=None, seed=0, **
   """All sessions of a learner on these features, ready to run."""
   seen = examples(seeds, number)
   engine = Engine(learner or rows_learner(), TASK, Runs(seeds, number, scales, mesh))
-  return Course(engine, seen, start(seen), np.asarray(_raw(seed)), **changes)
+  return Course(engine, seen, start(seen), _raw(seed), **changes)
+
+
+@functools.cache
+def pictures():
+  """The same sessions of digits at 8x8, and a small network whose head has seen the base classes:
+  (task, examples, start)."""
+  train, test = data.load('digits', image_size=8)
+  parts = protocol.sessions(train, test, base_classes=4, way=2, shot=5)
+  encoder = models.build({'name': 'convnet', 'width': 4, 'depth': 1}, 10, train.image_shape)
+  network = heads.attach(encoder, 'cosine')
+  variables = _fitted(network, parts.base)
+  vectors = features.encode(network, variables, parts.base)
+  task = dataclasses.replace(
+    TASK,
+    dim=vectors.shape[-1],
+    image_shape=train.image_shape,
+    network=network,
+    mean=train.mean,
+    std=train.std,
+  )
+  few = np.stack([parts.novel(number).images for number in (1, 2, 3)])
+  labels = np.stack([parts.novel(number).labels for number in (1, 2, 3)])
+  rows = np.arange(0, len(parts.test), 3)
+  seen = Examples(
+    few[None, None],
+    labels[None],
+    parts.test.images[rows][None],
+    parts.test.labels[rows],
+    parts.base.images[None],
+    parts.base.labels,
+  )
+  return task, seen, features.leaves(vectors, parts.base.labels, 10, variables, whole=True)
+
+
+def _fitted(network, images):
+  """One network after some full-batch steps on the base images."""
+  normal = augment.normalise(images.images, images.mean, images.std)
+  variables = network.init(jax.random.key(0), normal[:1])
+  optimizer = optax.adam(0.01)
+
+  @jax.jit
+  def step(variables, state):
+    def loss(variables):
+      logits = network.apply(variables, normal, train=True)[0][:, :4]
+      return losses.cross_entropy(logits, images.labels)
+
+    updates, state = optimizer.update(jax.grad(loss)(variables), state)
+    return optax.apply_updates(variables, updates), state
+
+  state = optimizer.init(variables)
+  for _ in range(15):
+    variables, state = step(variables, state)
+  return jax.tree.map(lambda leaf: leaf[None], variables)
+
+
+def course_of(learner, task, seen, base, **changes):
+  """All sessions of a learner on what `pictures` has, ready to run."""
+  return Course(Engine(learner, task, Runs()), seen, base, _raw(0), **changes)
 
 
 def _raw(seed):
-  import jax
-
   return jax.random.key_data(draws.key(seed))

@@ -13,6 +13,7 @@
   learner      what one network learns and how it sees its data; objectives
   replicas     several networks of one form at once, whatever they learn
   recipe       how a classifier is trained
+  reconstruction  masked autoencoders: pixels from patches, features from features
   classifier   supervised training of several networks at once
   pretrained   networks trained once and found again by what made them
   features     what a network sees in images
@@ -60,6 +61,7 @@ _MODULES = (
   'progress',
   'provenance',
   'recipe',
+  'reconstruction',
   'records',
   'replicas',
   'run',

@@ -1,16 +1,20 @@
 """One battery over every registered method of every family.
 
-A family answers in tests/FAMILY/battery.py: names() of its methods; ready(name, mesh=, dtype=,
-steps=), a small problem for the loop; learned(state), the arrays to compare, rows of padding left
-out; pools(name), the stand-in for the networks that a method wants and such networks, () for none;
-company(name), (alone, among others, the rows there) or None; refuse(name), which asks for a field
-that the method has not.
+A family answers in tests/FAMILY/battery.py: names() of its methods; refuse(name), which asks for a
+field that the method has not; and either what one phase of the loop needs: ready(name, mesh=,
+dtype=, steps=), a small problem for the loop; learned(state), the arrays to compare, rows of
+padding left out; pools(name), the stand-in for the networks that a method wants and such networks,
+() for none; company(name), (alone, among others, the rows there) or None.
+
+Or, where a method goes through sessions: course(name, devices=, dtype=), all of them ready to run;
+poisoned(examples, number), the same data with nonsense in place of those before a session.
 """
 
 import dataclasses
 import functools
 import importlib.util
 import pathlib
+import sys
 
 import jax
 import numpy as np
@@ -18,6 +22,7 @@ import pytest
 
 import jaxdistill
 from jaxdistill.errors import UserError
+from jaxdistill.numerics import settled
 from jaxdistill.training import loop, parallel
 from jaxdistill.training.run import Run
 
@@ -30,11 +35,19 @@ def battery(family):
   path = TESTS / family / 'battery.py'
   spec = importlib.util.spec_from_file_location(f'battery_of_{family}', path)
   module = importlib.util.module_from_spec(spec)
+  sys.path.append(str(path.parent))  # what it stands on lies beside it
   spec.loader.exec_module(module)
   return module
 
 
-METHODS = [(family, name) for family in jaxdistill.FAMILIES for name in battery(family).names()]
+def every(kind):
+  """The methods, as (family, name), of the families whose battery has a function `kind`."""
+  families = sorted({*jaxdistill.FAMILIES, 'fscil'})
+  asked = [family for family in families if hasattr(battery(family), kind)]
+  return [(family, name) for family in asked for name in battery(family).names()]
+
+
+METHODS, LEARNERS = every('ready'), every('course')
 
 
 @functools.cache
@@ -114,3 +127,194 @@ class TestEveryMethod:
   def test_an_unknown_field_is_refused(self, family, name):
     with pytest.raises(UserError, match=f'no field of method {name}'):
       battery(family).refuse(name)
+
+
+class Journey:
+  """A course that has been travelled to its end, once: what lay behind every session, and which
+  functions were traced on the way."""
+
+  def __init__(self, course):
+    self.course, self.traced = self.counted(course), []
+    self.before, self.behind = {}, {}
+    self.standings, self.scores, self.known = [], [], None
+    with settled(), Run(progress=False) as run:
+      self.take_in(self.course.first(run))
+      self.watch()
+      for _ in range(self.course.engine.task.sessions):
+        self.take_in(self.course.advance(run, self.standings[-1])[0])
+        if self.known is None:
+          self.known = list(self.traced)
+
+  def counted(self, course):
+    """The same course, whose learner tells when one of its functions is traced."""
+    learner = course.engine.learner
+
+    def telling(name, function):
+      @functools.wraps(function)
+      def call(*arguments):
+        self.traced.append(name)
+        return function(*arguments)
+
+      return call
+
+    names = ('begin', 'rows', 'loss', 'logits', 'embed')
+    told = {name: telling(name, getattr(learner, name)) for name in names if getattr(learner, name)}
+    engine = dataclasses.replace(course.engine, learner=dataclasses.replace(learner, **told))
+    return dataclasses.replace(course, engine=engine)
+
+  def watch(self):
+    """Keeps what `begin` gives and what `finish` is given: the state before and behind the
+    steps."""
+    engine = self.course.engine
+    begin, finish = engine.begin, engine.finish
+
+    def begun(key, identity, parts, arrivals, memory):
+      begun = begin(key, identity, parts, arrivals, memory)
+      self.before[int(arrivals.number[0])] = jax.device_get(begun[0])
+      return begun
+
+    def finished(parts, arrivals, memory):
+      self.behind[int(arrivals.number[0])] = jax.device_get(parts)
+      return finish(parts, arrivals, memory)
+
+    engine.__dict__.update(begin=begun, finish=finished)
+
+  def take_in(self, standing):
+    self.standings.append(standing)
+    self.scores.append(self.course.score(standing))
+
+
+@functools.cache
+def journey(family, name, devices=1):
+  return Journey(battery(family).course(name, devices=devices))
+
+
+def same_bits(tree, other):
+  jax.tree.map(np.testing.assert_array_equal, jax.device_get(tree), jax.device_get(other))
+
+
+@pytest.mark.parametrize('family, name', LEARNERS)
+class TestEveryLearner:
+  def test_it_learns_something_finite(self, family, name):
+    gone, learner = journey(family, name), battery(family).course(name).engine.learner
+    assert sorted(gone.before) == [1, 2, 3]
+    for number, before in gone.before.items():
+      for part in learner.trained:
+        pairs = zip(jax.tree.leaves(before[part]), jax.tree.leaves(gone.behind[number][part]))
+        moved = [np.abs(end - start).max() for start, end in pairs]
+        assert np.isfinite(moved).all() and max(moved) > 1e-6, part
+    for standing in gone.standings:
+      assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(standing.parts))
+
+  def test_what_it_freezes_stays_bit_for_bit(self, family, name):
+    gone, trained = journey(family, name), journey(family, name).course.engine.learner.trained
+    for number, before in gone.before.items():
+      for part in before.keys() - set(trained):
+        same_bits(before[part], gone.behind[number][part])
+
+  def test_it_never_sees_past_data_beyond_its_memory(self, family, name):
+    gone = journey(family, name)
+    if gone.course.engine.learner.replays == 'everything':
+      pytest.skip('it keeps all data, by its definition')
+    seen = battery(family).poisoned(gone.course.examples, 3)
+    with settled(), Run(progress=False) as run:
+      course = dataclasses.replace(gone.course, examples=seen)
+      last, _ = course.advance(run, gone.standings[2])
+    same_bits(last.parts, gone.standings[3].parts)
+    same_bits(last.memory, gone.standings[3].memory)
+
+  def test_it_answers_with_seen_classes_alone(self, family, name):
+    gone = journey(family, name)
+    for number, scores in enumerate(gone.scores):
+      end = gone.course.engine.task.arriving(number)[1]
+      for confusion in scores:
+        assert confusion[..., :end, :end].sum() > 0
+        assert not confusion[..., end:].any() and not confusion[..., end:, :].any()
+
+  def test_nothing_is_traced_after_the_first_session(self, family, name):
+    gone = journey(family, name)
+    assert gone.known and gone.traced == gone.known
+
+  def test_four_devices_learn_what_one_does(self, family, name):
+    one, four = journey(family, name), journey(family, name, devices=4)
+    real = len(one.course.engine.runs)
+    ends = [
+      jax.tree.map(lambda leaf: leaf[:real], gone.standings[-1].parts) for gone in (one, four)
+    ]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4), *ends)
+    for few, many in zip(one.scores, four.scores):
+      assert np.abs(few[0] - many[0]).sum() <= 0.02 * few[0].sum()
+
+  def test_killed_in_a_session_and_resumed_it_ends_with_the_same_bits(
+    self, family, name, tmp_path, monkeypatch
+  ):
+    gone, fit = journey(family, name), loop.fit
+    if not gone.course.engine.learner.trained:
+      pytest.skip('there is nothing to be killed in')
+
+    def kill(state):
+      raise InterruptedError
+
+    def dying(run, name, problem, **options):
+      if name.endswith('session-2'):
+        options['evaluate'] = loop.Evaluation(kill)
+      return fit(run, name, problem, **options)
+
+    def travel(run):
+      standing = gone.course.first(run)
+      for _ in range(3):
+        standing, _ = gone.course.advance(run, standing)
+      return standing
+
+    options = dict(progress=False, tensorboard=False, checkpoint_every=1)
+    with monkeypatch.context() as patch:
+      patch.setattr(loop, 'fit', dying)
+      with settled(), pytest.raises(InterruptedError), Run(tmp_path, **options) as run:
+        travel(run)
+    with settled(), Run(tmp_path, **options) as run:
+      same_bits(travel(run).parts, gone.standings[-1].parts)
+
+  def test_bfloat16_stays_close_to_float32(self, family, name):
+    course, number = battery(family).course(name, dtype='bfloat16'), 1
+    engine, gone = course.engine, journey(family, name)
+    if not engine.learner.trained or 'bf16' not in traced_loss(course):
+      pytest.skip('it computes in float32 alone')
+    with settled(), Run(progress=False) as run:
+      standing, _ = course.advance(run, course.first(run))
+    start, exact = gone.before[number], gone.behind[number]
+    for part in engine.learner.trained:
+      assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(standing.parts[part]))
+    steps = []
+    for end in (exact, jax.device_get(standing.parts)):
+      trained = ((start[part], end[part]) for part in engine.learner.trained)
+      steps.append(np.concatenate([difference(*pair) for pair in trained]))
+    # The steps point the same way.
+    assert steps[0] @ steps[1] > 0.9 * np.linalg.norm(steps[0]) * np.linalg.norm(steps[1])
+
+  def test_an_unknown_field_is_refused(self, family, name):
+    with pytest.raises(UserError, match=f'field of method {name}'):
+      battery(family).refuse(name)
+
+
+def traced_loss(course):
+  """The text of a session's step."""
+  with settled(), Run(progress=False) as run:
+    standing, arrivals = course.first(run), course.arrivals(1)
+    engine, memory = course.engine, standing.memory
+    parts, optimizer, rows, count = engine.begin(
+      course.key, engine.identity, standing.parts, arrivals, memory
+    )
+    one = lambda tree: jax.tree.map(lambda leaf: leaf[0], tree)
+    if engine.learner.replays == 'everything':
+      rows = None
+      return ''
+    return str(
+      jax.make_jaxpr(engine.learner.loss)(
+        one(parts), one(rows), one(arrivals), one(memory), jax.random.key(0)
+      )
+    )
+
+
+def difference(start, end):
+  pairs = zip(jax.tree.leaves(start), jax.tree.leaves(end))
+  return np.concatenate([(after - before).ravel() for before, after in pairs])

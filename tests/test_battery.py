@@ -238,10 +238,8 @@ class TestEveryLearner:
   def test_four_devices_learn_what_one_does(self, family, name):
     one, four = journey(family, name), journey(family, name, devices=4)
     real = len(one.course.engine.runs)
-    ends = [
-      jax.tree.map(lambda leaf: leaf[:real], gone.standings[-1].parts) for gone in (one, four)
-    ]
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4), *ends)
+    close = lambda a, b: np.testing.assert_allclose(a[:real], b[:real], atol=1e-4, rtol=1e-4)
+    jax.tree.map(close, one.standings[-1].parts, four.standings[-1].parts)
     for few, many in zip(one.scores, four.scores):
       assert np.abs(few[0] - many[0]).sum() <= 0.02 * few[0].sum()
 
@@ -297,22 +295,17 @@ class TestEveryLearner:
 
 
 def traced_loss(course):
-  """The text of a session's step."""
+  """The text of what a session's steps differentiate; '' where they read no rows of a session."""
+  engine = course.engine
+  if engine.learner.replays == 'everything':
+    return ''
   with settled(), Run(progress=False) as run:
     standing, arrivals = course.first(run), course.arrivals(1)
-    engine, memory = course.engine, standing.memory
-    parts, optimizer, rows, count = engine.begin(
-      course.key, engine.identity, standing.parts, arrivals, memory
-    )
-    one = lambda tree: jax.tree.map(lambda leaf: leaf[0], tree)
-    if engine.learner.replays == 'everything':
-      rows = None
-      return ''
-    return str(
-      jax.make_jaxpr(engine.learner.loss)(
-        one(parts), one(rows), one(arrivals), one(memory), jax.random.key(0)
-      )
-    )
+  parts, _, rows, _ = engine.begin(
+    course.key, engine.identity, standing.parts, arrivals, standing.memory
+  )
+  of_run = jax.tree.map(lambda leaf: leaf[0], (parts, rows, arrivals, standing.memory))
+  return str(jax.make_jaxpr(engine.learner.loss)(*of_run, jax.random.key(0)))
 
 
 def difference(start, end):

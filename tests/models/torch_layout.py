@@ -136,3 +136,75 @@ def resnet(state, images):
       x = relu(x + y)
       block += 1
   return linear(state, 'fc', x.mean((1, 2)))
+
+
+def resnet_state(rng, width, blocks, classes, channels=3):
+  """Random weights of a torchvision ResNet of basic blocks: its names, its shapes."""
+  state = _conv_state(rng, 'conv1', channels, width, 7) | _batch_norm_state(rng, 'bn1', width)
+  inputs = width
+  for stage, number in enumerate(blocks, 1):
+    outputs = width * 2 ** (stage - 1)
+    for block in range(number):
+      name = f'layer{stage}.{block}'
+      state |= _conv_state(rng, f'{name}.conv1', inputs, outputs, 3)
+      state |= _batch_norm_state(rng, f'{name}.bn1', outputs)
+      state |= _conv_state(rng, f'{name}.conv2', outputs, outputs, 3)
+      state |= _batch_norm_state(rng, f'{name}.bn2', outputs)
+      if inputs != outputs:
+        state |= _conv_state(rng, f'{name}.downsample.0', inputs, outputs, 1)
+        state |= _batch_norm_state(rng, f'{name}.downsample.1', outputs)
+      inputs = outputs
+  return _single(state | _linear_state(rng, 'fc', inputs, classes))
+
+
+def vit_state(rng, width, depth, patch, grid, classes=0, channels=3, learned=False):
+  """Random weights of timm's vision transformer; `classes=0`: without a classifier, as MAE's."""
+  state = {
+    'cls_token': rng.normal(size=(1, 1, width)),
+    'pos_embed': positions(grid, width),
+    'patch_embed.proj.weight': rng.normal(size=(width, channels, patch, patch)) / patch,
+    'patch_embed.proj.bias': rng.normal(size=width) * 0.1,
+  }
+  if learned:
+    state['pos_embed'] = rng.normal(size=state['pos_embed'].shape)
+  state |= _blocks_state(rng, 'blocks', width, depth) | _layer_norm_state(rng, 'norm', width)
+  return _single(state | (_linear_state(rng, 'head', width, classes) if classes else {}))
+
+
+def _blocks_state(rng, prefix, width, depth):
+  state = {}
+  for name in (f'{prefix}.{block}' for block in range(depth)):
+    state |= _layer_norm_state(rng, f'{name}.norm1', width)
+    state |= _linear_state(rng, f'{name}.attn.qkv', width, 3 * width)
+    state |= _linear_state(rng, f'{name}.attn.proj', width, width)
+    state |= _layer_norm_state(rng, f'{name}.norm2', width)
+    state |= _linear_state(rng, f'{name}.mlp.fc1', width, 4 * width)
+    state |= _linear_state(rng, f'{name}.mlp.fc2', 4 * width, width)
+  return state
+
+
+def _single(state):
+  return {name: np.asarray(array, np.float32) for name, array in state.items()}
+
+
+def _linear_state(rng, name, inputs, outputs):
+  weight = rng.normal(size=(outputs, inputs)) / math.sqrt(inputs)
+  return {f'{name}.weight': weight, f'{name}.bias': rng.normal(size=outputs) * 0.1}
+
+
+def _conv_state(rng, name, inputs, outputs, size):
+  scale = math.sqrt(2 / (inputs * size**2))
+  return {f'{name}.weight': rng.normal(size=(outputs, inputs, size, size)) * scale}
+
+
+def _layer_norm_state(rng, name, width):
+  return {f'{name}.weight': rng.uniform(0.5, 1.5, width), f'{name}.bias': rng.normal(size=width)}
+
+
+def _batch_norm_state(rng, name, width):
+  return {
+    **_layer_norm_state(rng, name, width),
+    f'{name}.running_mean': rng.normal(size=width) * 0.1,
+    f'{name}.running_var': rng.uniform(0.5, 1.5, width),
+    f'{name}.num_batches_tracked': np.array(7),
+  }

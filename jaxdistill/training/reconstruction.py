@@ -5,6 +5,8 @@ The decoder is thrown away afterwards.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -168,6 +170,19 @@ def _mean_square(gaps, counted, weight):
   return classification.weighted_mean(by_row, weight)
 
 
+def initialiser(
+  model: MaskedAutoencoder, image_shape: tuple[int, int, int]
+) -> Callable[[jax.Array], Any]:
+  """Returns the function key -> variables of a masked autoencoder for images of this shape."""
+
+  def init(key):
+    tokens = math.prod(model.encoder.grid(image_shape))
+    image = jnp.zeros((1, *image_shape), jnp.float32)
+    return model.init(key, image, mae.random_masking(key, 1, tokens))
+
+  return init
+
+
 @settled()
 def setup(
   model: MaskedAutoencoder,
@@ -192,12 +207,9 @@ def setup(
     num_steps: 0: the recipe's epochs.
     mesh: the devices; None: the default one.
   """
-  images, image_shape = len(examples), examples.image_shape
+  images = len(examples)
   batch, num_steps = min(recipe.batch, images), num_steps or recipe.steps(images)
-
-  def init(key):
-    image, tokens = jnp.zeros((1, *image_shape)), math.prod(model.encoder.grid(image_shape))
-    return model.init(key, image, mae.random_masking(key, 1, tokens))
+  init = initialiser(model, examples.image_shape)
 
   def rows(key, step):
     return samplers.epoch_batch(key, step, images, batch, recipe.drop_last)

@@ -3,6 +3,7 @@ are for."""
 
 import functools
 
+import gaussians
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +13,10 @@ from scipy import special
 
 from jaxdistill.errors import UserError
 from jaxdistill.fscil import comemory
+from jaxdistill.fscil.engine import Engine, Runs
 from jaxdistill.fscil.learner import Arrivals, Memory, Rows, Start, Task
+from jaxdistill.fscil.session import Course, run_sessions
+from jaxdistill.training.run import Run
 
 TASK = Task(num_classes=8, base_classes=4, way=2, shot=5, sessions=2, dim=6)
 HIDDEN = 7
@@ -272,14 +276,31 @@ def test_without_memories_the_base_classes_are_forgotten_and_with_them_kept():
   assert reached['none'] < 0.5 and reached['both'] > reached['none'] + 0.3
 
 
-def test_both_memories_hold_d_and_h_and_one_number_a_class():
-  _, states = sessions(lambda_w=0.0)
-  seen = jnp.ones(TASK.num_classes, bool)
-  remembered = memory_before(2)._replace(weight=jnp.ones((TASK.num_classes, 1)))
-  numbers = comemory.memory_numbers(states[2], remembered, seen)
-  assert int(numbers) == (TASK.dim + HIDDEN + 1) * TASK.num_classes
-  live = comemory.live_numbers(states[1], arrivals(1).seen)
-  assert int(live) == TASK.dim * HIDDEN + HIDDEN + 6 * (HIDDEN + 1)
+def test_both_memories_hold_d_and_h_and_one_number_a_class_and_features_recomputed():
+  rng = np.random.default_rng(5)
+  head = {
+    'hidden': {
+      'kernel': rng.normal(size=(1, gaussians.DIM, HIDDEN)),
+      'bias': np.zeros((1, HIDDEN)),
+    },
+    'classifier': {'kernel': rng.normal(size=(1, HIDDEN, 4)), 'bias': np.zeros((1, 4))},
+  }
+  seen, task = gaussians.examples(), gaussians.TASK
+  engine = Engine(comemory.learner(task, steps=3), task, Runs(draws=2))
+  base = gaussians.start(seen, jax.tree.map(np.float32, head))
+  key = jax.random.key_data(jax.random.key(0))
+  with Run(progress=False) as run:
+    end = run_sessions(run, Course(engine, seen, base, key)).standing
+  for draw in range(2):
+    inputs = np.concatenate([seen.base[0], seen.shots[0, draw].reshape(-1, gaussians.DIM)])
+    labels = np.concatenate([seen.base_labels, seen.shot_labels[draw].ravel()])
+    expected = np.stack([inputs[labels == column].mean(0) for column in range(10)])
+    np.testing.assert_allclose(end.memory.inputs[draw, :, 0], expected, rtol=1e-5, atol=1e-6)
+    state, memory = jax.tree.map(lambda leaf, draw=draw: leaf[draw], (end.parts, end.memory))
+    numbers = comemory.memory_numbers(state, memory, jnp.ones(10, bool))
+    assert int(numbers) == (gaussians.DIM + HIDDEN + 1) * 10
+    half = comemory.live_numbers(state, jnp.arange(10) < 6)
+    assert int(half) == gaussians.DIM * HIDDEN + HIDDEN + 6 * (HIDDEN + 1)
 
 
 def test_rows_without_an_image_count_nowhere():

@@ -169,6 +169,7 @@ def learner(
     schedule=Schedule('constant', learning_rate),
     optimizer=Optimizer('sgd', momentum=momentum),
     live=live_numbers,
+    remembers=('stored',),
   )
 
 
@@ -252,22 +253,6 @@ def live_numbers(state: State, seen: jax.Array) -> jax.Array:
   is remembered is not counted."""
   kernel, bias = state['hidden']['kernel'], state['hidden']['bias']
   return kernel.size + bias.size + jnp.sum(seen) * (state['rows']['kernel'].shape[1] + 1)
-
-
-def memory_numbers(state: State, memory: Memory, seen: jax.Array) -> jax.Array:
-  """Returns how many numbers both memories hold of the classes seen: (d + h + 1) each where the
-  representation memory is the class means.
-
-  >>> state = {'stored': {'rows': {'kernel': jnp.zeros((3, 4)), 'bias': jnp.zeros(3)}}}
-  >>> memory = Memory(jnp.zeros((3, 1, 5)), jnp.ones((3, 1)))
-  >>> int(memory_numbers(state, memory, jnp.array([True, True, False])))
-  20
-  """
-  vectors = jnp.sum(memory.weight * seen[:, None])
-  rows = state['stored']['rows']
-  return jnp.int32(vectors * memory.inputs.shape[-1]) + jnp.sum(seen) * (
-    rows['kernel'].shape[1] + 1
-  )
 
 
 def _chosen(columns: jax.Array, rows: Any, others: Any) -> Any:

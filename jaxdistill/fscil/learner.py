@@ -292,6 +292,7 @@ class Learner:
     optimizer: of the parts `trained`.
     live: (state, seen bool [C]) -> how many numbers the model has; None: all of the state, the
       padding of a part 'rows' [C, ...] left out.
+    remembers: names of the parts that are a memory too, [C, ...], beside that of the engine.
   """
 
   start: Callable[[jax.Array, Start], State]
@@ -309,3 +310,4 @@ class Learner:
   schedule: Schedule | Callable[[int], Callable[[Any], Any]] = Schedule('constant', 0.1)
   optimizer: Optimizer = Optimizer('sgd', momentum=0.9, weight_decay=5e-4)
   live: Callable[[State, jax.Array], jax.Array] | None = None
+  remembers: tuple[str, ...] = ()

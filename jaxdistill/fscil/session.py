@@ -77,7 +77,7 @@ class Outcome(NamedTuple):
     that have not arrived are not counted.
   seconds: float [T], the training of each session, all runs together, without compiling.
   parameters: int64 [R, T + 1], numbers of the learner's live state.
-  memory_bytes: bytes a class of the memory.
+  memory_bytes: bytes a class of the memory, and of the parts that a learner remembers by.
   standing: the last one.
   """
 
@@ -310,14 +310,15 @@ def run_sessions(run: Run, course: Course) -> Outcome:
     scores.append(course.score(standing))
     parameters.append(course.parameters(standing))
   confusions, nearest = (np.stack(parts, 1) for parts in zip(*scores))
-  memory = standing.memory.inputs
+  parts = [standing.parts[name] for name in engine.learner.remembers]
+  remembered = jax.tree.leaves((standing.memory.inputs, parts))
   return Outcome(
     engine.runs,
     confusions,
     nearest,
     np.asarray(seconds),
     np.stack(parameters, 1),
-    sum(leaf.nbytes for leaf in jax.tree.leaves(memory)) / engine.size / engine.task.num_classes,
+    sum(leaf.nbytes for leaf in remembered) / engine.size / engine.task.num_classes,
     standing,
   )
 

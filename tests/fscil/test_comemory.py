@@ -290,15 +290,15 @@ def test_both_memories_hold_d_and_h_and_one_number_a_class_and_features_recomput
   base = gaussians.start(seen, jax.tree.map(np.float32, head))
   key = jax.random.key_data(jax.random.key(0))
   with Run(progress=False) as run:
-    end = run_sessions(run, Course(engine, seen, base, key)).standing
+    outcome = run_sessions(run, Course(engine, seen, base, key))
+  end = outcome.standing
+  assert outcome.memory_bytes == 4 * (gaussians.DIM + HIDDEN + 1)
   for draw in range(2):
     inputs = np.concatenate([seen.base[0], seen.shots[0, draw].reshape(-1, gaussians.DIM)])
     labels = np.concatenate([seen.base_labels, seen.shot_labels[draw].ravel()])
     expected = np.stack([inputs[labels == column].mean(0) for column in range(10)])
     np.testing.assert_allclose(end.memory.inputs[draw, :, 0], expected, rtol=1e-5, atol=1e-6)
-    state, memory = jax.tree.map(lambda leaf, draw=draw: leaf[draw], (end.parts, end.memory))
-    numbers = comemory.memory_numbers(state, memory, jnp.ones(10, bool))
-    assert int(numbers) == (gaussians.DIM + HIDDEN + 1) * 10
+    state = jax.tree.map(lambda leaf, draw=draw: leaf[draw], end.parts)
     half = comemory.live_numbers(state, jnp.arange(10) < 6)
     assert int(half) == gaussians.DIM * HIDDEN + HIDDEN + 6 * (HIDDEN + 1)
 

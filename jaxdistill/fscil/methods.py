@@ -20,6 +20,10 @@ LEARNERS = registry.Registry(
     'joint': 'jaxdistill.fscil.joint',
     'nc_fscil': 'jaxdistill.fscil.nc_fscil',
     'ncm': 'jaxdistill.fscil.ncm',
+    'pki': 'jaxdistill.fscil.pki',
+    'pkiv1': 'jaxdistill.fscil.pki:PKIV1',
+    'pkiv2': 'jaxdistill.fscil.pki:PKIV2',
+    'sdc': 'jaxdistill.fscil.sdc',
     'teen': 'jaxdistill.fscil.teen',
   },
   labels={
@@ -29,6 +33,10 @@ LEARNERS = registry.Registry(
     'joint': 'Joint',
     'nc_fscil': 'NC-FSCIL',
     'ncm': 'NCM',
+    'pki': 'PKI',
+    'pkiv1': 'PKIV-1 (reconstruction)',
+    'pkiv2': 'PKIV-2 (reconstruction)',
+    'sdc': 'SDC (reconstruction)',
     'teen': 'TEEN',
   },
 )

@@ -1,6 +1,7 @@
 """What the figures of speed measure: a file a family, and one for what all of them stand on.
 
   condensation   seconds an iteration of the methods: beside another program, by size, by devices
+  fscil          seconds a session of the few-shot learners: one draw, several, another program
   growth         how the cost of an iteration grows, as lines and a page
   networks       many networks at once against one by one; the forms of a convolution
   loop           what the loop costs beside the bare compiled steps
@@ -31,6 +32,7 @@ PARTS = {
   'scaling': 'condensation',
   'devices': 'condensation',
   'loop': 'loop',
+  'sessions': 'fscil',
 }
 # The same of the plan for a device, see `device`.
 PLAN_PARTS = ('methods', 'networks', 'steps')
@@ -49,6 +51,10 @@ class Settings:
     width: of the ConvNet.
     dtype: type that the networks compute in.
     networks: how many are trained at once.
+    learners: names of the few-shot learners of the part sessions.
+    draws: of the few images, that go through the sessions at once.
+    dim: size of the features there.
+    session_steps: steps a session there.
   """
 
   methods: tuple[str, ...] = ('m3d', 'dance', 'dm')
@@ -62,6 +68,10 @@ class Settings:
   networks: int = 5
   classes: int = 10
   width: int = 128
+  learners: tuple[str, ...] = ('ncm', 'nc_fscil')
+  draws: int = 10
+  dim: int = 64
+  session_steps: int = 100
 
 
 def check(parts: Sequence[str], settings: Settings) -> None:

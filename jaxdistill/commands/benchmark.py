@@ -17,7 +17,7 @@ from jaxdistill.files import expanded
 
 _USAGE = f"""\
 Measures speed: seconds per iteration of every method, its growth, several devices, many networks
-against one, convolutions, the loop.
+against one, convolutions, the loop, sessions of few-shot learners.
 
   jaxdistill benchmark --out=bench.json                    every part
   jaxdistill benchmark --only=condense --methods=m3d       some parts, some methods
@@ -117,10 +117,15 @@ def _flags() -> flags.FlagValues:
     'methods', ','.join(default.methods), 'Methods of condense, scaling and devices.', **at
   )
   flags.DEFINE_string(
+    'learners', ','.join(default.learners), 'Few-shot learners of the part sessions.', **at
+  )
+  flags.DEFINE_string(
     'yardstick',
     default.yardstick,
-    'Command of another program to time in turn with the part condense; the flags --method, --ipc, '
-    '--factor, --iters and --batch-real are added, and its last line must be JSON with s_per_iter.',
+    'Command of another program to time in turn with the part condense, or with the part sessions; '
+    'the flags --method, --ipc, --factor, --iters and --batch-real are added (sessions: --learner, '
+    '--dim, --steps, --sessions and --draws), and its last line must be JSON with s_per_iter '
+    '(s_per_session).',
     **at,
   )
   for name, text in {
@@ -132,6 +137,9 @@ def _flags() -> flags.FlagValues:
     'networks': 'Networks of the parts evaluate and experts.',
     'classes': 'Classes of the part condense.',
     'width': 'Width of the ConvNet.',
+    'draws': 'Draws of few images at once, of the part sessions.',
+    'dim': 'Size of the features of the part sessions.',
+    'session_steps': 'Steps of a session of the part sessions.',
   }.items():
     flags.DEFINE_integer(name, getattr(default, name), text, lower_bound=1, **at)
   flags.DEFINE_string('dtype', default.dtype, 'Type that the networks compute in.', **at)
@@ -146,7 +154,8 @@ def _names(text: str) -> tuple[str, ...]:
 def _settings(values: flags.FlagValues) -> benchmarks.Settings:
   fields = dataclasses.fields(benchmarks.Settings)
   chosen = {field.name: values[field.name].value for field in fields}
-  return benchmarks.Settings(**chosen | {'methods': _names(values.methods)})
+  names = {'methods': _names(values.methods), 'learners': _names(values.learners)}
+  return benchmarks.Settings(**chosen | names)
 
 
 def _check(parts: Sequence[str], settings: benchmarks.Settings) -> None:

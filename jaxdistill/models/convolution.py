@@ -22,6 +22,7 @@ again. A caller that builds a compiled loop or maps over weights says so with `i
 
 import contextlib
 import contextvars
+import dataclasses
 import functools
 import itertools
 import math
@@ -275,6 +276,38 @@ class Hints(NamedTuple):
   reference: jax.Array | None = None
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Maps:
+  """What a convolution layer makes of images, not yet made.
+
+  Attributes:
+    kernel: [kh, kw, c, d], in `dtype`. bias: [d] or None.
+    strides, padding: as for `convolve`.
+    dtype: of the computation.
+  """
+
+  kernel: jax.Array
+  bias: jax.Array | None
+  strides: tuple[int, int]
+  padding: str | int | Sequence[tuple[int, int]]
+  dtype: jnp.dtype
+
+  def of(self, x: jax.Array) -> jax.Array:
+    """Returns the maps of images [n, h, w, c]."""
+    y = convolve(x.astype(self.dtype), self.kernel, self.strides, self.padding)
+    return y if self.bias is None else y + self.bias.astype(self.dtype).reshape(1, 1, 1, -1)
+
+  def __call__(self, x: jax.Array) -> tuple[jax.Array, Hints]:
+    """Returns the maps of images, and what a norm behind them may know."""
+    how = (x.astype(self.dtype), self.kernel, self.bias, self.strides, self.padding)
+    return self.of(x), _hints(*how)
+
+  def padded(self, x: jax.Array) -> jax.Array:
+    """Returns images with their padding, in the type of the computation."""
+    pads = _pads(x.shape[1:3], self.kernel.shape[:2], self.strides, self.padding)
+    return jnp.pad(x.astype(self.dtype), ((0, 0), *pads, (0, 0)))
+
+
 class Conv(nn.Module):
   """Convolution layer with PyTorch's default initialisation.
 
@@ -302,8 +335,7 @@ class Conv(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, deferred: bool = False):
-    """Returns the maps; `deferred` what makes them: images -> (maps, `Hints` for a norm behind
-    them), for images of the form of `x`."""
+    """Returns the maps; `deferred` the `Maps` that makes them, for images of the form of `x`."""
     fan_in = self.kernel_size[0] * self.kernel_size[1] * x.shape[-1]
     kernel = self.param(
       'kernel',
@@ -315,17 +347,9 @@ class Conv(nn.Module):
       bias = self.param(
         'bias', self.bias_init or initializers.torch_uniform(fan_in), (self.features,)
       )
-    dtype = self.dtype or x.dtype
-    kernel = kernel.astype(dtype)
-
-    def maps(x):
-      y = convolve(x.astype(dtype), kernel, self.strides, self.padding)
-      return y if bias is None else y + bias.astype(dtype).reshape(1, 1, 1, -1)
-
-    def with_hints(x):
-      return maps(x), _hints(x.astype(dtype), kernel, bias, self.strides, self.padding)
-
-    return with_hints if deferred else maps(x)
+    dtype = jnp.dtype(self.dtype or x.dtype)
+    maps = Maps(kernel.astype(dtype), bias, self.strides, self.padding, dtype)
+    return maps if deferred else maps.of(x)
 
 
 def _hints(x, kernel, bias, strides, padding):

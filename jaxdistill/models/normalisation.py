@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxdistill import backend, errors
-from jaxdistill.models import chunks, fused, pooling
-from jaxdistill.models.convolution import NARROW, Hints
+from jaxdistill.models import chunks, first_block, fused, pooling
+from jaxdistill.models.convolution import NARROW, Hints, Maps
 from jaxdistill.models.fused import EPSILON
 
 # Share of the running statistics that a batch leaves in place; PyTorch calls 1 minus this the
@@ -161,6 +161,12 @@ class InstanceNorm(nn.Module):
       y = _scaled(x, *(hints.statistics or _moments(x, (1, 2))), scale, bias, dtype)
       return pooling.average_pool(nn.relu(y) if relu else y, window)
 
+    if backend.platform() == 'gpu' and images_enter and relu:
+      images = before.padded(x)
+      if first_block.fits(images.shape[1:], before.kernel.shape, before.strides, window):
+        norm = (scale.reshape(-1), bias.reshape(-1))
+        y = first_block.block(images, before.kernel, *norm, _by_layers, window)
+        return y.astype(dtype)
     if backend.platform() != 'cpu':
       x, hints = before(x)
       y = fused.instance_norm(x, scale, bias, hints.reference, relu=relu, window=window)
@@ -171,6 +177,13 @@ class InstanceNorm(nn.Module):
     # stay in the cache, and are not kept for the gradient.
     size = chunks.size(len(x), maps.size // len(x) * maps.dtype.itemsize, _BYTES)
     return chunks.over(jax.checkpoint(on_a_cpu), x, size)
+
+
+def _by_layers(images, kernel, scale, bias, window):
+  """`first_block.block` by a convolution and what follows it."""
+  maps, hints = Maps(kernel, None, (1, 1), 'VALID', images.dtype)(images)
+  scale, bias = (weight.reshape(1, 1, 1, -1) for weight in (scale, bias))
+  return fused.instance_norm(maps, scale, bias, hints.reference, relu=True, window=window)
 
 
 class GroupNorm(nn.Module):

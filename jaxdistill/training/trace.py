@@ -154,6 +154,8 @@ def _events(line, everything):
   """Yields (start, end, name) of the events of a line that are operations of a compiled program."""
   for event in line.events:
     name = dict(event.stats).get('hlo_op') or (event.name if everything else None)
+    if str(name).startswith('command_buffer'):  # a graph of kernels: they have names of their own
+      name = event.name
     if name and not event.name.startswith('end: '):
       yield event.start_ns, event.start_ns + event.duration_ns, _plain(str(name))
 
@@ -164,10 +166,14 @@ def _plain(name: str) -> str:
 
 
 def _own_times(events):
-  """Returns (name, nanoseconds without the events inside) of events on one line of time."""
+  """Returns (name, nanoseconds without the events inside) of events on one line of time.
+
+  An event that ends after another one does is not inside it: a GPU begins a kernel before the one
+  ahead has quite ended.
+  """
   own, open_ones = [], []
   for start, end, name in sorted(events, key=lambda event: (event[0], -event[1])):
-    while open_ones and open_ones[-1][0] <= start:
+    while open_ones and (open_ones[-1][0] <= start or open_ones[-1][0] < end):
       open_ones.pop()
     if open_ones:
       own[open_ones[-1][1]][1] -= end - start

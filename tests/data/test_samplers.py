@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdistill import backend
 from jaxdistill.data import Dataset, samplers
 from jaxdistill.errors import UserError
 
@@ -38,6 +39,18 @@ def test_is_a_bijection_for_a_large_size():
   # size on average.
   assert abs(np.abs(np.diff(index)).mean() / 70_001 - 1 / 3) < 0.01
   assert abs(np.corrcoef(index, np.arange(70_001))[0, 1]) < 0.02
+
+
+def test_a_gpu_draws_what_others_draw_without_asking_the_host():
+  def draw(key, size):
+    return samplers.shuffled_index(key, jnp.arange(100), size)
+
+  with backend.compiling_for('gpu'):
+    drawn = jax.jit(lambda key, size: draw(key, size))
+    # A loop of so many passes as are known beforehand.
+    assert 'while' not in str(jax.make_jaxpr(drawn)(KEY, 100))
+    for size in (1, 3, 7, 100):
+      np.testing.assert_array_equal(drawn(KEY, size), draw(KEY, size))
 
 
 def test_positions_are_independent_of_what_else_is_asked():

@@ -71,6 +71,17 @@ def test_kernels_of_a_gpu_that_name_no_operation_count_by_their_own_names():
   assert [o.name for o in trace.operations([host])] == ['dot']
 
 
+def test_kernels_that_overlap_count_whole_and_those_of_a_graph_by_their_names():
+  stream = line(
+    'Stream',
+    event('gemm', 0, 100, hlo_op='dot.1'),
+    event('sum', 98, 50, hlo_op='command_buffer_3'),  # begins before the first has ended
+    event('tail', 110, 10, hlo_op='tail.2'),  # inside the second
+  )
+  timed = trace.operations([SimpleNamespace(name='/device:GPU:0', lines=[stream])])
+  assert {o.name: round(o.seconds * 1e9) for o in timed} == {'dot': 100, 'sum': 40, 'tail': 10}
+
+
 @pytest.mark.parametrize('steps', [5, 20])
 def test_a_run_with_a_profile_leaves_trace_and_table(tmp_path, steps, capsys):
   """A phase shorter than the trace ends it early."""

@@ -36,6 +36,7 @@ _NETWORKS = 2**32 - 2
 ORDERS = ('per_class', 'joint')
 SPACES = ('unit', 'normalised')
 DECODINGS = ('all', 'bounded')
+REALS = ('images', 'features')
 
 
 class Networks(NamedTuple):
@@ -90,6 +91,8 @@ class Settings:
     classes_at_once: classes that one call of the network takes; 0: chosen for the backend.
     feature: what of the network is matched: 'embedding', 'logits', or another of its features by
       name, flattened.
+    real: what the real data are: 'images', or 'features', what the one network of a method without
+      augmentation makes of them, float32 [classes, n_max, d], computed beforehand.
   """
 
   ipc: int
@@ -105,6 +108,7 @@ class Settings:
   composition: str = 'idc'
   classes_at_once: int = 0
   feature: str = 'embedding'
+  real: str = 'images'
 
 
 @flax.struct.dataclass
@@ -141,7 +145,8 @@ def make(
   Args:
     plugs: the method.
     settings: the engine's numbers.
-    model: a network of `models.build` that returns (logits, features with 'embedding').
+    model: a network of `models.build` that returns (logits, features with 'embedding'), or
+      anything with its `apply(variables, images)`.
     num_classes: real classes; padding classes beyond them are computed and ignored.
     mean, std: per channel, of images in [0, 1].
     mesh: devices over which the classes are spread; None: the default device.
@@ -239,10 +244,13 @@ class _Iteration:
     """Discrepancy of each class of a portion: [classes]. `weight` [classes, batch_real] is that of
     the real images; None: 1 each."""
     synthetic = jax.vmap(self.decoded)(keys[:, 0], canvases)
-    both = jnp.concatenate([augment.normalise(real, self.mean, self.std), synthetic], axis=1)
-    both = self.augmented(keys[:, 1], both, choice)
-    target = self.features(networks.matching, both[:, : self.settings.batch_real])
-    features = self.features(networks.matching, both[:, self.settings.batch_real :])
+    if self.settings.real == 'features':
+      target, features = real, self.features(networks.matching, synthetic)
+    else:
+      both = jnp.concatenate([augment.normalise(real, self.mean, self.std), synthetic], axis=1)
+      both = self.augmented(keys[:, 1], both, choice)
+      target = self.features(networks.matching, both[:, : self.settings.batch_real])
+      features = self.features(networks.matching, both[:, self.settings.batch_real :])
     target = jax.lax.stop_gradient(target)
     if weight is None:
       return jax.vmap(self.plugs.discrepancy)(features, target)
@@ -302,7 +310,8 @@ class _Iteration:
 
     settings, (height, width) = self.settings, images.shape[2:4]
     synthetic = min(settings.ipc * settings.factor**2, settings.batch_syn_max)
-    pixels = (settings.batch_real + synthetic) * height * width
+    real = settings.batch_real if settings.real == 'images' else 0
+    pixels = (real + synthetic) * height * width
     losses, gradient = portions.by_portions(portion, settings.classes_at_once, pixels)(
       images, *per_class
     )
@@ -480,4 +489,11 @@ def _check(settings: Settings, model: nn.Module) -> None:
     raise errors.unknown('space of the canvases', settings.space, SPACES)
   if settings.decoding not in DECODINGS:
     raise errors.unknown('decoding of the canvases', settings.decoding, DECODINGS)
+  if settings.real not in REALS:
+    raise errors.unknown('form of the real data', settings.real, REALS)
+  if settings.real == 'features' and settings.augmentation:
+    raise errors.UserError(
+      'Features of real images are those of images as they are; matching with the augmentation '
+      f'{settings.augmentation!r} needs the images themselves.'
+    )
   check_network(model)

@@ -86,11 +86,13 @@ class Settings:
       comes before the rest of the last classes' steps, whose canvases leave [0, 1] for an
       iteration. 'joint': one momentum step for the sum of all classes' losses.
     space: 'unit': canvases live in [0, 1] and are clamped once an iteration; 'normalised': canvases
-      are normalised images and never clamped.
+      are normalised images and not clamped, unless `clamped` says so.
     augmentation, composition: the siamese augmentation, see `data.augment.diffaugment`.
     classes_at_once: classes that one call of the network takes; 0: chosen for the backend.
     feature: what of the network is matched: 'embedding', 'logits', or another of its features by
       name, flattened.
+    clamped: whether normalised canvases are clamped to the range of images once an iteration, as
+      those of 'unit' are.
     real: what the real data are: 'images', or 'features', what the one network of a method without
       augmentation makes of them, float32 [classes, n_max, d], computed beforehand.
   """
@@ -108,6 +110,7 @@ class Settings:
   composition: str = 'idc'
   classes_at_once: int = 0
   feature: str = 'embedding'
+  clamped: bool = False
   real: str = 'images'
 
 
@@ -206,7 +209,7 @@ class _Iteration:
     plugs, classes = self.plugs, batch['classes']
     run_key = draws.typed(state.key)
     networks = plugs.draw(batch['pool'], jax.random.fold_in(run_key, _NETWORKS), state.step)
-    images = jnp.clip(state.images, 0, 1) if self.settings.space == 'unit' else state.images
+    images = self.within_range(state.images)
 
     keys, choice = self.draws(run_key, state.step, 0, batch['numbers'])
     matching = functools.partial(self.matching, networks=networks, choice=choice)
@@ -222,6 +225,16 @@ class _Iteration:
     metrics = {name: by_class.mean() for name, by_class in measured.items()}
     metrics = metrics | {'loss': metrics['class_loss'], 'class_loss': measured['class_loss']}
     return state.replace(images=images, step=state.step + 1), metrics
+
+  def within_range(self, images: jax.Array) -> jax.Array:
+    """The canvases, clamped where they are to be."""
+    if self.settings.space == 'unit':
+      return jnp.clip(images, 0, 1)
+    if not self.settings.clamped:
+      return images
+    mean, std = jnp.asarray(self.mean), jnp.asarray(self.std)
+    least, most = (((value - mean) / std).reshape(1, 1, 1, 1, -1) for value in (0, 1))
+    return jnp.clip(images, least, most)
 
   @property
   def optimizer(self) -> optax.GradientTransformation:

@@ -123,6 +123,17 @@ def test_a_run_with_fewer_images_weighs_them():
   np.testing.assert_array_equal(images, again)
 
 
+def test_normalised_canvases_can_be_clamped_to_the_range_of_images():
+  settings = dataclasses.replace(SETTINGS, learning_rate=0.0)
+  black, white = ((value - MEAN[0]) / STD[0] for value in (0, 1))
+  for clamped in (False, True):
+    problem = together(dataclasses.replace(settings, clamped=clamped))
+    beyond = 9 * problem.state.images
+    images, _ = fitted(dataclasses.replace(problem, state=problem.state.replace(images=beyond)))
+    expected = np.clip(beyond, black, white) if clamped else beyond
+    np.testing.assert_allclose(images, expected, atol=1e-6)
+
+
 def test_augmented_images_have_no_features_beforehand():
   settings = dataclasses.replace(SETTINGS, real='features', augmentation='color')
   with pytest.raises(UserError, match="the augmentation 'color' needs the images themselves"):

@@ -89,9 +89,9 @@ def learner(
 
   def start(key, start):
     del key
-    head = of_head(start)
-    rows = jnp.pad(head['rows'], ((0, task.num_classes - len(head['rows'])), (0, 0)))
-    classifier = {'projector': head['projector'], 'rows': rows}
+    projector, rows = of_head(start, 'projector', 'rows')
+    rows = jnp.pad(rows, ((0, task.num_classes - len(rows)), (0, 0)))
+    classifier = {'projector': projector, 'rows': rows}
     return {**classifier, 'previous': classifier}
 
   def embed(state, features):

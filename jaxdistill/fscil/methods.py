@@ -14,6 +14,7 @@ from jaxdistill.fscil.learner import Learner, Task
 LEARNERS = registry.Registry(
   'few-shot learner',
   {
+    'cd2': 'jaxdistill.fscil.cd2',
     'comemory': 'jaxdistill.fscil.comemory',
     'finetune': 'jaxdistill.fscil.finetune',
     'ft_cos': 'jaxdistill.fscil.ft_cos',
@@ -27,6 +28,7 @@ LEARNERS = registry.Registry(
     'teen': 'jaxdistill.fscil.teen',
   },
   labels={
+    'cd2': 'CD²',
     'comemory': 'Co-Memory',
     'finetune': 'Fine-tuning',
     'ft_cos': 'ft_cos',

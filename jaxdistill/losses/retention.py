@@ -21,6 +21,8 @@ from jaxdistill.losses.classification import weighted_mean
 from jaxdistill.numerics import steady
 
 Reduction = Literal['mean', 'sum']
+# Differences up to so many units of the last place of the largest number are none.
+_ROUNDING = 32
 
 
 @steady
@@ -43,7 +45,8 @@ def feature_retention(
     reduction: 'sum' over the classes, as the paper has it, or 'mean'.
 
   Returns:
-    A scalar; 0 without rows or columns. Where the two outputs are equal its gradient is 0.
+    A scalar; 0 without rows or columns. Outputs that are equal up to rounding have the loss and the
+    gradient 0.
 
   Raises:
     UserError: for an unknown reduction.
@@ -55,7 +58,7 @@ def feature_retention(
   """
   _check(reduction)
   rows, columns = _masks(before, rows, columns)
-  difference = _absolute(_kept(before, rows, columns) - _kept(after, rows, columns)).sum(1)
+  difference = _distances(_kept(before, rows, columns), _kept(after, rows, columns)).sum(1)
   total = weighted_mean(difference, rows)
   return total / jnp.maximum(columns.sum(), 1) if reduction == 'mean' else total
 
@@ -86,7 +89,8 @@ def structure_retention(
     normalize: whether the outputs are divided by their length first, so that p holds cosines.
 
   Returns:
-    A scalar; 0 without rows or columns. Where the two outputs are equal its gradient is 0.
+    A scalar; 0 without rows or columns. Outputs that are equal up to rounding have the loss and the
+    gradient 0.
 
   Raises:
     UserError: for an unknown reduction.
@@ -105,7 +109,7 @@ def structure_retention(
     outputs = _kept(outputs, rows, columns)
     outputs = _unit(outputs) if normalize else outputs
     relations.append(jnp.matmul(outputs, outputs.T, precision=jax.lax.Precision.HIGHEST))
-  difference = _absolute(relations[0] - relations[1])
+  difference = _distances(*relations)
   total = weighted_mean(difference @ rows, rows)
   if reduction == 'sum':
     return total
@@ -156,9 +160,16 @@ def _kept(outputs, rows, columns):
   return jnp.where((rows > 0)[:, None] & columns[None, :], outputs, 0)
 
 
-def _absolute(x):
-  """|x| with the gradient sign(x), which is 0 at 0; that of `jnp.abs` is 1 there."""
-  return x * jax.lax.stop_gradient(jnp.sign(x))
+def _distances(before, after):
+  """|before - after| by entry, 0 where the two differ by rounding alone.
+
+  Its gradient is 0 there too. So classifiers that are copies of each other do not start in a
+  direction that the order of some sums decides.
+  """
+  difference = before - after
+  rounding = _ROUNDING * jnp.finfo(before.dtype).eps * jnp.abs(before).max(initial=0)
+  sign = jnp.where(jnp.abs(difference) > rounding, jnp.sign(difference), 0)
+  return difference * jax.lax.stop_gradient(sign)
 
 
 def _unit(outputs):

@@ -104,6 +104,18 @@ def test_nothing_is_lost_where_nothing_has_changed(name):
 
 
 @pytest.mark.parametrize('name', LOSSES)
+def test_rounding_is_no_difference(name):
+  (outputs,) = as_float32(BEFORE)
+  rounded = outputs * (
+    1 + 2e-7 * jnp.sign(jnp.sin(jnp.arange(outputs.size))).reshape(outputs.shape)
+  )
+  assert not jnp.array_equal(rounded, outputs)
+  loss, gradient = jax.value_and_grad(LOSSES[name], argnums=1)(outputs, rounded, None, None)
+  assert float(loss) == 0 and not np.asarray(gradient).any()
+  assert float(LOSSES[name](outputs, outputs * 1.0001 + 1e-4, None, None)) > 0
+
+
+@pytest.mark.parametrize('name', LOSSES)
 def test_no_row_no_loss(name):
   before, after = as_float32(BEFORE, AFTER)
   loss, gradient = jax.value_and_grad(LOSSES[name], argnums=1)(

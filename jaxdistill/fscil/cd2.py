@@ -82,7 +82,7 @@ def learner(
   ('projector', 'rows')
   >>> learner(Task(num_classes=10, base_classes=4, way=2, shot=5, sessions=3, dim=8))
   Traceback (most recent call last):
-  jaxdistill.errors.UserError: By the paper's rule the weight of structure retention ...
+  jaxdistill.errors.UserError: By the paper's rule the weight of structure retention, ...
   """
   weights = _weights(task, alpha_rule, alpha)
   errors.real_numbers(beta=beta)

@@ -17,7 +17,6 @@ these under the test pipeline, or the images themselves.
 """
 
 import dataclasses
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -87,12 +86,13 @@ class Pictures:
   directory: Any = None
 
 
-def make(memory: Mapping[str, Any], pictures: Pictures) -> session.Remember:
+def make(memory: Mapping[str, Any], pictures: Pictures | None) -> session.Remember:
   """Returns a policy from `name` and the policy's own fields, those of its factory.
 
   Args:
     memory: such as {'name': 'm3d', 'ipc': 2}.
-    pictures: what there is to remember; each policy takes of it what it needs.
+    pictures: what there is to remember; each policy takes of it what it needs. None: for checks
+      alone.
 
   Raises:
     UserError: for a policy or a field that does not exist, or a value that is none.
@@ -121,10 +121,8 @@ def check_size(memory: Mapping[str, Any], task: Task, base: Dataset) -> None:
   Traceback (most recent call last):
   jaxdistill.errors.UserError: A memory of 6 images a class is larger than the data: the classes ...
   """
-  check(memory)
-  by_default = inspect.signature(MEMORIES.find(memory['name'])).parameters.get('ipc')
-  images = memory.get('ipc', by_default.default) if by_default else 0
-  errors.whole('ipc', images)
+  policy = make(memory, None)
+  images = policy.ipc if isinstance(policy, Images) else 0
   fewest = int(base.counts.min())
   if images > task.shot:
     raise UserError(

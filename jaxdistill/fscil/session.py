@@ -64,7 +64,8 @@ class Standing(NamedTuple):
 
 
 # (run, course, standing) -> the memory [R, ...] with the classes that arrived in session
-# standing.number; standing.memory is the one before, None behind the base session.
+# standing.number; standing.memory is the one before, None behind the base session. Where what is
+# stored is not what is read, a policy tells bytes_a_class(task).
 Remember = Callable[[Run, 'Course', Standing], Memory]
 
 
@@ -310,17 +311,28 @@ def run_sessions(run: Run, course: Course) -> Outcome:
     scores.append(course.score(standing))
     parameters.append(course.parameters(standing))
   confusions, nearest = (np.stack(parts, 1) for parts in zip(*scores))
-  parts = [standing.parts[name] for name in engine.learner.remembers]
-  remembered = jax.tree.leaves((standing.memory.inputs, parts))
   return Outcome(
     engine.runs,
     confusions,
     nearest,
     np.asarray(seconds),
     np.stack(parameters, 1),
-    sum(leaf.nbytes for leaf in remembered) / engine.size / engine.task.num_classes,
+    _memory_bytes(course, standing),
     standing,
   )
+
+
+def _memory_bytes(course, standing):
+  """Bytes a class of the memory, as its policy says where what is stored is not what is read, and
+  of the parts that the learner remembers by."""
+  engine = course.engine
+  remembered = [standing.parts[name] for name in engine.learner.remembers]
+  stored = getattr(course.remember, 'bytes_a_class', None)
+  if stored is None:
+    remembered.append(standing.memory.inputs)
+  of_parts = sum(leaf.nbytes for leaf in jax.tree.leaves(remembered))
+  by_policy = stored(engine.task) if stored else 0
+  return of_parts / engine.size / engine.task.num_classes + by_policy
 
 
 def _check(engine, examples, base):

@@ -20,7 +20,6 @@ FLOORS = (
   ('commands',),
   ('benchmarks',),
   jaxdistill.FAMILIES,
-  ('fscil',),  # until it has settings and is one of FAMILIES
   ('synthesis', 'experiment'),
   ('training',),
   ('metrics', 'report', 'models'),
@@ -50,6 +49,7 @@ WORDS = {
   'kernel',
   'learning_rate',
   'memory',
+  'mixing',
   'momentum',
   'network',
   'networks',

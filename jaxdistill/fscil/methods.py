@@ -5,6 +5,7 @@ fields are the section `method` of a config, and the text `HEAD`: the head that 
 trained with.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -104,6 +105,20 @@ def check(method: Mapping[str, object]) -> None:
 def find(name: str) -> Callable:
   """Returns the factory of a learner."""
   return LEARNERS.find(name).learner
+
+
+def defaults(name: str) -> dict[str, object]:
+  """Returns the fields of a learner's own with their defaults.
+
+  >>> defaults('comemory')['lambda_r']
+  1.0
+  """
+  parameters = inspect.signature(find(name)).parameters.values()
+  return {
+    parameter.name: parameter.default
+    for parameter in parameters
+    if parameter.kind == parameter.KEYWORD_ONLY
+  }
 
 
 def head(name: str) -> str:

@@ -223,8 +223,31 @@ class Course:
     labels = np.asarray(examples.shot_labels[draw, number - 1], np.int32)
     return np.asarray(examples.shots[seed, draw, number - 1]), labels
 
-  def _train(self, run, number, parts, optimizer, rows, count, arrivals, memory):
+  def estimated(self, run: Run) -> Problem | None:
+    """Returns the first session, as long as all sessions together, for an estimate; None for a
+    learner that trains nothing."""
+    engine = self.engine
+    if not engine.learner.trained:
+      return None
+    standing, arrivals = self.first(run), self.arrivals(1)
+    key = engine.put(self.key, WHOLE)
+    begun = engine.begin(key, engine.identity, standing.parts, arrivals, standing.memory)
+    parts, *ready = begun
+    problem = self._problem(1, engine.put(parts), *ready, arrivals, standing.memory)
+    return dataclasses.replace(problem, num_steps=sum(engine.learner.steps))
+
+  def _train(self, run, number, parts, *ready):
     """The phase of a session: returns the parts with those that its steps changed."""
+    state = loop.fit(
+      run,
+      f'{self.name}session-{number}',
+      self._problem(number, parts, *ready),
+      steps_per_call=run.steps_per_call or self.engine.steps_per_call,
+    )
+    return {**parts, **state.trained}
+
+  def _problem(self, number, parts, optimizer, rows, count, arrivals, memory):
+    """The steps of a session, ready for the loop."""
     engine, steps = self.engine, self.engine.learner.steps[number - 1]
     trained = {name: parts[name] for name in engine.learner.trained}
     frozen = {name: part for name, part in parts.items() if name not in trained}
@@ -237,13 +260,7 @@ class Course:
     if engine.learner.replays == 'everything':
       data |= self._everything(number)
     source = ArraySource(data, engine.functions.sample)
-    state = loop.fit(
-      run,
-      f'{self.name}session-{number}',
-      Problem(engine.functions.step, state, source, steps, len(engine.runs)),
-      steps_per_call=run.steps_per_call or engine.steps_per_call,
-    )
-    return {**parts, **state.trained}
+    return Problem(engine.functions.step, state, source, steps, len(engine.runs))
 
   def _everything(self, number):
     """The data of a learner that replays everything: the base images, and the shots up to now."""

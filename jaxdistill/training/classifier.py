@@ -20,8 +20,8 @@ from jaxdistill import draws, errors, files
 from jaxdistill.data import Dataset, samplers
 from jaxdistill.data.examples import Examples
 from jaxdistill.numerics import settled
-from jaxdistill.training import loop, objectives, parallel, replicas, scorer
-from jaxdistill.training.learner import Learner
+from jaxdistill.training import loop, objectives, parallel, parts, replicas, scorer
+from jaxdistill.training.learner import Learner, Objective
 from jaxdistill.training.problem import Problem
 from jaxdistill.training.recipe import Recipe
 
@@ -59,6 +59,8 @@ def setup(
   spread: str = 'auto',
   owned: tuple[str, ...] = (),
   frozen: tuple[str, ...] = (),
+  objective: Objective | None = None,
+  initial: Mapping[str, Any] | None = None,
 ) -> Problem:
   """Returns the training of `networks` networks on labelled images, ready for the loop.
 
@@ -79,6 +81,8 @@ def setup(
     spread: 'networks', 'batch' or 'auto', see `replicas.choose_spread`.
     owned, frozen: parts of the network that are trained and that stay as they are, by path, see
       `training.parts`; () for all and for none.
+    objective: what is minimised; None: the cross-entropy of the network's logits.
+    initial: variables that every network starts with, or a part of them; None: random ones.
 
   Returns:
     The problem, whose state is a `replicas.State`. It reports the mean loss and the accuracy on the
@@ -103,7 +107,7 @@ def setup(
     first_rows=tuple(images * (number % sets) for number in range(networks)) if sets > 1 else (),
   )
   return replicas.problem(
-    learner(model, recipe, examples, owned, frozen, sets),
+    learner(model, recipe, examples, owned, frozen, sets, objective, initial),
     recipe.optimizer.build(recipe.learning_rate(images, num_steps), recipe.groups),
     options,
     {'images': examples.images, 'labels': np.asarray(examples.labels)},
@@ -120,19 +124,22 @@ def learner(
   owned: tuple[str, ...] = (),
   frozen: tuple[str, ...] = (),
   sets: int = 1,
+  objective: Objective | None = None,
+  initial: Mapping[str, Any] | None = None,
 ) -> Learner:
   """Returns what one network does: draws shuffled batches, sees them as the recipe says, and
-  follows the cross-entropy; arguments as in `setup`."""
+  follows the objective; arguments as in `setup`."""
   images, image_shape = len(examples) // sets, examples.image_shape
   batch = min(recipe.batch, images)
 
   def init(key):
-    return model.init(key, jnp.zeros((1, *image_shape), jnp.float32))
+    variables = model.init(key, jnp.zeros((1, *image_shape), jnp.float32))
+    return variables if initial is None else parts.replace(variables, initial)
 
   def rows(key, step):
     return samplers.epoch_batch(key, step, images, batch, recipe.drop_last)
 
-  objective = objectives.cross_entropy(model, recipe.label_smoothing)
+  objective = objective or objectives.cross_entropy(model, recipe.label_smoothing)
   always_full = recipe.drop_last or images % batch == 0
   return Learner(init, rows, recipe.views(examples), objective, owned, frozen, always_full)
 

@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import numpy as np
-from flax import serialization
 from jax.sharding import Mesh
 
 from jaxdistill import draws, errors, files, usercode
 from jaxdistill.data import Dataset
 from jaxdistill.data.examples import Examples
 from jaxdistill.numerics import settled
-from jaxdistill.training import classifier, parallel, surroundings
+from jaxdistill.training import classifier, parallel, surroundings, trees
 from jaxdistill.training.optim import Optimizer
 from jaxdistill.training.problem import Problem
 from jaxdistill.training.recipe import Recipe
@@ -140,20 +139,11 @@ def train(
   pool = run.kept(
     directory and _path(directory, model, images, wanted, seed),
     compute,
-    lambda pool: files.sealed(serialization.to_bytes(pool)),
-    lambda content: _restored(template, files.unsealed(content)),
+    trees.encode,
+    lambda content: trees.decode(template, content),
   )
   # A run may train several pools; an old checkpoint must not be taken for the next one's.
   run.discard('experts')
-  return pool
-
-
-def _restored(template: Pool, content: bytes) -> Pool:
-  """The networks of a file; ValueError where they are not of the form of the template."""
-  pool = serialization.from_bytes(template, content)
-  forms = lambda tree: [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)]
-  if forms(pool) != forms(template):
-    raise ValueError('the networks have another form')
   return pool
 
 

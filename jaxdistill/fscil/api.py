@@ -1,0 +1,220 @@
+"""Few-shot class-incremental learning in Python: from two data sets and the name of a learner to
+accuracies by session and a classifier."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxdistill import config as configs
+from jaxdistill import errors, files
+from jaxdistill.data import Dataset
+from jaxdistill.data.identity import Identity
+from jaxdistill.errors import UserError, brief, shown
+from jaxdistill.fscil import checks, methods, running, scoring, sections, settings
+from jaxdistill.fscil.learned import Learned
+from jaxdistill.fscil.scoring import Numbers
+from jaxdistill.fscil.stage import stage
+from jaxdistill.numerics import settled
+from jaxdistill.training import parallel, provenance, trees
+from jaxdistill.training.run import Run
+
+_FORMAT = 'jaxdistill few-shot result, version 1'
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Result:
+  """What the runs of a learner have come to.
+
+  Run number r has base network `numbers.seeds[r]` and draw `numbers.draws[r]`; without more base
+  networks than one, r is the draw.
+
+  Attributes:
+    numbers: all counts.
+    learner: the classifier that the first run has become; None in all processes but the first.
+  """
+
+  numbers: Numbers
+  learner: Learned | None = None
+
+  @property
+  def accuracy(self) -> np.ndarray:
+    """After each session on the test images of all classes seen, [runs, T + 1] in [0, 1]."""
+    return self.numbers.accuracies.seen
+
+  @property
+  def base(self) -> np.ndarray:
+    """On those of the base classes, [runs, T + 1]."""
+    return self.numbers.accuracies.base
+
+  @property
+  def novel(self) -> np.ndarray:
+    """On those of all later classes so far, [runs, T + 1]; NaN for session 0."""
+    return self.numbers.accuracies.novel
+
+  @property
+  def old(self) -> np.ndarray:
+    """On those of later classes of earlier sessions, [runs, T + 1]; NaN where there are none."""
+    return self.numbers.accuracies.old
+
+  @property
+  def last(self) -> np.ndarray:
+    """On those of the classes that came in the session, [runs, T + 1]; NaN for session 0."""
+    return self.numbers.accuracies.last
+
+  @property
+  def summary(self) -> dict[str, tuple[float, float]]:
+    """Mean and standard deviation over the runs of 'average', 'last', 'pd', 'base', 'novel', 'hm',
+    'gacc', 'forgetting', 'bwt', 'nme_average' and 'nme_last', see `metrics.incremental`."""
+    scores = scoring.row('', '', self.numbers).scores
+    return {name: (score['mean'], score['std']) for name, score in scores.items()}
+
+  def save(self, path: str | os.PathLike) -> pathlib.Path:
+    """Writes numbers and classifier as one file, and returns its path.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    file = files.expanded(path)
+    content = {
+      'format': _FORMAT,
+      'numbers': json.dumps(files.jsonable(self.numbers.to_json())),
+      'learner': self.learner.to_bytes() if self.learner else b'',
+    }
+    try:
+      files.write_atomic(file, trees.encode(content))
+    except OSError as error:
+      raise UserError(
+        f'The result cannot be written to {shown(file)} ({error.strerror or error}).'
+      ) from error
+    return file
+
+  @classmethod
+  def load(cls, path: str | os.PathLike) -> 'Result':
+    """Reads what `save` has written.
+
+    Raises:
+      UserError: there is no such file, or it holds no result.
+    """
+    file = files.expanded(path)
+    try:
+      content = trees.plain(file.read_bytes())
+      if content['format'] != _FORMAT:
+        raise ValueError('another format')
+      numbers = Numbers.from_json(json.loads(content['numbers']))
+      learner = Learned.from_bytes(content['learner']) if content['learner'] else None
+    except OSError as error:
+      raise UserError(f'{shown(file)} cannot be read ({error.strerror or error}).') from error
+    except (ValueError, KeyError, TypeError) as error:
+      raise UserError(f'{shown(file)} holds no result of this library ({brief(error)}).') from error
+    return cls(numbers, learner)
+
+
+@settled()
+def run(
+  method: str,
+  train: Dataset,
+  test: Dataset,
+  base_classes: int,
+  way: int,
+  shot: int,
+  draws: int = 5,
+  seed: int = 0,
+  *,
+  networks: int = 1,
+  indices: str | os.PathLike = '',
+  order: str | os.PathLike | int = '',
+  memory: str = '',
+  ipc: int = 1,
+  base: str | os.PathLike = '',
+  quick: bool = False,
+  overrides: Mapping[str, Any] | None = None,
+  workdir: str | os.PathLike | None = None,
+  progress: bool = False,
+) -> Result:
+  """Learns the base classes of a data set, then `way` new ones a session from `shot` images each.
+
+  Args:
+    method: the learner: 'ncm', 'pki' ..., or the .py file of a config of your own (which registers
+      its learner).
+    train, test: of one set of classes, see `data.load`.
+    base_classes: B, the first classes, learned from all their images.
+    way: new classes a session; must divide the others.
+    shot: images of a new class.
+    draws: of these images, which go through the sessions side by side.
+    seed: of everything random.
+    networks: base networks, each with a seed of its own; all draws go through each.
+    indices: a fixed choice of the images in place of draws, see `protocol.sessions`.
+    order: of the classes: a seed, or a file; '': as the data set has them.
+    memory: what is remembered of every class: 'means', 'exemplars', 'cd2', 'm3d', 'dance' or 'dm';
+      '': as the learner's paper does.
+    ipc: images a class of such a memory.
+    base: a work dir whose base networks are taken, or a file of an encoder's weights.
+    quick: a smoke run; no number means anything.
+    overrides: further fields of the learner's config by dotted name, such as
+      {'base_training.epochs': 5}.
+    workdir: keeps checkpoints and metrics and resumes from them, and base networks beside it; None:
+      in memory.
+    progress: whether to draw progress bars.
+
+  Returns:
+    Accuracies of all runs by session, and the classifier of the first one.
+
+  Raises:
+    UserError: for a learner, field or value that does not exist, or data that do not divide so.
+
+  Source: the protocol of Tao et al., CVPR 2020 (TOPIC); the configs of the learners, whose headers
+  name the papers.
+  """
+  errors.seed(seed)
+  errors.whole_numbers(base_classes=base_classes, way=way, shot=shot, draws=draws)
+  errors.whole_numbers(networks=networks, ipc=ipc)
+  if not (isinstance(train, Dataset) and isinstance(test, Dataset)):
+    raise UserError(
+      'fscil.run needs training and test images as Datasets, the two that data.load(name) returns.'
+    )
+  if not isinstance(method, str):
+    raise UserError(f'method is the name of a learner, or a .py file; it is {method!r}.')
+  if not method.endswith('.py'):
+    variant, fields = settings.VARIANTS.get(method, (method, {}))
+    methods.find(variant)
+    method = f'fscil/{variant}'
+  else:
+    fields = {}
+  arguments = dict(
+    data=train.name if train.name in settings.PRESETS else '',
+    base_classes=base_classes,
+    way=way,
+    shot=shot,
+    draws=1 if indices else draws,
+    indices=os.fspath(indices),
+    order=str(order),
+    networks=networks,
+    memory=memory,
+    ipc=ipc,
+    base=os.fspath(base),
+    quick=quick,
+    **fields,
+  )
+  config = configs.load(method, arguments)
+  config.data.name = train.name
+  if not quick:
+    config.protocol.draws = arguments['draws']
+  for key, value in {'seed': seed, **(overrides or {})}.items():
+    configs.override(config, key, value)
+  checks.check_fields(config)
+  checks.check_values(config)
+  fields = sections.of_config(config)
+  checks.check_parts(fields, train, test)
+  work = stage(fields, train, test, parallel.make_mesh(config.run.devices))
+  with Run(workdir, config, progress=progress) as opened:
+    if workdir is not None:
+      data = {'training': Identity(train), 'test': Identity(test, statistics=False)}
+      provenance.settle(opened, {'data': data, 'code': provenance.code(opened.config)})
+    ran = running.run_all(opened, work, tell=False)
+  ((name, numbers),) = ran.numbers.items()
+  return Result(numbers, ran.classifiers[name])

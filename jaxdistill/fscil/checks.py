@@ -1,0 +1,90 @@
+"""The checks of a config before any work: what would fail later, told in one sentence."""
+
+from ml_collections import ConfigDict
+
+from jaxdistill import files
+from jaxdistill.data import Dataset
+from jaxdistill.errors import UserError, unknown
+from jaxdistill.experiment import datasets, schema
+from jaxdistill.fscil import flow, methods, sections
+from jaxdistill.fscil import stage as stages
+from jaxdistill.numerics import settled
+from jaxdistill.training import parallel
+
+
+@settled()
+def check(config: ConfigDict) -> None:
+  """Raises `UserError` for what would fail later, cheapest first: fields, values, then the data
+  set, its division into sessions, and the base networks that are to be taken.
+
+  >>> from jaxdistill.fscil import settings
+  >>> config = settings.defaults(settings.Arguments(way=4), 'ncm')
+  >>> check(config)
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: digits: way=4 does not divide the 6 classes that follow the ...
+  """
+  check_fields(config)
+  check_values(config)
+  parallel.make_mesh(config.run.devices)
+  fields = sections.of_config(config)
+  train, _, test = datasets.load(fields.data)
+  check_parts(fields, train, test)
+
+
+def check_fields(config: ConfigDict) -> None:
+  """Raises `UserError` for a field that is missing or that the config's task does not read."""
+  schema.check_fields(sections.CONFIGS[config.task], config)
+
+
+def check_values(config: ConfigDict) -> None:
+  """Raises `UserError` for a field whose value is of the wrong type, out of range or no valid name;
+  of the fields that the config's task has."""
+  protocol = config.protocol
+  if not (protocol.base_classes and protocol.way and protocol.shot):
+    raise UserError(
+      f'Nothing is settled of how the classes of {config.data.name} arrive: give base_classes=, '
+      'way= and shot= behind the data set.'
+    )
+  schema.check_values(sections.CONFIGS[config.task], config)
+  for name in ('rows', 'experts'):
+    files.check_folder(f'run.{name}', config.run[name])
+  if config.data.validation_share:
+    raise UserError(
+      f'data.validation_share is {config.data.validation_share}; it must be 0 here, as a fixed '
+      'list counts all training images: base_training.select=val holds out base images, the share '
+      'base_training.held_out of them.'
+    )
+  if protocol.indices and protocol.draws > 1:
+    raise UserError(
+      f'protocol.draws is {protocol.draws}, but the list protocol.indices={protocol.indices} fixes '
+      'the images: take 1 draw, or no list.'
+    )
+  for name, method in of_learners(config).items():
+    if 'name' not in method:
+      raise UserError(f'The learner {name} needs a field name, which learner it is.')
+    methods.check(method)
+
+
+def of_learners(config: ConfigDict) -> dict:
+  """Returns the section of each learner of a config by its name.
+
+  Raises:
+    UserError: a comparison of none.
+  """
+  if 'method' in config:
+    return {config.method.name: config.method.to_dict()}
+  if not config.compared:
+    raise UserError('A comparison needs learners: methods=ncm+pki behind the data set.')
+  for name in config.compared:
+    if name not in config.learners:
+      raise unknown('section of learners', name, config.learners)
+  return {name: config.learners[name].to_dict() for name in config.compared}
+
+
+def check_parts(fields: sections.Config, train: Dataset, test: Dataset) -> None:
+  """Raises `UserError` where the division into sessions, the network, the base networks, the
+  learners or the memory do not go with the data."""
+  stage = stages.stage(fields, train, test, mesh=None)
+  flow.check_source(stage)
+  for name, method in stages.learners_of(fields).items():
+    flow.check_learner(stage, name, method)

@@ -1,0 +1,220 @@
+"""A classifier that has gone through all sessions: it answers, and is saved and read back."""
+
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from flax import serialization
+
+from jaxdistill import draws, files, models
+from jaxdistill.data import augment
+from jaxdistill.data.crops import CentreCrop
+from jaxdistill.errors import UserError, brief, shown
+from jaxdistill.fscil import base, methods
+from jaxdistill.fscil.learner import Learner, Start, Task, masked
+from jaxdistill.numerics import settled
+from jaxdistill.training import trees
+
+_BATCH = 500  # images a call
+_FORMAT = 'jaxdistill few-shot classifier, version 1'
+
+
+@dataclasses.dataclass(frozen=True)
+class Built:
+  """What a classifier is built from again, all plain values.
+
+  Attributes:
+    method: name and fields of the learner.
+    model: what `models.build` takes, with the dtype.
+    head: name of the head that the learner started from.
+    head_width: of it; 0: its own.
+    zoom: side to which images are scaled before the centre crop; 0: none.
+    task: the static facts as numbers, see `learner.Task`.
+    order: the class of the data set in each column.
+    class_names: of the columns.
+  """
+
+  method: Mapping[str, Any]
+  model: Mapping[str, Any]
+  head: str
+  head_width: int
+  zoom: int
+  task: Mapping[str, Any]
+  order: tuple[int, ...]
+  class_names: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Learned:
+  """A few-shot class-incremental classifier at the end of its sessions.
+
+  Attributes:
+    built: what it is built from.
+    variables: of its base network.
+    state: of its learner.
+
+  `jaxdistill.fscil.run` returns one; `load` reads one back.
+  """
+
+  built: Built
+  variables: Any
+  state: Any
+
+  @functools.cached_property
+  def network(self) -> nn.Module:
+    """The base network."""
+    built = self.built
+    shape = tuple(built.task['image_shape'])
+    encoder = models.build(built.model, built.task['num_classes'], shape)
+    return base.network(encoder, built.head, built.task['num_classes'], built.head_width)
+
+  @functools.cached_property
+  def task(self) -> Task:
+    """What the learner knew beforehand."""
+    fields = {
+      name: tuple(value) if isinstance(value, list) else value
+      for name, value in self.built.task.items()
+    }
+    return Task(**fields, network=self.network)
+
+  @functools.cached_property
+  def learner(self) -> Learner:
+    """The functions of the learner."""
+    return methods.make(self.task, self.built.method)
+
+  @property
+  def class_names(self) -> tuple[str, ...]:
+    """Of the labels that `predict` returns, those of the data set that it has learned from."""
+    names = [''] * (max(self.built.order) + 1)
+    for label, name in zip(self.built.order, self.built.class_names):
+      names[label] = name
+    return tuple(names)
+
+  @settled()
+  def predict(self, images: np.ndarray) -> np.ndarray:
+    """Returns the labels of images, int32 [n], as the data set numbers its classes.
+
+    Args:
+      images: uint8 [n, h, w, c], of the shape that it has learned from.
+
+    Raises:
+      UserError: for other images.
+    """
+    return np.asarray(self.built.order, np.int32)[self.logits(images).argmax(-1)]
+
+  @settled()
+  def logits(self, images: np.ndarray) -> np.ndarray:
+    """Returns float32 [n, C] by column; images as for `predict`."""
+    images, shape = np.asarray(images), tuple(self.task.image_shape)
+    if images.ndim != 4 or images.dtype != np.uint8 or images.shape[1:] != shape:
+      raise UserError(
+        f'This classifier takes uint8 images [n, {", ".join(map(str, shape))}]; got '
+        f'{images.dtype} of shape {list(images.shape)}.'
+      )
+    parts = []
+    for start in range(0, len(images), _BATCH):
+      rows = np.minimum(np.arange(start, start + min(_BATCH, len(images))), len(images) - 1)
+      answers = self._forward(self.variables, self.state, images[rows])
+      parts.append(np.asarray(answers)[: len(images) - start])
+    return np.concatenate(parts) if parts else np.zeros((0, self.task.num_classes), np.float32)
+
+  @functools.cached_property
+  def _forward(self):
+    task, zoom = self.task, self.built.zoom
+    view = CentreCrop(min(task.image_shape[:2]), resize=zoom) if zoom else None
+    seen = np.ones(task.num_classes, bool)
+
+    def forward(variables, state, images):
+      inputs = images
+      if self.learner.reads == 'features':
+        pixels = augment.normalise(images, task.mean, task.std)
+        pixels = pixels if view is None else view(None, pixels)
+        _, outputs = self.network.apply(variables, pixels, train=False)
+        inputs = outputs['embedding'].astype(np.float32)
+      return masked(self.learner.logits(state, inputs), seen)
+
+    return jax.jit(forward)
+
+  def save(self, path: str | os.PathLike) -> pathlib.Path:
+    """Writes the classifier as one file, and returns its path; `load` reads it back.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    path = files.expanded(path)
+    try:
+      files.write_atomic(path, self.to_bytes())
+    except OSError as error:
+      raise UserError(
+        f'The classifier cannot be written to {shown(path)} ({error.strerror or error}).'
+      ) from error
+    return path
+
+  def to_bytes(self) -> bytes:
+    """Returns the content of the file."""
+    built = json.dumps(files.jsonable(dataclasses.asdict(self.built)))
+    return trees.encode(
+      {'format': _FORMAT, 'built': built, 'variables': self.variables, 'state': self.state}
+    )
+
+  @classmethod
+  def load(cls, path: str | os.PathLike) -> 'Learned':
+    """Reads a classifier that `save` has written, or a run left as classifier.msgpack.
+
+    Raises:
+      UserError: there is no such file, or it holds no classifier.
+    """
+    file = files.expanded(path)
+    try:
+      return cls.from_bytes(file.read_bytes())
+    except OSError as error:
+      raise UserError(f'{shown(file)} cannot be read ({error.strerror or error}).') from error
+    except (ValueError, KeyError, TypeError) as error:
+      raise UserError(
+        f'{shown(file)} holds no classifier of this library ({brief(error)}).'
+      ) from error
+
+  @classmethod
+  def from_bytes(cls, content: bytes) -> 'Learned':
+    """Returns the classifier of what `to_bytes` returned.
+
+    Raises:
+      ValueError, KeyError or TypeError: it is something else.
+    """
+    content = trees.plain(content)
+    if content['format'] != _FORMAT:
+      raise ValueError('another format')
+    learned = cls(_built(content['built']), content['variables'], {})
+    return dataclasses.replace(learned, state=learned._restored(content['state']))
+
+  def _restored(self, state):
+    """The state in the learner's own form: a tuple is a dict in a file."""
+    form = jax.eval_shape(self._ended)
+    return serialization.from_state_dict(form, state)
+
+  def _ended(self):
+    """A state of the form that the sessions leave."""
+    task, variables = self.task, self.variables
+    width = (task.num_classes, task.dim)
+    head = variables['params'].get('head')
+    start = Start(
+      head,
+      np.zeros(width, np.float32),
+      np.zeros(task.num_classes, np.int32),
+      variables if self.learner.reads == 'images' else None,
+    )
+    return self.learner.start(draws.key(0), start)
+
+
+def _built(text: str) -> Built:
+  """What `to_bytes` wrote, with tuples again."""
+  content = json.loads(text)
+  content['order'], content['class_names'] = map(tuple, (content['order'], content['class_names']))
+  return Built(**content)

@@ -1,0 +1,117 @@
+"""How base networks are trained, by name: the recipes of public code, and short ones of our own."""
+
+import dataclasses
+
+from jaxdistill.data.autoaugment import AutoAugment
+from jaxdistill.data.crops import Crop, Cutout, Flip, ResizedCrop
+from jaxdistill.data.mixing import CutMix, Mixup, OneOf
+from jaxdistill.data.photometric import Jitter
+from jaxdistill.errors import UserError, unknown
+from jaxdistill.training.optim import Optimizer
+from jaxdistill.training.recipe import Recipe
+from jaxdistill.training.schedules import Schedule
+
+_SGD = Optimizer('sgd', momentum=0.9, weight_decay=5e-4)
+_NESTEROV = dataclasses.replace(_SGD, nesterov=True)
+_CEC = Recipe(
+  'cec',
+  batch=128,
+  epochs=100,
+  schedule=Schedule('multistep', 0.1, drops=(0.6, 0.7), drop=0.1),
+  optimizer=_NESTEROV,
+  transforms=(Crop(4), Flip()),
+)
+_MIXING = OneOf((Mixup(0.8), CutMix(1.0)), (0.4, 0.4))
+_NC = Recipe(
+  'nc_fscil',
+  batch=512,
+  epochs=200,
+  schedule=Schedule('cosine', 0.25, warmup_steps=100),
+  optimizer=_SGD,
+  transforms=(
+    ResizedCrop(0, scale=(0.6, 1.0), method='bicubic'),
+    Flip(),
+    Jitter(0.4, 0.4, 0.4),
+  ),
+  mixing=_MIXING,
+)
+_NC_LARGE = dataclasses.replace(_NC, transforms=(ResizedCrop(0), Flip(), Jitter(0.4, 0.4, 0.4)))
+# What is cited as code was read in the public code of CEC, TEEN and NC-FSCIL.
+_ROWS = (
+  # CEC's pretraining of a ResNet-20 for CIFAR-100.
+  _CEC,
+  # The same for larger images.
+  dataclasses.replace(_CEC, name='cec_large', transforms=(ResizedCrop(0), Flip())),
+  # TEEN's and FACT's long training with AutoAugment and Cutout.
+  dataclasses.replace(
+    _CEC,
+    name='teen',
+    batch=256,
+    epochs=600,
+    schedule=Schedule('cosine', 0.1),
+    transforms=(Crop(4), Flip(), AutoAugment('cifar10'), Cutout(16)),
+  ),
+  # NC-FSCIL's for CIFAR-100, and evidently that of PKI, SDC and CD2.
+  _NC,
+  # For miniImageNet: 500 passes, x 0.25 at the epochs 20 ... 45 of its 50.
+  dataclasses.replace(
+    _NC_LARGE,
+    name='nc_fscil_mini',
+    epochs=500,
+    schedule=Schedule(
+      'multistep', 0.25, drops=(0.4, 0.6, 0.7, 0.8, 0.9), drop=0.25, warmup_steps=100
+    ),
+  ),
+  # For CUB-200, from a network that knows ImageNet.
+  dataclasses.replace(
+    _NC_LARGE,
+    name='nc_fscil_cub',
+    epochs=80,
+    schedule=Schedule('cosine', 0.025, warmup_steps=100),
+  ),
+  # Our choice, for small images that must not be mirrored: a minute on two cores.
+  Recipe(
+    'digits',
+    batch=64,
+    epochs=40,
+    schedule=Schedule('cosine', 0.1, warmup_share=0.05),
+    optimizer=_SGD,
+    transforms=(Crop(1),),
+  ),
+  # Our choice, for a network of some twenty passes.
+  Recipe(
+    'short',
+    batch=128,
+    epochs=20,
+    schedule=Schedule('cosine', 0.1, warmup_share=0.05),
+    optimizer=_NESTEROV,
+    transforms=(Crop(4), Flip()),
+  ),
+)
+RECIPES = {row.name: row for row in _ROWS}
+
+
+def find(name: str, *, epochs: int = 0, batch: int = 0, learning_rate: float = 0.0) -> Recipe:
+  """Returns a recipe of base training, with another length, batch or learning rate where they are
+  not 0.
+
+  Raises:
+    UserError: there is no such recipe, or a number is negative.
+
+  >>> find('cec').epochs, find('cec', epochs=20).epochs
+  (100, 20)
+  """
+  if name not in RECIPES:
+    raise unknown('recipe of base training', name, RECIPES)
+  if min(epochs, batch, learning_rate) < 0:
+    raise UserError(
+      f'A recipe needs epochs, batch and learning_rate of at least 0; got {epochs}, {batch} and '
+      f'{learning_rate}.'
+    )
+  recipe = RECIPES[name]
+  schedule = recipe.schedule
+  if learning_rate:
+    schedule = dataclasses.replace(schedule, learning_rate=learning_rate)
+  return dataclasses.replace(
+    recipe, epochs=epochs or recipe.epochs, batch=batch or recipe.batch, schedule=schedule
+  )

@@ -1,0 +1,206 @@
+"""A run of this family from its stage to its numbers, the same for one learner and for several."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxdistill import draws, models
+from jaxdistill.experiment import estimates, results
+from jaxdistill.experiment.estimates import Phase
+from jaxdistill.experiment.results import Row
+from jaxdistill.fscil import base, flow, methods, scoring, session
+from jaxdistill.fscil.base import Bases
+from jaxdistill.fscil.learned import Learned
+from jaxdistill.fscil.scoring import Numbers
+from jaxdistill.fscil.stage import Stage, base_head, learners_of, runs
+from jaxdistill.numerics import settled
+from jaxdistill.report import numbers as written
+from jaxdistill.training import pretrained
+from jaxdistill.training.run import Run
+
+# Learners whose papers could not be read whole: what a table has of them is a reconstruction.
+RECONSTRUCTED = ('pki', 'sdc', 'comemory', 'cd2')
+
+
+class Ran(NamedTuple):
+  """What a run has come to.
+
+  networks: the base networks. numbers: of every learner, by its name in the table. classifiers:
+    that which the first run of each has become; None in all processes but the first.
+  """
+
+  networks: Bases
+  numbers: dict[str, Numbers]
+  classifiers: dict[str, Learned | None]
+
+
+def label(method: Mapping[str, Any]) -> str:
+  """Returns how tables call a learner.
+
+  >>> label({'name': 'nc_fscil'})
+  'NC-FSCIL'
+  """
+  name = method['name']
+  variants = {'pkiv1': 'PKIV-1', 'pkiv2': 'PKIV-2'}
+  return variants.get(method.get('keep', ''), methods.LABELS.get(name, name))
+
+
+@settled()
+def run_all(run: Run, stage: Stage, tell: bool = True) -> Ran:
+  """Trains the base networks, or takes them, and sends every learner through the sessions.
+
+  Args:
+    run: where all goes.
+    stage: what it works on.
+    tell: whether to say what it works on, how long base training will take, and what comes of it.
+  """
+  say = run.say if tell else lambda text: None
+  say(describe(stage))
+  if tell and not _is_trained(run, stage):
+    estimates.estimate_once(
+      run,
+      lambda: estimates.measure(base_phases(stage)),
+      'base training',
+      until='base training takes',
+    )
+  networks = flow.bases(run, stage)
+  seen = flow.see(run, stage, networks)
+  numbers, classifiers = {}, {}
+  for name, method in learners_of(stage.fields).items():
+    numbers[name], classifiers[name] = flow.learn(run, stage, networks, seen, name, method)
+    say(f'{label(method)}: {_line(numbers[name])}')
+  return Ran(networks, numbers, classifiers)
+
+
+def _is_trained(run: Run, stage: Stage) -> bool:
+  """Whether nothing is left of base training."""
+  asked = stage.fields.base_training
+  if asked.given:
+    return not (asked.epochs or asked.steps)
+  directory = pretrained.directory(run, stage.fields.run.experts)
+  model = stage.network(base_head(stage.fields))
+  images, _ = stage.split
+  return base.are_kept(directory, model, images, stage.training, stage.columns, stage.scored)
+
+
+def _line(numbers: Numbers) -> str:
+  """The accuracies of a learner in a few words."""
+  shown = scoring.row('', '', numbers).scores
+  parts = [f'{name} {written.accuracy(shown[name])} %' for name in ('average', 'last')]
+  return ', '.join(parts)
+
+
+def describe(stage: Stage) -> str:
+  """Returns the data set and its sessions in three lines."""
+  parts = stage.sessions
+  count = f'{len(stage.draws)} draw{"s" if len(stage.draws) > 1 else ""}'
+  chosen = 'a fixed list' if stage.fields.protocol.indices else count
+  return (
+    f'{parts.train.describe()}\n{parts.test.describe()}\n'
+    f'{parts.base_classes} base classes with {len(parts.base):,} images, then {parts.sessions} '
+    f'sessions of {parts.way} classes with {parts.shot} images each ({chosen}); '
+    f'{parts.test_sizes[0]:,} to {parts.test_sizes[-1]:,} test images'
+  )
+
+
+def rows(stage: Stage, ran: Ran) -> list[Row]:
+  """Returns a row a learner, compared run by run with the nearest class mean where that is one of
+  several."""
+  sections = learners_of(stage.fields)
+  reference = ran.numbers.get(scoring.REFERENCE)
+  table = []
+  for name, numbers in ran.numbers.items():
+    compared = None if name == scoring.REFERENCE else reference
+    table.append(scoring.row(name, label(sections[name]), numbers, compared))
+  return table
+
+
+def result(run: Run, stage: Stage, ran: Ran, config: Mapping[str, Any]) -> results.Result:
+  """Returns the content of result.json; `config` is what the file keeps of the config."""
+  fields, parts, table = stage.fields, stage.sessions, rows(stage, ran)
+  labels = [row.label for row in table]
+  names = labels[0] if len(labels) == 1 else f'{len(labels)} learners'
+  checks = ran.networks.checks
+  timing = run.timing(base.PHASE)
+  return results.of_run(
+    run,
+    title=f'{names} on {parts.train.name}: {parts.base_classes} + {parts.sessions} x {parts.way} '
+    f'classes, {parts.shot} images each',
+    family=fields.family,
+    task=fields.task,
+    dataset=parts.train.name,
+    seed=fields.seed,
+    rows=table,
+    seconds={
+      'base': timing.get('seconds', 0.0),
+      'sessions': float(sum(row.seconds for row in table)),
+    },
+    config=config,
+    method=next(iter(ran.numbers)) if len(table) == 1 else 'compare',
+    reconstructed=[name for name, section in learners_of(fields).items() if is_ours(section)],
+    sizes=list(parts.sizes),
+    test_sizes=list(parts.test_sizes),
+    order=list(parts.order),
+    class_names=list(parts.test.class_names),
+    draws=len(stage.draws),
+    base={
+      'head': base_head(fields),
+      'networks': ran.networks.networks,
+      'key': ran.networks.key,
+      'parameters': models.count(jax.tree.map(lambda leaf: leaf[:1], ran.networks.variables)),
+      'checks': {name: values.tolist() for name, values in checks.items()},
+    },
+  )
+
+
+def is_ours(method: Mapping[str, Any]) -> bool:
+  """Whether a learner is a reconstruction."""
+  return method['name'] in RECONSTRUCTED
+
+
+def base_phases(stage: Stage) -> Iterator[Phase]:
+  """Yields base training, where there is one."""
+  fields = stage.fields
+  if fields.base_training.given and not (fields.base_training.epochs or fields.base_training.steps):
+    return
+  model = stage.network(base_head(fields))
+  images, _ = stage.split
+  problem = base.setup(model, images, stage.training, stage.columns, stage.mesh)
+  yield Phase(base.PHASE, problem, fields.dtype)
+
+
+def phases(stage: Stage) -> Iterator[Phase]:
+  """Yields base training and a session of every learner that trains in them; what the features are
+  does not matter."""
+  yield from base_phases(stage)
+  networks, seen = flow.stand_in(stage)
+  with Run(progress=False) as run:
+    for name, method in learners_of(stage.fields).items():
+      own = flow.stand_in_head(stage, networks, method)
+      # Whatever is remembered, an estimate has class means: nothing is condensed for it.
+      course = flow.course(stage, own, seen, name, method)
+      problem = dataclasses.replace(course, remember=session.class_means).estimated(run)
+      if problem is not None:
+        yield Phase(f'{name}/sessions', problem, stage.fields.dtype)
+
+
+@settled()
+def dry_run(stage: Stage) -> str:
+  """Returns the sessions, the parameters and the estimate of time and memory, without starting
+  anything."""
+  model = stage.network(base_head(stage.fields))
+  shape = (1, *stage.sessions.train.image_shape)
+  variables = jax.eval_shape(model.init, draws.key(0), np.zeros(shape, np.float32))
+  parts = [
+    describe(stage),
+    f'{len(runs(stage))} runs side by side: {runs(stage).seeds} base network(s), '
+    f'{runs(stage).draws} draw(s)',
+    models.parameter_table(variables),
+  ]
+  expected = estimates.measure(phases(stage))
+  if expected:
+    parts.append(estimates.estimate_text(expected))
+  return '\n\n'.join(parts)

@@ -1,0 +1,123 @@
+"""What the configs of this family hold, each section declared once."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxdistill.experiment import schema
+from jaxdistill.experiment import sections as common
+from jaxdistill.experiment.sections import Run
+from jaxdistill.fscil import recipes
+
+# By what the weights of a base network are chosen. The last is how much public code does it, and is
+# optimistic, as it looks at the test images.
+SELECTIONS = ('last', 'val', 'best_test')
+# What is remembered of every class; '': what the learner's paper keeps.
+MEMORIES = ('', 'means', 'exemplars', 'cd2', 'm3d', 'dance', 'dm')
+HEADS = ('', 'cosine', 'linear', 'projector', 'etf', 'two_layer')
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+  """Which classes come when, and from how many images each is learned."""
+
+  base_classes: int = schema.field(at_least=1, help='classes of the base session')
+  way: int = schema.field(at_least=1, help='classes of every later session')
+  shot: int = schema.field(at_least=1, help='images of each of them')
+  draws: int = schema.field(5, at_least=1, help='draws of these images')
+  indices: str = schema.field(
+    '',
+    help="the images of a fixed list: 'cec' (CIFAR-100's), a file or a folder of files; '': "
+    'drawn by the seed',
+  )
+  order: str = schema.field(
+    '', help="of the classes: a file of names or numbers, or a seed; '': as the set has them"
+  )
+  sessions: int = schema.field(0, at_least=0, help='later sessions; 0: all classes come')
+
+
+@dataclasses.dataclass(frozen=True)
+class Base:
+  """How the base networks come about."""
+
+  recipe: str = schema.field(
+    choices=tuple(recipes.RECIPES), kind='recipe of base training', help='how they are trained'
+  )
+  given: str = schema.field(
+    '', help="a work dir whose base networks are taken, or a file of weights; '': trained anew"
+  )
+  networks: int = schema.field(1, at_least=1, help='base networks, each with a seed of its own')
+  head: str = schema.field(
+    '', choices=HEADS, kind='head', help="behind the encoder; '': that of the learner"
+  )
+  head_width: int = schema.field(
+    0, at_least=0, help="numbers of a projector's output, or units of a hidden layer; 0: its own"
+  )
+  epochs: int = schema.field(0, at_least=0, help="passes over the base images; 0: the recipe's")
+  steps: int = schema.field(0, at_least=0, help='training steps; 0: from the epochs')
+  batch: int = schema.field(0, at_least=0, help="images a step; 0: the recipe's")
+  learning_rate: float = schema.field(0.0, at_least=0, help="0: the recipe's")
+  checks: int = schema.field(6, at_least=1, help='checks on test images while they train')
+  select: str = schema.field(
+    'last', choices=SELECTIONS, help='the weights that are kept: at the end, or at the best check'
+  )
+  held_out: float = schema.field(
+    0.1, at_least=0, below=1, help="share of the base images to choose by where select is 'val'"
+  )
+  zoom: int = schema.field(
+    0, at_least=0, help='side to which images are scaled before the centre crop of a test; 0: none'
+  )
+  fit_epochs: int = schema.field(
+    20, at_least=1, help='passes over base features where a head is fitted to a finished encoder'
+  )
+  fit_learning_rate: float = schema.field(0.1, at_least=0, help='of that')
+
+
+@dataclasses.dataclass(frozen=True)
+class Replay:
+  """What is remembered of the classes of earlier sessions."""
+
+  memory: str = schema.field(
+    '', choices=MEMORIES, kind='memory', help="kept of every class; '': as the learner's paper does"
+  )
+  ipc: int = schema.field(1, at_least=1, help='exemplars or images a class; not of means')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(common.Config):
+  """What the configs of all tasks of this family have; `models.build` checks the fields of
+  `model`."""
+
+  model: Mapping[str, Any]
+  protocol: Protocol
+  base_training: Base
+  replay: Replay
+  run: Run
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LearnConfig(Config):
+  """One learner, whose own fields its factory checks."""
+
+  method: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompareConfig(Config):
+  """Several learners on the same base networks: `learners` has a section a learner, by its name in
+  the table."""
+
+  compared: tuple[str, ...] = schema.field(help='the learners in the order of the table')
+  learners: Mapping[str, Any]
+
+
+# Task -> the fields of its config.
+CONFIGS = {'learn': LearnConfig, 'compare': CompareConfig}
+
+
+def of_config(config: ConfigDict) -> Config:
+  """Returns the fields of a config as frozen values: a `LearnConfig` or `CompareConfig`, by its
+  task."""
+  return schema.read(CONFIGS[config.task], config)

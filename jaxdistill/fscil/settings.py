@@ -1,0 +1,238 @@
+"""What the configs of this family share: their arguments, and whole configs from a data set and the
+numbers of a learner."""
+
+import collections
+import dataclasses
+import pathlib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxdistill import config as configs
+from jaxdistill import models
+from jaxdistill.data import presets
+from jaxdistill.experiment import explain as explaining
+from jaxdistill.experiment import schema
+from jaxdistill.experiment.datasets import DataSource
+from jaxdistill.fscil import methods, sections
+from jaxdistill.fscil import presets as divisions
+
+# Task of a config -> the module of this package with its flow: check(config), run(config, run),
+# dry_run(config).
+TASKS = {'learn': 'tasks.learn', 'compare': 'tasks.compare'}
+# The benchmarks of this family are offered by its configs alone.
+PRESETS = (*presets.NAMES, 'mini:', 'cub:')
+MEMORIES = sections.MEMORIES
+MODELS = tuple(sorted(models.REGISTRY))
+# Learners that are another one with a field set: name -> (learner, fields of its config).
+VARIANTS = {'pkiv1': ('pki', {'keep': 'pkiv1'}), 'pkiv2': ('pki', {'keep': 'pkiv2'})}
+# What compares where nothing is said.
+COMPARED = ('ncm', 'teen', 'ft_cos', 'nc_fscil')
+
+
+@dataclasses.dataclass(frozen=True)
+class _Setting:
+  """What base training is for a data set: network, recipe and the zoom of test images; our choice
+  where no paper says."""
+
+  model: Mapping[str, Any]
+  recipe: str
+  zoom: int = 0
+  size: int | None = None
+  head_width: int = 0
+
+
+_DIGITS = _Setting({'name': 'convnet', 'width': 32, 'depth': 2}, 'digits', size=8, head_width=64)
+_SMALL = _Setting({'name': 'resnet', 'depth': 20}, 'short')
+_SETTINGS = {
+  'digits': _DIGITS,
+  'mnist': dataclasses.replace(_SMALL, recipe='digits'),
+  # NC-FSCIL's network, training and zoomed test crop.
+  'cifar100': _Setting({'name': 'resnet12'}, 'nc_fscil', zoom=36),
+  'mini': _Setting({'name': 'resnet12'}, 'nc_fscil_mini', zoom=96),
+  'cub': _Setting({'name': 'imagenet_resnet', 'depth': 18}, 'nc_fscil_cub', zoom=256),
+}
+# Fields of learners that say how long something takes.
+_LENGTHS = {'steps', 'iterations', 'epochs'}
+# Sets of ten classes are divided as the digits are (our choice).
+_TEN = ('mnist', 'fashion_mnist', 'svhn_cropped', 'cifar10', 'imagenette')
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+  """What stands behind the file name of every config of this family."""
+
+  data: str = schema.field(PRESETS[0], choices=PRESETS, help='the data set')
+  base_classes: int = schema.field(
+    0, example=60, help='classes of the base session (60 of CIFAR-100, 4 of ten)'
+  )
+  way: int = schema.field(0, example=5, help='new classes a session (5; 2 of ten)')
+  shot: int = schema.field(0, example=1, help='images of a new class (5)')
+  draws: int = schema.field(0, example=10, help='draws of these images (5; 1 of a fixed list)')
+  indices: str = schema.field(
+    '', example='cec', help="a fixed list of these images: cec (CIFAR-100's), or a file"
+  )
+  order: str = schema.field('', example='1', help='of the classes: a seed, or a file')
+  networks: int = schema.field(1, example=2, help='base networks, each with a seed of its own')
+  model: str = schema.field(
+    '', choices=MODELS, example='resnet', help="the encoder (the data set's own)"
+  )
+  base: str = schema.field(
+    '',
+    example='runs/ncm',
+    help='a work dir whose base networks are taken, or a file of weights of the encoder',
+  )
+  recipe: str = schema.field(
+    '', choices=tuple(sections.recipes.RECIPES), example='cec', help='of base training'
+  )
+  epochs: int = schema.field(0, example=20, help="passes over the base images (the recipe's)")
+  memory: str = schema.field(
+    '',
+    choices=MEMORIES,
+    example='m3d',
+    help='what is remembered of every class: means, exemplars, cd2, m3d, dance or dm (as the '
+    "learner's paper does)",
+  )
+  ipc: int = schema.field(1, example=2, help='images a class of such a memory, but for means')
+  quick: bool = schema.field(False, help='a smoke run: every phase, no meaningful number')
+
+
+def defaults(args: Arguments, name: str, **fields: Any) -> ConfigDict:
+  """Returns the whole config of one learner from what stands behind its file name: the section
+  `method` has all fields of the learner, with these values or its defaults.
+
+  >>> config = defaults(Arguments(data='cifar100', indices='cec'), 'comemory')
+  >>> config.protocol.base_classes, config.protocol.draws, config.base_training.recipe
+  (60, 1, 'nc_fscil')
+  """
+  method = {'name': name, **methods.defaults(name), **fields}
+  config = ConfigDict(dict(_shared(args), task='learn', method=method))
+  return shrink(config) if args.quick else config
+
+
+def comparison(args: Arguments, names: Iterable[str]) -> ConfigDict:
+  """Returns the whole config of a comparison of learners, by their names or those of `VARIANTS`;
+  each has the fields of its own config.
+
+  The base networks get the head that most of the learners want; the cosine head, which those want
+  that are content with features, counts last.
+
+  >>> config = comparison(Arguments(), ('ncm', 'nc_fscil', 'teen'))
+  >>> config.compared, config.base_training.head
+  (('ncm', 'nc_fscil', 'teen'), 'etf')
+  """
+  learners = {}
+  for name in names:
+    method, fields = VARIANTS.get(name, (name, {}))
+    methods.find(method)
+    shared = dict(base_classes=args.base_classes, way=args.way, quick=args.quick)
+    given = dict(data=args.data, **shared, **fields)
+    learners[name] = configs.load(f'fscil/{method}', given).method.to_dict()
+  config = ConfigDict(
+    dict(_shared(args), task='compare', compared=tuple(learners), learners=learners)
+  )
+  heads = [methods.head(method['name']) for method in learners.values()]
+  wanted = [head for head in heads if head not in ('', 'cosine')] or ['cosine']
+  config.base_training.head = collections.Counter(wanted).most_common(1)[0][0]
+  return shrink(config) if args.quick else config
+
+
+def _shared(args: Arguments) -> dict[str, Any]:
+  """Returns what the configs of all tasks have."""
+  known = presets.find(args.data)
+  name = known.name.rstrip(':')
+  setting = _SETTINGS.get(name, _SMALL)
+  network = args.model or setting.model['name']
+  model = models.defaults(network)
+  del model['dtype']  # which is one for the whole run
+  if network == setting.model['name']:
+    model |= setting.model
+  zoom = setting.zoom if network == setting.model['name'] else 0
+  size = known.size if setting.size is None else setting.size
+  source = DataSource(
+    name=known.variant or args.data, image_size=size, normalisation='dm', validation_share=0.0
+  )
+  return dict(
+    family='fscil',
+    seed=0,
+    dtype='float32',
+    data=schema.section(source),
+    model=dict(model, name=network),
+    protocol=schema.section(_protocol(args, name)),
+    base_training=schema.section(
+      sections.Base(
+        given=args.base,
+        networks=args.networks,
+        head_width=setting.head_width,
+        recipe=args.recipe or (setting.recipe if network == setting.model['name'] else 'short'),
+        epochs=args.epochs,
+        zoom=zoom,
+      )
+    ),
+    replay=schema.section(sections.Replay(args.memory, args.ipc)),
+    run=schema.section(sections.Run()),
+  )
+
+
+def _protocol(args: Arguments, name: str) -> sections.Protocol:
+  """Returns how the classes arrive: what is asked for, else what is settled for the data set."""
+  known = divisions.find('digits' if name in _TEN else name)
+  settled = (known.base_classes, known.way, known.shot) if known else (0, 0, 5)
+  asked = (args.base_classes, args.way, args.shot)
+  base_classes, way, shot = (given or usual for given, usual in zip(asked, settled))
+  draws = args.draws or (1 if args.indices else 5)
+  return sections.Protocol(base_classes, way, shot, draws, args.indices, args.order)
+
+
+def workdir_parts(config: ConfigDict) -> list[str]:
+  """Returns what tells the work dirs of this family apart: the learners of a comparison, the
+  classes by session, the memory.
+
+  >>> workdir_parts(defaults(Arguments(memory='m3d', ipc=2), 'comemory'))
+  ['4+2way5shot', 'm3d-ipc2']
+  """
+  protocol, replay = config.protocol, config.replay
+  parts = ['+'.join(config.compared)] if 'compared' in config else []
+  if 'method' in config and 'keep' in config.method and config.method.keep != config.method.name:
+    parts.append(str(config.method.keep))
+  parts.append(f'{protocol.base_classes}+{protocol.way}way{protocol.shot}shot')
+  if protocol.indices:
+    parts.append(_file_part(protocol.indices))
+  if config.base_training.given:
+    parts.append(f'from-{_file_part(config.base_training.given)}')
+  if replay.memory:
+    parts.append(replay.memory if replay.memory == 'means' else f'{replay.memory}-ipc{replay.ipc}')
+  return parts
+
+
+def _file_part(path: str) -> str:
+  return re.sub(r'[^\w.-]+', '_', pathlib.PurePath(path).stem)
+
+
+def shrink(config: ConfigDict) -> ConfigDict:
+  """Returns `config` as a smoke run: every phase is reached, no number means anything.
+
+  >>> small = shrink(defaults(Arguments(), 'comemory', steps=200))
+  >>> small.base_training.steps, small.protocol.draws, small.method.steps
+  (4, 2, 4)
+  """
+  config = ConfigDict(config.to_dict())
+  if 'width' in config.model:
+    config.model.width = min(config.model.width or 8, 8)
+  config.base_training.update(
+    steps=4, checks=2, fit_epochs=1, head_width=min(config.base_training.head_width or 32, 32)
+  )
+  config.protocol.draws = min(config.protocol.draws, 2)
+  for method in [config.method] if 'method' in config else config.learners.values():
+    for name in _LENGTHS & set(method):
+      steps = method[name]
+      method[name] = tuple(min(step, 4) for step in steps) if isinstance(steps, tuple) else 4
+  config.run.update(checkpoint_every=2, log_every=1)
+  return config
+
+
+def explain(config: ConfigDict) -> dict[str, str]:
+  """Returns what each field of a config means, by its dotted key."""
+  return explaining.lines(sections.CONFIGS[config.task])

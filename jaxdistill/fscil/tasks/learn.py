@@ -1,0 +1,53 @@
+"""One few-shot class-incremental learner from start to report: base networks, features once, all
+sessions of all draws, the page."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from jaxdistill import files
+from jaxdistill.experiment import datasets
+from jaxdistill.experiment.estimates import Phase
+from jaxdistill.fscil import checks, page, running, sections
+from jaxdistill.fscil.stage import stage
+from jaxdistill.numerics import settled
+from jaxdistill.training import parallel
+from jaxdistill.training.run import Run
+
+check = checks.check
+
+
+@settled()
+def run(config: ConfigDict, run: Run) -> dict[str, Any]:
+  """Runs the learner of a config in a work dir, or continues it; returns what result.json holds."""
+  fields = sections.of_config(config)
+  train, _, test = datasets.load(fields.data, run)
+  work = stage(fields, train, test, parallel.make_mesh(fields.run.devices))
+  ran = running.run_all(run, work)
+  (classifier,) = ran.classifiers.values()
+  if classifier is not None:
+    run.write_bytes('classifier.msgpack', classifier.to_bytes())
+  result = running.result(run, work, ran, config.to_dict())
+  content = result.to_json()
+  run.write_json('result.json', content)
+  run.write_bytes('report.html', files.encoded(page.html(result, run)))
+  return content
+
+
+@settled()
+def dry_run(config: ConfigDict) -> str:
+  """Returns the sessions, the parameters and the estimate of time and memory of a config, without
+  starting anything."""
+  fields = sections.of_config(config)
+  train, _, test = datasets.load(fields.data)
+  return running.dry_run(stage(fields, train, test, parallel.make_mesh(fields.run.devices)))
+
+
+def phases(config: ConfigDict, mesh: Mesh | None) -> Iterator[Phase]:
+  """Yields the phases of a run of this config on the devices of a mesh; nothing of it enters a
+  run."""
+  fields = sections.of_config(config)
+  train, _, test = datasets.load(fields.data)
+  yield from running.phases(stage(fields, train, test, mesh))

@@ -1,0 +1,140 @@
+"""The shipped configs of few-shot class-incremental learning: the sheets' numbers, headers that say
+what a newcomer needs, fields that are explained."""
+
+import importlib.util
+
+import pytest
+
+from jaxdistill import config, models
+from jaxdistill.errors import UserError
+from jaxdistill.experiment import arguments, explain, schema
+from jaxdistill.fscil import checks, methods, sections, settings
+
+NAMES = [name for name in config.names() if name.startswith('fscil/')]
+LEARNERS = [name for name in NAMES if name != 'fscil/compare']
+DATA = [f'{preset}x.npz' if preset.endswith(':') else preset for preset in settings.PRESETS]
+ARRIVE = 'base_classes=4,way=2,shot=5'
+
+
+def test_every_learner_has_a_config():
+  assert {name.split('/')[1] for name in LEARNERS} == set(methods.LEARNERS)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_few_shot_header_lists_the_arguments_that_the_config_takes(name):
+  path = config.find(name)
+  spec = importlib.util.spec_from_file_location(path.stem, path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  listed = arguments.listing(module.Arguments)
+  assert f'\n\n{listed}\n' in module.__doc__, (
+    f'The header of {path} lists other arguments; put these there:\n{listed}'
+  )
+
+
+@pytest.mark.parametrize('task', sections.CONFIGS)
+def test_every_field_of_a_few_shot_config_is_explained(task):
+  loaded = next(shipped for shipped in map(config.load, NAMES) if shipped.task == task)
+  explained = settings.explain(loaded)
+  open_ones = ('model', 'method', 'learners')
+  assert {key for key in config.flat(loaded) if key.split('.')[0] not in open_ones} == set(
+    explained
+  )
+
+
+def test_the_page_of_few_shot_fields_is_current():
+  table = explain.markdown(*sections.CONFIGS.values())
+  page = config.root() / 'fscil' / 'FIELDS.md'
+  assert table in page.read_text(), f'{page} shows another table; put this one there:\n{table}'
+
+
+@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('data', DATA)
+def test_every_preset_passes_the_few_shot_checks_that_need_no_data(name, data):
+  for arg in (f'{data},{ARRIVE}', f'{data},{ARRIVE},quick'):
+    loaded = config.load(f'{name}:{arg}')
+    checks.check_fields(loaded)
+    checks.check_values(loaded)
+    assert loaded.data.name.startswith(data) and loaded.family == 'fscil'
+    assert config.from_json(config.to_json(loaded)) == loaded
+    schema.read(sections.CONFIGS[loaded.task], loaded)
+
+
+@pytest.mark.parametrize('name', LEARNERS)
+def test_a_config_shows_all_fields_of_its_learner(name):
+  loaded = config.load(name)
+  assert set(loaded.method) == {'name', *methods.defaults(loaded.method.name)}
+
+
+@pytest.mark.parametrize(
+  'data, sizes, recipe, zoom, network',
+  [
+    ('digits', (4, 2, 5), 'digits', 0, 'convnet'),
+    ('cifar10', (4, 2, 5), 'short', 0, 'resnet'),
+    ('cifar100', (60, 5, 5), 'nc_fscil', 36, 'resnet12'),
+    ('mini:x', (60, 5, 5), 'nc_fscil_mini', 96, 'resnet12'),
+    ('cub:x', (100, 10, 5), 'nc_fscil_cub', 256, 'imagenet_resnet'),
+  ],
+)
+def test_the_settled_divisions_are_those_of_the_literature(data, sizes, recipe, zoom, network):
+  loaded = config.load(f'fscil/ncm:{data}')
+  protocol, base = loaded.protocol, loaded.base_training
+  assert (protocol.base_classes, protocol.way, protocol.shot) == sizes
+  assert (base.recipe, base.zoom, loaded.model.name) == (recipe, zoom, network)
+  models.build(loaded.model, 100, (loaded.data.image_size or 32,) * 2 + (3,))
+
+
+def test_a_set_of_which_nothing_is_settled_asks_for_the_classes():
+  loaded = config.load('fscil/ncm:folder:photos')
+  with pytest.raises(UserError, match='give base_classes=, way= and shot= behind the data set'):
+    checks.check_values(loaded)
+
+
+def test_a_fixed_list_has_one_draw():
+  loaded = config.load('fscil/ncm:cifar100,indices=cec')
+  assert loaded.protocol.draws == 1 and config.load('fscil/ncm:cifar100').protocol.draws == 5
+  config.override(loaded, 'protocol.draws', '3')
+  with pytest.raises(UserError, match='fixes the images: take 1 draw, or no list'):
+    checks.check_values(loaded)
+
+
+def test_another_encoder_takes_the_short_recipe_unless_one_is_named():
+  assert config.load('fscil/ncm:cifar100,model=resnet').base_training.recipe == 'short'
+  loaded = config.load('fscil/ncm:cifar100,model=resnet,recipe=cec,epochs=20')
+  assert (loaded.base_training.recipe, loaded.base_training.epochs, loaded.base_training.zoom) == (
+    'cec',
+    20,
+    0,
+  )
+
+
+def test_nc_fscils_numbers_are_those_of_its_code():
+  method = config.load('fscil/nc_fscil:cifar100').method
+  assert method.steps == (50, 75, 100, 120, 140, 160, 200, 200)
+  assert (method.learning_rate, method.lengths, method.mixing) == (0.25, True, 0.75)
+  mini = config.load('fscil/nc_fscil:mini:x').method
+  assert (mini.learning_rate, mini.copies[2], mini.lengths) == (0.025, 3, False)
+  # Its lists are of its own number of sessions.
+  assert config.load('fscil/nc_fscil:cifar100,base_classes=50,way=10').method.steps == 100
+
+
+def test_a_comparison_gives_every_learner_the_fields_of_its_own_config():
+  loaded = config.load('fscil/compare:cifar100,methods=ncm+nc_fscil+teen')
+  assert loaded.compared == ('ncm', 'nc_fscil', 'teen') and loaded.base_training.head == 'etf'
+  assert loaded.learners.nc_fscil == config.load('fscil/nc_fscil:cifar100').method
+  with pytest.raises(UserError, match="no few-shot learner 'teeen'; did you mean 'teen'"):
+    config.load('fscil/compare:digits,methods=ncm+teeen')
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_quick_few_shot_run_is_small_in_everything_that_costs(name):
+  quick = config.load(f'{name}:cifar100,quick')
+  assert (
+    quick.base_training.steps <= 10
+    and quick.protocol.draws <= 2
+    and quick.model.get('width', 8) <= 8
+  )
+  sections_of_learners = [quick.method] if 'method' in quick else list(quick.learners.values())
+  for section in sections_of_learners:
+    steps = section.get('steps', 0)
+    assert max(steps if isinstance(steps, tuple) else [steps]) <= 4

@@ -2,7 +2,7 @@
 
 Command:   python -m launch.run --config=configs/fscil/compare.py:digits
 Run time:  1 minute on two CPU cores
-Expected:  NCM 89.1 +- 2.5 %, TEEN 89.5 +- 2.3 %, ft_cos 89.0 +- 2.0 % and NC-FSCIL 87.4 +- 1.0 %
+Expected:  NCM 81.8 +- 3.4 %, NC-FSCIL 72.3 +- 5.6 %, PKI 73.4 +- 2.0 % and SDC 74.0 +- 3.9 %
   after the last session (5 draws)
 
 The papers' setting is `compare.py:cifar100,methods=ncm+pki+sdc+cd2`.
@@ -26,7 +26,7 @@ cub:PATH) and, behind commas:
   ipc=2            images a class of such a memory, but for means (1)
   quick            a smoke run: every phase, no meaningful number
   methods=ncm+pki  the learners, joined by +: configs of this folder, and pkiv1, pkiv2; each with
-                   the fields of its own config (ncm+teen+ft_cos+nc_fscil)
+                   the fields of its own config (ncm+teen+nc_fscil+pki+sdc)
 Any other TFDS set of images and labels: a preset of like size, then --config.data.name=NAME.
 """
 

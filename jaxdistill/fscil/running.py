@@ -22,7 +22,7 @@ from jaxdistill.training import pretrained
 from jaxdistill.training.run import Run
 
 # Learners whose papers could not be read whole: what a table has of them is a reconstruction.
-RECONSTRUCTED = ('pki', 'sdc', 'comemory', 'cd2')
+RECONSTRUCTED = ('pki', 'pkiv1', 'pkiv2', 'sdc', 'comemory', 'cd2')
 
 
 class Ran(NamedTuple):
@@ -40,12 +40,13 @@ class Ran(NamedTuple):
 def label(method: Mapping[str, Any]) -> str:
   """Returns how tables call a learner.
 
-  >>> label({'name': 'nc_fscil'})
-  'NC-FSCIL'
+  >>> label({'name': 'nc_fscil'}), label({'name': 'pki', 'keep': 'pkiv1'})
+  ('NC-FSCIL', 'PKIV-1 (reconstruction)')
   """
   name = method['name']
-  variants = {'pkiv1': 'PKIV-1', 'pkiv2': 'PKIV-2'}
-  return variants.get(method.get('keep', ''), methods.LABELS.get(name, name))
+  # A variant by a field of PKI has the label of the one by a name of its own.
+  variant = method.get('keep', name)
+  return methods.LABELS.get(variant, methods.LABELS.get(name, name))
 
 
 @settled()

@@ -29,7 +29,7 @@ MODELS = tuple(sorted(models.REGISTRY))
 # Learners that are another one with a field set: name -> (learner, fields of its config).
 VARIANTS = {'pkiv1': ('pki', {'keep': 'pkiv1'}), 'pkiv2': ('pki', {'keep': 'pkiv2'})}
 # What compares where nothing is said.
-COMPARED = ('ncm', 'teen', 'ft_cos', 'nc_fscil')
+COMPARED = ('ncm', 'teen', 'nc_fscil', 'pki', 'sdc')
 
 
 @dataclasses.dataclass(frozen=True)

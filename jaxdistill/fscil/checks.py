@@ -76,9 +76,9 @@ def of_learners(config: ConfigDict) -> dict:
   if not config.compared:
     raise UserError('A comparison needs learners: methods=ncm+pki behind the data set.')
   for name in config.compared:
-    if name not in config.learners:
-      raise unknown('section of learners', name, config.learners)
-  return {name: config.learners[name].to_dict() for name in config.compared}
+    if name not in config.members:
+      raise unknown('section of members', name, config.members)
+  return {name: config.members[name].to_dict() for name in config.compared}
 
 
 def check_parts(fields: sections.Config, train: Dataset, test: Dataset) -> None:

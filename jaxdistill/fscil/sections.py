@@ -106,11 +106,11 @@ class LearnConfig(Config):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CompareConfig(Config):
-  """Several learners on the same base networks: `learners` has a section a learner, by its name in
+  """Several learners on the same base networks: `members` has a section a learner, by its name in
   the table."""
 
   compared: tuple[str, ...] = schema.field(help='the learners in the order of the table')
-  learners: Mapping[str, Any]
+  members: Mapping[str, Any]
 
 
 # Task -> the fields of its config.

@@ -131,7 +131,7 @@ def comparison(args: Arguments, names: Iterable[str]) -> ConfigDict:
     given = dict(data=args.data, **shared, **fields)
     learners[name] = configs.load(f'fscil/{method}', given).method.to_dict()
   config = ConfigDict(
-    dict(_shared(args), task='compare', compared=tuple(learners), learners=learners)
+    dict(_shared(args), task='compare', compared=tuple(learners), members=learners)
   )
   heads = [methods.head(method['name']) for method in learners.values()]
   wanted = [head for head in heads if head not in ('', 'cosine')] or ['cosine']
@@ -225,7 +225,7 @@ def shrink(config: ConfigDict) -> ConfigDict:
     steps=4, checks=2, fit_epochs=1, head_width=min(config.base_training.head_width or 32, 32)
   )
   config.protocol.draws = min(config.protocol.draws, 2)
-  for method in [config.method] if 'method' in config else config.learners.values():
+  for method in [config.method] if 'method' in config else config.members.values():
     for name in _LENGTHS & set(method):
       steps = method[name]
       method[name] = tuple(min(step, 4) for step in steps) if isinstance(steps, tuple) else 4

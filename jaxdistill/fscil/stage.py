@@ -153,7 +153,7 @@ def learners_of(fields: sections.Config) -> dict[str, Mapping[str, Any]]:
   """Returns the section of every learner by its name."""
   if isinstance(fields, sections.LearnConfig):
     return {fields.method['name']: fields.method}
-  return {name: fields.learners[name] for name in fields.compared}
+  return {name: fields.members[name] for name in fields.compared}
 
 
 def base_head(fields: sections.Config) -> str:

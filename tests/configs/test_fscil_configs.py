@@ -37,7 +37,7 @@ def test_a_few_shot_header_lists_the_arguments_that_the_config_takes(name):
 def test_every_field_of_a_few_shot_config_is_explained(task):
   loaded = next(shipped for shipped in map(config.load, NAMES) if shipped.task == task)
   explained = settings.explain(loaded)
-  open_ones = ('model', 'method', 'learners')
+  open_ones = ('model', 'method', 'members')
   assert {key for key in config.flat(loaded) if key.split('.')[0] not in open_ones} == set(
     explained
   )
@@ -122,7 +122,7 @@ def test_nc_fscils_numbers_are_those_of_its_code():
 def test_a_comparison_gives_every_learner_the_fields_of_its_own_config():
   loaded = config.load('fscil/compare:cifar100,methods=ncm+nc_fscil+teen')
   assert loaded.compared == ('ncm', 'nc_fscil', 'teen') and loaded.base_training.head == 'etf'
-  assert loaded.learners.nc_fscil == config.load('fscil/nc_fscil:cifar100').method
+  assert loaded.members.nc_fscil == config.load('fscil/nc_fscil:cifar100').method
   with pytest.raises(UserError, match="no few-shot learner 'teeen'; did you mean 'teen'"):
     config.load('fscil/compare:digits,methods=ncm+teeen')
 
@@ -135,7 +135,7 @@ def test_a_quick_few_shot_run_is_small_in_everything_that_costs(name):
     and quick.protocol.draws <= 2
     and quick.model.get('width', 8) <= 8
   )
-  sections_of_learners = [quick.method] if 'method' in quick else list(quick.learners.values())
+  sections_of_learners = [quick.method] if 'method' in quick else list(quick.members.values())
   for section in sections_of_learners:
     steps = section.get('steps', 0)
     assert max(steps if isinstance(steps, tuple) else [steps]) <= 4

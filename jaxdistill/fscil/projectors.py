@@ -106,6 +106,11 @@ class Ensemble:
   unit_rows: bool = True
   project: Callable[[Any, jax.Array], jax.Array] = project
 
+  def __post_init__(self):
+    errors.real_numbers(scale=self.scale)
+    if self.scale <= 0:
+      raise errors.UserError(f'scale is {self.scale}; it must be above 0.')
+
   @property
   def slots(self) -> int:
     """The most projectors that any K_t holds.

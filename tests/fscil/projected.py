@@ -151,12 +151,21 @@ def train(learner, state, arrivals, memory, steps):
   return learner.finish({**frozen, **trained}, arrivals, memory)
 
 
-def starting(learner, world, sessions=TASK.sessions):
-  """Returns the states of one draw at the start of sessions, without training between."""
-  begin = jax.jit(learner.begin)
-  state, states = jax.jit(learner.start)(jax.random.key(0), world.start), []
-  for number in range(sessions):
-    state = begin(jax.random.key(number), state, part(world.arrivals, number), None)
+@functools.partial(jax.jit, static_argnums=0)
+def opening(learner, world):
+  """Returns the state of one draw at the start of session 1, and its logits and unit outputs of the
+  test set."""
+  key, arrivals = jax.random.key(0), part(world.arrivals, 0)
+  state = learner.begin(key, learner.start(key, world.start), arrivals, None)
+  return state, learner.logits(state, world.test), learner.embed(state, world.test)
+
+
+def starting(learner, world):
+  """Returns the states of one draw at the start of every session, without training between."""
+  begin, key = jax.jit(learner.begin), jax.random.key(0)
+  state, states = jax.jit(learner.start)(key, world.start), []
+  for number in range(TASK.sessions):
+    state = begin(key, state, part(world.arrivals, number), None)
     states.append(state)
   return states
 

@@ -7,14 +7,15 @@ import projected
 import pytest
 from projected import part
 
-from jaxdistill.fscil import methods, pki
+from jaxdistill.fscil import methods, pki, projectors
 from jaxdistill.fscil.learner import Start, cross_entropy, replay
-from jaxdistill.fscil.projectors import live_projectors, project
+from jaxdistill.fscil.projectors import live_projectors
 from jaxdistill.losses.prototypes import cosine_logits, unit
 from jaxdistill.models.heads import Projector
 
 TASK = projected.TASK
 FEW = dict(steps=5, learning_rate=0.05)
+project = jax.jit(projectors.project)
 
 
 @pytest.fixture(scope='module')
@@ -36,43 +37,34 @@ def base_network(world):
   return cosine_logits(outputs, head['rows']), unit(outputs)
 
 
-def begun(learner, world):
-  """Of session 1: the old columns, and state, logits and outputs at its start."""
-  (state,) = projected.starting(learner, world, sessions=1)
-  logits, embedded = jax.jit(lambda *given: (learner.logits(*given), learner.embed(*given)))(
-    state, world.test
-  )
-  return np.asarray(world.arrivals.old[0]), state, logits, embedded
-
-
 def test_a_session_starts_with_the_decisions_of_the_base_network(worlds):
   world = part(worlds, 0)
   before, outputs = base_network(world)
-  old, state, logits, embedded = begun(pki.learner(TASK), world)
+  state, logits, embedded = projected.opening(pki.learner(TASK), world)
   assert int(live_projectors(state)) == 2
-  np.testing.assert_allclose(logits[:, old], before[:, old], rtol=0, atol=1e-5)
+  np.testing.assert_allclose(logits[:, :4], before[:, :4], rtol=0, atol=1e-5)
   np.testing.assert_allclose(embedded, outputs, rtol=0, atol=1e-5)
 
 
 def test_concat_starts_with_the_same_decisions(worlds):
   world = part(worlds, 0)
   before, _ = base_network(world)
-  old, _, logits, _ = begun(pki.learner(TASK, combine='concat'), world)
+  _, logits, _ = projected.opening(pki.learner(TASK, combine='concat'), world)
   # Half of the squared length of v lies in columns that no old row reads.
-  np.testing.assert_allclose(logits[:, old], before[:, old] / np.sqrt(2), rtol=0, atol=1e-5)
+  np.testing.assert_allclose(logits[:, :4], before[:, :4] / np.sqrt(2), rtol=0, atol=1e-5)
 
 
 def test_fresh_projectors_change_decisions(worlds):
   world = part(worlds, 0)
   before, _ = base_network(world)
-  old, _, logits, _ = begun(pki.learner(TASK, new_projector='fresh'), world)
-  assert np.abs(logits - before)[:, old].max() > 0.1
+  _, logits, _ = projected.opening(pki.learner(TASK, new_projector='fresh'), world)
+  assert np.abs(logits - before)[:, :4].max() > 0.1
 
 
 def test_without_steps_new_rows_are_nearest_means(worlds):
   """Rows are the mean unit outputs of the base projector, in numpy."""
   world = part(worlds, 0)
-  _, state, logits, _ = begun(pki.learner(TASK, steps=0), world)
+  state, logits, _ = projected.opening(pki.learner(TASK, steps=0), world)
   arrivals, params = part(world.arrivals, 0), world.start.head['projector']
   shots, test = (
     np.asarray(project(params, features), np.float64) for features in (arrivals.inputs, world.test)
@@ -135,7 +127,7 @@ def test_stored_outputs_give_the_gradient_of_the_whole_ensemble(combine, passed)
   if combine == 'concat':
     wide = jax.random.normal(jax.random.key(0), (TASK.num_classes, 4 * 16))
     state = {**state, 'rows': wide}
-  rows = learner.rows(state, arrivals, memory)
+  rows = jax.jit(learner.rows)(state, arrivals, memory)
   plain = replay(state, arrivals, memory)
 
   def whole(trained):

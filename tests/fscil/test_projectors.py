@@ -122,3 +122,8 @@ def test_another_head_is_refused_with_its_parts():
     of_head(start, 'projector', 'rows')
   with pytest.raises(errors.UserError, match='there is no head'):
     of_head(start._replace(head=None), 'projector')
+
+
+def test_a_scale_that_separates_nothing_is_refused():
+  with pytest.raises(errors.UserError, match='scale is 0; it must be above 0'):
+    Ensemble(pki.KEEP['pki'], 1, scale=0)

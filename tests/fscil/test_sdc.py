@@ -11,13 +11,14 @@ import pytest
 from projected import part
 
 from jaxdistill import errors
-from jaxdistill.fscil import nc_fscil, pki, sdc
+from jaxdistill.fscil import nc_fscil, pki, projectors, sdc
 from jaxdistill.fscil.learner import Memory
-from jaxdistill.fscil.projectors import live_projectors, project
+from jaxdistill.fscil.projectors import live_projectors
 from jaxdistill.losses.prototypes import cosine_logits
 
 TASK = projected.TASK
 FEW = dict(steps=5, learning_rate=0.05)
+project = jax.jit(projectors.project)
 
 
 @pytest.fixture(scope='module')
@@ -35,7 +36,7 @@ def session_one(learner, world):
   """Arrivals and memory of session 1, and the state at its start."""
   arrivals = part(world.arrivals, 0)
   memory = Memory(world.start.means[:, None], jnp.float32(arrivals.old[:, None]))
-  return arrivals, memory, *projected.starting(learner, world, sessions=1)
+  return arrivals, memory, projected.opening(learner, world)[0]
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -48,16 +49,18 @@ def assert_equal(left, right):
   jax.tree.map(np.testing.assert_array_equal, left, right)
 
 
+@pytest.fixture(scope='module')
+def base_logits(worlds):
+  """What the first base network's own head answers to the test set."""
+  head, test = part(worlds.start.head, 0), worlds.test[0]
+  return cosine_logits(project(head['projector'], test), head['rows'])
+
+
 @pytest.mark.parametrize('fuse', ['sum', 'gate', 'concat', 'static', 'dynamic'])
-def test_without_steps_the_base_classes_are_told_apart_as_before(fuse, worlds):
-  world = part(worlds, 0)
-  learner = sdc.learner(TASK, fuse=fuse)
-  arrivals, _, state = session_one(learner, world)
-  head = world.start.head
-  before = cosine_logits(project(head['projector'], world.test), head['rows'])
+def test_without_steps_the_base_classes_are_told_apart_as_before(fuse, worlds, base_logits):
+  _, logits, _ = projected.opening(sdc.learner(TASK, fuse=fuse), part(worlds, 0))
   answers = [
-    np.argmax(np.asarray(logits)[:, : TASK.base_classes], 1)
-    for logits in (before, learner.logits(state, world.test))
+    np.asarray(logits)[:, : TASK.base_classes].argmax(1) for logits in (base_logits, logits)
   ]
   np.testing.assert_array_equal(*answers)
 
@@ -83,21 +86,24 @@ def test_a_gate_of_a_half_is_the_sum(worlds, passed):
   state, world = part(passed[1][2].end, 0), part(worlds, 0)
   summed, gated = sdc.learner(TASK), sdc.learner(TASK, fuse='gate')
   np.testing.assert_allclose(
-    gated.embed(state, world.test), summed.embed(state, world.test), rtol=0, atol=1e-6
+    jax.jit(gated.embed)(state, world.test),
+    jax.jit(summed.embed)(state, world.test),
+    rtol=0,
+    atol=1e-6,
   )
   static = project(part(state['frozen']['params'], 0), world.test)
   dynamic = project(state['projector'], world.test)
   mixed = 0.9 * static + 0.1 * dynamic
   expected = mixed / jnp.linalg.norm(mixed, axis=1, keepdims=True)
   tenth = sdc.learner(TASK, fuse='gate', gate=0.1)
-  np.testing.assert_allclose(tenth.embed(state, world.test), expected, rtol=0, atol=1e-5)
+  np.testing.assert_allclose(jax.jit(tenth.embed)(state, world.test), expected, rtol=0, atol=1e-5)
 
 
 def test_the_static_branch_alone_is_the_nearest_mean_behind_the_base_projector(worlds):
   world, learner = part(worlds, 0), sdc.learner(TASK, fuse='static', steps=0)
   states = projected.starting(learner, world)
   assert [int(live_projectors(state)) for state in states] == [1] * 3
-  logits = learner.logits(states[-1], world.test)
+  logits = jax.jit(learner.logits)(states[-1], world.test)
 
   def outputs(features):
     v = np.asarray(project(world.start.head['projector'], features), np.float64)
@@ -128,7 +134,10 @@ def test_reset_of_the_dynamic_branch_alone_answers_by_that_branch(worlds, passed
   bare = alone.start(jax.random.key(0), world.start)
   bare = {**bare, 'projector': state['projector'], 'rows': state['rows']}
   np.testing.assert_allclose(
-    learner.logits(state, world.test), alone.logits(bare, world.test), rtol=0, atol=1e-5
+    jax.jit(learner.logits)(state, world.test),
+    jax.jit(alone.logits)(bare, world.test),
+    rtol=0,
+    atol=1e-5,
   )
 
 
@@ -140,7 +149,7 @@ def test_readings_of_static_memory(worlds):
   replayed = {}
   for reading in ('both', 'parameters', 'features'):
     learner = sdc.learner(TASK, static_memory=reading)
-    state = projected.starting(learner, world, sessions=2)[1]
+    state = projected.starting(learner, world)[1]
     rows = learner.rows(state, arrivals, memory)
     replayed[reading] = sorted(set(np.asarray(rows.labels)[rows.weight > 0].tolist()))
     assert int(live_projectors(state)) == (1 if reading == 'features' else 2)
@@ -167,7 +176,10 @@ def test_the_dynamic_branch_before_an_etf_is_nc_fscil(worlds):
     )
     assert_equal(session.end['rows'], first['rows'])
   world, state, other = part(worlds, 0), part(sessions[-1].end, 0), part(others[-1].end, 0)
-  logits, cosines = ours.logits(state, world.test), theirs.logits(other, world.test)
+  logits, cosines = (
+    jax.jit(ours.logits)(state, world.test),
+    jax.jit(theirs.logits)(other, world.test),
+  )
   np.testing.assert_allclose(logits, 16 * cosines, rtol=0, atol=1e-3)
 
 

@@ -2,8 +2,8 @@
 
 Command:   python -m launch.run --config=configs/fscil/compare.py:digits
 Run time:  1 minute on two CPU cores
-Expected:  NCM 81.8 +- 3.4 %, NC-FSCIL 72.3 +- 5.6 %, PKI 73.4 +- 2.0 % and SDC 74.0 +- 3.9 %
-  after the last session (5 draws)
+Expected:  NCM 81.8 +- 3.4 %, PKI 73.4 +- 2.0 %, SDC 74.0 +- 3.9 % and CD² 75.4 +- 2.0 % after the
+  last session (5 draws)
 
 The papers' setting is `compare.py:cifar100,methods=ncm+pki+sdc+cd2`.
 
@@ -21,12 +21,12 @@ cub:PATH) and, behind commas:
   base=runs/ncm    a work dir whose base networks are taken, or a file of weights of the encoder
   recipe=cec       of base training
   epochs=20        passes over the base images (the recipe's)
-  memory=m3d       what is remembered of every class: means, exemplars, cd2, m3d, dance or dm (as
-                   the learner's paper does)
-  ipc=2            images a class of such a memory, but for means (1)
+  memory=m3d       what is remembered of every class: means, none, exemplars, random, cd2, m3d,
+                   dance or dm (as the learner's paper does)
+  ipc=2            images a class of such a memory, but for means (1; of cd2 2)
   quick            a smoke run: every phase, no meaningful number
   methods=ncm+pki  the learners, joined by +: configs of this folder, and pkiv1, pkiv2; each with
-                   the fields of its own config (ncm+teen+nc_fscil+pki+sdc)
+                   the fields of its own config (ncm+pki+sdc+cd2)
 Any other TFDS set of images and labels: a preset of like size, then --config.data.name=NAME.
 """
 

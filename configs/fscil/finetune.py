@@ -21,9 +21,9 @@ cub:PATH) and, behind commas:
   base=runs/ncm       a work dir whose base networks are taken, or a file of weights of the encoder
   recipe=cec          of base training
   epochs=20           passes over the base images (the recipe's)
-  memory=m3d          what is remembered of every class: means, exemplars, cd2, m3d, dance or dm (as
-                      the learner's paper does)
-  ipc=2               images a class of such a memory, but for means (1)
+  memory=m3d          what is remembered of every class: means, none, exemplars, random, cd2, m3d,
+                      dance or dm (as the learner's paper does)
+  ipc=2               images a class of such a memory, but for means (1; of cd2 2)
   quick               a smoke run: every phase, no meaningful number
   learning_rate=0.05  of the sessions (0.1)
   steps=50            of every session (100)

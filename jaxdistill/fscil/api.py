@@ -129,7 +129,7 @@ def run(
   indices: str | os.PathLike = '',
   order: str | os.PathLike | int = '',
   memory: str = '',
-  ipc: int = 1,
+  ipc: int = 0,
   base: str | os.PathLike = '',
   quick: bool = False,
   overrides: Mapping[str, Any] | None = None,
@@ -150,9 +150,9 @@ def run(
     networks: base networks, each with a seed of its own; all draws go through each.
     indices: a fixed choice of the images in place of draws, see `protocol.sessions`.
     order: of the classes: a seed, or a file; '': as the data set has them.
-    memory: what is remembered of every class: 'means', 'exemplars', 'cd2', 'm3d', 'dance' or 'dm';
-      '': as the learner's paper does.
-    ipc: images a class of such a memory.
+    memory: what is remembered of every class, a name of `memory.MEMORIES`: 'means', 'exemplars',
+      'm3d' ...; '': as the learner's paper does.
+    ipc: images a class of such a memory; 0: its own number.
     base: a work dir whose base networks are taken, or a file of an encoder's weights.
     quick: a smoke run; no number means anything.
     overrides: further fields of the learner's config by dotted name, such as

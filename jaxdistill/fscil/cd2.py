@@ -29,6 +29,7 @@ from jaxdistill.training.optim import Optimizer
 from jaxdistill.training.schedules import Schedule
 
 HEAD = 'projector'
+MEMORY = 'cd2'
 
 
 def learner(

@@ -6,7 +6,7 @@ from jaxdistill import files
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError, unknown
 from jaxdistill.experiment import datasets, schema
-from jaxdistill.fscil import flow, methods, sections
+from jaxdistill.fscil import flow, memory, methods, sections
 from jaxdistill.fscil import stage as stages
 from jaxdistill.numerics import settled
 from jaxdistill.training import parallel
@@ -63,6 +63,10 @@ def check_values(config: ConfigDict) -> None:
     if 'name' not in method:
       raise UserError(f'The learner {name} needs a field name, which learner it is.')
     methods.check(method)
+  for name, replay in memories_of(config).items():
+    if 'name' not in replay:
+      raise UserError(f'The memory of {name} needs a field name, which memory it is.')
+    memory.check(replay)
 
 
 def of_learners(config: ConfigDict) -> dict:
@@ -79,6 +83,16 @@ def of_learners(config: ConfigDict) -> dict:
     if name not in config.members:
       raise unknown('section of members', name, config.members)
   return {name: config.members[name].to_dict() for name in config.compared}
+
+
+def memories_of(config: ConfigDict) -> dict:
+  """Returns the section of each learner's memory by the learner's name."""
+  if 'method' in config:
+    return {config.method.name: config.replay.to_dict()}
+  for name in config.compared:
+    if name not in config.memories:
+      raise unknown('section of memories', name, config.memories)
+  return {name: config.memories[name].to_dict() for name in config.compared}
 
 
 def check_parts(fields: sections.Config, train: Dataset, test: Dataset) -> None:

@@ -10,14 +10,13 @@ import jax
 import numpy as np
 
 from jaxdistill import draws, files
-from jaxdistill.errors import UserError
 from jaxdistill.experiment import kept
-from jaxdistill.fscil import base, engine, features, fitting, methods, session, weights
+from jaxdistill.fscil import base, engine, features, fitting, memory, methods, session, weights
 from jaxdistill.fscil.base import Bases
 from jaxdistill.fscil.learned import Built, Learned
 from jaxdistill.fscil.learner import Learner
 from jaxdistill.fscil.scoring import Numbers
-from jaxdistill.fscil.stage import Stage, base_head, learner_head, runs
+from jaxdistill.fscil.stage import Stage, base_head, learner_head, memories_of, runs
 from jaxdistill.numerics import settled
 from jaxdistill.training import parallel, pretrained, trees
 from jaxdistill.training.run import Run
@@ -45,7 +44,7 @@ def check_learner(stage: Stage, name: str, method: Mapping[str, Any]) -> Learner
   task = stage.task(learner_head(stage.fields, method))
   learner = methods.make(task, method)
   engine.Engine(learner, task, runs(stage))
-  remember(stage, name, method, learner)
+  memory.check_size(memories_of(stage.fields)[name], task, stage.sessions.base)
   return learner
 
 
@@ -192,22 +191,39 @@ def examples(stage: Stage, seen: Seen, learner: Learner) -> session.Examples:
 
 
 def remember(
-  stage: Stage, name: str, method: Mapping[str, Any], learner: Learner
+  run: Run | None, stage: Stage, networks: Bases, seen: Seen, name: str
 ) -> session.Remember:
-  """Returns the memory policy of a learner: what the config asks for, else the learner's own."""
-  asked = stage.fields.replay
-  if asked.memory in ('', 'means'):
-    return session.class_means
-  raise UserError(f'There is no memory {asked.memory!r} yet.')
+  """Returns the memory policy of a learner, by its name in the table."""
+  parts, directory = stage.sessions, None
+  if run is not None:
+    directory = pretrained.directory(run, stage.fields.run.experts)
+  shape = (len(stage.draws), parts.sessions, parts.way * parts.shot, *parts.train.image_shape)
+  rows = np.stack([np.concatenate(drawn.rows) for drawn in stage.draws])
+  pictures = memory.Pictures(
+    parts.base,
+    np.asarray(parts.train.images[rows.reshape(-1)]).reshape(shape),
+    seen.base,
+    seen.shots,
+    networks.variables,
+    stage.view,
+    directory,
+  )
+  return memory.make(memories_of(stage.fields)[name], pictures)
 
 
 @settled()
 def course(
-  stage: Stage, networks: Bases, seen: Seen, name: str, method: Mapping[str, Any]
+  run: Run | None,
+  stage: Stage,
+  networks: Bases,
+  seen: Seen,
+  name: str,
+  method: Mapping[str, Any],
 ) -> session.Course:
   """Returns all sessions of a learner, ready to go through.
 
   Args:
+    run: where what is remembered may be kept for others; None: nowhere.
     stage: what the run works on.
     networks: with the head that the learner starts from.
     seen: features.
@@ -227,7 +243,7 @@ def course(
       whole=learner.reads == 'images',
     ),
     jax.random.key_data(draws.key(stage.fields.seed)),
-    remember(stage, name, method, learner),
+    remember(run, stage, networks, seen, name),
     f'{name}/',
   )
 
@@ -247,11 +263,14 @@ def learn(
   def compute():
     head = learner_head(stage.fields, method)
     own = with_head(run, stage, networks, seen, head)
-    course_of_it = course(stage, own, seen, name, method)
+    course_of_it = course(run, stage, own, seen, name, method)
     outcome = session.run_sessions(run, course_of_it)
     learned = _learned(stage, own, course_of_it, outcome, head, method)
     computed.append(learned)
     run.write_bytes(path, learned.to_bytes())
+    if isinstance(course_of_it.remember, memory.Images):
+      # Of the first run, as the classifier.
+      run.write_bytes(album_path(name), trees.encode({'images': course_of_it.remember.album()[0]}))
     for number in range(1, stage.sessions.sessions + 1):
       run.discard(f'{name}/session-{number}')
     return Numbers.of_outcome(outcome, stage.sessions.sizes).to_json()
@@ -260,6 +279,18 @@ def learn(
   if not computed and run.workdir is not None:
     computed.append(Learned.load(run.workdir / path))
   return numbers, computed[0] if computed else None
+
+
+def album_path(name: str) -> str:
+  """Returns where in a work dir the images lie that a learner remembers, in its first run."""
+  return f'memories/{name}.msgpack'
+
+
+def album(run: Run, name: str) -> np.ndarray | None:
+  """Returns the images that a learner remembers, uint8 [C, ipc, h, w, c], in its first run; None
+  where it remembers none, or in memory."""
+  path = run.workdir and run.workdir / album_path(name)
+  return trees.plain(path.read_bytes())['images'] if path and path.is_file() else None
 
 
 def _learned(stage, networks, course, outcome, head, method):

@@ -17,6 +17,7 @@ these under the test pipeline, or the images themselves.
 """
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -110,6 +111,20 @@ def check(memory: Mapping[str, Any]) -> None:
   """
   name = memory['name']
   registry.check([MEMORIES.find(name)], _fields(memory), f'memory {name}')
+
+
+def defaults(name: str) -> dict[str, Any]:
+  """Returns the fields of a policy's own with their defaults.
+
+  >>> defaults('exemplars')
+  {'ipc': 1}
+  """
+  parameters = inspect.signature(MEMORIES.find(name)).parameters.values()
+  return {
+    parameter.name: parameter.default
+    for parameter in parameters
+    if parameter.kind == parameter.KEYWORD_ONLY
+  }
 
 
 def check_size(memory: Mapping[str, Any], task: Task, base: Dataset) -> None:

@@ -2,7 +2,8 @@
 
 A learner's module has a function `learner(task, *, fields with defaults) -> learner.Learner`, whose
 fields are the section `method` of a config, and the text `HEAD`: the head that its base network is
-trained with.
+trained with. Where it remembers something else than class means, the text `MEMORY` names it, see
+`memory`.
 """
 
 import inspect
@@ -124,6 +125,15 @@ def defaults(name: str) -> dict[str, object]:
 def head(name: str) -> str:
   """Returns the head that the base network of a learner is trained with."""
   return LEARNERS.find(name).HEAD
+
+
+def memory(name: str) -> str:
+  """Returns the memory that a learner's paper keeps, by its name in `memory.MEMORIES`.
+
+  >>> memory('ncm'), memory('cd2')
+  ('means', 'cd2')
+  """
+  return getattr(LEARNERS.find(name), 'MEMORY', 'means')
 
 
 def _fields(method: Mapping[str, object]) -> dict[str, object]:

@@ -10,7 +10,8 @@ from jaxdistill.experiment import page
 from jaxdistill.experiment.results import Result
 from jaxdistill.fscil import published, scoring
 from jaxdistill.fscil.columns import gained, points
-from jaxdistill.report import numbers
+from jaxdistill.fscil.protocol import Sessions
+from jaxdistill.report import numbers, pictures
 from jaxdistill.training.run import Run
 
 _PHASES = {'base': 'Base training', 'sessions': 'Sessions'}
@@ -18,10 +19,12 @@ _BLOCKS = ('right', 'taken for another base class', 'taken for another novel cla
 # The side of a picture of a confusion, in pixels, at least.
 _SIDE = 240
 _SHOWN = 4  # pictures of confusions
+_CLASSES_SHOWN = 10
+_IMAGES_SHOWN = 5  # of a class
 
 
-def html(result: Result, run: Run, pictures: Sequence[tuple] = ()) -> str:
-  """Returns the page as one HTML text; `pictures` are of synthetic images beside real ones."""
+def html(result: Result, run: Run, images: Sequence[tuple] = ()) -> str:
+  """Returns the page as one HTML text; `images` are pictures of what is remembered."""
   extras, rows = result.extras, [row.to_json() for row in result.rows]
   report = page.begin(result, about(result))
   report.headline(_headline(rows))
@@ -40,8 +43,8 @@ def html(result: Result, run: Run, pictures: Sequence[tuple] = ()) -> str:
     note='Shares of the test images of base and of novel classes, in percent, all runs together.',
   )
   report.pictures('Confusion of the last session', confusion_pictures(rows))
-  if pictures:
-    report.pictures('Synthetic images', pictures)
+  if images:
+    report.pictures('Memory', images)
   if curve := _base_chart(run):
     report.curves('Base training', [curve])
   return page.end(report, result, run, page.facts(result, _PHASES) | _facts(result))
@@ -209,6 +212,40 @@ def confusion_pictures(rows: Sequence[Mapping[str, Any]]) -> list[tuple]:
     large = np.kron(grey, np.ones((scale, scale), np.uint8))
     shown.append((row['label'], np.repeat(large[..., None], 3, -1)))
   return shown
+
+
+def remembered(
+  albums: Mapping[str, np.ndarray], sessions: Sessions, labels: Mapping[str, str]
+) -> list[tuple]:
+  """Returns a picture a learner: the images that it remembers of a class in a row, then as many
+  real ones of the class.
+
+  Args:
+    albums: uint8 [C, ipc, h, w, c] by learner.
+    sessions: of the first draw.
+    labels: of the learners.
+  """
+  shown = []
+  for name, album in albums.items():
+    rows = []
+    columns = _columns_shown(sessions)
+    for column in columns:
+      kept = album[column][:_IMAGES_SHOWN]
+      members = sessions.train.of_class(sessions.order[column])[: len(kept)]
+      real = sessions.train.images[members]
+      rows += [kept, real]
+    names = [sessions.test.class_names[column] for column in columns]
+    width = 2 * min(album.shape[1], _IMAGES_SHOWN)
+    caption = f'{labels[name]}: what is remembered of a class, and as many real images'
+    shown.append((caption, pictures.grid(np.concatenate(rows), columns=width), names))
+  return shown
+
+
+def _columns_shown(sessions: Sessions) -> list[int]:
+  """The first base classes, and the first of the later ones."""
+  half, base = _CLASSES_SHOWN // 2, sessions.base_classes
+  first = list(range(min(base, half)))
+  return first + list(range(base, min(sessions.num_classes, base + half)))
 
 
 def _base_chart(run: Run) -> dict[str, Any]:

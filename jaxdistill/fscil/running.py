@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxdistill import draws, models
+from jaxdistill import draws, files, models
 from jaxdistill.experiment import estimates, results
 from jaxdistill.experiment.estimates import Phase
 from jaxdistill.experiment.results import Row
-from jaxdistill.fscil import base, flow, methods, scoring, session
+from jaxdistill.fscil import base, flow, methods, page, scoring, session
 from jaxdistill.fscil.base import Bases
 from jaxdistill.fscil.learned import Learned
 from jaxdistill.fscil.scoring import Numbers
@@ -157,6 +157,19 @@ def result(run: Run, stage: Stage, ran: Ran, config: Mapping[str, Any]) -> resul
   )
 
 
+def write(run: Run, stage: Stage, ran: Ran, config: Mapping[str, Any]) -> dict[str, Any]:
+  """Writes the numbers and the page; returns the numbers, what result.json holds."""
+  ended = result(run, stage, ran, config)
+  albums = {name: flow.album(run, name) for name in ran.numbers}
+  albums = {name: images for name, images in albums.items() if images is not None}
+  labels = {row.name: row.label for row in ended.rows}
+  pictures = page.remembered(albums, stage.sessions, labels)
+  content = ended.to_json()
+  run.write_json('result.json', content)
+  run.write_bytes('report.html', files.encoded(page.html(ended, run, pictures)))
+  return content
+
+
 def is_ours(method: Mapping[str, Any]) -> bool:
   """Whether a learner is a reconstruction."""
   return method['name'] in RECONSTRUCTED
@@ -182,7 +195,7 @@ def phases(stage: Stage) -> Iterator[Phase]:
     for name, method in learners_of(stage.fields).items():
       own = flow.stand_in_head(stage, networks, method)
       # Whatever is remembered, an estimate has class means: nothing is condensed for it.
-      course = flow.course(stage, own, seen, name, method)
+      course = flow.course(None, stage, own, seen, name, method)
       problem = dataclasses.replace(course, remember=session.class_means).estimated(run)
       if problem is not None:
         yield Phase(f'{name}/sessions', problem, stage.fields.dtype)

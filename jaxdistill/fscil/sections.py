@@ -14,8 +14,6 @@ from jaxdistill.fscil import recipes
 # By what the weights of a base network are chosen. The last is how much public code does it, and is
 # optimistic, as it looks at the test images.
 SELECTIONS = ('last', 'val', 'best_test')
-# What is remembered of every class; '': what the learner's paper keeps.
-MEMORIES = ('', 'means', 'exemplars', 'cd2', 'm3d', 'dance', 'dm')
 HEADS = ('', 'cosine', 'linear', 'projector', 'etf', 'two_layer')
 
 
@@ -75,16 +73,6 @@ class Base:
   fit_learning_rate: float = schema.field(0.1, at_least=0, help='of that')
 
 
-@dataclasses.dataclass(frozen=True)
-class Replay:
-  """What is remembered of the classes of earlier sessions."""
-
-  memory: str = schema.field(
-    '', choices=MEMORIES, kind='memory', help="kept of every class; '': as the learner's paper does"
-  )
-  ipc: int = schema.field(1, at_least=1, help='exemplars or images a class; not of means')
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(common.Config):
   """What the configs of all tasks of this family have; `models.build` checks the fields of
@@ -93,24 +81,26 @@ class Config(common.Config):
   model: Mapping[str, Any]
   protocol: Protocol
   base_training: Base
-  replay: Replay
   run: Run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LearnConfig(Config):
-  """One learner, whose own fields its factory checks."""
+  """One learner and what it remembers of earlier classes, whose own fields their factories
+  check."""
 
   method: Mapping[str, Any]
+  replay: Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CompareConfig(Config):
-  """Several learners on the same base networks: `members` has a section a learner, by its name in
-  the table."""
+  """Several learners on the same base networks: `members` and `memories` have a section a learner,
+  by its name in the table."""
 
   compared: tuple[str, ...] = schema.field(help='the learners in the order of the table')
   members: Mapping[str, Any]
+  memories: Mapping[str, Any]
 
 
 # Task -> the fields of its config.

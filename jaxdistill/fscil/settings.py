@@ -16,7 +16,7 @@ from jaxdistill.data import presets
 from jaxdistill.experiment import explain as explaining
 from jaxdistill.experiment import schema
 from jaxdistill.experiment.datasets import DataSource
-from jaxdistill.fscil import methods, sections
+from jaxdistill.fscil import memory, methods, sections
 from jaxdistill.fscil import presets as divisions
 
 # Task of a config -> the module of this package with its flow: check(config), run(config, run),
@@ -24,12 +24,12 @@ from jaxdistill.fscil import presets as divisions
 TASKS = {'learn': 'tasks.learn', 'compare': 'tasks.compare'}
 # The benchmarks of this family are offered by its configs alone.
 PRESETS = (*presets.NAMES, 'mini:', 'cub:')
-MEMORIES = sections.MEMORIES
+MEMORIES = ('', *memory.MEMORIES)
 MODELS = tuple(sorted(models.REGISTRY))
 # Learners that are another one with a field set: name -> (learner, fields of its config).
 VARIANTS = {'pkiv1': ('pki', {'keep': 'pkiv1'}), 'pkiv2': ('pki', {'keep': 'pkiv2'})}
 # What compares where nothing is said.
-COMPARED = ('ncm', 'teen', 'nc_fscil', 'pki', 'sdc')
+COMPARED = ('ncm', 'pki', 'sdc', 'cd2')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,10 +92,12 @@ class Arguments:
     '',
     choices=MEMORIES,
     example='m3d',
-    help='what is remembered of every class: means, exemplars, cd2, m3d, dance or dm (as the '
-    "learner's paper does)",
+    help='what is remembered of every class: means, none, exemplars, random, cd2, m3d, dance or dm '
+    "(as the learner's paper does)",
   )
-  ipc: int = schema.field(1, example=2, help='images a class of such a memory, but for means')
+  ipc: int = schema.field(
+    0, example=2, help='images a class of such a memory, but for means (1; of cd2 2)'
+  )
   quick: bool = schema.field(False, help='a smoke run: every phase, no meaningful number')
 
 
@@ -108,7 +110,8 @@ def defaults(args: Arguments, name: str, **fields: Any) -> ConfigDict:
   (60, 1, 'nc_fscil')
   """
   method = {'name': name, **methods.defaults(name), **fields}
-  config = ConfigDict(dict(_shared(args), task='learn', method=method))
+  replay = _replay(args, name)
+  config = ConfigDict(dict(_shared(args), task='learn', method=method, replay=replay))
   return shrink(config) if args.quick else config
 
 
@@ -123,16 +126,16 @@ def comparison(args: Arguments, names: Iterable[str]) -> ConfigDict:
   >>> config.compared, config.base_training.head
   (('ncm', 'nc_fscil', 'teen'), 'etf')
   """
-  learners = {}
+  learners, memories = {}, {}
   for name in names:
     method, fields = VARIANTS.get(name, (name, {}))
     methods.find(method)
-    shared = dict(base_classes=args.base_classes, way=args.way, quick=args.quick)
-    given = dict(data=args.data, **shared, **fields)
-    learners[name] = configs.load(f'fscil/{method}', given).method.to_dict()
-  config = ConfigDict(
-    dict(_shared(args), task='compare', compared=tuple(learners), members=learners)
-  )
+    asked = ('data', 'base_classes', 'way', 'memory', 'ipc', 'quick')
+    given = {field: getattr(args, field) for field in asked}
+    own = configs.load(f'fscil/{method}', {**given, **fields})
+    learners[name], memories[name] = own.method.to_dict(), own.replay.to_dict()
+  parts = dict(compared=tuple(learners), members=learners, memories=memories)
+  config = ConfigDict(dict(_shared(args), task='compare', **parts))
   heads = [methods.head(method['name']) for method in learners.values()]
   wanted = [head for head in heads if head not in ('', 'cosine')] or ['cosine']
   config.base_training.head = collections.Counter(wanted).most_common(1)[0][0]
@@ -171,7 +174,6 @@ def _shared(args: Arguments) -> dict[str, Any]:
         zoom=zoom,
       )
     ),
-    replay=schema.section(sections.Replay(args.memory, args.ipc)),
     run=schema.section(sections.Run()),
   )
 
@@ -186,14 +188,23 @@ def _protocol(args: Arguments, name: str) -> sections.Protocol:
   return sections.Protocol(base_classes, way, shot, draws, args.indices, args.order)
 
 
+def _replay(args: Arguments, name: str) -> dict[str, Any]:
+  """Returns what a learner remembers: what is asked for, else what its paper keeps."""
+  kept = args.memory or methods.memory(name)
+  fields = memory.defaults(kept)
+  if args.ipc and 'ipc' in fields:
+    fields['ipc'] = args.ipc
+  return {'name': kept, **fields}
+
+
 def workdir_parts(config: ConfigDict) -> list[str]:
   """Returns what tells the work dirs of this family apart: the learners of a comparison, the
   classes by session, the memory.
 
-  >>> workdir_parts(defaults(Arguments(memory='m3d', ipc=2), 'comemory'))
-  ['4+2way5shot', 'm3d-ipc2']
+  >>> workdir_parts(defaults(Arguments(memory='exemplars', ipc=2), 'comemory'))
+  ['4+2way5shot', 'exemplars-ipc2']
   """
-  protocol, replay = config.protocol, config.replay
+  protocol, replay = config.protocol, config.get('replay', {})
   parts = ['+'.join(config.compared)] if 'compared' in config else []
   if 'method' in config and 'keep' in config.method and config.method.keep != config.method.name:
     parts.append(str(config.method.keep))
@@ -202,8 +213,8 @@ def workdir_parts(config: ConfigDict) -> list[str]:
     parts.append(_file_part(protocol.indices))
   if config.base_training.given:
     parts.append(f'from-{_file_part(config.base_training.given)}')
-  if replay.memory:
-    parts.append(replay.memory if replay.memory == 'means' else f'{replay.memory}-ipc{replay.ipc}')
+  if replay and replay.name != methods.memory(config.method.name):
+    parts.append(f'{replay.name}-ipc{replay.ipc}' if 'ipc' in replay else replay.name)
   return parts
 
 
@@ -225,10 +236,14 @@ def shrink(config: ConfigDict) -> ConfigDict:
     steps=4, checks=2, fit_epochs=1, head_width=min(config.base_training.head_width or 32, 32)
   )
   config.protocol.draws = min(config.protocol.draws, 2)
-  for method in [config.method] if 'method' in config else config.members.values():
-    for name in _LENGTHS & set(method):
-      steps = method[name]
-      method[name] = tuple(min(step, 4) for step in steps) if isinstance(steps, tuple) else 4
+  alone = 'method' in config
+  parts = [config.method, config.replay] if alone else []
+  for section in () if alone else (config.members, config.memories):
+    parts += section.values()
+  for part in parts:
+    for name in _LENGTHS & set(part):
+      steps = part[name]
+      part[name] = tuple(min(step, 4) for step in steps) if isinstance(steps, tuple) else 4
   config.run.update(checkpoint_every=2, log_every=1)
   return config
 

@@ -156,6 +156,13 @@ def learners_of(fields: sections.Config) -> dict[str, Mapping[str, Any]]:
   return {name: fields.members[name] for name in fields.compared}
 
 
+def memories_of(fields: sections.Config) -> dict[str, Mapping[str, Any]]:
+  """Returns what each learner remembers, by its name."""
+  if isinstance(fields, sections.LearnConfig):
+    return {fields.method['name']: fields.replay}
+  return {name: fields.memories[name] for name in fields.compared}
+
+
 def base_head(fields: sections.Config) -> str:
   """Returns the head that the base networks are trained with: what is asked for, else that of the
   first learner that wants a certain one."""

@@ -7,10 +7,9 @@ from typing import Any
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxdistill import files
 from jaxdistill.experiment import datasets
 from jaxdistill.experiment.estimates import Phase
-from jaxdistill.fscil import checks, page, running, sections
+from jaxdistill.fscil import checks, running, sections
 from jaxdistill.fscil.stage import stage
 from jaxdistill.numerics import settled
 from jaxdistill.training import parallel
@@ -29,11 +28,7 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   (classifier,) = ran.classifiers.values()
   if classifier is not None:
     run.write_bytes('classifier.msgpack', classifier.to_bytes())
-  result = running.result(run, work, ran, config.to_dict())
-  content = result.to_json()
-  run.write_json('result.json', content)
-  run.write_bytes('report.html', files.encoded(page.html(result, run)))
-  return content
+  return running.write(run, work, ran, config.to_dict())
 
 
 @settled()

@@ -28,6 +28,7 @@ from jaxdistill.fscil.learner import Learner, Rows, Task, keep, masked
 from jaxdistill.losses.prototypes import cosine_logits
 from jaxdistill.training import parallel, problem, schedules, together
 from jaxdistill.training.problem import SHARE, WHOLE
+from jaxdistill.training.schedules import Schedule
 
 # Folded into a run's key in place of a session's number, for what it draws once.
 _START = 2**31 - 1
@@ -165,10 +166,14 @@ class Engine:
     schedule = (
       schedule.build(steps) if isinstance(schedule, schedules.Schedule) else schedule(steps)
     )
-    rates = np.zeros(max(1, *self.learner.steps), np.float32)
-    if steps:
-      rates[:steps] = np.asarray(jax.vmap(schedule)(jnp.arange(steps)))
-    return rates
+    place = np.arange(max(1, *self.learner.steps))
+    if not steps:
+      return np.zeros(len(place), np.float32)
+    schedule, is_value = self.learner.schedule, isinstance(self.learner.schedule, Schedule)
+    schedule = schedule.build(steps) if is_value else schedule(steps)
+    # All sessions' have one shape, so that what computes them is compiled once.
+    rates = np.asarray(jax.vmap(schedule)(place), np.float32)
+    return np.where(place < steps, rates, np.float32(0))
 
   @functools.cached_property
   def steps_per_call(self) -> int:

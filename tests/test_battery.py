@@ -42,8 +42,7 @@ def battery(family):
 
 def every(kind):
   """The methods, as (family, name), of the families whose battery has a function `kind`."""
-  families = sorted({*jaxdistill.FAMILIES, 'fscil'})
-  asked = [family for family in families if hasattr(battery(family), kind)]
+  asked = [family for family in jaxdistill.FAMILIES if hasattr(battery(family), kind)]
   return [(family, name) for family in asked for name in battery(family).names()]
 
 

@@ -138,7 +138,7 @@ def check_size(memory: Mapping[str, Any], task: Task, base: Dataset) -> None:
   """
   policy = make(memory, None)
   images = policy.ipc if isinstance(policy, Images) else 0
-  fewest = int(base.counts.min())
+  fewest, side = int(base.counts.min()), min(base.image_shape[:2])
   if images > task.shot:
     raise UserError(
       f'A memory of {images} images a class is larger than the data: the classes of later sessions '
@@ -149,6 +149,11 @@ def check_size(memory: Mapping[str, Any], task: Task, base: Dataset) -> None:
     raise UserError(
       f'A memory of {images} images a class is larger than the data: the base class {name!r} has '
       f'{fewest}.'
+    )
+
+  if isinstance(policy, Images) and policy.cells > side:
+    raise UserError(
+      f'A factor of {policy.cells} cells along a side does not go into images of {side} pixels.'
     )
 
 
@@ -213,6 +218,11 @@ class Images:
     images, inputs = self.choose(run, course, standing)
     self.stored[standing.number] = images
     return extended(course, standing, inputs)
+
+  @property
+  def cells(self) -> int:
+    """Images along the side of a stored one."""
+    return 1
 
   def bytes_a_class(self, task: Task) -> int:
     """Returns ipc h w c."""

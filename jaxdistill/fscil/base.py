@@ -16,6 +16,7 @@ from jaxdistill.data import Dataset
 from jaxdistill.data.examples import Examples
 from jaxdistill.experiment import kept
 from jaxdistill.fscil import selection
+from jaxdistill.fscil.generative import Generative, without_decoder
 from jaxdistill.losses import classification, prototypes
 from jaxdistill.models import heads
 from jaxdistill.numerics import settled
@@ -62,6 +63,8 @@ class Training:
     select: which weights are kept: 'last', or those of the best check, 'val' or 'best_test'.
     initial: variables that they start with, or a part of them, such as those of an encoder; None:
       random ones.
+    begun: the hash of all that makes `initial`; '': its content decides.
+    generative: what is reconstructed meanwhile, and how much slower the first layers learn.
   """
 
   recipe: Recipe
@@ -71,6 +74,8 @@ class Training:
   checks: int = 6
   select: str = 'last'
   initial: Mapping[str, Any] | None = None
+  begun: str = ''
+  generative: Generative = Generative()
 
   def __post_init__(self):
     errors.whole('networks', self.networks, at_least=1)
@@ -80,6 +85,11 @@ class Training:
   def num_steps(self, images: int) -> int:
     """Returns the steps of the training on so many images."""
     return self.steps or self.recipe.steps(images)
+
+  def trained(self, model: nn.Module) -> nn.Module:
+    """Returns the network that is trained: the base network, with a decoder beside it where
+    something is reconstructed."""
+    return self.generative.model(model) if self.generative.alpha else model
 
 
 def objective(model: nn.Module, base_classes: int, label_smoothing: float = 0.0) -> Objective:
@@ -136,14 +146,16 @@ def setup(
 def _arguments(model, images, training, columns):
   """What `classifier.setup` takes."""
   recipe = training.recipe if images.flip else training.recipe.unmirrored()
+  trained, decoded = training.trained(model), training.generative
+  make = decoded.objective if decoded.alpha else objective
   return dict(
-    model=model,
+    model=trained,
     examples=dataclasses.replace(Examples.of(images), num_classes=columns),
-    recipe=recipe,
+    recipe=decoded.grouped(recipe, trained, images.image_shape),
     networks=training.networks,
     seed=training.seed,
     num_steps=training.num_steps(len(images)),
-    objective=objective(model, images.num_classes, recipe.label_smoothing),
+    objective=make(trained, images.num_classes, recipe.label_smoothing),
     initial=training.initial,
   )
 
@@ -195,7 +207,7 @@ def train(
     state = loop.fit(
       run, PHASE, problem, evaluate=loop.Evaluation(measure, every), keep_final=False
     )
-    variables = best.variables(state.scored)
+    variables = without_decoder(best.variables(state.scored))
     history = run.history(PHASE)
     checks = {'steps': np.asarray([line['step'] for line in history], np.int32)}
     for split in scored:
@@ -253,20 +265,22 @@ def identity(
   """Returns the hash of everything that decides what base networks become, and which checks are
   kept beside them."""
   wanted = pretrained.Wanted(training.networks, steps=training.steps, recipe=training.recipe)
-  arrays = [] if training.initial is None else jax.tree.leaves(training.initial)
+  initial = None if training.begun else training.initial
+  arrays = [] if initial is None else jax.tree.leaves(initial)
   for split in sorted(scored):
     arrays += [scored[split].images, scored[split].labels]
   return files.content_hash(
     arrays,
     dict(
       what='base networks',
-      trained=pretrained.identity(model, images, wanted, seed=training.seed),
+      trained=pretrained.identity(training.trained(model), images, wanted, seed=training.seed),
       base_classes=images.num_classes,
       columns=columns,
       checks=training.checks,
       scored=sorted(scored),
       select=training.select,
-      start=None if training.initial is None else sorted(_paths(training.initial)),
+      start=training.begun or (None if initial is None else sorted(_paths(initial))),
+      **training.generative.described(),
     ),
   )
 

@@ -11,7 +11,17 @@ import numpy as np
 
 from jaxdistill import draws, files
 from jaxdistill.experiment import kept
-from jaxdistill.fscil import base, engine, features, fitting, memory, methods, session, weights
+from jaxdistill.fscil import (
+  base,
+  engine,
+  features,
+  fitting,
+  generative,
+  memory,
+  methods,
+  session,
+  weights,
+)
 from jaxdistill.fscil.base import Bases
 from jaxdistill.fscil.learned import Built, Learned
 from jaxdistill.fscil.learner import Learner
@@ -35,6 +45,7 @@ def check_source(stage: Stage) -> None:
   """Raises `UserError` where the base networks that are to be taken are not there or do not fit."""
   source, head = stage.fields.base_training.given, base_head(stage.fields)
   images, _ = stage.split
+  stage.training.trained(stage.network(head))
   if source:
     weights.read(source, stage.network(head), head, images, stage.fields.base_training.networks)
 
@@ -46,6 +57,14 @@ def check_learner(stage: Stage, name: str, method: Mapping[str, Any]) -> Learner
   engine.Engine(learner, task, runs(stage))
   memory.check_size(memories_of(stage.fields)[name], task, stage.sessions.base)
   return learner
+
+
+def trained(run: Run, stage: Stage) -> bool:
+  """Whether another run has left the base networks that this one would train."""
+  directory = pretrained.directory(run, stage.fields.run.experts)
+  model = stage.network(base_head(stage.fields))
+  images, _ = stage.split
+  return base.are_kept(directory, model, images, stage.training, stage.columns, stage.scored)
 
 
 @settled()
@@ -63,6 +82,18 @@ def bases(run: Run, stage: Stage) -> Bases:
       name: jax.tree.map(lambda leaf: leaf[0], {'encoder': tree['encoder']})
       for name, tree in given.variables.items()
     }
+    training = dataclasses.replace(training, initial=first)
+  elif stage.pretraining and not trained(run, stage):
+    first = generative.pretrain(
+      run,
+      stage.encoder,
+      images,
+      fields.generative,
+      stage.pretraining,
+      seed=fields.seed,
+      mesh=stage.mesh,
+      directory=directory,
+    )
     training = dataclasses.replace(training, initial=first)
   networks = base.train(
     run,

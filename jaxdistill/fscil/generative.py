@@ -18,8 +18,9 @@ from jaxdistill import draws, errors, files
 from jaxdistill.data import Dataset
 from jaxdistill.data.examples import Examples
 from jaxdistill.experiment import kept, schema
+from jaxdistill.fscil import recipes
 from jaxdistill.models.generative import GenerativeClassifier
-from jaxdistill.models.heads import Headed
+from jaxdistill.models.heads import EtfHead, Headed
 from jaxdistill.models.mae import Decoder, MaskedAutoencoder
 from jaxdistill.models.mae_vit import MaeViT
 from jaxdistill.numerics import settled
@@ -58,10 +59,13 @@ class Generative:
     at_least=0,
     help='factor to the learning rate from a block to the one before it; 1: all learn at one rate',
   )
-  pretrain_recipe: str = schema.field('mae', help='of the pre-training on pixels')
+  pretrain_recipe: str = schema.field(
+    'mae', choices=tuple(recipes.RECIPES), kind='recipe', help='of the pre-training on pixels'
+  )
   pretrain_epochs: int = schema.field(
     0, at_least=0, help='passes over the base images without labels; 0: no pre-training'
   )
+  pretrain_steps: int = schema.field(0, at_least=0, help='its steps; 0: from the epochs')
   pretrain_learning_rate: float = schema.field(0.0, at_least=0, help="0: the recipe's")
   pretrain_mask_ratio: float = schema.field(
     0.75, at_least=0, below=1, help='share of the patches that are masked in it'
@@ -75,8 +79,14 @@ class Generative:
     """Whether there is anything to do."""
     return bool(self.alpha or self.pretrain_epochs or self.layer_decay != 1)
 
+  def described(self) -> dict[str, Any]:
+    """Returns what of base training decides what the networks become; {} where nothing is on."""
+    names = ('alpha', 'mask_ratio', 'recon_on', 'stop_target', 'normalise_target')
+    switches = {name: getattr(self, name) for name in names} if self.alpha else {}
+    return switches if self.layer_decay == 1 else {**switches, 'layer_decay': self.layer_decay}
+
   def decoder(self, outputs: int) -> Decoder:
-    """Returns the decoder, of so many numbers a token."""
+    """Returns a decoder of so many numbers a token."""
     decoder = Decoder(outputs, width=self.decoder_width, depth=self.decoder_depth)
     decoder.check()
     return decoder
@@ -90,54 +100,78 @@ class Generative:
         'alpha, layer_decay and pretrain_epochs of the section generative are for the model '
         f'mae_vit; this run has {type(encoder).__name__}.'
       )
-    self.objective(self.model(encoder, head=None), base_classes=0)
+    self.objective(self.model(Headed(encoder, None)), base_classes=0)
     if self.pretrain_epochs:
       model = autoencoder(self, encoder, channels=1)
       reconstruction.pixels(model, mask_ratio=self.pretrain_mask_ratio)
 
-  def model(self, encoder: MaeViT, head: nn.Module | None) -> GenerativeClassifier:
-    """Returns the network that is trained: an encoder with its head, and a decoder of features."""
-    return GenerativeClassifier(encoder, head, self.decoder(encoder.width))
+  def model(self, network: Headed) -> GenerativeClassifier:
+    """Returns what is trained in place of a base network: the same with a decoder of features.
+
+    Raises:
+      UserError: for a head that is not trained by cross-entropy.
+    """
+    if isinstance(network.head, EtfHead):
+      raise errors.UserError(
+        'generative.alpha goes with a head that is trained by cross-entropy, not with etf: set it '
+        'to 0, or another base_training.head.'
+      )
+    return GenerativeClassifier(network.encoder, network.head, self.decoder(network.encoder.width))
 
   def objective(
     self, model: GenerativeClassifier, base_classes: int, label_smoothing: float = 0.0
   ) -> Objective:
-    """Returns what it is trained for, see `reconstruction.features`.
+    """Returns what that is trained for, see `reconstruction.features`.
 
     Args:
       model: from `model`.
       base_classes: B; the columns behind them have no part in the softmax.
       label_smoothing: of the cross-entropy.
     """
-    names = ('alpha', 'mask_ratio', 'recon_on', 'stop_target', 'normalise_target')
-    switches = {name: getattr(self, name) for name in names}
     return reconstruction.features(
-      model, num_classes=base_classes, label_smoothing=label_smoothing, **switches
+      model,
+      alpha=self.alpha,
+      mask_ratio=self.mask_ratio,
+      recon_on=self.recon_on,
+      stop_target=self.stop_target,
+      normalise_target=self.normalise_target,
+      num_classes=base_classes,
+      label_smoothing=label_smoothing,
     )
 
+  def grouped(self, recipe: Recipe, model: nn.Module, image_shape: tuple[int, int, int]) -> Recipe:
+    """Returns a recipe of base training in which the blocks of the encoder learn the slower, the
+    nearer they are to the image, see `groups.layerwise`; the recipe itself for a decay of 1.
 
-def grouped(recipe: Recipe, network: Headed, image_shape: tuple, decay: float) -> Recipe:
-  """Returns a recipe in which the blocks of the encoder learn the slower, the nearer they are to
-  the image, see `groups.layerwise`; the recipe itself for a decay of 1.
+    Args:
+      recipe: of base training.
+      model: what is trained, whose encoder is a `MaeViT`.
+      image_shape: (height, width, channels).
 
-  Args:
-    recipe: of base training.
-    network: encoder and head.
-    image_shape: (height, width, channels).
-    decay: factor from a block to the one before.
+    Source: MAE's fine-tuning (He et al., CVPR 2022), there 0.65 for ViT-B. Vectors do not decay:
+    biases, norms, the class token, learned positions.
+    """
+    if self.layer_decay == 1:
+      return recipe
+    image = jax.ShapeDtypeStruct((1, *image_shape), np.float32)
+    params = jax.eval_shape(model.init, draws.key(0), image)['params']
+    tokens = [f'encoder/{name}' for name in ('cls', 'positions') if name in params['encoder']]
+    blocks = [(f'encoder/block{number}',) for number in range(1, model.encoder.depth + 1)]
+    stages = (('encoder/patches', *tokens), *blocks)
+    grouped = groups.layerwise(params, stages, self.layer_decay, undecayed=tokens)
+    return dataclasses.replace(recipe, groups=grouped)
 
-  Source: MAE's fine-tuning (He et al., CVPR 2022): 0.65 for ViT-B; class token, positions, biases
-  and norms do not decay.
+
+def without_decoder(variables: Any) -> Any:
+  """Returns the variables of base networks without the part 'decoder'.
+
+  >>> without_decoder({'params': {'encoder': 1, 'head': 2, 'decoder': 3}})
+  {'params': {'encoder': 1, 'head': 2}}
   """
-  if decay == 1:
-    return recipe
-  image = jax.ShapeDtypeStruct((1, *image_shape), np.float32)
-  params = jax.eval_shape(network.init, draws.key(0), image)['params']
-  tokens = [name for name in ('cls', 'positions') if name in params['encoder']]
-  tokens = tuple(f'encoder/{name}' for name in tokens)
-  blocks = [(f'encoder/block{number}',) for number in range(1, network.encoder.depth + 1)]
-  stages = (('encoder/patches', *tokens), *blocks)
-  return dataclasses.replace(recipe, groups=groups.layerwise(params, stages, decay, tokens))
+  kept = {}
+  for name, tree in variables.items():
+    kept[name] = {part: leaf for part, leaf in tree.items() if part != 'decoder'}
+  return kept
 
 
 def autoencoder(generative: Generative, encoder: MaeViT, channels: int) -> MaskedAutoencoder:
@@ -163,7 +197,15 @@ def setup(
     normalise_target=generative.normalise_pixels,
   )
   recipe = recipe if images.flip else recipe.unmirrored()
-  return reconstruction.setup(model, Examples.of(images), recipe, objective, seed=seed, mesh=mesh)
+  return reconstruction.setup(
+    model,
+    Examples.of(images),
+    recipe,
+    objective,
+    seed=seed,
+    num_steps=generative.pretrain_steps,
+    mesh=mesh,
+  )
 
 
 @settled()
@@ -236,6 +278,7 @@ def identity(
       recipe=recipe.described(),
       mask_ratio=generative.pretrain_mask_ratio,
       normalise_pixels=generative.normalise_pixels,
+      steps=generative.pretrain_steps,
       mean=images.mean,
       std=images.std,
       seed=seed,

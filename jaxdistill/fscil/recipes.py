@@ -36,6 +36,24 @@ _NC = Recipe(
   mixing=_MIXING,
 )
 _NC_LARGE = dataclasses.replace(_NC, transforms=(ResizedCrop(0), Flip(), Jitter(0.4, 0.4, 0.4)))
+# MAE's pre-training and fine-tuning (He et al., CVPR 2022): rates of its public code, 1.5e-4 and
+# 5e-4 for 256 images a step; the lengths, and fine-tuning without RandAugment and mixing, are ours.
+_MAE = Recipe(
+  'mae',
+  batch=256,
+  epochs=200,
+  schedule=Schedule('cosine', 1.5e-4, warmup_share=0.05),
+  optimizer=Optimizer('adamw', beta2=0.95, weight_decay=0.05),
+  transforms=(ResizedCrop(0, scale=(0.2, 1.0), method='bicubic'), Flip()),
+)
+_MAE_FINE = Recipe(
+  'mae_fine',
+  batch=256,
+  epochs=30,
+  schedule=Schedule('cosine', 5e-4, warmup_share=1 / 6),
+  optimizer=Optimizer('adamw', weight_decay=0.05),
+  transforms=(ResizedCrop(0, scale=(0.6, 1.0), method='bicubic'), Flip()),
+)
 # What is cited as code was read in the public code of CEC, TEEN and NC-FSCIL.
 _ROWS = (
   # CEC's pretraining of a ResNet-20 for CIFAR-100.
@@ -76,6 +94,25 @@ _ROWS = (
     epochs=40,
     schedule=Schedule('cosine', 0.1, warmup_share=0.05),
     optimizer=_SGD,
+    transforms=(Crop(1),),
+  ),
+  _MAE,
+  _MAE_FINE,
+  # Our choice: the same for a small transformer on the digits.
+  dataclasses.replace(
+    _MAE,
+    name='mae_digits',
+    batch=64,
+    epochs=60,
+    schedule=Schedule('cosine', 2e-3, warmup_share=0.1),
+    transforms=(Crop(1),),
+  ),
+  dataclasses.replace(
+    _MAE_FINE,
+    name='mae_fine_digits',
+    batch=64,
+    epochs=40,
+    schedule=Schedule('cosine', 3e-3, warmup_share=1 / 6),
     transforms=(Crop(1),),
   ),
   # Our choice, for a network of some twenty passes.

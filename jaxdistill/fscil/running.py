@@ -11,14 +11,13 @@ from jaxdistill import draws, files, models
 from jaxdistill.experiment import estimates, results
 from jaxdistill.experiment.estimates import Phase
 from jaxdistill.experiment.results import Row
-from jaxdistill.fscil import base, flow, methods, page, scoring, session
+from jaxdistill.fscil import base, flow, generative, methods, page, scoring, session
 from jaxdistill.fscil.base import Bases
 from jaxdistill.fscil.learned import Learned
 from jaxdistill.fscil.scoring import Numbers
 from jaxdistill.fscil.stage import Stage, base_head, learners_of, runs
 from jaxdistill.numerics import settled
 from jaxdistill.report import numbers as written
-from jaxdistill.training import pretrained
 from jaxdistill.training.run import Run
 
 # Learners whose papers could not be read whole: what a table has of them is a reconstruction.
@@ -81,10 +80,7 @@ def _is_trained(run: Run, stage: Stage) -> bool:
   asked = stage.fields.base_training
   if asked.given:
     return not (asked.epochs or asked.steps)
-  directory = pretrained.directory(run, stage.fields.run.experts)
-  model = stage.network(base_head(stage.fields))
-  images, _ = stage.split
-  return base.are_kept(directory, model, images, stage.training, stage.columns, stage.scored)
+  return flow.trained(run, stage)
 
 
 def _line(numbers: Numbers) -> str:
@@ -176,12 +172,17 @@ def is_ours(method: Mapping[str, Any]) -> bool:
 
 
 def base_phases(stage: Stage) -> Iterator[Phase]:
-  """Yields base training, where there is one."""
+  """Yields base training, where there is one, and what comes before it."""
   fields = stage.fields
   if fields.base_training.given and not (fields.base_training.epochs or fields.base_training.steps):
     return
   model = stage.network(base_head(fields))
   images, _ = stage.split
+  if stage.pretraining:
+    before = generative.setup(
+      stage.encoder, images, fields.generative, stage.pretraining, mesh=stage.mesh
+    )
+    yield Phase(generative.PHASE, before, fields.dtype)
   problem = base.setup(model, images, stage.training, stage.columns, stage.mesh)
   yield Phase(base.PHASE, problem, fields.dtype)
 

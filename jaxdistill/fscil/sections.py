@@ -10,6 +10,7 @@ from jaxdistill.experiment import schema
 from jaxdistill.experiment import sections as common
 from jaxdistill.experiment.sections import Run
 from jaxdistill.fscil import recipes
+from jaxdistill.fscil.generative import Generative
 
 # By what the weights of a base network are chosen. The last is how much public code does it, and is
 # optimistic, as it looks at the test images.
@@ -81,6 +82,7 @@ class Config(common.Config):
   model: Mapping[str, Any]
   protocol: Protocol
   base_training: Base
+  generative: Generative
   run: Run
 
 

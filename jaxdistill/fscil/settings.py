@@ -18,6 +18,7 @@ from jaxdistill.experiment import schema
 from jaxdistill.experiment.datasets import DataSource
 from jaxdistill.fscil import memory, methods, sections
 from jaxdistill.fscil import presets as divisions
+from jaxdistill.fscil.generative import Generative
 
 # Task of a config -> the module of this package with its flow: check(config), run(config, run),
 # dry_run(config).
@@ -42,6 +43,7 @@ class _Setting:
   zoom: int = 0
   size: int | None = None
   head_width: int = 0
+  generative: Generative = Generative()
 
 
 _DIGITS = _Setting({'name': 'convnet', 'width': 32, 'depth': 2}, 'digits', size=8, head_width=64)
@@ -53,6 +55,30 @@ _SETTINGS = {
   'cifar100': _Setting({'name': 'resnet12'}, 'nc_fscil', zoom=36),
   'mini': _Setting({'name': 'resnet12'}, 'nc_fscil_mini', zoom=96),
   'cub': _Setting({'name': 'imagenet_resnet', 'depth': 18}, 'nc_fscil_cub', zoom=256),
+}
+# The same for the transformer of masked autoencoders, which is pre-trained on the base images:
+# Co-Memory's network is a ViT-B/16, the small ones are ours.
+_SMALL_VIT = _Setting(
+  {'name': 'mae_vit'}, 'mae_fine', generative=Generative(layer_decay=0.65, pretrain_epochs=200)
+)
+_LARGE_VIT = dataclasses.replace(
+  _SMALL_VIT, model={'name': 'mae_vit', 'width': 768, 'depth': 12, 'patch': 16}, size=224
+)
+_VITS = {
+  'digits': _Setting(
+    {'name': 'mae_vit', 'width': 48, 'depth': 2, 'heads': 4, 'patch': 2},
+    'mae_fine_digits',
+    size=8,
+    generative=Generative(
+      decoder_width=32,
+      decoder_depth=1,
+      layer_decay=0.65,
+      pretrain_recipe='mae_digits',
+      pretrain_epochs=60,
+    ),
+  ),
+  'mini': _LARGE_VIT,
+  'cub': _LARGE_VIT,
 }
 # Fields of learners that say how long something takes.
 _LENGTHS = {'steps', 'iterations', 'epochs'}
@@ -110,8 +136,8 @@ def defaults(args: Arguments, name: str, **fields: Any) -> ConfigDict:
   (60, 1, 'nc_fscil')
   """
   method = {'name': name, **methods.defaults(name), **fields}
-  replay = _replay(args, name)
-  config = ConfigDict(dict(_shared(args), task='learn', method=method, replay=replay))
+  shared, replay = _shared(args, methods.head(name)), _replay(args, name)
+  config = ConfigDict(dict(shared, task='learn', method=method, replay=replay))
   return shrink(config) if args.quick else config
 
 
@@ -135,18 +161,21 @@ def comparison(args: Arguments, names: Iterable[str]) -> ConfigDict:
     own = configs.load(f'fscil/{method}', {**given, **fields})
     learners[name], memories[name] = own.method.to_dict(), own.replay.to_dict()
   parts = dict(compared=tuple(learners), members=learners, memories=memories)
-  config = ConfigDict(dict(_shared(args), task='compare', **parts))
   heads = [methods.head(method['name']) for method in learners.values()]
   wanted = [head for head in heads if head not in ('', 'cosine')] or ['cosine']
-  config.base_training.head = collections.Counter(wanted).most_common(1)[0][0]
+  head = collections.Counter(wanted).most_common(1)[0][0]
+  config = ConfigDict(dict(_shared(args, head), task='compare', **parts))
+  config.base_training.head = head
   return shrink(config) if args.quick else config
 
 
-def _shared(args: Arguments) -> dict[str, Any]:
-  """Returns what the configs of all tasks have."""
+def _shared(args: Arguments, head: str) -> dict[str, Any]:
+  """Returns what the configs of all tasks have; `head` is that of base training."""
   known = presets.find(args.data)
   name = known.name.rstrip(':')
   setting = _SETTINGS.get(name, _SMALL)
+  if args.model == _SMALL_VIT.model['name']:
+    setting = _VITS.get(name, _SMALL_VIT)
   network = args.model or setting.model['name']
   model = models.defaults(network)
   del model['dtype']  # which is one for the whole run
@@ -154,6 +183,8 @@ def _shared(args: Arguments) -> dict[str, Any]:
     model |= setting.model
   zoom = setting.zoom if network == setting.model['name'] else 0
   size = known.size if setting.size is None else setting.size
+  # Features are reconstructed where the learner's paper does it and the network has tokens.
+  alpha = 0.5 if head == 'two_layer' and setting.generative.is_used else 0.0
   source = DataSource(
     name=known.variant or args.data, image_size=size, normalisation='dm', validation_share=0.0
   )
@@ -174,6 +205,7 @@ def _shared(args: Arguments) -> dict[str, Any]:
         zoom=zoom,
       )
     ),
+    generative=schema.section(dataclasses.replace(setting.generative, alpha=alpha)),
     run=schema.section(sections.Run()),
   )
 
@@ -235,6 +267,8 @@ def shrink(config: ConfigDict) -> ConfigDict:
   config.base_training.update(
     steps=4, checks=2, fit_epochs=1, head_width=min(config.base_training.head_width or 32, 32)
   )
+  if config.generative.pretrain_epochs:
+    config.generative.pretrain_steps = 4
   config.protocol.draws = min(config.protocol.draws, 2)
   alone = 'method' in config
   parts = [config.method, config.replay] if alone else []

@@ -17,11 +17,12 @@ from jaxdistill.data.crops import CentreCrop
 from jaxdistill.data.examples import Examples
 from jaxdistill.data.transform import Transform
 from jaxdistill.errors import UserError
-from jaxdistill.fscil import base, engine, methods, protocol, recipes, sections
+from jaxdistill.fscil import base, engine, generative, methods, protocol, recipes, sections
 from jaxdistill.fscil.base import Training
 from jaxdistill.fscil.learner import Task
 from jaxdistill.fscil.protocol import Sessions
 from jaxdistill.numerics import settled
+from jaxdistill.training.recipe import Recipe
 
 # Draws of one seed are this far from those of the next.
 _DRAWS = 1000
@@ -67,7 +68,35 @@ class Stage:
       asked.recipe, epochs=asked.epochs, batch=asked.batch, learning_rate=asked.learning_rate
     )
     return Training(
-      recipe, asked.networks, self.fields.seed, asked.steps, asked.checks, asked.select
+      recipe,
+      asked.networks,
+      self.fields.seed,
+      asked.steps,
+      asked.checks,
+      asked.select,
+      begun=self._pretrained(),
+      generative=self.fields.generative,
+    )
+
+  @functools.cached_property
+  def pretraining(self) -> Recipe | None:
+    """How an encoder is pre-trained before base training; None: it is not, or it is given."""
+    asked = self.fields.generative
+    if self.fields.base_training.given or not asked.pretrain_epochs:
+      return None
+    return recipes.find(
+      asked.pretrain_recipe,
+      epochs=asked.pretrain_epochs,
+      learning_rate=asked.pretrain_learning_rate,
+    )
+
+  def _pretrained(self) -> str:
+    """The hash of the encoder that is pre-trained; '' for none."""
+    if self.pretraining is None:
+      return ''
+    images, _ = self.split
+    return generative.identity(
+      self.encoder, images, self.fields.generative, self.pretraining, seed=self.fields.seed
     )
 
   @functools.cached_property
@@ -146,6 +175,7 @@ def stage(fields: sections.Config, train: Dataset, test: Dataset, mesh: Mesh | N
   others = [parts.drawn((first + draw) % 2**32) for draw in range(1, asked.draws)]
   network = {**fields.model, 'dtype': fields.dtype}
   encoder = models.build(network, parts.num_classes, train.image_shape)
+  fields.generative.check(encoder)
   return Stage(fields, (parts, *others), encoder, mesh)
 
 

@@ -9,6 +9,7 @@ from jaxdistill import config, models
 from jaxdistill.errors import UserError
 from jaxdistill.experiment import arguments, explain, schema
 from jaxdistill.fscil import checks, methods, sections, settings
+from jaxdistill.fscil.generative import Generative
 
 NAMES = [name for name in config.names() if name.startswith('fscil/')]
 LEARNERS = [name for name in NAMES if name != 'fscil/compare']
@@ -107,6 +108,32 @@ def test_another_encoder_takes_the_short_recipe_unless_one_is_named():
     20,
     0,
   )
+
+
+@pytest.mark.parametrize(
+  'data, width, patch, recipe, before',
+  [
+    ('digits', 48, 2, 'mae_fine_digits', 'mae_digits'),
+    ('cifar100', 192, 4, 'mae_fine', 'mae'),
+    ('mini:x', 768, 16, 'mae_fine', 'mae'),
+    ('cub:x', 768, 16, 'mae_fine', 'mae'),
+  ],
+)
+def test_a_masked_autoencoder_is_pre_trained_and_co_memory_reconstructs_with_it(
+  data, width, patch, recipe, before
+):
+  loaded = config.load(f'fscil/comemory:{data},model=mae_vit')
+  assert (loaded.model.width, loaded.model.patch) == (width, patch)
+  assert (loaded.base_training.recipe, loaded.generative.pretrain_recipe) == (recipe, before)
+  assert loaded.generative.pretrain_epochs > 0 and loaded.generative.layer_decay == 0.65
+  assert loaded.generative.alpha == 0.5
+  shape = (loaded.data.image_size or 32,) * 2 + (3,)
+  Generative(**loaded.generative).check(models.build(loaded.model, 100, shape))
+  # Other heads are trained by what they are trained by, other networks as ever.
+  assert config.load(f'fscil/pki:{data},model=mae_vit').generative.alpha == 0
+  assert config.load(f'fscil/comemory:{data}').generative == schema.section(Generative())
+  compared = config.load(f'fscil/compare:{data},model=mae_vit,methods=ncm+comemory')
+  assert compared.generative == loaded.generative
 
 
 def test_nc_fscils_numbers_are_those_of_its_code():

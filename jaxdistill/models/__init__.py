@@ -2,7 +2,8 @@
 
 Every network returns (logits, features): logits float32 [n, num_classes]; features a dict with
 'embedding' [n, d], the input of the classifier, and 'block1', 'block2', ..., what each block or
-stage hands on.
+stage hands on. The last layer is called 'classifier'; `heads.attach` puts another head in its
+place.
 
 A network of your own joins with `REGISTRY['mine'] = 'my_package.networks:Mine'`, or the class
 itself: a flax module with the fields `num_classes` and, if it likes, `width`, `depth`, `norm`,

@@ -28,7 +28,8 @@ class ResNet(nn.Module):
     depth: 20, 32, 44, 56, ...
     norm: 'instance', 'batch', 'group' or 'none'.
     shortcut: where the shape changes, 'A' takes every second pixel and fills new channels with
-      zeros (no parameters), 'B' is a 1x1 convolution with normalisation.
+      zeros (no parameters), 'B' is a 1x1 convolution with normalisation, as in the ResNet-20 of
+      CEC's code (Zhang et al., CVPR 2021).
     dtype: of the computation.
 
   Returns:

@@ -106,8 +106,7 @@ class Distilled(Images):
     stored = []
     for seed in range(runs.seeds):
       ready = self.setup(course, standing, seed)
-      phase = f'{course.name}memory-{standing.number}'
-      state = loop.fit(run, f'{phase}-network-{seed}' if runs.seeds > 1 else phase, ready)
+      state = loop.fit(run, _phase(course, standing.number, seed), ready)
       learned = np.asarray(parallel.gather(state.images))[: ready.rows]
       images = to_uint8(np.asarray(augment.denormalise(learned, mean, std)))
       if not standing.number:
@@ -115,6 +114,12 @@ class Distilled(Images):
       stored.append(images)
     stored = np.concatenate(stored)
     return stored, self.read(course, stored)
+
+  def phases(self, course: Course) -> list[str]:
+    seeds, names = range(course.engine.runs.seeds), []
+    for number in range(course.engine.task.sessions + 1):
+      names += [_phase(course, number, seed) for seed in seeds]
+    return names
 
   def setup(self, course: Course, standing: Standing, seed: int) -> problem.Problem:
     """Returns the distillation behind a session for all runs of one base network, ready for the
@@ -225,6 +230,11 @@ class Distilled(Images):
       numbers=flat(real.numbers),
     )
     return np.asarray(canvases).reshape(*real.counts.shape, *canvases.shape[1:])
+
+
+def _phase(course, number, seed):
+  name = f'{course.name}memory-{number}'
+  return f'{name}-network-{seed}' if course.engine.runs.seeds > 1 else name
 
 
 def policy(

@@ -302,6 +302,8 @@ def learn(
     if isinstance(course_of_it.remember, memory.Images):
       # Of the first run, as the classifier.
       run.write_bytes(album_path(name), trees.encode({'images': course_of_it.remember.album()[0]}))
+      for phase in course_of_it.remember.phases(course_of_it):
+        run.discard(phase)
     for number in range(1, stage.sessions.sessions + 1):
       run.discard(f'{name}/session-{number}')
     return Numbers.of_outcome(outcome, stage.sessions.sizes).to_json()

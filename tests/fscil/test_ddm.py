@@ -130,8 +130,11 @@ class TestAWholeCourse:
     policy.stored.clear()
     with Run(tmp_path, progress=False) as run:
       outcome = run_sessions(run, course)
+      phases = policy.phases(course)
+      assert all(run.checkpoints(phase).steps() for phase in phases)
     np.testing.assert_array_equal(policy.album(), images)
     np.testing.assert_array_equal(outcome.confusions, expected.confusions)
+    assert len(phases) == pictured.SEEDS * (pictured.T + 1)
 
   def test_the_memory_is_told_in_bytes_of_images(self):
     assert ended()[2].memory_bytes == 2 * 8 * 8

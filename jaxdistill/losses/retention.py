@@ -17,12 +17,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxdistill import errors
+from jaxdistill.losses import rows as batch_rows
 from jaxdistill.losses.classification import weighted_mean
 from jaxdistill.numerics import steady
 
 Reduction = Literal['mean', 'sum']
-# Differences up to so many units of the last place of the largest number are none.
-_ROUNDING = 32
 
 
 @steady
@@ -58,7 +57,9 @@ def feature_retention(
   """
   _check(reduction)
   rows, columns = _masks(before, rows, columns)
-  difference = _distances(_kept(before, rows, columns), _kept(after, rows, columns)).sum(1)
+  difference = batch_rows.differences(
+    _kept(before, rows, columns), _kept(after, rows, columns)
+  ).sum(1)
   total = weighted_mean(difference, rows)
   return total / jnp.maximum(columns.sum(), 1) if reduction == 'mean' else total
 
@@ -107,9 +108,9 @@ def structure_retention(
   relations = []
   for outputs in (before, after):
     outputs = _kept(outputs, rows, columns)
-    outputs = _unit(outputs) if normalize else outputs
+    outputs = batch_rows.directions(outputs) if normalize else outputs
     relations.append(jnp.matmul(outputs, outputs.T, precision=jax.lax.Precision.HIGHEST))
-  difference = _distances(*relations)
+  difference = batch_rows.differences(*relations)
   total = weighted_mean(difference @ rows, rows)
   if reduction == 'sum':
     return total
@@ -158,24 +159,6 @@ def _masks(outputs, rows, columns):
 def _kept(outputs, rows, columns):
   """The outputs with 0 where nothing counts: padding may hold anything, NaN too."""
   return jnp.where((rows > 0)[:, None] & columns[None, :], outputs, 0)
-
-
-def _distances(before, after):
-  """|before - after| by entry, 0 where the two differ by rounding alone.
-
-  Its gradient is 0 there too. So classifiers that are copies of each other do not start in a
-  direction that the order of some sums decides.
-  """
-  difference = before - after
-  rounding = _ROUNDING * jnp.finfo(before.dtype).eps * jnp.abs(before).max(initial=0)
-  sign = jnp.where(jnp.abs(difference) > rounding, jnp.sign(difference), 0)
-  return difference * jax.lax.stop_gradient(sign)
-
-
-def _unit(outputs):
-  """Rows of length 1; rows of zeros stay zeros, and have the gradient 0."""
-  squared = (outputs**2).sum(1, keepdims=True)
-  return outputs * jnp.where(squared > 0, jax.lax.rsqrt(jnp.where(squared > 0, squared, 1)), 0)
 
 
 def _check(reduction):

@@ -125,6 +125,7 @@ def run(
   draws: int = 5,
   seed: int = 0,
   *,
+  model: str = '',
   networks: int = 1,
   indices: str | os.PathLike = '',
   order: str | os.PathLike | int = '',
@@ -147,6 +148,7 @@ def run(
     shot: images of a new class.
     draws: of these images, which go through the sessions side by side.
     seed: of everything random.
+    model: the encoder, a network of `models.build`; '': the data set's usual one.
     networks: base networks, each with a seed of its own; all draws go through each.
     indices: a fixed choice of the images in place of draws, see `protocol.sessions`.
     order: of the classes: a seed, or a file; '': as the data set has them.
@@ -193,6 +195,7 @@ def run(
     draws=1 if indices else draws,
     indices=os.fspath(indices),
     order=str(order),
+    model=model,
     networks=networks,
     memory=memory,
     ipc=ipc,

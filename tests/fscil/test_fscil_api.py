@@ -1,0 +1,182 @@
+"""Few-shot learning from Python on data of one's own: what comes back, what is kept, what is
+refused."""
+
+import numpy as np
+import patterns
+import pytest
+from patterns import CLASSES, SMALL
+
+import jaxdistill
+from jaxdistill.errors import UserError
+from jaxdistill.fscil import Learned, Result
+
+SPLIT = dict(base_classes=2, way=2, shot=3)
+
+
+def run(method, workdir=None, overrides=(), **changes):
+  train, test = patterns.train_and_test()
+  fields = {**SPLIT, 'draws': 2, 'model': 'mlp', **changes}
+  return jaxdistill.fscil.run(
+    method, train, test, workdir=workdir, overrides={**SMALL, **dict(overrides)}, **fields
+  )
+
+
+@pytest.fixture(scope='module')
+def shelf(tmp_path_factory):
+  return tmp_path_factory.mktemp('runs')
+
+
+@pytest.fixture(scope='module')
+def learned(shelf):
+  """Two draws on two base networks; the classes come in another order than they are numbered."""
+  steps = {'method.steps': 5, 'method.batch': 8}
+  return run('pki', shelf / 'pki', steps, networks=2, order=3)
+
+
+def test_accuracies_are_shares_by_run_and_session(learned):
+  assert learned.accuracy.shape == (4, 3)
+  assert ((learned.accuracy >= 0) & (learned.accuracy <= 1)).all()
+  assert learned.numbers.seeds.tolist() == [0, 0, 1, 1]
+  assert learned.numbers.draws.tolist() == [0, 1, 0, 1]
+  np.testing.assert_array_equal(learned.accuracy[:, 0], learned.base[:, 0])
+  assert np.isnan(learned.novel[:, 0]).all() and np.isnan(learned.old[:, :2]).all()
+  assert not np.isnan(learned.novel[:, 1:]).any() and not np.isnan(learned.last[:, 1:]).any()
+  # Ten test images of two classes each: all seen = base and novel together.
+  mixed = (learned.base[:, 2] * 10 + learned.novel[:, 2] * 20) / 30
+  np.testing.assert_allclose(learned.accuracy[:, 2], mixed)
+
+
+def test_patterns_are_learned(learned):
+  assert learned.accuracy[:, 0].min() > 0.8 and learned.accuracy[:, -1].mean() > 0.5
+
+
+def test_the_summary_has_mean_and_deviation_over_the_runs(learned):
+  mean, std = learned.summary['last']
+  assert mean == pytest.approx(learned.accuracy[:, -1].mean(), abs=1e-6)
+  assert std == pytest.approx(learned.accuracy[:, -1].std(ddof=1), abs=1e-6)
+  assert {'average', 'pd', 'hm', 'gacc', 'nme_last'} < learned.summary.keys()
+
+
+def test_the_classifier_is_that_of_the_first_run_and_answers_with_labels_of_the_data(learned):
+  _, test = patterns.train_and_test()
+  labels = learned.learner.predict(test.images)
+  assert labels.dtype == np.int32 and learned.learner.class_names == tuple('abcdef')
+  assert (labels == test.labels).mean() == pytest.approx(learned.accuracy[0, -1])
+  assert learned.learner.predict(test.images[:0]).shape == (0,)
+
+
+def test_a_classifier_is_saved_and_read_back(learned, tmp_path):
+  _, test = patterns.train_and_test()
+  path = learned.learner.save(tmp_path / 'classifier.msgpack')
+  np.testing.assert_array_equal(
+    Learned.load(path).logits(test.images), learned.learner.logits(test.images)
+  )
+
+
+def test_a_result_is_saved_and_read_back(learned, tmp_path):
+  _, test = patterns.train_and_test()
+  again = Result.load(learned.save(tmp_path / 'result.msgpack'))
+  np.testing.assert_array_equal(again.accuracy, learned.accuracy)
+  assert again.summary == learned.summary
+  np.testing.assert_array_equal(
+    again.learner.predict(test.images), learned.learner.predict(test.images)
+  )
+
+
+@pytest.mark.parametrize('cls', [Learned, Result])
+def test_other_files_are_told_in_a_sentence(cls, tmp_path):
+  with pytest.raises(UserError, match='cannot be read'):
+    cls.load(tmp_path / 'absent')
+  (tmp_path / 'other').write_bytes(b'something else')
+  with pytest.raises(UserError, match='holds no (classifier|result) of this library'):
+    cls.load(tmp_path / 'other')
+
+
+def test_images_of_another_shape_are_refused(learned):
+  for wrong in (np.zeros((2, 9, 9, 1), np.uint8), np.zeros((2, 8, 8, 1))):
+    with pytest.raises(UserError, match=r'takes uint8 images \[n, 8, 8, 1\]'):
+      learned.learner.predict(wrong)
+
+
+def test_the_same_work_dir_gives_the_same_numbers_and_classifier(learned, shelf):
+  _, test = patterns.train_and_test()
+  steps = {'method.steps': 5, 'method.batch': 8}
+  again = run('pki', shelf / 'pki', steps, networks=2, order=3)
+  np.testing.assert_array_equal(again.numbers.confusions, learned.numbers.confusions)
+  np.testing.assert_array_equal(
+    again.learner.predict(test.images), learned.learner.predict(test.images)
+  )
+
+
+def test_the_base_networks_of_a_work_dir_serve_another_learner(learned, shelf):
+  """With their head where it fits, else with one that is fitted to their features."""
+  given = dict(base=shelf / 'pki', networks=2, order=3)
+  sdc = run('sdc', overrides={'method.steps': 0}, **given)
+  # Before any step PKI and SDC are the base network, with the rows of the new classes added.
+  np.testing.assert_array_equal(sdc.base[:, 0], learned.base[:, 0])
+  ncm = run('ncm', **given, overrides={'base_training.head': 'linear'})
+  assert ncm.accuracy.shape == (4, 3) and ncm.base[:, 0].min() > 0.8
+  with pytest.raises(UserError, match='base_training.networks is 3; ask for at most 2'):
+    run('sdc', base=shelf / 'pki', networks=3)
+  with pytest.raises(UserError, match='are of another architecture'):
+    run('sdc', overrides={'model.width': 8}, **given)
+
+
+def test_a_base_network_is_the_same_in_any_company(learned, shelf):
+  alone = run('ncm', order=3, overrides={'base_training.head': 'projector'})
+  both = run('ncm', base=shelf / 'pki', networks=2, order=3)
+  np.testing.assert_array_equal(alone.accuracy, both.accuracy[:2])
+
+
+@pytest.mark.parametrize(
+  'changes, words',
+  [
+    (dict(method='pky'), "no few-shot learner 'pky'; did you mean 'pki'"),
+    (dict(way=3), 'way=3 does not divide the 4 classes that follow the 2 base classes'),
+    (dict(base_classes=7), 'base_classes is 7, and there are 6 classes'),
+    (dict(base_classes=6), 'all classes that there are; leave some for the sessions'),
+    (dict(shot=13), 'has 12 training images; shot=13 needs 13'),
+    (
+      dict(overrides={'protocol.sessions': 3}),
+      '3 sessions of 2 classes .* 2 sessions are possible',
+    ),
+    (dict(draws=0), 'draws is 0; it must be at least 1'),
+    (dict(way='two'), "way is 'two'; it must be a whole number"),
+    (dict(seed=-1), 'seed is -1; it must be at least 0'),
+    (dict(memory='exemplars', ipc=4), 'A memory of 4 images a class is larger than the data'),
+    (dict(memory='exemplar'), "did you mean 'exemplars'"),
+    (dict(base='nowhere'), 'base_training.given=nowhere does not exist'),
+    (dict(overrides={'method.stepps': 3}), "did you mean 'method.steps'"),
+    (dict(overrides={'base_training.select': 'best'}), "did you mean 'best_test'"),
+    (dict(overrides={'base_training.head': 'cosin'}), "no head 'cosin'; did you mean 'cosine'"),
+    (
+      dict(overrides={'base_training.select': 'val', 'base_training.held_out': 0.0}),
+      'set base_training.held_out above 0',
+    ),
+    (dict(overrides={'data.validation_share': 0.1}), 'it must be 0 here'),
+    (dict(order='abc'), 'The list abc cannot be read'),
+    (dict(indices='absent'), 'There is no list of images absent'),
+  ],
+)
+def test_mistakes_are_refused_before_a_work_dir_is_made(changes, words, tmp_path):
+  changes = {'method': 'pki', **changes}
+  with pytest.raises(UserError, match=words):
+    run(changes.pop('method'), tmp_path / 'run', **changes)
+  assert not (tmp_path / 'run').exists()
+
+
+def test_a_list_of_images_is_checked_by_length_and_label(tmp_path):
+  train, _ = patterns.train_and_test()
+  rows = [train.of_class(label)[:3] for label in range(2, CLASSES)]
+  path = tmp_path / 'list.txt'
+  path.write_text('\n'.join(map(str, np.concatenate(rows)[:-1])))
+  with pytest.raises(UserError, match='names 11 images'):
+    run('ncm', indices=path)
+  path.write_text('\n'.join(map(str, np.concatenate(rows)[::-1])))
+  with pytest.raises(UserError, match='which is of class'):
+    run('ncm', indices=path)
+
+
+def test_a_name_or_other_things_are_no_data():
+  with pytest.raises(UserError, match='the two that data.load'):
+    jaxdistill.fscil.run('ncm', 'digits', 'digits', **SPLIT)

@@ -19,6 +19,7 @@ from jaxdistill.training.optim import Optimizer
 from jaxdistill.training.schedules import Schedule
 
 HEAD = 'cosine'
+READS_HEAD = False
 
 
 def learner(

@@ -3,7 +3,8 @@
 A learner's module has a function `learner(task, *, fields with defaults) -> learner.Learner`, whose
 fields are the section `method` of a config, and the text `HEAD`: the head that its base network is
 trained with. Where it remembers something else than class means, the text `MEMORY` names it, see
-`memory`.
+`memory`; a false `READS_HEAD` says that features are all that it takes of a base network, so that
+any head serves it.
 """
 
 import inspect
@@ -125,6 +126,15 @@ def defaults(name: str) -> dict[str, object]:
 def head(name: str) -> str:
   """Returns the head that the base network of a learner is trained with."""
   return LEARNERS.find(name).HEAD
+
+
+def reads_head(name: str) -> bool:
+  """Returns whether a learner starts from the head of its base network, not from features alone.
+
+  >>> reads_head('ncm'), reads_head('pki')
+  (False, True)
+  """
+  return getattr(LEARNERS.find(name), 'READS_HEAD', True)
 
 
 def memory(name: str) -> str:

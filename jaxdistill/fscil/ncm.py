@@ -12,6 +12,7 @@ from jaxdistill.fscil.learner import Arrivals, Learner, Memory, Start, State, Ta
 from jaxdistill.losses.prototypes import cosine_logits
 
 HEAD = 'cosine'
+READS_HEAD = False
 
 
 def learner(task: Task) -> Learner:

@@ -18,6 +18,7 @@ from jaxdistill.fscil.scoring import Numbers
 from jaxdistill.fscil.stage import Stage, base_head, learners_of, runs
 from jaxdistill.numerics import settled
 from jaxdistill.report import numbers as written
+from jaxdistill.training import parallel
 from jaxdistill.training.run import Run
 
 # Learners whose papers could not be read whole: what a table has of them is a reconstruction.
@@ -191,6 +192,8 @@ def phases(stage: Stage) -> Iterator[Phase]:
   """Yields base training and a session of every learner that trains in them; what the features are
   does not matter."""
   yield from base_phases(stage)
+  if parallel.is_remote(stage.mesh):
+    return  # small matrix products, against what base training takes
   networks, seen = flow.stand_in(stage)
   with Run(progress=False) as run:
     for name, method in learners_of(stage.fields).items():

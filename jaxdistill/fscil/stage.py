@@ -203,7 +203,9 @@ def base_head(fields: sections.Config) -> str:
 
 
 def learner_head(fields: sections.Config, method: Mapping[str, Any]) -> str:
-  """Returns the head that a learner starts from."""
+  """Returns the head that a learner starts from; where it needs none, that of the base networks."""
+  if not methods.reads_head(method['name']):
+    return base_head(fields)
   return methods.head(method['name']) or base_head(fields)
 
 

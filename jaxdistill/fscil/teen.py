@@ -10,6 +10,7 @@ from jaxdistill.fscil.learner import Arrivals, Learner, Memory, State, Task, new
 from jaxdistill.losses.prototypes import unit
 
 HEAD = 'cosine'
+READS_HEAD = False
 
 
 def learner(task: Task, *, alpha: float = 0.1, temperature: float = 16.0) -> Learner:

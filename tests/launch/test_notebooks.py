@@ -8,10 +8,13 @@ import types
 
 import nbclient
 import nbformat
+import numpy as np
+import PIL.Image
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
 from jaxdistill.condensation import Condensed
+from jaxdistill.fscil import Learned
 
 ROOT = pathlib.Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / 'launch' / 'colab').glob('*.ipynb'))
@@ -135,3 +138,35 @@ def test_condense_your_own_images_runs_on_digits_without_a_network(tmp_path, mon
   assert made.dataset == 'digits' and made.method == 'm3d' and made.images.shape == (10, 16, 16, 1)
   assert list((tmp_path / 'runs').iterdir())[0].name.endswith('-quick')
   shutil.rmtree(tmp_path / '.jupyter', ignore_errors=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ['digits', 'folder'])
+def test_teach_new_classes_runs_on_digits_and_on_a_folder_of_pictures(kind, tmp_path, monkeypatch):
+  for variable in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'):
+    monkeypatch.setenv(variable, 'http://127.0.0.1:9')
+  choices = {'draws': 2}
+  if kind == 'folder':
+    pictures_of_four_classes(tmp_path / 'photos')
+    choices |= {'data': 'folder:photos', 'base_classes': 2, 'way': 1, 'shot': 2}
+  path = ROOT / 'launch' / 'colab' / 'teach_new_classes_from_five_pictures.ipynb'
+  notebook = run_quickly(path, tmp_path, monkeypatch, **choices)
+  assert len(shown(notebook, 'image/png')) == 2
+  (table,) = shown(notebook, 'text/markdown')
+  assert table.splitlines()[2].startswith('| ncm |')
+  (chart,) = shown(notebook, 'text/html')
+  assert '<svg' in chart and 'new classes' in chart
+  learned = Learned.load(tmp_path / 'classifier.msgpack')
+  assert learned.task.num_classes == (10 if kind == 'digits' else 4)
+  assert list((tmp_path / 'runs').glob('*-quick'))
+  shutil.rmtree(tmp_path / '.jupyter', ignore_errors=True)
+
+
+def pictures_of_four_classes(root):
+  """A folder of pictures a class, each class of a colour of its own."""
+  random = np.random.default_rng(0)
+  for number, name in enumerate(('ant', 'bee', 'cat', 'dog')):
+    (root / name).mkdir(parents=True)
+    for count in range(8):
+      pixels = random.integers(0, 80, (20, 20, 3)) + 40 * number
+      PIL.Image.fromarray(pixels.astype(np.uint8)).save(root / name / f'{count}.png')

@@ -14,6 +14,7 @@ from jaxdistill import errors, files
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
 from jaxdistill.fscil.base import Bases, variables_form
+from jaxdistill.models import weights
 from jaxdistill.training import trees
 from jaxdistill.training.run import Run
 
@@ -86,10 +87,10 @@ def read(source: str, model: nn.Module, head: str, base: Dataset, networks: int)
       f'base_training.given={source} does not exist; name a work dir of this family, or a file of '
       'weights.'
     )
-  from jaxdistill.models import weights
-
-  encoder = weights.load(path, model.encoder, base.image_shape)
-  variables = {name: {'encoder': tree} for name, tree in encoder.items()}
+  stacked = variables_form(model, base.image_shape, 1)
+  form = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), stacked)
+  loaded = weights.load(path, model, form, classifier=False)
+  variables = {name: {'encoder': tree['encoder']} for name, tree in loaded.items()}
   return Given(_repeated(variables, networks), '', _key(variables))
 
 

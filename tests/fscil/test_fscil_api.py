@@ -1,14 +1,18 @@
 """Few-shot learning from Python on data of one's own: what comes back, what is kept, what is
 refused."""
 
+import jax
 import numpy as np
 import patterns
 import pytest
 from patterns import CLASSES, SMALL
 
 import jaxdistill
+from jaxdistill import models
 from jaxdistill.errors import UserError
 from jaxdistill.fscil import Learned, Result
+from jaxdistill.models import heads, weights
+from jaxdistill.training import features
 
 SPLIT = dict(base_classes=2, way=2, shot=3)
 
@@ -111,15 +115,37 @@ def test_the_same_work_dir_gives_the_same_numbers_and_classifier(learned, shelf)
 def test_the_base_networks_of_a_work_dir_serve_another_learner(learned, shelf):
   """With their head where it fits, else with one that is fitted to their features."""
   given = dict(base=shelf / 'pki', networks=2, order=3)
-  sdc = run('sdc', overrides={'method.steps': 1}, **given)
+  as_they_are = {'method.steps': 1, 'base_training.steps': 0}
+  sdc = run('sdc', overrides=as_they_are, **given)
   # Before any session PKI and SDC are the base network.
   np.testing.assert_array_equal(sdc.base[:, 0], learned.base[:, 0])
-  comemory = run('comemory', **given, overrides={'method.steps': 1})
+  comemory = run('comemory', **given, overrides=as_they_are)
   assert comemory.accuracy.shape == (4, 3) and comemory.base[:, 0].min() > 0.8
   with pytest.raises(UserError, match='base_training.networks is 3; ask for at most 2'):
     run('sdc', base=shelf / 'pki', networks=3)
   with pytest.raises(UserError, match='are of another architecture'):
     run('sdc', overrides={'model.width': 8}, **given)
+
+
+def test_an_encoder_comes_from_a_file_of_weights(tmp_path):
+  train, test = patterns.train_and_test()
+  encoder = models.build({'name': 'mlp', 'width': 16, 'depth': 1}, CLASSES, train.image_shape)
+  network = heads.attach(encoder, 'cosine')
+  variables = network.init(jax.random.key(1), np.zeros((1, *train.image_shape)))
+  path = tmp_path / 'encoder.safetensors'
+  weights.save(path, network, variables)
+  # Without steps of its own the encoder stays as it is.
+  result = run('ncm', base=path, overrides={'base_training.steps': 0})
+  # The nearest of six class means of these features, by hand.
+  rows = [train.of_class(label) for label in range(2)]
+  embed = lambda images: features.embed(network, variables, images)
+  vectors, tested = embed(train), embed(test.take(test.labels < 2))
+  means = np.stack([vectors[row].mean(0) for row in rows])
+  cosines = tested @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T
+  expected = (cosines.argmax(1) == test.labels[test.labels < 2]).mean()
+  np.testing.assert_allclose(result.accuracy[:, 0], expected)
+  with pytest.raises(UserError, match='architecture'):
+    run('ncm', base=path, overrides={'model.width': 8})
 
 
 @pytest.mark.parametrize(

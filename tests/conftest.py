@@ -22,8 +22,14 @@ os.environ['XLA_FLAGS'] = ' '.join(
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('MPLBACKEND', 'Agg')
 
+import gc  # noqa: E402
+import resource  # noqa: E402
+
 import jax  # noqa: E402
 import pytest  # noqa: E402
+
+# Of a worker, above which it forgets what it has compiled.
+_MOST_MEMORY = 3 * 2**30
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
@@ -35,3 +41,13 @@ def plain(monkeypatch):
   assert jax.devices()  # started under them
   monkeypatch.delenv('XLA_FLAGS', raising=False)
   return monkeypatch
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _bounded_memory():
+  """Compiled programs of thousands of tests would fill the memory: behind a file they go."""
+  yield
+  with open('/proc/self/statm') as file:
+    if int(file.read().split()[1]) * resource.getpagesize() > _MOST_MEMORY:
+      jax.clear_caches()
+      gc.collect()

@@ -1,9 +1,15 @@
 """How data sets are divided into sessions where the literature, or this library for its small
-default, has settled it."""
+default, has settled it, and how base networks are trained on them."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from jaxdistill.data import presets as data_presets
+from jaxdistill.fscil.generative import Generative
+
+# The benchmarks of this family are offered by its configs alone.
+OFFERED = (*data_presets.NAMES, 'mini:', 'cub:')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +40,62 @@ class Preset:
     return self.base_classes + self.sessions * self.way
 
 
+@dataclasses.dataclass(frozen=True)
+class Training:
+  """How base networks are trained on a data set; our choice where no paper says.
+
+  Attributes:
+    model: what `models.build` takes.
+    recipe: one of `recipes.RECIPES`.
+    zoom: side to which test images are scaled before the centre crop; 0: none.
+    size: of the images; None: the data set's own.
+    head_width: of a projector; 0: its own.
+    generative: pre-training and fine-tuning of a transformer.
+  """
+
+  model: Mapping[str, Any]
+  recipe: str
+  zoom: int = 0
+  size: int | None = None
+  head_width: int = 0
+  generative: Generative = Generative()
+
+
+_SMALL = Training({'name': 'resnet', 'depth': 20}, 'short')
+_TRAININGS = {
+  'digits': Training({'name': 'convnet', 'width': 32, 'depth': 2}, 'digits', size=8, head_width=64),
+  'mnist': dataclasses.replace(_SMALL, recipe='digits'),
+  # NC-FSCIL's network, training and zoomed test crop.
+  'cifar100': Training({'name': 'resnet12'}, 'nc_fscil', zoom=36),
+  'mini': Training({'name': 'resnet12'}, 'nc_fscil_mini', zoom=96),
+  'cub': Training({'name': 'imagenet_resnet', 'depth': 18}, 'nc_fscil_cub', zoom=256),
+}
+# The same for the transformer of masked autoencoders, which is pre-trained on the base images:
+# Co-Memory's network is a ViT-B/16, the small ones are ours.
+_SMALL_VIT = Training(
+  {'name': 'mae_vit'}, 'mae_fine', generative=Generative(layer_decay=0.65, pretrain_epochs=200)
+)
+_LARGE_VIT = dataclasses.replace(
+  _SMALL_VIT, model={'name': 'mae_vit', 'width': 768, 'depth': 12, 'patch': 16}, size=224
+)
+_VITS = {
+  'digits': Training(
+    {'name': 'mae_vit', 'width': 48, 'depth': 2, 'heads': 4, 'patch': 2},
+    'mae_fine_digits',
+    size=8,
+    generative=Generative(
+      decoder_width=32,
+      decoder_depth=1,
+      layer_decay=0.65,
+      pretrain_recipe='mae_digits',
+      pretrain_epochs=60,
+    ),
+  ),
+  'mini': _LARGE_VIT,
+  'cub': _LARGE_VIT,
+}
+# Sets of ten classes are divided as the digits are (our choice).
+_TEN = ('mnist', 'fashion_mnist', 'svhn_cropped', 'cifar10', 'imagenette')
 # Tao et al., CVPR 2020 (TOPIC), whose divisions all later papers keep; digits: our choice.
 _CUB = Preset(base_classes=100, way=10, shot=5, sessions=10)
 PRESETS = {
@@ -53,3 +115,27 @@ def find(name: str) -> Preset | None:
   (8, None)
   """
   return PRESETS.get(data_presets.find(name).name.rstrip(':'))
+
+
+def find_like(name: str) -> Preset | None:
+  """Returns how a preset of the data table is divided, as `find`; ten classes as the digits.
+
+  >>> find_like('cifar10').way, find_like('tiny_imagenet')
+  (2, None)
+  """
+  return find('digits' if name in _TEN else name)
+
+
+def training(name: str, model: str = '') -> Training:
+  """Returns how base networks are trained on a preset of the data table.
+
+  Args:
+    name: of the preset.
+    model: the network that is asked for; '': any.
+
+  >>> training('cifar100').model, training('cifar100', 'mae_vit').recipe
+  ({'name': 'resnet12'}, 'mae_fine')
+  """
+  if model == _SMALL_VIT.model['name']:
+    return _VITS.get(name, _SMALL_VIT)
+  return _TRAININGS.get(name, _SMALL)

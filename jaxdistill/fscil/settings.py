@@ -5,7 +5,7 @@ import collections
 import dataclasses
 import pathlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -18,13 +18,11 @@ from jaxdistill.experiment import schema
 from jaxdistill.experiment.datasets import DataSource
 from jaxdistill.fscil import memory, methods, sections
 from jaxdistill.fscil import presets as divisions
-from jaxdistill.fscil.generative import Generative
 
 # Task of a config -> the module of this package with its flow: check(config), run(config, run),
 # dry_run(config).
 TASKS = {'learn': 'tasks.learn', 'compare': 'tasks.compare'}
-# The benchmarks of this family are offered by its configs alone.
-PRESETS = (*presets.NAMES, 'mini:', 'cub:')
+PRESETS = divisions.OFFERED
 MEMORIES = ('', *memory.MEMORIES)
 MODELS = tuple(sorted(models.REGISTRY))
 # Learners that are another one with a field set: name -> (learner, fields of its config).
@@ -33,57 +31,8 @@ VARIANTS = {'pkiv1': ('pki', {'keep': 'pkiv1'}), 'pkiv2': ('pki', {'keep': 'pkiv
 COMPARED = ('ncm', 'pki', 'sdc', 'cd2')
 
 
-@dataclasses.dataclass(frozen=True)
-class _Setting:
-  """What base training is for a data set: network, recipe and the zoom of test images; our choice
-  where no paper says."""
-
-  model: Mapping[str, Any]
-  recipe: str
-  zoom: int = 0
-  size: int | None = None
-  head_width: int = 0
-  generative: Generative = Generative()
-
-
-_DIGITS = _Setting({'name': 'convnet', 'width': 32, 'depth': 2}, 'digits', size=8, head_width=64)
-_SMALL = _Setting({'name': 'resnet', 'depth': 20}, 'short')
-_SETTINGS = {
-  'digits': _DIGITS,
-  'mnist': dataclasses.replace(_SMALL, recipe='digits'),
-  # NC-FSCIL's network, training and zoomed test crop.
-  'cifar100': _Setting({'name': 'resnet12'}, 'nc_fscil', zoom=36),
-  'mini': _Setting({'name': 'resnet12'}, 'nc_fscil_mini', zoom=96),
-  'cub': _Setting({'name': 'imagenet_resnet', 'depth': 18}, 'nc_fscil_cub', zoom=256),
-}
-# The same for the transformer of masked autoencoders, which is pre-trained on the base images:
-# Co-Memory's network is a ViT-B/16, the small ones are ours.
-_SMALL_VIT = _Setting(
-  {'name': 'mae_vit'}, 'mae_fine', generative=Generative(layer_decay=0.65, pretrain_epochs=200)
-)
-_LARGE_VIT = dataclasses.replace(
-  _SMALL_VIT, model={'name': 'mae_vit', 'width': 768, 'depth': 12, 'patch': 16}, size=224
-)
-_VITS = {
-  'digits': _Setting(
-    {'name': 'mae_vit', 'width': 48, 'depth': 2, 'heads': 4, 'patch': 2},
-    'mae_fine_digits',
-    size=8,
-    generative=Generative(
-      decoder_width=32,
-      decoder_depth=1,
-      layer_decay=0.65,
-      pretrain_recipe='mae_digits',
-      pretrain_epochs=60,
-    ),
-  ),
-  'mini': _LARGE_VIT,
-  'cub': _LARGE_VIT,
-}
 # Fields of learners that say how long something takes.
 _LENGTHS = {'steps', 'iterations', 'epochs'}
-# Sets of ten classes are divided as the digits are (our choice).
-_TEN = ('mnist', 'fashion_mnist', 'svhn_cropped', 'cifar10', 'imagenette')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,9 +122,7 @@ def _shared(args: Arguments, head: str) -> dict[str, Any]:
   """Returns what the configs of all tasks have; `head` is that of base training."""
   known = presets.find(args.data)
   name = known.name.rstrip(':')
-  setting = _SETTINGS.get(name, _SMALL)
-  if args.model == _SMALL_VIT.model['name']:
-    setting = _VITS.get(name, _SMALL_VIT)
+  setting = divisions.training(name, args.model)
   network = args.model or setting.model['name']
   model = models.defaults(network)
   del model['dtype']  # which is one for the whole run
@@ -212,7 +159,7 @@ def _shared(args: Arguments, head: str) -> dict[str, Any]:
 
 def _protocol(args: Arguments, name: str) -> sections.Protocol:
   """Returns how the classes arrive: what is asked for, else what is settled for the data set."""
-  known = divisions.find('digits' if name in _TEN else name)
+  known = divisions.find_like(name)
   settled = (known.base_classes, known.way, known.shot) if known else (0, 0, 5)
   asked = (args.base_classes, args.way, args.shot)
   base_classes, way, shot = (given or usual for given, usual in zip(asked, settled))

@@ -37,7 +37,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxdistill.experiment import arguments, schema
-from jaxdistill.fscil import settings
+from jaxdistill.fscil import presets, settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,12 +50,14 @@ class Arguments(settings.Arguments):
 
 def get_config(arg: str | Mapping[str, Any] = '') -> ConfigDict:
   args = arguments.read(Arguments, arg)
-  cub = args.data.startswith('cub')
+  cub, known = args.data.startswith('cub'), presets.find(args.data)
+  base_classes = args.base_classes or (known.base_classes if known else 0)
+  way = args.way or (known.way if known else 0)
   return settings.defaults(
     args,
     'cd2',
     # The paper's rule for the weight of structure retention needs more than 50 classes.
-    alpha_rule='paper' if args.data.partition(':')[0] in ('cifar100', 'mini', 'cub') else 'fixed',
+    alpha_rule='paper' if base_classes + way > 50 else 'fixed',
     steps=args.steps or (300 if cub else 100),
     learning_rate=args.learning_rate or (0.001 if cub else 0.25),
   )

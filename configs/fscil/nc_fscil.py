@@ -37,18 +37,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxdistill.experiment import arguments, schema
-from jaxdistill.fscil import settings
-
-# Learning rate, steps and copies of memory rows by session, in the public code.
-_PUBLISHED = {
-  'cifar100': (0.25, (50, 75, 100, 120, 140, 160, 200, 200), 1),
-  'mini': (0.025, (100, 110, 120, 130, 140, 150, 160, 170), (1, 2, 3, 4, 5, 6, 7, 8)),
-  'cub': (
-    0.05,
-    (105, 110, 115, 120, 125, 130, 135, 140, 145, 150),
-    (1, 2, 3, 4, 5, 6, 7, 8, 9, 10),
-  ),
-}
+from jaxdistill.fscil import presets, settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,19 +52,15 @@ class Arguments(settings.Arguments):
 
 def get_config(arg: str | Mapping[str, Any] = '') -> ConfigDict:
   args = arguments.read(Arguments, arg)
-  name = args.data.partition(':')[0]
-  rate, steps, copies = _PUBLISHED.get(name, (0.1, 100, 1))
-  usual = (args.base_classes, args.way) == (0, 0)
-  if not usual and isinstance(steps, tuple):
-    steps, copies = 100, 1  # its lists are those of its own sessions
+  row = presets.NC_FSCIL.get(args.data.partition(':')[0], presets.NcFscil())
+  if args.base_classes or args.way:  # its lists are those of its own sessions
+    row = dataclasses.replace(row, steps=100, copies=1)
   return settings.defaults(
     args,
     'nc_fscil',
-    steps=args.steps or steps,
-    learning_rate=args.learning_rate or rate,
-    copies=copies,
-    # The public code weighs rare classes up, and mixes features, on CIFAR-100 alone; without the
-    # weights the few base means of a small set are lost (our scan).
-    lengths=name not in ('mini', 'cub'),
-    mixing=0.75 if name == 'cifar100' else 0.0,
+    steps=args.steps or row.steps,
+    learning_rate=args.learning_rate or row.learning_rate,
+    copies=row.copies,
+    lengths=row.lengths,
+    mixing=row.mixing,
   )

@@ -96,6 +96,33 @@ _VITS = {
 }
 # Sets of ten classes are divided as the digits are (our choice).
 _TEN = ('mnist', 'fashion_mnist', 'svhn_cropped', 'cifar10', 'imagenette')
+
+
+@dataclasses.dataclass(frozen=True)
+class NcFscil:
+  """Numbers of NC-FSCIL's sessions; the defaults are our choice for other sets.
+
+  Attributes:
+    learning_rate: of every session.
+    steps, copies: of a session, copies of a row of memory in it; a number for all, or one each.
+    lengths: whether rare classes weigh more; without it the few base means of a small set are lost
+      (our scan).
+    mixing: probability that features are mixed.
+  """
+
+  learning_rate: float = 0.1
+  steps: int | tuple[int, ...] = 100
+  copies: int | tuple[int, ...] = 1
+  lengths: bool = True
+  mixing: float = 0.0
+
+
+# The public code's; it weighs classes and mixes features on CIFAR-100 alone.
+NC_FSCIL = {
+  'cifar100': NcFscil(0.25, (50, 75, 100, 120, 140, 160, 200, 200), mixing=0.75),
+  'mini': NcFscil(0.025, tuple(range(100, 180, 10)), tuple(range(1, 9)), lengths=False),
+  'cub': NcFscil(0.05, tuple(range(105, 155, 5)), tuple(range(1, 11)), lengths=False),
+}
 # Tao et al., CVPR 2020 (TOPIC), whose divisions all later papers keep; digits: our choice.
 _CUB = Preset(base_classes=100, way=10, shot=5, sessions=10)
 PRESETS = {

@@ -12,6 +12,7 @@ from typing import Any
 
 from jaxdistill import files
 from jaxdistill.files import expanded
+from jaxdistill.training import trees
 from jaxdistill.training.run import Run
 
 
@@ -68,6 +69,31 @@ def once(
   True
   """
   return run.kept(place(folder, key, suffix), compute, encode, decode)
+
+
+def tree_once(
+  run: Run,
+  folder: str | os.PathLike | None,
+  key: str,
+  compute: Callable[[], Any],
+  template: Callable[[], Any],
+  suffix: str = '.msgpack',
+) -> Any:
+  """Returns a tree of arrays that the folder holds under a key, else compute(), which is then kept
+  there.
+
+  Args:
+    run, folder, key, compute, suffix: see `once`.
+    template: () -> a tree of the same form, of arrays or of their shapes; asked for only where
+      there is a file.
+
+  >>> import numpy as np
+  >>> with Run(progress=False) as run:
+  ...   tree_once(run, None, 'a1b2', lambda: {'scale': np.ones(2)}, lambda: {'scale': np.ones(2)})
+  {'scale': array([1., 1.])}
+  """
+  decode = lambda content: trees.decode(template(), content)
+  return once(run, folder, key, compute, trees.encode, decode, suffix)
 
 
 def place(folder: str | os.PathLike | None, key: str, suffix: str = '.json') -> pathlib.Path | None:

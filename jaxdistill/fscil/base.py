@@ -20,7 +20,7 @@ from jaxdistill.fscil.generative import Generative, without_decoder
 from jaxdistill.losses import classification, prototypes
 from jaxdistill.models import heads
 from jaxdistill.numerics import settled
-from jaxdistill.training import classifier, loop, pretrained, scorer, trees
+from jaxdistill.training import classifier, loop, pretrained, scorer
 from jaxdistill.training.learner import Objective, Outcome
 from jaxdistill.training.problem import Problem
 from jaxdistill.training.recipe import Recipe
@@ -225,15 +225,7 @@ def train(
       'checks': form,
     }
 
-  content = kept.once(
-    run,
-    directory,
-    key,
-    compute,
-    trees.encode,
-    lambda content: trees.decode(template(), content),
-    '.msgpack',
-  )
+  content = kept.tree_once(run, directory, key, compute, template)
   run.discard(PHASE)
   selection.forget(run)
   return Bases(model, content['variables'], key, content['checks'])

@@ -20,7 +20,7 @@ from jaxdistill.experiment import kept
 from jaxdistill.fscil import memory
 from jaxdistill.fscil.memory import Images, Pictures
 from jaxdistill.synthesis import condensing, decode, engine, methods
-from jaxdistill.training import loop, pretrained, surroundings, trees
+from jaxdistill.training import loop, pretrained, surroundings
 
 # Below this side images are small: a narrow network, whose few features make M3D's gradient larger.
 _SMALL = 28
@@ -119,14 +119,8 @@ class CondensedSet(Images):
 
     if key not in self.made:
       form = jax.ShapeDtypeStruct((images.num_classes, self.ipc, *images.image_shape), np.uint8)
-      content = kept.once(
-        run,
-        self.pictures.directory,
-        key,
-        compute,
-        trees.encode,
-        lambda content: trees.decode({'canvases': form}, content),
-        '.msgpack',
+      content = kept.tree_once(
+        run, self.pictures.directory, key, compute, lambda: {'canvases': form}
       )
       if self.pictures.directory:
         run.discard(phase)

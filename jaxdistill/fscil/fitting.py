@@ -16,7 +16,7 @@ from jaxdistill.data.views import Views, soft_labels
 from jaxdistill.experiment import kept
 from jaxdistill.fscil import base
 from jaxdistill.numerics import settled
-from jaxdistill.training import loop, parallel, replicas, trees
+from jaxdistill.training import loop, parallel, replicas
 from jaxdistill.training.learner import Learner
 from jaxdistill.training.optim import Optimizer
 from jaxdistill.training.problem import Problem
@@ -146,15 +146,7 @@ def fit(
       shape=features.shape,
     ),
   )
-  fitted = kept.once(
-    run,
-    directory,
-    key,
-    compute,
-    trees.encode,
-    lambda content: trees.decode(template, content),
-    '.msgpack',
-  )
+  fitted = kept.tree_once(run, directory, key, compute, lambda: template)
   run.discard(name)
   return fitted
 

@@ -119,7 +119,7 @@ def see(run: Run, stage: Stage, networks: Bases) -> Seen:
   sets = {'base': parts.base, 'shots': parts.train.take(taken), 'test': parts.test}
 
   def compute(images):
-    return features.encode(
+    encoded = features.encode(
       networks.model,
       _with_any_head(networks, stage),
       images,
@@ -127,20 +127,21 @@ def see(run: Run, stage: Stage, networks: Bases) -> Seen:
       mesh=stage.mesh,
       progress=run.progress,
     )
+    return {'features': encoded}
 
   directory = pretrained.directory(run, stage.fields.run.experts)
   vectors = {}
   for name, images in sets.items():
     template = jax.ShapeDtypeStruct((seeds, len(images), dim), np.float32)
-    vectors[name] = kept.once(
+    content = kept.tree_once(
       run,
       directory,
       _features_key(networks.key, images, stage.view),
       functools.partial(compute, images),
-      lambda tree: trees.encode({'features': tree}),
-      lambda content, form=template: trees.decode({'features': form}, content)['features'],
+      lambda form=template: {'features': form},
       '.features',
     )
+    vectors[name] = content['features']
   shape = (seeds, len(stage.draws), parts.sessions, parts.way * parts.shot, dim)
   shots = vectors['shots'][:, place].reshape(shape)
   return Seen(vectors['base'], shots, vectors['test'])

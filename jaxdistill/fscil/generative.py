@@ -24,7 +24,7 @@ from jaxdistill.models.heads import EtfHead, Headed
 from jaxdistill.models.mae import Decoder, MaskedAutoencoder
 from jaxdistill.models.mae_vit import MaeViT
 from jaxdistill.numerics import settled
-from jaxdistill.training import groups, loop, parallel, reconstruction, surroundings, trees
+from jaxdistill.training import groups, loop, parallel, reconstruction, surroundings
 from jaxdistill.training.learner import Objective
 from jaxdistill.training.problem import Problem
 from jaxdistill.training.recipe import Recipe
@@ -252,15 +252,7 @@ def pretrain(
     return {'encoder': form['params']['encoder']}
 
   key = identity(encoder, images, generative, recipe, seed=seed)
-  encoded = kept.once(
-    run,
-    directory,
-    key,
-    compute,
-    trees.encode,
-    lambda content: trees.decode(template(), content),
-    '.msgpack',
-  )
+  encoded = kept.tree_once(run, directory, key, compute, template)
   run.discard(PHASE)
   return {'params': encoded}
 

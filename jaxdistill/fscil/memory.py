@@ -171,7 +171,7 @@ class Means:
     return session.class_means(run, course, standing)
 
   def bytes_a_class(self, task: Task) -> int:
-    """Returns 4 d, or 0 for learners without features."""
+    """Returns 4 d."""
     return 4 * task.dim
 
 

@@ -348,7 +348,8 @@ def _memory_bytes(course, standing):
   if stored is None:
     remembered.append(standing.memory.inputs)
   of_parts = sum(leaf.nbytes for leaf in jax.tree.leaves(remembered))
-  by_policy = stored(engine.task) if stored else 0
+  # A learner that takes no memory up holds none, whatever the policy's images or means would take.
+  by_policy = stored(engine.task) if stored and standing.memory.inputs.size else 0
   return of_parts / engine.size / engine.task.num_classes + by_policy
 
 

@@ -143,7 +143,7 @@ class InstanceNorm(nn.Module):
     self,
     x: jax.Array,
     train: bool = False,
-    before: Callable[[jax.Array], tuple[jax.Array, Hints]] | None = None,
+    before: Maps | None = None,
     *,
     relu: bool = False,
     window: int = 1,

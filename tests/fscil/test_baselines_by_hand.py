@@ -11,7 +11,7 @@ from gaussians import TASK
 
 from jaxdistill import models
 from jaxdistill.errors import UserError
-from jaxdistill.fscil import finetune, ft_cos, joint, nc_fscil, ncm, teen
+from jaxdistill.fscil import finetune, ft_cos, joint, memory, nc_fscil, ncm, teen
 from jaxdistill.fscil.learner import Arrivals, Memory, Rows, Start
 from jaxdistill.fscil.session import run_sessions
 from jaxdistill.losses import prototypes
@@ -221,8 +221,9 @@ class TestFinetune:
     learner = finetune.learner(task, steps=30, batch=64, learning_rate=0.05)
     with Run(progress=False, log_every=10) as run:
       going = gaussians.course_of(learner, task, examples, base)
-      ended = run_sessions(run, going)
+      ended = run_sessions(run, dataclasses.replace(going, remember=memory.Means()))
       losses = [line['loss'] for line in run.curve('session-1')]
+    assert ended.memory_bytes == 0  # it takes no class means up, and none are told
     assert losses[-1] < 0.3 * losses[0]
     before = jax.tree.map(lambda leaf: leaf[0], base.variables)
     moved = ended.standing.parts['network']

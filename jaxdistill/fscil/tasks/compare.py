@@ -1,21 +1,20 @@
 """Several few-shot class-incremental learners on the same base networks and the same few images,
 compared run by run."""
 
-from collections.abc import Iterator
 from typing import Any
 
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxdistill.experiment import datasets
-from jaxdistill.experiment.estimates import Phase
-from jaxdistill.fscil import checks, running, sections
+from jaxdistill.fscil import running, sections
 from jaxdistill.fscil.stage import stage
+from jaxdistill.fscil.tasks import learn
 from jaxdistill.numerics import settled
 from jaxdistill.training import parallel
 from jaxdistill.training.run import Run
 
-check = checks.check
+# What one learner asks for, each of several asks for.
+check, dry_run, phases = learn.check, learn.dry_run, learn.phases
 
 
 @settled()
@@ -27,20 +26,3 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   work = stage(fields, train, test, parallel.make_mesh(fields.run.devices))
   ran = running.run_all(run, work)
   return running.write(run, work, ran, config.to_dict())
-
-
-@settled()
-def dry_run(config: ConfigDict) -> str:
-  """Returns the sessions, the parameters and the estimate of time and memory of a config, without
-  starting anything."""
-  fields = sections.of_config(config)
-  train, _, test = datasets.load(fields.data)
-  return running.dry_run(stage(fields, train, test, parallel.make_mesh(fields.run.devices)))
-
-
-def phases(config: ConfigDict, mesh: Mesh | None) -> Iterator[Phase]:
-  """Yields the phases of a run of this config on the devices of a mesh; nothing of it enters a
-  run."""
-  fields = sections.of_config(config)
-  train, _, test = datasets.load(fields.data)
-  yield from running.phases(stage(fields, train, test, mesh))

@@ -1,0 +1,103 @@
+"""What a distillation method is: the phases that lead to a student, each with its networks and what
+they learn.
+
+A method's file has one function, (pair, *, fields with defaults) -> Method, which knows the teacher
+and the student by their forms alone. What is trained how belongs to `training.players`; when, on
+which images and from what it starts stands here.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+
+if TYPE_CHECKING:
+  from jaxdistill.distillation.flow import Flow
+  from jaxdistill.training.players import Part, Player
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pair:
+  """A teacher and a student, and the training that lies before them: all that a method is made for.
+
+  Attributes:
+    student: the network, without weights; it gives (logits, features).
+    student_form: its outputs of one image on its view by name: 'logits' [1, C], 'embedding' [1, d],
+      'stage1' [1, h, w, c] ...
+    teacher_form: likewise of the teacher on native images.
+    teacher: the network; None: a function is the teacher, of which the form alone is known.
+    num_classes: C.
+    images: N, of the training set.
+    batch: images a step.
+    steps: of the recipe.
+    epoch_steps: steps of one pass over the images.
+    low: side of the student's images before they are shown; 0: native.
+    student_view: the view that the student reads, one of `views`.
+    views: that a step computes: 'images', native, and 'low' where the student reads smaller ones.
+    optimizer: steps -> the recipe's optimiser over so many steps.
+    assistant: a network of the student's form that reads native images.
+  """
+
+  student: nn.Module
+  student_form: Mapping[str, jax.ShapeDtypeStruct]
+  teacher_form: Mapping[str, jax.ShapeDtypeStruct]
+  teacher: nn.Module | None
+  num_classes: int
+  images: int
+  batch: int
+  steps: int
+  epoch_steps: int
+  low: int
+  student_view: str
+  views: tuple[str, ...]
+  optimizer: Callable[[int], optax.GradientTransformation]
+  assistant: nn.Module
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stage:
+  """One phase of a method: a phase of the training loop.
+
+  Attributes:
+    name: of the phase, such as 'assistant' or 'student'; no two of a method share one.
+    parts: the networks by name, in the order of computing.
+    players: who trains which of them for what.
+    guides: the frozen networks beside them, by name: 'teacher', or a part of an earlier stage.
+    start: part -> the earlier stage whose final part of this name it starts from, to be trained on,
+      or to stay as it is where no player trains it.
+    tables: flow -> arrays [N, ...] by name, computed before the stage from its images: further
+      entries of the batch; None: none.
+    share: of the recipe's steps.
+    images: which ones: 'train', or 'public', those of the classes that the students never need.
+  """
+
+  name: str
+  parts: Mapping[str, 'Part']
+  players: tuple['Player', ...]
+  guides: tuple[str, ...] = ('teacher',)
+  start: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  tables: Callable[['Flow'], Mapping[str, np.ndarray]] | None = None
+  share: float = 1.0
+  images: str = 'train'
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Method:
+  """A way to distil.
+
+  Attributes:
+    stages: in their order; the last one leaves the student.
+    student: the part that is the student.
+    reconstruction: whether it follows a paper that could not be read whole, so that some of it is
+      our choice.
+    label: for tables; '': that of its name.
+  """
+
+  stages: tuple[Stage, ...]
+  student: str = 'student'
+  reconstruction: bool = False
+  label: str = ''

@@ -1,0 +1,1 @@
+"""What the methods of distillation are to the battery over all families."""

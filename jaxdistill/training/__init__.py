@@ -11,6 +11,7 @@
   parts        which parts of a network are trained and which are frozen
   averages     the exponential average of the weights
   learner      what one network learns and how it sees its data; objectives
+  players      several networks in one step, each trained by its player; guides; scene
   replicas     several networks of one form at once, whatever they learn
   recipe       how a classifier is trained
   reconstruction  masked autoencoders: pixels from patches, features from features
@@ -55,6 +56,7 @@ _MODULES = (
   'parallel',
   'parts',
   'phase',
+  'players',
   'pretrained',
   'problem',
   'program',
@@ -66,6 +68,7 @@ _MODULES = (
   'replicas',
   'run',
   'schedules',
+  'scene',
   'scorer',
   'surroundings',
   'together',

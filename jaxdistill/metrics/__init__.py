@@ -12,6 +12,9 @@ function's docstring, and every function is tested against an independent refere
   summary      several runs, or clustered examples, as one number with its uncertainty
   ranking      scores of two kinds of examples: ROC, AUC, average precision, equal error rate
   agreement    do several raters, or several networks, say the same?
+  imitation    does a student say what its teacher says: answers, probabilities, related classes
+  verification    do two images show the same class: cosines, TAR at FAR, accuracy by folds
+  identification  whose image is it: ranks in a gallery, with distractors; CMC
 """
 
 from jaxdistill.metrics.accuracies import accuracy, accuracy_by_class
@@ -30,6 +33,12 @@ from jaxdistill.metrics.calibration import (
   negative_log_likelihood,
 )
 from jaxdistill.metrics.confusion import balanced_accuracy, confusion_matrix, row_normalised
+from jaxdistill.metrics.identification import cumulative_match, probe_ranks
+from jaxdistill.metrics.imitation import (
+  correlation_difference,
+  same_answers,
+  teacher_divergence,
+)
 from jaxdistill.metrics.incremental import (
   SessionAccuracies,
   accuracy_matrix,
@@ -46,6 +55,7 @@ from jaxdistill.metrics.incremental import (
 )
 from jaxdistill.metrics.ranking import average_precision, equal_error_rate, roc_auc, roc_curve
 from jaxdistill.metrics.summary import bootstrap_interval, mean_std, paired_difference, t_interval
+from jaxdistill.metrics.verification import cosine_scores, fold_accuracies, true_accept_rates
 
 __all__ = [
   'BINNINGS',
@@ -63,10 +73,14 @@ __all__ = [
   'class_shares',
   'cohen_kappa',
   'confusion_matrix',
+  'correlation_difference',
+  'cosine_scores',
+  'cumulative_match',
   'differences_over_runs',
   'equal_error_rate',
   'expected_calibration_error',
   'fleiss_kappa',
+  'fold_accuracies',
   'forgetting',
   'generalised_accuracy',
   'harmonic_mean',
@@ -76,11 +90,15 @@ __all__ = [
   'negative_log_likelihood',
   'paired_difference',
   'percent_agreement',
+  'probe_ranks',
   'roc_auc',
   'roc_curve',
   'row_normalised',
   'run_metrics',
+  'same_answers',
   'session_accuracies',
   'summary_over_runs',
   't_interval',
+  'teacher_divergence',
+  'true_accept_rates',
 ]

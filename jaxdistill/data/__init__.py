@@ -1,13 +1,14 @@
 """Data sets as uint8 arrays, their statistics and splits, augmentation as pure functions, samplers
 from a key."""
 
-from jaxdistill.data import augment, operations, samplers, statistics, views
+from jaxdistill.data import augment, face_pairs, operations, samplers, statistics, views
 from jaxdistill.data.dataset import Dataset, hold_out
 from jaxdistill.data.sources import load, load_splits
 
 __all__ = [
   'Dataset',
   'augment',
+  'face_pairs',
   'hold_out',
   'load',
   'load_splits',

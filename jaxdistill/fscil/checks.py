@@ -99,6 +99,7 @@ def check_parts(fields: sections.Config, train: Dataset, test: Dataset) -> None:
   """Raises `UserError` where the division into sessions, the network, the base networks, the
   learners or the memory do not go with the data."""
   stage = stages.stage(fields, train, test, mesh=None)
+  _ = fields.protocol.rate_factors
   flow.check_source(stage)
   for name, method in stages.learners_of(fields).items():
     flow.check_learner(stage, name, method)

@@ -233,7 +233,8 @@ class Engine:
   @functools.cached_property
   def score(self) -> Callable:
     """(identity, parts, means, seen [C], test [S, n, ...], labels [n]) -> confusions int32
-    [R, C, C] of the classifier and of the nearest class mean; row the true column, -1 for none."""
+    [R, C, C] of the classifier and of the nearest class mean, row the true column, -1 for none;
+    and which answers of the classifier are right, bool [R, n]."""
 
     def one(identity, parts, means, seen, test, labels):
       inputs = jax.tree.map(lambda leaf: leaf[jnp.minimum(identity.seed, len(leaf) - 1)], test)
@@ -243,7 +244,9 @@ class Engine:
         prototypes = self.learner.embed(parts, means)
       near = cosine_logits(self.learner.embed(parts, inputs), prototypes)
       counted = seen[labels] & (labels >= 0)
-      return tuple(_confusion(answers, labels, counted, seen) for answers in (logits, near))
+      answers, nearest = (jnp.argmax(masked(values, seen), axis=-1) for values in (logits, near))
+      counts = (_confusion(columns, labels, counted, len(seen)) for columns in (answers, nearest))
+      return (*counts, (answers == labels) & counted)
 
     return self._over_runs(one, (SHARE, SHARE, SHARE, WHOLE, WHOLE, WHOLE), (0, 1, 2))
 
@@ -389,9 +392,7 @@ class Engine:
     return parallel.per_device(function, self.runs.mesh, specs, SHARE)
 
 
-def _confusion(logits, labels, counted, seen):
-  answers = jnp.argmax(masked(logits, seen), axis=-1)
-  classes = len(seen)
+def _confusion(answers, labels, counted, classes):
   cells = jnp.where(counted, labels * classes + answers, classes**2)
   counts = jnp.zeros(classes**2 + 1, jnp.int32).at[cells].add(1)
   return counts[:-1].reshape(classes, classes)

@@ -54,7 +54,7 @@ def check_learner(stage: Stage, name: str, method: Mapping[str, Any]) -> Learner
   """Returns a learner of this run; raises `UserError` where its fields or the memory do not fit."""
   task = stage.task(learner_head(stage.fields, method))
   learner = methods.make(task, method)
-  engine.Engine(learner, task, runs(stage))
+  engine.Engine(learner, task, runs(stage, bool(learner.trained)))
   memory.check_size(memories_of(stage.fields)[name], task, stage.sessions.base)
   return learner
 
@@ -265,7 +265,7 @@ def course(
   task = stage.task(learner_head(stage.fields, method))
   learner = methods.make(task, method)
   return session.Course(
-    engine.Engine(learner, task, runs(stage)),
+    engine.Engine(learner, task, runs(stage, bool(learner.trained))),
     examples(stage, seen, learner),
     features.leaves(
       seen.base,

@@ -96,6 +96,7 @@ def columns(
     ('gain_average', 'average, less NCM', gained),
     ('gain_last', 'last, less NCM', gained),
     ('nme_last', 'last by NME', 'accuracy'),
+    ('batch_average', 'average over batches', 'accuracy'),
     ('forgetting', 'forgetting', points),
     ('live', 'parameters', 'count'),
     ('memory_bytes', 'memory a class', 'bytes'),
@@ -115,7 +116,9 @@ def note(result: Result, cited: bool) -> str:
     f'images on {base["networks"]} base network(s), trained with the head {base["head"]}. '
     'Average: over all sessions, that of the base included. PD: first less last. HM: harmonic '
     'mean of base and novel accuracy after the last session. gAcc: the mean over all weights of '
-    'the base session. NME: nearest class mean of what the classifier sees. Parameters: behind '
+    'the base session. NME: nearest class mean of what the classifier sees. '
+    'Average over batches: of the accuracies of 100 test images each, class by class, a short last '
+    'batch counting whole, as in the code of CEC and its descendants. Parameters: behind '
     'the encoder, at the end. A session: its training, all runs together.'
   )
   if any('differences' in row.extras for row in result.rows):

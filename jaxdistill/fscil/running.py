@@ -37,16 +37,17 @@ class Ran(NamedTuple):
   classifiers: dict[str, Learned | None]
 
 
-def label(method: Mapping[str, Any]) -> str:
-  """Returns how tables call a learner.
+def label(method: Mapping[str, Any], factor: float = 1.0) -> str:
+  """Returns how tables call a learner, at so many times its learning rate.
 
-  >>> label({'name': 'nc_fscil'}), label({'name': 'pki', 'keep': 'pkiv1'})
-  ('NC-FSCIL', 'PKIV-1 (reconstruction)')
+  >>> label({'name': 'nc_fscil'}), label({'name': 'pki', 'keep': 'pkiv1'}, 0.1)
+  ('NC-FSCIL', 'PKIV-1 (reconstruction), rate x 0.1')
   """
   name = method['name']
   # A variant by a field of PKI has the label of the one by a name of its own.
   variant = method.get('keep', name)
-  return methods.LABELS.get(variant, methods.LABELS.get(name, name))
+  text = methods.LABELS.get(variant, methods.LABELS.get(name, name))
+  return text if factor == 1 else f'{text}, rate x {factor:g}'
 
 
 @settled()
@@ -72,7 +73,8 @@ def run_all(run: Run, stage: Stage, tell: bool = True) -> Ran:
   numbers, classifiers = {}, {}
   for name, method in learners_of(stage.fields).items():
     numbers[name], classifiers[name] = flow.learn(run, stage, networks, seen, name, method)
-    say(f'{label(method)}: {_line(numbers[name])}')
+    for factor, own in numbers[name].by_scale().items():
+      say(f'{label(method, factor)}: {_line(own)}')
   return Ran(networks, numbers, classifiers)
 
 
@@ -112,7 +114,9 @@ def rows(stage: Stage, ran: Ran) -> list[Row]:
   table = []
   for name, numbers in ran.numbers.items():
     compared = None if name == scoring.REFERENCE else reference
-    table.append(scoring.row(name, label(sections[name]), numbers, compared))
+    for factor, own in numbers.by_scale().items():
+      entry = name if factor == 1 else f'{name}-rate-{factor:g}'
+      table.append(scoring.row(entry, label(sections[name], factor), own, compared))
   return table
 
 
@@ -137,7 +141,7 @@ def result(run: Run, stage: Stage, ran: Ran, config: Mapping[str, Any]) -> resul
       'sessions': float(sum(row.seconds for row in table)),
     },
     config=config,
-    method=next(iter(ran.numbers)) if len(table) == 1 else 'compare',
+    method=next(iter(ran.numbers)) if len(ran.numbers) == 1 else 'compare',
     reconstructed=[name for name, section in learners_of(fields).items() if is_ours(section)],
     sizes=list(parts.sizes),
     test_sizes=list(parts.test_sizes),
@@ -159,7 +163,7 @@ def write(run: Run, stage: Stage, ran: Ran, config: Mapping[str, Any]) -> dict[s
   ended = result(run, stage, ran, config)
   albums = {name: flow.album(run, name) for name in ran.numbers}
   albums = {name: images for name, images in albums.items() if images is not None}
-  labels = {row.name: row.label for row in ended.rows}
+  labels = {name: label(section) for name, section in learners_of(stage.fields).items()}
   pictures = page.remembered(albums, stage.sessions, labels)
   content = ended.to_json()
   run.write_json('result.json', content)
@@ -215,7 +219,7 @@ def dry_run(stage: Stage) -> str:
   parts = [
     describe(stage),
     f'{len(runs(stage))} runs side by side: {runs(stage).seeds} base network(s), '
-    f'{runs(stage).draws} draw(s)',
+    f'{runs(stage).draws} draw(s), {len(runs(stage).scales)} factor(s) of the learning rate',
     models.parameter_table(variables),
   ]
   expected = estimates.measure(phases(stage))

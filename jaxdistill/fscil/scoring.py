@@ -23,10 +23,12 @@ class Numbers:
   Attributes:
     sizes: classes by session, T + 1 numbers.
     confusions, nearest: int [R, T + 1, C, C], of the classifier and of the nearest class mean.
-    seeds, draws: int [R], whose runs they are.
+    seeds, draws: int [R], whose runs they are. scales: float [R], factors of the learning rate.
     seconds: float [T], the training of each session, all runs together.
     parameters: int [R, T + 1], numbers of the live model behind the encoder.
     memory_bytes: bytes a class of the memory.
+    batch_means: float [R, T + 1], mean accuracy over batches of 100 test images; None in what was
+      kept before it was counted.
   """
 
   sizes: tuple[int, ...]
@@ -37,6 +39,8 @@ class Numbers:
   seconds: np.ndarray
   parameters: np.ndarray
   memory_bytes: float
+  scales: np.ndarray | None = None
+  batch_means: np.ndarray | None = None
 
   @classmethod
   def of_outcome(cls, outcome: Outcome, sizes: Sequence[int]) -> 'Numbers':
@@ -50,11 +54,36 @@ class Numbers:
       outcome.seconds,
       outcome.parameters,
       float(outcome.memory_bytes),
+      outcome.runs.scale,
+      outcome.batch_means,
     )
+
+  def by_scale(self) -> dict[float, 'Numbers']:
+    """Returns the runs of each factor of the learning rate, in the order of the factors."""
+    scales = np.ones(len(self.seeds)) if self.scales is None else np.asarray(self.scales)
+    factors = list(dict.fromkeys(scales.tolist()))
+    if len(factors) == 1:
+      return {factors[0]: self}
+    numbers = {}
+    for factor in factors:
+      chosen = scales == factor
+      numbers[factor] = dataclasses.replace(
+        self,
+        **{name: value[chosen] for name, value in self._by_run().items()},
+        seconds=self.seconds / len(factors),
+      )
+    return numbers
+
+  def _by_run(self):
+    """The arrays with an axis R."""
+    names = ('confusions', 'nearest', 'seeds', 'draws', 'parameters', 'scales', 'batch_means')
+    arrays = {name: getattr(self, name) for name in names}
+    return {name: value for name, value in arrays.items() if value is not None}
 
   def to_json(self) -> dict[str, Any]:
     """Returns the form that JSON holds; `from_json` reads it back."""
-    return {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+    content = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+    return {name: value for name, value in content.items() if value is not None}
 
   @classmethod
   def from_json(cls, content: Mapping[str, Any]) -> 'Numbers':
@@ -71,10 +100,15 @@ class Numbers:
   @property
   def metrics(self) -> dict[str, np.ndarray]:
     """One number a run, each [R], see `incremental.run_metrics`; those of the nearest class mean
-    are called 'nme_average' and 'nme_last'."""
+    are called 'nme_average' and 'nme_last', the mean over sessions and the last of the means over
+    batches 'batch_average' and 'batch_last'."""
     numbers = incremental.run_metrics(self.confusions, self.sizes)
     near = incremental.run_metrics(self.nearest, self.sizes)
-    return numbers | {f'nme_{name}': near[name] for name in ('average', 'last')}
+    numbers |= {f'nme_{name}': near[name] for name in ('average', 'last')}
+    if self.batch_means is None:
+      return numbers
+    means = np.asarray(self.batch_means)
+    return numbers | {'batch_average': means.mean(-1), 'batch_last': means[:, -1]}
 
 
 def row(name: str, label: str, numbers: Numbers, reference: Numbers | None = None) -> Row:

@@ -1,11 +1,13 @@
 """What the configs of this family hold, each section declared once."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from jaxdistill.errors import UserError
 from jaxdistill.experiment import schema
 from jaxdistill.experiment import sections as common
 from jaxdistill.experiment.sections import Run
@@ -35,6 +37,34 @@ class Protocol:
     '', help="of the classes: a file of names or numbers, or a seed; '': as the set has them"
   )
   sessions: int = schema.field(0, at_least=0, help='later sessions; 0: all classes come')
+  rates: str = schema.field(
+    '',
+    help="factors of the learners' rates in the sessions, joined by +, each a row of the table "
+    "('0.1+1'); '': 1",
+    optional=True,
+  )
+
+  @property
+  def rate_factors(self) -> tuple[float, ...]:
+    """The factors as numbers.
+
+    Raises:
+      UserError: for what is no number above 0, or comes twice.
+
+    >>> Protocol(4, 2, 5, rates='0.1+1').rate_factors
+    (0.1, 1.0)
+    """
+    try:
+      factors = tuple(float(factor) for factor in (self.rates or '1').split('+'))
+    except ValueError:
+      factors = ()
+    valid = all(0 < factor < math.inf for factor in factors)
+    if not factors or not valid or len(set(factors)) < len(factors):
+      raise UserError(
+        f'protocol.rates is {self.rates!r}; it takes different numbers above 0 joined by +, such '
+        'as 0.1+1.'
+      )
+    return factors
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxdistill import draws, errors
+from jaxdistill import draws, errors, metrics
 from jaxdistill.fscil.engine import Engine, Everything, Runs
 from jaxdistill.fscil.learner import Arrivals, Memory, Rows, Start
 from jaxdistill.numerics import settled
@@ -76,6 +76,8 @@ class Outcome(NamedTuple):
   confusions, nearest: int64 [R, T + 1, C, C], counts of test images by session: row the true
     column, column the answer, of the classifier and of the nearest class mean. Images of classes
     that have not arrived are not counted.
+  batch_means: float64 [R, T + 1], `metrics.batch_mean_accuracy` of the classifier on the images
+    that are counted, class by class.
   seconds: float [T], the training of each session, all runs together, without compiling.
   parameters: int64 [R, T + 1], numbers of the learner's live state.
   memory_bytes: bytes a class of the memory, and of the parts that a learner remembers by.
@@ -85,6 +87,7 @@ class Outcome(NamedTuple):
   runs: Runs
   confusions: np.ndarray
   nearest: np.ndarray
+  batch_means: np.ndarray
   seconds: np.ndarray
   parameters: np.ndarray
   memory_bytes: float
@@ -165,19 +168,26 @@ class Course:
     standing = Standing(number, parts, self._means(parts, standing.means, number), memory)
     return standing._replace(memory=self.remember(run, self, standing)), seconds
 
-  def score(self, standing: Standing) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the confusions int64 [R, C, C] of the classifier and of the nearest class mean."""
-    engine, seen = self.engine, self._columns(0, standing.number)
-    seen, means, total = engine.put(seen, WHOLE), engine.put(standing.means), 0
+  def score(self, standing: Standing) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the confusions int64 [R, C, C] of the classifier and of the nearest class mean, and
+    the classifier's mean of accuracies over batches, float64 [R]."""
+    engine, columns = self.engine, self._columns(0, standing.number)
+    seen, means, total, hits = engine.put(columns, WHOLE), engine.put(standing.means), 0, []
     for inputs, labels in self._test:
-      total += np.stack(
-        [
-          np.asarray(parallel.gather(counts), np.int64)
-          for counts in engine.score(engine.identity, standing.parts, means, seen, inputs, labels)
-        ]
-      )
+      scored = engine.score(engine.identity, standing.parts, means, seen, inputs, labels)
+      *counts, right = (np.asarray(parallel.gather(part)) for part in scored)
+      total += np.stack(counts).astype(np.int64)
+      hits.append(right)
       interrupt.check()
-    return tuple(total[:, : len(engine.runs)])
+    real = len(engine.runs)
+    return *total[:, :real], self._batch_means(np.concatenate(hits, 1)[:real], columns)
+
+  def _batch_means(self, right, columns):
+    """Mean accuracy over batches of the test images of these columns, class by class."""
+    labels = np.asarray(self.examples.test_labels)
+    order = np.argsort(labels, kind='stable')
+    order = order[columns[labels[order]]]
+    return metrics.batch_mean_accuracy(np.ones(len(order), int), right[:, order].astype(int))
 
   def parameters(self, standing: Standing) -> np.ndarray:
     """Returns how many numbers the model of every run has, int64 [R]."""
@@ -327,11 +337,12 @@ def run_sessions(run: Run, course: Course) -> Outcome:
     seconds.append(spent)
     scores.append(course.score(standing))
     parameters.append(course.parameters(standing))
-  confusions, nearest = (np.stack(parts, 1) for parts in zip(*scores))
+  confusions, nearest, batch_means = (np.stack(parts, 1) for parts in zip(*scores))
   return Outcome(
     engine.runs,
     confusions,
     nearest,
+    batch_means,
     np.asarray(seconds),
     np.stack(parameters, 1),
     _memory_bytes(course, standing),

@@ -63,6 +63,9 @@ class Arguments:
     '', choices=tuple(sections.recipes.RECIPES), example='cec', help='of base training'
   )
   epochs: int = schema.field(0, example=20, help="passes over the base images (the recipe's)")
+  rates: str = schema.field(
+    '', example='.1+1', help="factors of the learner's rate in the sessions, each a row (1)"
+  )
   memory: str = schema.field(
     '',
     choices=MEMORIES,
@@ -164,7 +167,9 @@ def _protocol(args: Arguments, name: str) -> sections.Protocol:
   asked = (args.base_classes, args.way, args.shot)
   base_classes, way, shot = (given or usual for given, usual in zip(asked, settled))
   draws = args.draws or (1 if args.indices else 5)
-  return sections.Protocol(base_classes, way, shot, draws, args.indices, args.order)
+  return sections.Protocol(
+    base_classes, way, shot, draws, args.indices, args.order, rates=args.rates
+  )
 
 
 def _replay(args: Arguments, name: str) -> dict[str, Any]:

@@ -209,6 +209,10 @@ def learner_head(fields: sections.Config, method: Mapping[str, Any]) -> str:
   return methods.head(method['name']) or base_head(fields)
 
 
-def runs(stage: Stage) -> engine.Runs:
-  """Returns which runs go side by side: base networks x draws."""
-  return engine.Runs(stage.fields.base_training.networks, len(stage.draws), mesh=stage.mesh)
+def runs(stage: Stage, trains: bool = True) -> engine.Runs:
+  """Returns which runs go side by side: base networks x draws x factors of the learning rate, of
+  which a learner that trains nothing has one."""
+  factors = stage.fields.protocol.rate_factors if trains else (1.0,)
+  return engine.Runs(
+    stage.fields.base_training.networks, len(stage.draws), factors, mesh=stage.mesh
+  )

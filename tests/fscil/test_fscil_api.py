@@ -8,9 +8,9 @@ import pytest
 from patterns import CLASSES, SMALL
 
 import jaxdistill
-from jaxdistill import models
+from jaxdistill import metrics, models
 from jaxdistill.errors import UserError
-from jaxdistill.fscil import Learned, Result
+from jaxdistill.fscil import Learned, Result, methods
 from jaxdistill.models import heads, weights
 from jaxdistill.training import features
 
@@ -67,6 +67,36 @@ def test_the_classifier_is_that_of_the_first_run_and_answers_with_labels_of_the_
   assert labels.dtype == np.int32 and learned.learner.class_names == tuple('abcdef')
   assert (labels == test.labels).mean() == pytest.approx(learned.accuracy[0, -1])
   assert learned.learner.predict(test.images[:0]).shape == (0,)
+
+
+def test_the_mean_over_batches_is_that_of_the_answers_class_by_class(learned):
+  _, test = patterns.train_and_test()
+  order = np.argsort(
+    [learned.learner.built.order.index(label) for label in test.labels], kind='stable'
+  )
+  answers = learned.learner.predict(test.images)
+  wanted = metrics.batch_mean_accuracy(test.labels[order], answers[order])
+  assert learned.numbers.batch_means[0, -1] == pytest.approx(wanted)
+  assert learned.summary['batch_last'][0] == pytest.approx(
+    learned.numbers.batch_means[:, -1].mean()
+  )
+
+
+def test_every_factor_of_the_rate_is_a_run_that_equals_the_one_at_that_rate_alone(learned, shelf):
+  steps = {'method.steps': 20, 'method.batch': 8}
+  both = run('pki', None, {**steps, 'protocol.rates': '0.5+1'}, networks=2, order=3)
+  half, whole = both.numbers.by_scale().values()
+  np.testing.assert_array_equal(whole.confusions, learned.numbers.confusions)
+  rate = methods.defaults('pki')['learning_rate']
+  alone = run('pki', None, {**steps, 'method.learning_rate': rate / 2}, networks=2, order=3)
+  np.testing.assert_array_equal(half.confusions, alone.numbers.confusions)
+  assert (half.confusions != whole.confusions).any()
+
+
+@pytest.mark.parametrize('rates', ['0', 'fast', '1+1', '+', 'inf', '-1'])
+def test_factors_that_are_no_rates_are_refused(rates):
+  with pytest.raises(UserError, match='protocol.rates is'):
+    run('ncm', None, {'protocol.rates': rates})
 
 
 def test_a_classifier_is_saved_and_read_back(learned, tmp_path):

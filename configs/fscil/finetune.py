@@ -21,6 +21,7 @@ cub:PATH) and, behind commas:
   base=runs/ncm       a work dir whose base networks are taken, or a file of weights of the encoder
   recipe=cec          of base training
   epochs=20           passes over the base images (the recipe's)
+  rates=.1+1          factors of the learner's rate in the sessions, each a row (1)
   memory=m3d          what is remembered of every class: means, none, exemplars, random, cd2, m3d,
                       dance or dm (as the learner's paper does)
   ipc=2               images a class of such a memory, but for means (1; of cd2 2)

@@ -27,6 +27,7 @@ REGISTRY = Registry(
     'alexnet': 'jaxdistill.models.alexnet:AlexNet',
     'convnet': 'jaxdistill.models.convnet:ConvNet',
     'densenet': 'jaxdistill.models.densenet:DenseNet',
+    'face_convnet': 'jaxdistill.models.face_convnet:FaceConvNet',
     'imagenet_resnet': 'jaxdistill.models.imagenet_resnet:ImageNetResNet',
     'lenet': 'jaxdistill.models.lenet:LeNet',
     'mae_vit': 'jaxdistill.models.mae_vit:MaeViT',

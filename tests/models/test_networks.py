@@ -14,6 +14,7 @@ TINY = {
   'alexnet': {'width': 4},
   'convnet': {'width': 4, 'depth': 2},
   'densenet': {'width': 2, 'blocks': (1, 1)},
+  'face_convnet': {'width': 4},
   'imagenet_resnet': {'width': 4, 'depth': 10},
   'lenet': {'width': 3},
   'mae_vit': {'width': 8, 'depth': 1},

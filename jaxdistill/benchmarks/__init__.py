@@ -55,6 +55,7 @@ class Settings:
     draws: of the few images, that go through the sessions at once.
     dim: size of the features there.
     session_steps: steps a session there.
+    images: whether sessions go through images too, without kept features.
   """
 
   methods: tuple[str, ...] = ('m3d', 'dance', 'dm')
@@ -72,6 +73,7 @@ class Settings:
   draws: int = 10
   dim: int = 64
   session_steps: int = 100
+  images: bool = False
 
 
 def check(parts: Sequence[str], settings: Settings) -> None:

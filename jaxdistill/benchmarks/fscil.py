@@ -4,9 +4,13 @@ Every figure is taken in a process of its own, so that another program, the yard
 in turn with it on the same machine. That process is this file as a command, on random features of
 CIFAR-100's division: 60 classes, then sessions of 5 with 5 images each. A yardstick takes the same
 flags, and its last line is JSON with `s_per_session`.
+
+`through_images` is the same session without kept features: every step sends its images through the
+frozen encoder, a ResNet-20.
 """
 
 import argparse
+import dataclasses
 import json
 import shlex
 import shutil
@@ -20,8 +24,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdistill import registry
+from jaxdistill import models, registry
 from jaxdistill.benchmarks import Settings, process
+from jaxdistill.data import augment
 from jaxdistill.errors import UserError
 from jaxdistill.fscil import learner as learners
 from jaxdistill.fscil import methods
@@ -34,6 +39,8 @@ from jaxdistill.training.run import Run
 _COMMAND = (sys.executable, '-m', 'jaxdistill.benchmarks.fscil')
 _TEST = 20  # test images a class
 _BASE, _WAY, _SHOT = 60, 5, 5
+# The encoder of sessions through images, whose features have 64 numbers.
+_ENCODER, _SIDE = {'name': 'resnet', 'depth': 20, 'shortcut': 'B'}, 32
 
 
 def check(settings: Settings) -> None:
@@ -48,28 +55,34 @@ def check(settings: Settings) -> None:
 
 
 def sessions(settings: Settings, tell: Callable[[str], None]) -> dict[str, Any]:
-  """Seconds a session of each learner with one draw, with `settings.draws` of them at once, and of
-  the yardstick with one, in turn.
+  """Seconds a session of each learner with one draw, with `settings.draws` of them at once, through
+  images where that is asked for, and of the yardstick with one, in turn.
 
   Returns:
     {learner: {one_s, all_s: medians by round; growth: how many times as long all take; with a
-    yardstick also yardstick_s and ratio, how many times as fast as it one draw is}}.
+    yardstick also yardstick_s and ratio, how many times as fast as it one draw is; with
+    `settings.images` images_s, through images, and cached, how many times as fast kept features
+    are}}.
   """
   return {name: _of_learner(name, settings, tell) for name in settings.learners}
 
 
 def _of_learner(name, settings, tell):
-  result = {'one_s': [], 'all_s': []} | ({'yardstick_s': []} if settings.yardstick else {})
+  commands = {
+    'one_s': [*_COMMAND, *_flags(name, settings, 1)],
+    'all_s': [*_COMMAND, *_flags(name, settings, settings.draws)],
+  }
+  if settings.yardstick:
+    commands['yardstick_s'] = [*shlex.split(settings.yardstick), *_flags(name, settings, 1)]
+  if settings.images:
+    commands['images_s'] = [*_COMMAND, *_flags(name, settings, 1), '--images']
+  result = {figure: [] for figure in commands}
   for number in range(1, settings.rounds + 1):
-    for figure, command, draws in (
-      ('one_s', _COMMAND, 1),
-      ('all_s', _COMMAND, settings.draws),
-      ('yardstick_s', shlex.split(settings.yardstick), 1),
-    ):
-      if command:
-        measured = process.figures([*command, *_flags(name, settings, draws)])
-        result[figure].append(measured['s_per_session'])
-    beside = f', yardstick {result["yardstick_s"][-1]:.3f} s' if settings.yardstick else ''
+    for figure, command in commands.items():
+      result[figure].append(process.figures(command)['s_per_session'])
+    others = {'yardstick_s': 'yardstick', 'images_s': 'through images'}
+    others = [f', {text} {result[key][-1]:.3f} s' for key, text in others.items() if key in result]
+    beside = ''.join(others)
     tell(
       f'{name}, round {number}: {result["one_s"][-1]:.3f} s a session, {settings.draws} draws '
       f'{result["all_s"][-1]:.3f} s{beside}'
@@ -80,6 +93,9 @@ def _of_learner(name, settings, tell):
   if settings.yardstick:
     result['ratio'] = median['yardstick_s'] / median['one_s']
     tell(f'{name}: {result["ratio"]:.2f} times as fast as the yardstick')
+  if settings.images:
+    result['cached'] = median['images_s'] / median['one_s']
+    tell(f'{name}: kept features are {result["cached"]:.1f} times as fast as images')
   return result
 
 
@@ -133,6 +149,61 @@ def build(name: str, settings: Settings, draws: int) -> Course:
   return Course(engine, seen, start, np.zeros(2, np.uint32))
 
 
+def through_images(learner: learners.Learner, task: learners.Task) -> learners.Learner:
+  """Returns a learner of features as one of images, that knows no kept features: its steps send the
+  images of their batch through the encoder `task.network`, with random weights.
+
+  Its memory is images too. `learner.rows` must make something of each row alone.
+  """
+  side = (1, *task.image_shape)
+  variables = jax.jit(task.network.init)(jax.random.key(0), jnp.zeros(side))
+
+  def encode(images):
+    images = augment.normalise(images, task.mean, task.std)
+    return task.network.apply(variables, images, train=False)[1]['embedding']
+
+  def begin(key, state, arrivals, memory):
+    return learner.begin(key, state, arrivals._replace(inputs=encode(arrivals.inputs)), memory)
+
+  def loss(state, batch, arrivals, memory, key):
+    seen = encode(batch.inputs)
+    nothing = learners.Memory(seen[None, :0], batch.weight[None, :0])
+    drawn = arrivals._replace(inputs=seen, labels=batch.labels, weight=batch.weight)
+    return learner.loss(state, learner.rows(state, drawn, nothing), drawn, memory, key)
+
+  return dataclasses.replace(
+    learner,
+    logits=lambda state, images: learner.logits(state, encode(images)),
+    embed=lambda state, images: learner.embed(state, encode(images)),
+    begin=begin,
+    rows=learners.replay,
+    loss=loss,
+    reads='images',
+  )
+
+
+def build_through_images(name: str, settings: Settings, draws: int) -> Course:
+  """Returns the same sessions through images, with as much memory: an image a class."""
+  network = models.build(_ENCODER, _BASE, (_SIDE, _SIDE, 3))
+  settings = dataclasses.replace(settings, dim=64)
+  course = build(name, settings, draws)
+  engine, seen = course.engine, course.examples
+  task = dataclasses.replace(engine.task, image_shape=(_SIDE, _SIDE, 3), network=network)
+  learner, rng = through_images(engine.learner, task), np.random.default_rng(0)
+  images = lambda *shape: rng.integers(0, 256, (*shape, _SIDE, _SIDE, 3), np.uint8)
+  examples = dataclasses.replace(
+    seen, shots=images(1, *seen.shots.shape[1:4]), test=images(1, len(seen.test_labels)), base=None
+  )
+
+  def remember(run, course, standing):
+    del run
+    places = (course.engine.size, task.num_classes, 1)
+    kept = course.engine.put(images(*places))
+    return learners.Memory(kept, course.arrived(standing.number, (1,)))
+
+  return Course(Engine(learner, task, engine.runs), examples, course.base, course.key, remember)
+
+
 @settled()
 def measure(name: str, settings: Settings, draws: int) -> dict[str, Any]:
   """Measures a learner in this process.
@@ -144,7 +215,8 @@ def measure(name: str, settings: Settings, draws: int) -> dict[str, Any]:
   """
   started = time.perf_counter()
   with Run(progress=False) as run:
-    seconds = run_sessions(run, build(name, settings, draws)).seconds.tolist()
+    make = build_through_images if settings.images else build
+    seconds = run_sessions(run, make(name, settings, draws)).seconds.tolist()
   whole = time.perf_counter() - started
   median = statistics.median(seconds)
   return {'s_per_session': median, 'seconds': seconds, 'whole_s': whole, 'draws': draws}
@@ -159,9 +231,14 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser.add_argument('--steps', type=int, default=Settings.session_steps)
   parser.add_argument('--sessions', type=int, default=Settings.iters)
   parser.add_argument('--draws', type=int, default=1)
+  parser.add_argument('--images', action='store_true')
   values = parser.parse_args(argv)
   settings = Settings(
-    dtype=values.dtype, dim=values.dim, session_steps=values.steps, iters=values.sessions
+    dtype=values.dtype,
+    dim=values.dim,
+    session_steps=values.steps,
+    iters=values.sessions,
+    images=values.images,
   )
   print(json.dumps(measure(values.learner, settings, values.draws)))
 

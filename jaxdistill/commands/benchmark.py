@@ -142,6 +142,9 @@ def _flags() -> flags.FlagValues:
     'session_steps': 'Steps of a session of the part sessions.',
   }.items():
     flags.DEFINE_integer(name, getattr(default, name), text, lower_bound=1, **at)
+  flags.DEFINE_boolean(
+    'images', default.images, 'Sessions through images too, in the part sessions.', **at
+  )
   flags.DEFINE_string('dtype', default.dtype, 'Type that the networks compute in.', **at)
   flags.DEFINE_boolean('help', False, 'Show this.', short_name='h', **at)
   return values

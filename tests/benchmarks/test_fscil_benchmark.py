@@ -3,11 +3,17 @@
 import dataclasses
 import json
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxdistill import benchmarks
 from jaxdistill.benchmarks import fscil, process
 from jaxdistill.errors import UserError
+from jaxdistill.fscil import learner as learners
+from jaxdistill.fscil import methods
+from jaxdistill.models import heads
 
 SMALL = benchmarks.Settings(learners=('nc_fscil',), draws=2, dim=8, session_steps=3, iters=2)
 
@@ -54,3 +60,52 @@ def test_learners_of_images_and_programs_that_are_not_there_are_refused():
     fscil.check(dataclasses.replace(SMALL, yardstick='no-such-program --fast'))
   with pytest.raises(UserError, match='few-shot learner'):
     fscil.check(dataclasses.replace(SMALL, learners=('nmc',)))
+
+
+def test_a_learner_through_images_learns_what_it_does_from_kept_features():
+  settings = dataclasses.replace(SMALL, iters=1, images=True)
+  course = fscil.build_through_images('ncm', settings, 1)
+  task = dataclasses.replace(course.engine.task, mean=(0.0,) * 3, std=(1.0,) * 3)
+  plain = methods.make(task, {'name': 'pki', 'steps': 3, 'batch': 8})
+  learner = fscil.through_images(plain, task)
+  images = np.random.default_rng(0).integers(0, 256, (25, *task.image_shape), np.uint8)
+  variables = jax.jit(task.network.init)(jax.random.key(0), jnp.zeros((1, *task.image_shape)))
+  features = task.network.apply(variables, images / np.float32(255))[1]['embedding']
+  columns = np.arange(task.num_classes)
+  arrivals = learners.Arrivals(
+    jnp.int32(1), jnp.asarray(images), jnp.repeat(jnp.arange(60, 65), 5), jnp.ones(25),
+    columns >= 60, columns < 60,
+  )  # fmt: skip
+  head = heads.HEADS.find('projector')(num_classes=task.num_classes)
+  start = learners.Start(
+    head.init(jax.random.key(1), jnp.zeros((1, 64)))['params'],
+    jnp.zeros((task.num_classes, 64)),
+    jnp.zeros(task.num_classes, jnp.int32),
+  )
+  seen = arrivals._replace(inputs=features)
+  memory = learners.Memory(jnp.zeros((task.num_classes, 0, 64)), jnp.zeros((task.num_classes, 0)))
+  state = plain.begin(None, plain.start(None, start), seen, memory)
+  np.testing.assert_allclose(
+    jax.tree.leaves(learner.begin(None, plain.start(None, start), arrivals, memory))[0],
+    jax.tree.leaves(state)[0],
+    rtol=1e-4,
+    atol=1e-4,
+  )
+  wanted, _ = plain.loss(state, plain.rows(state, seen, memory), seen, memory, None)
+  drawn = learners.Rows(arrivals.inputs, arrivals.labels, arrivals.weight)
+  loss, _ = learner.loss(state, drawn, arrivals, memory, None)
+  assert float(loss) == pytest.approx(float(wanted), rel=1e-3)
+
+
+def test_sessions_through_images_are_timed_beside_kept_features(monkeypatch):
+  commands, seconds = [], iter([1.0, 2.0, 20.0])
+
+  def figures(command):
+    commands.append([str(word) for word in command])
+    return {'s_per_session': next(seconds)}
+
+  monkeypatch.setattr(process, 'figures', figures)
+  settings = dataclasses.replace(SMALL, rounds=1, images=True)
+  result = fscil.sessions(settings, lambda text: None)['nc_fscil']
+  assert commands[2][-1] == '--images' and '--images' not in commands[0]
+  assert result['cached'] == 20.0

@@ -37,9 +37,19 @@ def normalise(images: ArrayLike, mean: Sequence[float], std: Sequence[float]) ->
   ...   0].tolist()
   [-2.0, 2.0]
   """
+  images = unit(images)
+  return (images - _channels(mean, images.ndim)) / _channels(std, images.ndim)
+
+
+@steady
+def unit(images: ArrayLike) -> jax.Array:
+  """Returns images as float32 in [0, 1]: uint8 divided by 255, others as they are.
+
+  >>> unit(np.array([0, 255], np.uint8)).tolist()
+  [0.0, 1.0]
+  """
   images = jnp.asarray(images)
-  unit = images.astype(jnp.float32) / (255 if images.dtype == jnp.uint8 else 1)
-  return (unit - _channels(mean, unit.ndim)) / _channels(std, unit.ndim)
+  return images.astype(jnp.float32) / (255 if images.dtype == jnp.uint8 else 1)
 
 
 @steady

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import jax
 
+from jaxdistill import draws
 from jaxdistill.data import augment
 from jaxdistill.data.transform import Transform
 from jaxdistill.errors import UserError
@@ -21,6 +22,7 @@ class Normalise(Transform):
   """
 
   acts_on: ClassVar[str] = 'unit'
+  random: ClassVar[bool] = False
   mean: tuple[float, ...] = ()
   std: tuple[float, ...] = ()
 
@@ -81,6 +83,37 @@ class Chain:
       unit = unit and not isinstance(step, Normalise)
       images = images.clip(0, 1) if unit and step.overshoots else images
     return images
+
+  def by_row(self, keys: jax.Array, images: jax.Array) -> jax.Array:
+    """Returns the images [n, h, w, c], each as if it were alone under its key of `keys` [n].
+
+    Choices are its own too, so that of every switch all branches are computed.
+    """
+
+    def one(key, image):
+      key_choice, key_draws = draws.split(key)
+      return self(key_draws, image[None], self.draw(key_choice))[0]
+
+    return jax.vmap(one)(keys, images)
+
+
+def unit_chain(transforms: Sequence[Transform]) -> Chain:
+  """Returns operations on images in [0, 1] as a chain that leaves them there.
+
+  Raises:
+    UserError: where one of them acts on normalised images, or is none.
+
+  >>> unit_chain(()).normalised
+  False
+  """
+  _check_order(transforms, False)
+  for transform in transforms:
+    if isinstance(transform, Normalise) or transform.acts_on == 'normalised':
+      raise UserError(
+        f'{type(transform).__name__} leaves images normalised; to degrade images in [0, 1], list '
+        'operations on these alone, such as Blur(1.0).'
+      )
+  return Chain(transforms, Normalise(), flip=True)
 
 
 def _with_normalise(transforms, normalise, normalised, last):

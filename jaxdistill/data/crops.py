@@ -1,8 +1,8 @@
-"""Operations of a view that move, mirror, cut or resize: pad and crop, flip, random resized crop,
-centre crop, Cutout, two resolutions."""
+"""Operations of a view that move, mirror, turn, cut or resize: pad and crop, flip, rotation, random
+resized crop, centre crop, Cutout, two resolutions."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -59,6 +59,30 @@ class Flip(Transform):
 
   def __call__(self, key: jax.Array, images: jax.Array, choice: Any = ()) -> jax.Array:
     return operations.flip(images, draws.coins(key, self.probability, (len(images),)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Rotate(Transform):
+  """Turns each image about its centre by an angle uniform within [-degrees, degrees]; what comes
+  in from outside is 0.
+
+  Source: the augmentation of Tiny ImageNet in the public distillation codes, with 20 degrees and
+    the nearest pixel; that pixels are interpolated bilinearly is our choice.
+
+  >>> Rotate(20)(jax.random.key(0), jnp.ones((2, 8, 8, 1)))[:, 3, 3, 0].tolist()
+  [1.0, 1.0]
+  """
+
+  degrees: float = 20.0
+
+  def __post_init__(self):
+    check_range(self, 0, 180, 'degrees')
+
+  @steady
+  def __call__(self, key: jax.Array, images: jax.Array, choice: Any = ()) -> jax.Array:
+    limit = float(np.deg2rad(self.degrees))
+    angle = draws.uniform(key, (len(images),), minval=-limit, maxval=limit)
+    return operations.rotate(images, angle)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,6 +184,7 @@ class CentreCrop(Transform):
   [[5.0, 6.0], [9.0, 10.0]]
   """
 
+  random: ClassVar[bool] = False
   size: int
   resize: int = 0
   method: str = 'bilinear'
@@ -204,6 +229,7 @@ class Resize(Transform):
   (1, 4, 6, 1)
   """
 
+  random: ClassVar[bool] = False
   size: int
   back: int | None = None
   method: str = 'bicubic'

@@ -18,9 +18,11 @@ class Transform:
 
   Attributes:
     acts_on: 'unit' (images in [0, 1]), 'normalised' or 'both'.
+    random: whether two keys may give two results.
   """
 
   acts_on: ClassVar[str] = 'both'
+  random: ClassVar[bool] = True
 
   def draw(self, key: jax.Array) -> Any:
     """Returns the choice, a pytree of arrays; () where there is nothing to choose."""

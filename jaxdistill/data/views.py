@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdistill import draws
-from jaxdistill.data import augment, autoaugment, crops, photometric
+from jaxdistill.data import augment, autoaugment, crops, degradations, photometric, resolution
 from jaxdistill.data.chain import Chain, Normalise
 from jaxdistill.data.mixing import Mixing
 from jaxdistill.data.transform import Transform
@@ -82,17 +82,22 @@ TRANSFORMS = Registry(
   'operation of a view',
   dict(
     autoaugment=autoaugment.AutoAugment,
+    blur=degradations.Blur,
     centre_crop=crops.CentreCrop,
     crop=crops.Crop,
     cutout=crops.Cutout,
+    darken=degradations.Darken,
     diffaug=DiffAug,
     flip=crops.Flip,
     grey=photometric.Grey,
     jitter=photometric.Jitter,
     lighting=photometric.Lighting,
+    lower=resolution.Lower,
+    noise=degradations.Noise,
     normalise=Normalise,
     resize=crops.Resize,
     resized_crop=crops.ResizedCrop,
+    rotate=crops.Rotate,
     unclipped_jitter=photometric.UnclippedJitter,
   ),
 )
@@ -159,7 +164,7 @@ def make(
 
   def prepare(key: jax.Array, batch: Mapping[str, jax.Array], choices: Any) -> dict[str, jax.Array]:
     key_common, key_mixing, *keys = _streams(key, len(chains))
-    images = shared(key_common, _unit(batch['images']), choices['common'])
+    images = shared(key_common, augment.unit(batch['images']), choices['common'])
     prepared = {
       name: chain(key, images, choices['named'][name])
       for key, (name, chain) in zip(keys, chains.items())
@@ -230,11 +235,6 @@ def soft_labels(labels: jax.Array, num_classes: int) -> jax.Array:
 def _streams(key, views):
   """A stream for what is common, one for the mixing and one for each view."""
   return [jax.random.fold_in(key, number) for number in range(2 + views)]
-
-
-def _unit(images):
-  images = jnp.asarray(images)
-  return images.astype(jnp.float32) / (255 if images.dtype == jnp.uint8 else 1)
 
 
 def _check_sizes(mixing, prepared):

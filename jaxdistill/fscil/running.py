@@ -15,7 +15,7 @@ from jaxdistill.fscil import base, flow, generative, methods, page, scoring, ses
 from jaxdistill.fscil.base import Bases
 from jaxdistill.fscil.learned import Learned
 from jaxdistill.fscil.scoring import Numbers
-from jaxdistill.fscil.stage import Stage, base_head, learners_of, runs
+from jaxdistill.fscil.stage import Stage, base_head, learners_of, memories_of, runs
 from jaxdistill.numerics import settled
 from jaxdistill.report import numbers as written
 from jaxdistill.training import parallel
@@ -116,8 +116,23 @@ def rows(stage: Stage, ran: Ran) -> list[Row]:
     compared = None if name == scoring.REFERENCE else reference
     for factor, own in numbers.by_scale().items():
       entry = name if factor == 1 else f'{name}-rate-{factor:g}'
-      table.append(scoring.row(entry, label(sections[name], factor), own, compared))
+      key = _row_key(stage, ran, name, factor)
+      table.append(scoring.row(entry, label(sections[name], factor), own, compared, key))
   return table
+
+
+def _row_key(stage, ran, name, factor):
+  """The hash of all that decides a learner's numbers."""
+  fields = stage.fields
+  decided = {
+    'networks': ran.networks.key,
+    'protocol': dataclasses.asdict(fields.protocol) | {'rates': factor},
+    'seed': fields.seed,
+    'dtype': fields.dtype,
+    'method': dict(learners_of(fields)[name]),
+    'memory': dict(memories_of(fields)[name]),
+  }
+  return files.content_hash([], files.jsonable(decided))
 
 
 def result(run: Run, stage: Stage, ran: Ran, config: Mapping[str, Any]) -> results.Result:

@@ -111,7 +111,9 @@ class Numbers:
     return numbers | {'batch_average': means.mean(-1), 'batch_last': means[:, -1]}
 
 
-def row(name: str, label: str, numbers: Numbers, reference: Numbers | None = None) -> Row:
+def row(
+  name: str, label: str, numbers: Numbers, reference: Numbers | None = None, key: str = ''
+) -> Row:
   """Returns the row of a learner.
 
   Args:
@@ -119,6 +121,7 @@ def row(name: str, label: str, numbers: Numbers, reference: Numbers | None = Non
     label: for people.
     numbers: of its runs.
     reference: those of the learner that it is compared with, run by run; None: no comparison.
+    key: the hash of all that decides them.
   """
   groups = {group: values.tolist() for group, values in numbers.accuracies._asdict().items()}
   extras = {
@@ -138,6 +141,7 @@ def row(name: str, label: str, numbers: Numbers, reference: Numbers | None = Non
     label,
     float(numbers.seconds.sum()),
     incremental.summary_over_runs(numbers.metrics),
+    key=key,
     extras=extras,
   )
 

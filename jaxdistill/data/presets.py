@@ -35,6 +35,7 @@ class Preset:
       'mnist' or 'svhn'; '': they do not.
     idc: statistics by the convention 'idc', see `statistics.choose`; None: they are measured.
     dm: by the convention 'dm'; None: as `idc`.
+    crd: by the convention 'crd'; None: as `idc`.
     variant: the full name in TensorFlow Datasets of a set that comes in several.
     reader: 'module:function' that reads what lies at the path: (path, image_size) -> `Stored`.
     folders: whether the classes are folders, of which some may be chosen, and whose images may stay
@@ -50,18 +51,19 @@ class Preset:
   exception: str = ''
   idc: Statistics | None = None
   dm: Statistics | None = None
+  crd: Statistics | None = None
   variant: str = ''
   reader: str = ''
   folders: bool = False
 
   def statistics(self, convention: str) -> Statistics | None:
-    """Returns the published mean and deviation by a convention ('idc' or 'dm'), None where there
-    are none.
+    """Returns the published mean and deviation by a convention ('idc', 'dm' or 'crd'), None where
+    there are none.
 
     >>> find('cifar100').statistics('dm')[0]
     (0.5071, 0.4866, 0.4409)
     """
-    return self.dm or self.idc if convention == 'dm' else self.idc
+    return {'dm': self.dm, 'crd': self.crd}.get(convention) or self.idc
 
 
 _ARRAYS = 'jaxdistill.data.arrays'
@@ -87,6 +89,7 @@ _ROWS = (
     exception='cifar',
     idc=_CIFAR10,
     dm=((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
+    crd=((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
   ),
   Preset(
     'imagenette',
@@ -103,6 +106,7 @@ _ROWS = (
     size=64,
     published=True,
     idc=_IMAGENET,
+    crd=((0.4802, 0.4481, 0.3975), (0.2302, 0.2265, 0.2262)),
     reader='jaxdistill.data.imagenet:read_tiny',
     folders=True,
   ),

@@ -6,7 +6,7 @@ import numpy as np
 from jaxdistill.data import presets
 from jaxdistill.errors import unknown
 
-CONVENTIONS = ('idc', 'dm', 'measured')
+CONVENTIONS = ('idc', 'dm', 'crd', 'measured')
 
 # Images that a measurement looks at: enough for the third digit of a mean, few enough to be read
 # from disk (our choice).
@@ -44,9 +44,10 @@ def choose(
   training `images`.
 
   'idc' is what IDC (Kim et al., ICML 2022) and the codes built on it use: CIFAR-10's numbers for
-  CIFAR-100 too. 'dm' is what DM (Zhao & Bilen, WACV 2023) uses: CIFAR-100 has its own. 'measured'
-  takes them from `images`, and so does either convention for a set that neither code knows.
-  Condensed sets depend on this choice: keep it with them.
+  CIFAR-100 too. 'dm' is what DM (Zhao & Bilen, WACV 2023) uses: CIFAR-100 has its own. 'crd' is
+  what the codes of distillation use, of which CRD's (Tian et al., ICLR 2020) was the first, and
+  DKD's (Zhao et al., CVPR 2022) for Tiny ImageNet. 'measured' takes them from `images`, and so does
+  each convention for a set that no code knows. Condensed sets depend on this choice: keep it with them.
 
   Raises `UserError` for another convention.
 

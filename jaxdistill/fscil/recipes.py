@@ -6,7 +6,7 @@ from jaxdistill.data.autoaugment import AutoAugment
 from jaxdistill.data.crops import Crop, Cutout, Flip, ResizedCrop
 from jaxdistill.data.mixing import CutMix, Mixup, OneOf
 from jaxdistill.data.photometric import Jitter
-from jaxdistill.errors import UserError, unknown
+from jaxdistill.errors import unknown
 from jaxdistill.training.optim import Optimizer
 from jaxdistill.training.recipe import Recipe
 from jaxdistill.training.schedules import Schedule
@@ -140,15 +140,4 @@ def find(name: str, *, epochs: int = 0, batch: int = 0, learning_rate: float = 0
   """
   if name not in RECIPES:
     raise unknown('recipe of base training', name, RECIPES)
-  if min(epochs, batch, learning_rate) < 0:
-    raise UserError(
-      f'A recipe needs epochs, batch and learning_rate of at least 0; got {epochs}, {batch} and '
-      f'{learning_rate}.'
-    )
-  recipe = RECIPES[name]
-  schedule = recipe.schedule
-  if learning_rate:
-    schedule = dataclasses.replace(schedule, learning_rate=learning_rate)
-  return dataclasses.replace(
-    recipe, epochs=epochs or recipe.epochs, batch=batch or recipe.batch, schedule=schedule
-  )
+  return RECIPES[name].changed(epochs, batch, learning_rate)

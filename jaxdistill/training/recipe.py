@@ -133,6 +133,27 @@ class Recipe:
       name: text for name, text in changed.items() if text != repr(getattr(usual, name))
     }
 
+  def changed(self, epochs: int = 0, batch: int = 0, learning_rate: float = 0.0) -> 'Recipe':
+    """Returns the recipe with another length, batch or learning rate where they are not 0.
+
+    Raises:
+      UserError: a number is negative.
+
+    >>> Recipe('short', epochs=100).changed(epochs=20).epochs
+    20
+    """
+    if min(epochs, batch, learning_rate) < 0:
+      raise UserError(
+        f'A recipe needs epochs, batch and learning_rate of at least 0; got {epochs}, {batch} and '
+        f'{learning_rate}.'
+      )
+    schedule = self.schedule
+    if learning_rate:
+      schedule = dataclasses.replace(schedule, learning_rate=learning_rate)
+    return dataclasses.replace(
+      self, epochs=epochs or self.epochs, batch=batch or self.batch, schedule=schedule
+    )
+
   def unmirrored(self) -> 'Recipe':
     """Returns the recipe as it is for images that lose their class when they are mirrored.
 

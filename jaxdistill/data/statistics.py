@@ -47,7 +47,8 @@ def choose(
   CIFAR-100 too. 'dm' is what DM (Zhao & Bilen, WACV 2023) uses: CIFAR-100 has its own. 'crd' is
   what the codes of distillation use, of which CRD's (Tian et al., ICLR 2020) was the first, and
   DKD's (Zhao et al., CVPR 2022) for Tiny ImageNet. 'measured' takes them from `images`, and so does
-  each convention for a set that no code knows. Condensed sets depend on this choice: keep it with them.
+  each convention for a set that no code knows. Condensed sets depend on this choice: keep it with
+  them.
 
   Raises `UserError` for another convention.
 

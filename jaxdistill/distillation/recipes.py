@@ -47,7 +47,7 @@ _ROWS = (
   ),
   # Tiny ImageNet in the public code of DKD (Zhao et al., CVPR 2022).
   Recipe(
-    'tiny_imagenet',
+    'tiny',
     batch=256,
     epochs=200,
     schedule=_multistep(0.2, 200, 60, 120, 160),

@@ -39,7 +39,7 @@ def test_rates_of_the_fields_recipe():
   [
     ('short', CIFAR, (18, 24, 28), 0.05),
     ('imagenet', IMAGENET, (30, 60, 90), 0.1),
-    ('tiny_imagenet', TINY, (60, 120, 160), 0.2),
+    ('tiny', TINY, (60, 120, 160), 0.2),
   ],
 )
 def test_rates_are_divided_by_ten_once_epochs_are_done(name, images, epochs, rate):
@@ -102,7 +102,7 @@ def test_students_of_their_own_rate():
 
 def test_digits_are_not_mirrored_and_tiny_images_are_turned():
   assert not any(isinstance(step, Flip) for step in recipes.find('digits').transforms)
-  assert recipes.find('tiny_imagenet').transforms == (Rotate(20), Flip())
+  assert recipes.find('tiny').transforms == (Rotate(20), Flip())
 
 
 def test_mistakes_are_told():

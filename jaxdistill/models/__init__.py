@@ -2,8 +2,10 @@
 
 Every network returns (logits, features): logits float32 [n, num_classes]; features a dict with
 'embedding' [n, d], the input of the classifier, and 'block1', 'block2', ..., what each block or
-stage hands on. The last layer is called 'classifier'; `heads.attach` puts another head in its
-place.
+stage hands on; networks of stages also have 'stem', 'stage1', 'stage1_pre' ... (`models.stages`).
+The last layer is called 'classifier'; `heads.attach` puts another head in its place.
+
+A short name of `models.named`, such as 'resnet20' or 'wrn_40_2', stands for a network with fields.
 
 A network of your own joins with `REGISTRY['mine'] = 'my_package.networks:Mine'`, or the class
 itself: a flax module with the fields `num_classes` and, if it likes, `width`, `depth`, `norm`,
@@ -18,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxdistill import errors
+from jaxdistill.models.named import NAMED
 from jaxdistill.registry import Registry
 
 # Name -> 'module:class', imported when built.
@@ -25,6 +28,7 @@ REGISTRY = Registry(
   'model',
   {
     'alexnet': 'jaxdistill.models.alexnet:AlexNet',
+    'cifar_vgg': 'jaxdistill.models.vgg:CifarVGG',
     'convnet': 'jaxdistill.models.convnet:ConvNet',
     'densenet': 'jaxdistill.models.densenet:DenseNet',
     'face_convnet': 'jaxdistill.models.face_convnet:FaceConvNet',
@@ -35,9 +39,11 @@ REGISTRY = Registry(
     'resnet': 'jaxdistill.models.resnet:ResNet',
     'resnet12': 'jaxdistill.models.resnet12:ResNet12',
     'resnet_ap': 'jaxdistill.models.resnet_ap:ResNetAP',
+    'stem_resnet': 'jaxdistill.models.resnet:StemResNet',
     'torchvision_resnet': 'jaxdistill.models.imagenet_resnet:TorchvisionResNet',
     'vgg': 'jaxdistill.models.vgg:VGG',
     'vit': 'jaxdistill.models.vit:ViT',
+    'wrn': 'jaxdistill.models.wrn:WideResNet',
   },
 )
 DTYPES = ('float32', 'bfloat16')
@@ -50,8 +56,8 @@ def build(config: Mapping[str, Any] | str, num_classes: int, image_shape: tuple[
   """Returns the network that a config describes, after checking every field and the image size.
 
   Args:
-    config: a mapping with `name` and any of the network's fields (see `defaults`), or the name
-      alone.
+    config: a mapping with `name`, one of the registry or a short one, and any of the network's
+      fields (see `defaults`), or the name alone.
     num_classes: outputs of the classifier.
     image_shape: (height, width, channels).
 
@@ -66,16 +72,19 @@ def build(config: Mapping[str, Any] | str, num_classes: int, image_shape: tuple[
   ...   16, 1))
   >>> net.width, net.norm
   (8, 'instance')
+  >>> build('wrn_16_2', 100, (32, 32, 3)).width
+  32
   >>> build('convnet', 10, (4, 4, 1))
   Traceback (most recent call last):
   jaxdistill.errors.UserError: A convnet of depth 3 needs images of at least 8x8 pixels; 4x4 ...
   """
   fields = {'name': config} if isinstance(config, str) else dict(config)
   if 'name' not in fields:
-    raise errors.UserError(f'A model needs a name, one of {", ".join(sorted(REGISTRY))}.')
+    raise errors.UserError(f'A model needs a name, one of {", ".join(names())}.')
   name = fields.pop('name')
   known = defaults(name)
-  network = REGISTRY.find(name)
+  family, settled = _find(name)
+  network = REGISTRY.find(family)
   for field, value in fields.items():
     if field not in known:
       raise errors.unknown(f'field of the model {name!r} called', field, known)
@@ -87,7 +96,7 @@ def build(config: Mapping[str, Any] | str, num_classes: int, image_shape: tuple[
     )
   for side in image_shape:
     errors.whole('image_shape', side, at_least=1)
-  module = network(num_classes=num_classes, **fields)
+  module = network(num_classes=num_classes, **(settled | fields))
   module.check(tuple(image_shape))
   return module
 
@@ -97,13 +106,26 @@ def defaults(name: str) -> dict[str, Any]:
 
   >>> defaults('convnet')
   {'width': 128, 'depth': 3, 'norm': 'instance', 'dtype': 'float32'}
+  >>> defaults('resnet8')['depth']
+  8
   """
   skipped = ('num_classes', 'parent', 'name')
-  return {
+  family, settled = _find(name)
+  fields = {
     field.name: field.default
-    for field in dataclasses.fields(REGISTRY.find(name))
+    for field in dataclasses.fields(REGISTRY.find(family))
     if field.name not in skipped
   }
+  return fields | settled
+
+
+def names() -> list[str]:
+  """Returns the names that `build` takes: those of the registry, the short ones behind them.
+
+  >>> names()[0], 'resnet20' in names()
+  ('alexnet', True)
+  """
+  return [*sorted(REGISTRY), *NAMED]
 
 
 def count(variables: Mapping[str, Any]) -> int:
@@ -138,6 +160,14 @@ def parameter_table(variables: Mapping[str, Any]) -> str:
   rows = [('parameter', 'shape', 'number'), *rows, ('total', '', f'{count(variables):,}')]
   path, shape, number = (max(map(len, column)) for column in zip(*rows))
   return '\n'.join(f'{row[0]:{path}}  {row[1]:{shape}}  {row[2]:>{number}}' for row in rows)
+
+
+def _find(name):
+  """The name in the registry, and the fields that a short name settles."""
+  if name not in REGISTRY and name not in NAMED:
+    raise errors.unknown('model', name, names())
+  settled = {} if name in REGISTRY else dict(NAMED[name])
+  return settled.pop('name', name), settled
 
 
 def _checked(name, field, value, default, choices):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdistill import errors
-from jaxdistill.models import normalisation, pooling
+from jaxdistill.models import normalisation, pooling, stages
 from jaxdistill.models.linear import Linear
 from jaxdistill.models.resnet import BasicBlock, bare_conv
 from jaxdistill.numerics import settled
@@ -34,8 +34,8 @@ class ImageNetResNet(nn.Module):
     dtype: of the computation.
 
   Returns:
-    (logits float32 [n, num_classes], features: 'block1' ... 'block4' the maps behind each stage,
-    'embedding' [n, 8 width]).
+    (logits float32 [n, num_classes], features: 'stem', 'stage1' ... 'stage4' and 'stage1_pre' ...
+    as `models.stages` has them, 'block1' ... 'block4' like 'stage1' ..., 'embedding' [n, 8 width]).
 
   Source: He et al., CVPR 2016, table 1; ResNet-10 (width 32 for CIFAR), the stems and the
   initialisation as in the public code of Kim et al., ICML 2022 (IDC). The public code of Dataset
@@ -78,11 +78,11 @@ class ImageNetResNet(nn.Module):
     x = normalisation.conv_norm_relu(conv, norm, x.astype(dtype), train)
     if side > self.small_up_to[1]:
       x = pooling.max_pool(x, window=3, stride=2, padding=1)
-    features = {}
+    features = {'stem': x}
     for stage, blocks in enumerate(BLOCKS[self.depth], 1):
       for block in range(1, blocks + 1):
         stride = 2 if stage > 1 and block == 1 else 1
-        x = BasicBlock(
+        total = BasicBlock(
           self.width * 2 ** (stage - 1),
           stride,
           self.norm,
@@ -90,7 +90,8 @@ class ImageNetResNet(nn.Module):
           dtype,
           name=f'stage{stage}_block{block}',
         )(x, train)
-      features[f'block{stage}'] = x
+        x = nn.relu(total)
+      features |= stages.named(stage, total, x)
     features['embedding'] = pooling.global_average(x)
     return Linear(self.num_classes, name='classifier')(features['embedding']), features
 

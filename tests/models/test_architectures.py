@@ -237,9 +237,7 @@ def test_map_sides(shapes, name, expected):
       {'blocks': (1, 1, 1, 1)} if name == 'DenseNet' else {}
     )  # the sides do not depend on them
     features = shapes(image_shape=image_shape, **architectures.find(name) | fewer)[2]
-    maps = [
-      features[f'block{i}'] for i in range(1, len(features)) if features[f'block{i}'].ndim == 4
-    ]
+    maps = [block for key, block in features.items() if key.startswith('block') and block.ndim == 4]
     assert [each.shape[1] for each in maps] == [each.shape[2] for each in maps] == sides
 
 

@@ -12,6 +12,7 @@ from jaxdistill.models.resnet import BasicBlock
 # The smallest of each kind, on images of 16x16.
 TINY = {
   'alexnet': {'width': 4},
+  'cifar_vgg': {'width': 4},
   'convnet': {'width': 4, 'depth': 2},
   'densenet': {'width': 2, 'blocks': (1, 1)},
   'face_convnet': {'width': 4},
@@ -22,9 +23,11 @@ TINY = {
   'resnet': {'width': 4, 'depth': 8},
   'resnet12': {'width': 4},
   'resnet_ap': {'width': 4},
+  'stem_resnet': {'width': 4, 'stem': 3},
   'torchvision_resnet': {'width': 4, 'depth': 10},
   'vgg': {'width': 4},
   'vit': {'width': 8, 'depth': 1},
+  'wrn': {'width': 4, 'depth': 10, 'stem': 3},
 }
 
 
@@ -151,7 +154,9 @@ def test_parameters_and_embedding(shapes, config, image_shape, parameters, embed
 
 
 def test_map_sides(shapes):
-  sides = lambda features: [features[f'block{i}'].shape[1] for i in range(1, len(features))]
+  sides = lambda features: [
+    maps.shape[1] for name, maps in features.items() if name.startswith('block')
+  ]
   for image_shape in ((28, 28, 1), (32, 32, 3)):
     assert sides(shapes('convnet', image_shape)[2]) == [16, 8, 4]
   assert sides(shapes('convnet', (28, 28, 3))[2]) == [14, 7, 3]

@@ -7,6 +7,7 @@ folder are.
 
 import csv
 import dataclasses
+import itertools
 import os
 import pathlib
 from collections.abc import Sequence
@@ -188,11 +189,11 @@ def read(
     listed = _of_lfw(where, lines, folder)
   if not listed.same:
     raise UserError(f'{where}: there are no pairs in it.')
-  paths = [path for pair in zip(listed.left, listed.right) for path in pair]
-  number = {path: place for place, path in enumerate(dict.fromkeys(paths))}
+  paths = dict.fromkeys(itertools.chain(listed.left, listed.right))
+  number = {path: place for place, path in enumerate(paths)}
   labels = np.zeros(len(number), int)
   pictures = read_pictures(where, folder, Files(list(number), labels), None, None, (), image_size)
-  left, right = (np.array([number[path] for path in side]) for side in (listed.left, listed.right))
+  left, right = (np.array(list(map(number.get, side))) for side in (listed.left, listed.right))
   _, fold = np.unique(listed.fold, return_inverse=True)
   return Pairs(pictures.train[0], left, right, np.array(listed.same), fold, pictures.notices)
 

@@ -22,7 +22,7 @@ from jaxdistill.errors import UserError
 from jaxdistill.numerics import steady
 from jaxdistill.registry import Registry
 
-_RESERVED = ('labels', 'weight')
+_RESERVED = ('labels', 'variant', 'weight')
 
 
 class Views(NamedTuple):

@@ -3,6 +3,7 @@ from a key."""
 
 from jaxdistill.data import augment, face_pairs, operations, samplers, statistics, views
 from jaxdistill.data.dataset import Dataset, hold_out
+from jaxdistill.data.division import share_of, split_classes
 from jaxdistill.data.sources import load, load_splits
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
   'load_splits',
   'operations',
   'samplers',
+  'share_of',
+  'split_classes',
   'statistics',
   'views',
 ]

@@ -180,12 +180,15 @@ class Dataset:
     )
 
 
-def stratified(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def stratified(
+  labels: np.ndarray, share: float, seed: int, least_kept: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
   """Returns ascending positions (kept, held out) with close to `share` of every class held out.
 
-  Of a class with n images round(share n) are held out, but at least one and at most n - 1; a class
-  with one image keeps it. The order is numpy's frozen `RandomState`, so a seed means the same split
-  with every version.
+  Of a class with n images round(share n) are held out, but at least one and at most n -
+  `least_kept`; by default a class with one image keeps it. The order is numpy's frozen
+  `RandomState`, so a seed means the same split with every version, and what is held out of a
+  smaller share is held out of a larger one.
 
   >>> stratified(np.array([0, 0, 0, 0, 1, 1]), 0.25, seed=0)[1].size
   2
@@ -194,7 +197,7 @@ def stratified(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray,
   held = np.zeros(len(labels), bool)
   for label in np.unique(labels):
     members = np.flatnonzero(labels == label)
-    count = min(max(round(share * len(members)), 1), len(members) - 1)
+    count = min(max(round(share * len(members)), 1), len(members) - least_kept)
     held[random.permutation(members)[:count]] = True
   return np.flatnonzero(~held), np.flatnonzero(held)
 

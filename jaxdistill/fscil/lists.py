@@ -1,4 +1,4 @@
-"""Fixed lists: which images are the few of a class, and in which order the classes come.
+"""Fixed lists: which images are the few of a class.
 
 A list names training images by their rows or by their files. Rows are those of the original
 source: a data set may hold the images in any order if it knows the row that each had there
@@ -8,12 +8,11 @@ source: a data set may hold the images in any order if it knows the row that eac
 import os
 import pathlib
 import re
-from collections.abc import Sequence
 
 import numpy as np
 
-from jaxdistill import errors
 from jaxdistill.data.dataset import Dataset
+from jaxdistill.data.division import lines_of
 from jaxdistill.errors import UserError, brief, shown, unknown
 from jaxdistill.files import expanded
 
@@ -129,62 +128,9 @@ def read(path: str | os.PathLike, train: Dataset) -> list[np.ndarray]:
   return [_positions(numbered[number], train) for number in sorted(numbered)]
 
 
-def class_order(
-  order: int | str | os.PathLike | Sequence[int | str] | None, class_names: Sequence[str]
-) -> tuple[int, ...]:
-  """Returns the classes in the order in which they arrive.
-
-  Args:
-    order: None or '': as they are numbered; a whole number, as text too: a permutation by this
-      seed; another text: a file with a class a line; or a sequence. A class is its name, or else
-      its number; those that do not stand there never arrive.
-    class_names: of the data set.
-
-  Raises:
-    UserError: for a file that cannot be read, a class that is not known or that comes twice.
-
-  >>> class_order(['dog', 0], ('cat', 'ant', 'dog')), class_order(None, ('cat', 'ant'))
-  ((2, 0), (0, 1))
-  """
-  if order is None or (isinstance(order, str) and not order):
-    return tuple(range(len(class_names)))
-  if isinstance(order, (int, np.integer)) or (isinstance(order, str) and order.isdecimal()):
-    return tuple(np.random.RandomState(errors.seed(int(order))).permutation(len(class_names)))
-  if isinstance(order, (str, os.PathLike)):
-    order = _lines(expanded(order))
-  number = {name: label for label, name in enumerate(class_names)}
-  numbers = {}
-  for place, entry in enumerate(order):
-    label = number.get(str(entry))
-    if label is None and str(entry).isdecimal() and int(entry) < len(class_names):
-      label = int(entry)
-    if label is None:
-      raise unknown('class', entry, class_names)
-    if label in numbers:
-      raise UserError(
-        f'The class {brief(repr(class_names[label]))} comes twice in the order of the classes '
-        f'(places {numbers[label]} and {place}); each arrives once.'
-      )
-    numbers[label] = place
-  return tuple(numbers)
-
-
-def _lines(path: pathlib.Path) -> list[str]:
-  """The lines of a text file that are not empty."""
-  try:
-    lines = path.read_text('utf-8-sig').splitlines()
-  except (OSError, ValueError) as error:
-    reason = getattr(error, 'strerror', None) or 'it is no text'
-    raise UserError(f'The list {shown(path)} cannot be read ({reason}).') from error
-  lines = [line.strip() for line in lines if line.strip()]
-  if not lines:
-    raise UserError(f'The list {shown(path)} is empty.')
-  return lines
-
-
 def _positions(path: pathlib.Path, train: Dataset) -> np.ndarray:
   """The positions of the images that a file lists."""
-  lines = _lines(path)
+  lines = lines_of(path)
   if all(line.isdecimal() for line in lines):
     place, kind = _by_row(train), 'row'
     positions = [place.get(int(line)) for line in lines]

@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jaxdistill import errors
+from jaxdistill.data import division
 from jaxdistill.data.dataset import Dataset
 from jaxdistill.errors import UserError
-from jaxdistill.fscil import lists, shots
+from jaxdistill.fscil import shots
 from jaxdistill.fscil.shots import called
 
 
@@ -119,8 +120,8 @@ def sessions(
       a published list ('cec', of CIFAR-100), the path of a file or folder of lists (see
       `lists.read`), positions in `train`, [T, way * shot] or all in one list session by session,
       or positions by class of the data set.
-    order: of the classes, see `lists.class_order`: None: as they are numbered, a seed, a file, or
-      the classes themselves.
+    order: of the classes, see `division.class_order`: None: as they are numbered, a seed, a file,
+      or the classes themselves.
     number: T, the later sessions; None: as many as the classes make.
 
   Raises:
@@ -137,7 +138,7 @@ def sessions(
   ((4, 2, 2, 2), 576, 10, (144, 216, 288, 359))
   """
   _check_pair(train, test)
-  columns = lists.class_order(order, train.class_names)
+  columns = division.class_order(order, train.class_names)
   count = count_sessions(len(columns), base_classes, way, number, train.name)
   errors.whole('shot', shot, at_least=1)
   possible = (len(columns) - base_classes) // way

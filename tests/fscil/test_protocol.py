@@ -178,21 +178,6 @@ def test_a_class_keeps_its_images_in_another_company():
   np.testing.assert_array_equal(single.rows[0], reference[5][:2])
 
 
-# Orders of classes.
-
-
-def test_orders_by_seed_and_by_file(tmp_path):
-  assert lists.class_order(7, NAMES) == lists.class_order('7', NAMES) != tuple(range(8))
-  assert sorted(lists.class_order(7, NAMES)) == list(range(8))
-  assert lists.class_order(7, NAMES) != lists.class_order(8, NAMES)
-  file = tmp_path / 'order.txt'
-  file.write_text('hen\n0\n\n 3 \nbee\n')
-  assert lists.class_order(str(file), NAMES) == (7, 0, 3, 1)
-  assert lists.class_order('', NAMES) == lists.class_order(None, NAMES) == tuple(range(8))
-  # A name goes before a number.
-  assert lists.class_order(['1', '0'], ('1', '0')) == (0, 1)
-
-
 # Fixed lists.
 
 

@@ -7,7 +7,20 @@ import pytest
 from jaxdistill import condensation, data, draws, errors, losses, metrics, models
 from jaxdistill.condensation import arrivals, baselines
 from jaxdistill.condensation.protocols import Protocol
-from jaxdistill.data import augment, crops, mixing, photometric, samplers, selection
+from jaxdistill.data import (
+  augment,
+  crops,
+  degradations,
+  division,
+  mixing,
+  paired,
+  photometric,
+  resolution,
+  samplers,
+  selection,
+  variants,
+  views,
+)
 from jaxdistill.data.dataset import Dataset, hold_out
 from jaxdistill.synthesis import decode, engine
 from jaxdistill.synthesis.condensed import Condensed
@@ -31,6 +44,7 @@ TRAIN = Dataset(IMAGES, np.arange(8) % 2)
 FLOATS = np.zeros((4, 8, 8, 1), np.float32)
 MODEL = {'name': 'mlp', 'width': 4}
 STATISTICS = dict(mean=(0.5,), std=(0.5,))
+PLAIN = views.make(num_classes=2, **STATISTICS)
 
 
 def matching(**numbers):
@@ -45,6 +59,9 @@ SEEDS = {
   'draws.key': draws.key,
   'data.load': lambda seed: data.load('digits', image_size=8, seed=seed),
   'hold_out': lambda seed: hold_out(TRAIN, 0.5, seed),
+  'share_of': lambda seed: division.share_of(TRAIN, 0.5, seed),
+  'degraded': lambda seed: degradations.degraded(TRAIN, (degradations.Darken(0.5),), seed),
+  'of_draws': lambda seed: variants.of_draws(PLAIN, 1, seed),
   'condense': lambda seed: condensation.condense(TRAIN, 'dm', ipc=1, seed=seed),
   'evaluate': lambda seed: condensation.evaluate(TRAIN, TRAIN, seed=seed),
   'Protocol': lambda seed: Protocol(seed=seed),
@@ -74,6 +91,10 @@ COUNTS = {
   'CentreCrop': (crops.CentreCrop, 1),
   'Resize': (crops.Resize, 1),
   'Cutout': (crops.Cutout, 1),
+  'Lower': (resolution.Lower, 2),
+  'of_draws, number': (lambda n: variants.of_draws(PLAIN, n), 1),
+  'views_of, low': (lambda n: paired.views_of(n, num_classes=2, **STATISTICS), 2),
+  'GuideView, size': (lambda n: paired.GuideView((0.5,), (0.5,), n), 0),
   'decode': (lambda n: decode.decode(FLOATS, n), 1),
   'mix': (lambda n: decode.mix(FLOATS, n), 1),
   'first_canvases, ipc': (
@@ -137,6 +158,7 @@ COUNTS = {
 # By name: a function of a number, and one that it takes.
 NUMBERS = {
   'hold_out': (lambda x: hold_out(TRAIN, x), 0.5),
+  'share_of': (lambda x: division.share_of(TRAIN, x), 0.5),
   'Recipe, cutmix': (lambda x: Recipe('mine', cutmix=x), 0.5),
   'Recipe, label_smoothing': (lambda x: Recipe('mine', label_smoothing=x), 0.1),
   'cross_entropy': (lambda x: losses.cross_entropy(np.eye(2), np.arange(2), label_smoothing=x), 0),
@@ -153,6 +175,10 @@ NUMBERS = {
   'Run, checkpoint_seconds': (lambda x: Run(checkpoint_seconds=x, progress=False), 0.5),
   'Evaluation, epochs': (lambda x: loop.Evaluation(lambda state: {}, epochs=x).interval(2), 1.5),
   'Flip': (crops.Flip, 0.5),
+  'Rotate': (crops.Rotate, 20),
+  'Blur': (degradations.Blur, 0.5),
+  'Noise': (degradations.Noise, 0.1),
+  'Darken': (degradations.Darken, 0.5),
   'Mixup': (mixing.Mixup, 0.2),
   'Jitter': (lambda x: photometric.Jitter(hue=x), 0.1),
   't_interval': (lambda x: metrics.t_interval([0.0, 1.0], x), 0.9),

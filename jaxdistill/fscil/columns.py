@@ -137,7 +137,12 @@ def columns(rows: Sequence[Mapping[str, Any]], best: str = '') -> list[tuple]:
     ('memory_bytes', 'memory a class', 'bytes'),
     ('session', 'a session', 'seconds'),
   ]
-  return [column for column in listed if any(row.get(column[0]) not in (None, '') for row in rows)]
+  filled = {name for name, *_ in listed if _fills(rows, name)}
+  return [column for column in listed if column[0] in filled]
+
+
+def _fills(rows, name):
+  return any(row.get(name) not in (None, '') for row in rows)
 
 
 def charts(members: Sequence[Group]) -> list[dict[str, Any]]:

@@ -1,11 +1,13 @@
 """Files that are whole or absent, and names made from content."""
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -216,3 +218,33 @@ def write_atomic(path: pathlib.Path, content: bytes) -> None:
     os.replace(temporary, path)
   finally:
     temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(folder: str | os.PathLike, what: str) -> Iterator[pathlib.Path]:
+  """Gives a new folder beside `folder`, which becomes it at the end, or vanishes.
+
+  Args:
+    folder: that must not exist yet.
+    what: is exported, for people.
+
+  Raises:
+    UserError: it exists or cannot be written.
+
+  >>> with new_folder('exported', 'The text') as place:
+  ...   _ = (place / 'one.txt').write_text('1')
+  >>> os.listdir('exported')
+  ['one.txt']
+  """
+  folder = expanded(folder)
+  if folder.exists():
+    raise UserError(f'{folder} exists already; export to a folder that does not.')
+  temporary = folder.with_name(f'.{folder.name}.{os.getpid()}')
+  try:
+    temporary.mkdir(parents=True)
+    yield temporary
+    temporary.rename(folder)
+  except OSError as error:
+    raise UserError(f'{what} cannot be exported to {folder}: {error.strerror or error}.') from error
+  finally:
+    shutil.rmtree(temporary, ignore_errors=True)

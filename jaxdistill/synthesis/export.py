@@ -1,7 +1,6 @@
 """A condensed set for other programs: a folder of PNG files, or a folder that TensorFlow Datasets
 reads."""
 
-import contextlib
 import hashlib
 import io
 import json
@@ -10,7 +9,7 @@ import pathlib
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,10 @@ from jaxdistill.data import Dataset
 from jaxdistill.data.exported import MANIFEST, labelling
 from jaxdistill.data.stored import MODES, to_uint8
 from jaxdistill.errors import UserError
-from jaxdistill.files import expanded
+from jaxdistill.files import expanded, new_folder
 
 _VERSION = '1.0.0'
+_WHAT = 'The condensed set'
 # Bytes of a class name that go into that of its folder: few enough for every file system.
 _NAME_BYTES = 80
 
@@ -57,7 +57,7 @@ def to_png(condensed: Any, folder: str | os.PathLike, *, decoded: bool = True) -
   images, labels = condensed.decode() if decoded else (condensed.images, condensed.labels)
   hard = labels if labels.ndim == 1 else labels.argmax(1)
   names, digits = _folder_names(condensed.class_names), len(str(len(images) - 1))
-  with _whole_or_nothing(folder) as root:
+  with new_folder(folder, _WHAT) as root:
     entries = []
     for number, (image, label) in enumerate(zip(to_uint8(images), hard)):
       path, content = f'{names[label]}/{number:0{digits}}.png', _png(image).getvalue()
@@ -122,7 +122,7 @@ def to_tfds(
   splits = {'train': (to_uint8(images), labels)} | (
     {} if test is None else {'test': (test.images, test.labels)}
   )
-  with _whole_or_nothing(pathlib.Path(folder) / name) as root:
+  with new_folder(pathlib.Path(folder) / name, _WHAT) as root:
     # In a place of its own: TFDS wants the folder above to be free of other things.
     with tempfile.TemporaryDirectory(dir=root) as place:
       _write_tfds(name, splits, condensed, place)
@@ -228,22 +228,3 @@ def _numbered(class_names: Sequence[str]) -> list[str]:
     short = re.sub(r'[^\w.-]+', '_', name).encode()[:_NAME_BYTES].decode(errors='ignore')
     names.append(f'{label:0{digits}}-{short}')
   return names
-
-
-@contextlib.contextmanager
-def _whole_or_nothing(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
-  """Gives a new folder beside `folder`, which becomes it at the end, or vanishes."""
-  folder = expanded(folder)
-  if folder.exists():
-    raise UserError(f'{folder} exists already; export to a folder that does not.')
-  temporary = folder.with_name(f'.{folder.name}.{os.getpid()}')
-  try:
-    temporary.mkdir(parents=True)
-    yield temporary
-    temporary.rename(folder)
-  except OSError as error:
-    raise UserError(
-      f'The condensed set cannot be exported to {folder}: {error.strerror or error}.'
-    ) from error
-  finally:
-    shutil.rmtree(temporary, ignore_errors=True)

@@ -10,8 +10,18 @@ from html import escape
 import numpy as np
 
 from jaxdistill.errors import UserError, unknown
-from jaxdistill.report import curves, pictures, style, tables
+from jaxdistill.report import curves, pictures, plots, style, tables
 
+_SCATTER_OPTIONS = (
+  'points',
+  'title',
+  'x_title',
+  'y_title',
+  'log_x',
+  'percent',
+  'width',
+  'height',
+)
 _CHART_OPTIONS = (
   'series',
   'title',
@@ -105,6 +115,31 @@ class Page:
       {label: i for i, label in enumerate(labels)} if len(labels) <= len(curves.COLOURS) else None
     )
     figures = (f'<figure>{curves.svg(**chart, palette=palette)}</figure>' for chart in charts)
+    return self._add(title, f'<div class="charts">{"".join(figures)}</div>')
+
+  def scatter(self, title: str, charts: Iterable[Mapping]) -> 'Page':
+    """Adds scatter plots side by side where there is room.
+
+    charts: mappings of the arguments of `plots.scatter`: `points` and perhaps title, x_title,
+      y_title, log_x, percent ...
+
+    >>> sizes = dict(title='Size', points=[('resnet8', 78e3, 0.61), ('resnet20', 278e3, 0.69)])
+    >>> 'svg+xml' in Page('run').scatter('Accuracy against size', [sizes]).html()
+    True
+    """
+    figures = []
+    for chart in charts:
+      for key in chart.keys() - set(_SCATTER_OPTIONS):
+        raise unknown('option of a scatter plot', key, _SCATTER_OPTIONS)
+      if 'points' not in chart:
+        raise UserError(f'A plot of the section {title!r} has no points.')
+      data = base64.b64encode(plots.scatter(**chart).encode()).decode('ascii')
+      figures.append(
+        f'<figure><img class="plot" alt="{_text(chart.get("title") or title)}" '
+        f'src="data:image/svg+xml;base64,{data}"></figure>'
+      )
+    if not figures:
+      raise UserError(f'The section {title!r} needs at least one plot (points and options).')
     return self._add(title, f'<div class="charts">{"".join(figures)}</div>')
 
   def pictures(self, title: str, items: Iterable[Sequence]) -> 'Page':

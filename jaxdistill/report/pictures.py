@@ -9,6 +9,9 @@ from jaxdistill.errors import UserError
 
 # Pixels that a small image is enlarged to when no scale is given: enough to recognise a digit.
 CELL = 64
+# Of a heat map at its limits: red and blue that colour-blind readers can tell apart (ColorBrewer's
+# RdBu).
+_ABOVE, _BELOW = (178, 24, 43), (33, 102, 172)
 GAP_COLOUR = 128  # Mid-grey: visible next to black and white images, calm on light and dark pages.
 
 
@@ -108,6 +111,34 @@ def png_bytes(picture) -> bytes:
   file = io.BytesIO()
   Image.fromarray(as_uint8(picture)).save(file, format='PNG', optimize=True)
   return file.getvalue()
+
+
+def heat_map(matrix, limit: float = 0.0, *, side: int = 320) -> np.ndarray:
+  """Returns a matrix of signed numbers as a picture: white at 0, redder above it, bluer below.
+
+  matrix: [h, w]; grey where it is not finite. limit: the size that has the full colour, larger ones
+    too; 0: the largest in the matrix. side: about so many pixels high and wide, each number a whole
+    number of them.
+  Returns uint8 [h s, w s, 3].
+
+  >>> heat_map([[0.0, 1.0], [-1.0, -0.5]], side=2)[..., 0].tolist()
+  [[255, 178], [33, 144]]
+
+  Raises UserError for something else than a matrix, or a limit below 0.
+  """
+  matrix = np.asarray(matrix, np.float64)
+  if matrix.ndim != 2 or not matrix.size:
+    raise UserError(f'A heat map shows a matrix [h, w], but the shape is {list(matrix.shape)}.')
+  finite = np.isfinite(matrix)
+  if not 0 <= limit < np.inf:
+    raise UserError(f'The limit of a heat map is a number from 0 on, but {limit} was given.')
+  limit = limit or np.abs(matrix[finite]).max(initial=0.0) or 1.0
+  share = np.clip(np.where(finite, matrix, 0.0) / limit, -1, 1)[..., None]
+  full = np.where(share > 0, _ABOVE, _BELOW)
+  colours = np.rint(255 + np.abs(share) * (full - 255)).astype(np.uint8)
+  colours = np.where(finite[..., None], colours, np.uint8(GAP_COLOUR))
+  scale = max(1, side // max(matrix.shape))
+  return colours.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
 def _whole(name: str, value, least: int) -> int:

@@ -77,6 +77,7 @@ svg text { font-variant-numeric: tabular-nums; }
 .pictures figure { max-width: 100%; }
 figcaption { margin-bottom: 8px; color: var(--soft); font-size: .875rem; overflow-wrap: anywhere; }
 img { display: block; max-width: 100%; height: auto; image-rendering: pixelated; }
+img.plot { width: 100%; }
 .labelled { display: flex; gap: 12px; }
 .labelled ol {
   display: flex; flex-direction: column; flex: none; max-width: 40%; list-style: none; margin: 0;

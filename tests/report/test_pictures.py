@@ -110,3 +110,27 @@ def test_grid_refuses_layouts_without_sense(options, message):
 def test_png_refuses_what_is_no_picture(shape):
   with pytest.raises(UserError, match='shape'):
     pictures.png_bytes(np.zeros(shape, np.uint8))
+
+
+def test_a_heat_map_is_white_at_zero_and_as_strong_on_both_sides():
+  picture = pictures.heat_map([[0.0, 2.0, -2.0], [1.0, np.nan, -9.0]], limit=2.0, side=3)
+  assert picture.shape == (2, 3, 3) and picture.dtype == np.uint8
+  white, red, blue = picture[0].tolist()
+  assert white == [255, 255, 255] and red == [178, 24, 43] and blue == [33, 102, 172]
+  half, missing, beyond = picture[1].tolist()
+  assert half == [216, 140, 149]  # half-way from white: 216.5, 139.5 and 149, to the even one
+  assert missing == [pictures.GAP_COLOUR] * 3 and beyond == blue
+
+
+def test_a_heat_map_has_whole_pixels_and_its_own_limit():
+  picture = pictures.heat_map(np.diag([1.0, -4.0, 2.0]), side=10)
+  assert picture.shape == (9, 9, 3)
+  assert (picture[3:6, 3:6] == np.array([33, 102, 172])).all()
+  assert (pictures.heat_map(np.zeros((2, 2)), side=2) == 255).all()
+  assert pictures.heat_map(np.zeros((500, 2))).shape == (500, 2, 3)
+
+
+@pytest.mark.parametrize('matrix, limit', [([1.0], 0), (np.zeros((0, 3)), 0), ([[1.0]], -1)])
+def test_what_is_no_heat_map_is_told(matrix, limit):
+  with pytest.raises(UserError, match='heat map'):
+    pictures.heat_map(matrix, limit)

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import jaxlib
 from flax import traverse_util
+from jax import export as jax_export
 
 import jaxdistill
 from jaxdistill import backend, draws, errors, files
@@ -142,10 +143,10 @@ def program_of(
       by_name, images, cpu=traced_for('cpu'), default=traced_for('others')
     )
 
-  (number,) = jax.export.symbolic_shape('n')
+  (number,) = jax_export.symbolic_shape('n')
   forms = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in by_name.items()}
   images = jax.ShapeDtypeStruct((number, *image_shape), jnp.float32)
-  return bytes(jax.export.export(jax.jit(forward), platforms=PLATFORMS)(forms, images).serialize())
+  return bytes(jax_export.export(jax.jit(forward), platforms=PLATFORMS)(forms, images).serialize())
 
 
 def _prepare(view, mean, std):

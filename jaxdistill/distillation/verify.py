@@ -1,4 +1,5 @@
-"""Verification by a network: its embeddings of pairs, and the numbers and the curve that follow."""
+"""Verification and identification by a network: its embeddings, and the numbers and the curve that
+follow."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdistill import errors, metrics
+from jaxdistill.data import Dataset, face_pairs
 from jaxdistill.data.face_pairs import Pairs
 from jaxdistill.metrics import verification
 from jaxdistill.numerics import settled
@@ -83,6 +85,46 @@ def pair_scores(
   """Returns the cosine of each pair, float64 [m]; arguments as of `verify`."""
   embeddings = embed_images(embed, variables, pairs.images, mirrored=mirrored, batch=batch)
   return metrics.cosine_scores(embeddings[pairs.left], embeddings[pairs.right])
+
+
+def identify(
+  embed: Callable[[Any, jax.Array], jax.Array],
+  variables: Any,
+  images: Dataset,
+  *,
+  per_class: int = 1,
+  seed: int = 0,
+  distractors: np.ndarray | None = None,
+  mirrored: bool = False,
+  batch: int = _BATCH,
+) -> dict[str, float]:
+  """Returns how often a network finds the class of an image among one gallery of all classes.
+
+  Args:
+    embed, variables, mirrored, batch: as of `verify`.
+    images: of the classes, such as `Dataset.take_classes` of those that no network has seen.
+    per_class: images of each class that make the gallery; all others are looked up in it.
+    seed: of the gallery, see `face_pairs.gallery_and_probes`.
+    distractors: images of other classes in the gallery, uint8 [k, h, w, c]; None: there are none.
+
+  Returns:
+    dict(rank1, rank5: shares of the images whose class comes first, or among the first five).
+
+  Raises:
+    UserError: a class has too few images, or an embedding is not finite.
+  """
+  gallery, probes = face_pairs.gallery_and_probes(images.labels, per_class, seed)
+  run = functools.partial(embed_images, embed, variables, mirrored=mirrored, batch=batch)
+  embeddings = run(images.images)
+  ranks = metrics.probe_ranks(
+    embeddings[gallery],
+    images.labels[gallery],
+    embeddings[probes],
+    images.labels[probes],
+    None if distractors is None else run(distractors),
+  )
+  shares = metrics.cumulative_match(ranks, 5)
+  return {'rank1': float(shares[0]), 'rank5': float(shares[4])}
 
 
 @settled()

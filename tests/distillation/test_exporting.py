@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
+from jax import export as jax_export
 from PIL import Image
 
 from jaxdistill import models
@@ -85,7 +87,7 @@ print([name for name in ('jaxdistill', 'flax', 'safetensors') if name in sys.mod
 
 
 def test_one_program_serves_all_platforms_and_any_number(folder):
-  program = jax.export.deserialize(bytearray((folder / exporting.PROGRAM).read_bytes()))
+  program = jax_export.deserialize(bytearray((folder / exporting.PROGRAM).read_bytes()))
   assert program.platforms == exporting.PLATFORMS
   images = program.in_avals[-1]
   assert images.shape[1:] == SHAPE and images.dtype == np.float32
@@ -148,3 +150,14 @@ def test_pictures_are_classified_from_the_command_line(folder, tmp_path):
   assert done.returncode == 0, done.stderr
   name, share = done.stdout.removeprefix('one.png: ').split(' (')
   assert name in NAMES and 33 < float(share.split()[0]) <= 100
+
+
+def test_layers_with_forms_of_their_own_on_cpus_answer_alike():
+  network = models.build({'name': 'resnet', 'depth': 8, 'width': 4}, 3, (16, 16, 3))
+  variables = network.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)), train=False)
+  weights = traverse_util.flatten_dict(dict(variables), sep='/')
+  program = exporting.program_of(network, weights, (16, 16, 3), lambda images: images - 0.5)
+  images = np.random.default_rng(0).uniform(size=(3, 16, 16, 3)).astype(np.float32)
+  answers = jax.jit(jax_export.deserialize(bytearray(program)).call)(weights, images)
+  whole = jax.jit(lambda variables, images: network.apply(variables, images, train=False)[0])
+  np.testing.assert_allclose(answers, whole(variables, images - 0.5), atol=1e-5, rtol=1e-5)

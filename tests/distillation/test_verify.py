@@ -69,6 +69,24 @@ def test_one_compilation_serves_all_batches_and_variables(pairs, matrix):
   assert traces == [(16, 8, 8, 1)]
 
 
+def test_identification_is_that_of_the_metrics(matrix):
+  _, test = data.load('digits', image_size=8)
+  known, others = test.take_classes([0, 1, 2, 3, 4, 5]), test.take_classes([8, 9])
+  numbers = verify.identify(project, matrix, known, seed=4, distractors=others.images, batch=50)
+  gallery, probes = face_pairs.gallery_and_probes(known.labels, 1, 4)
+  embeddings = embedded(matrix, known.images)
+  ranks = metrics.probe_ranks(
+    embeddings[gallery],
+    known.labels[gallery],
+    embeddings[probes],
+    known.labels[probes],
+    embedded(matrix, others.images),
+  )
+  assert numbers == pytest.approx({'rank1': (ranks <= 1).mean(), 'rank5': (ranks <= 5).mean()})
+  without = verify.identify(project, matrix, known, seed=4)
+  assert without['rank1'] > numbers['rank1'] > 0 and without['rank5'] > numbers['rank5']
+
+
 def test_a_rate_that_the_pairs_cannot_measure_is_refused_before_the_network_runs(pairs):
   def never(variables, images):
     raise AssertionError('the network ran')

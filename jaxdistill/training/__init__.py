@@ -10,8 +10,10 @@
   groups       parameters with a learning rate and a decay of their own
   parts        which parts of a network are trained and which are frozen
   averages     the exponential average of the weights
-  learner      what one network learns and how it sees its data; objectives
-  players      several networks in one step, each trained by its player; guides; scene
+  learner      what one network learns and how it sees its data
+  players      several networks in one step, each trained by its player
+  game, scene, turns, guides, outputs
+               what it is made of: the values, what losses see, objectives, networks at rest
   replicas     several networks of one form at once, whatever they learn
   recipe       how a classifier is trained
   reconstruction  masked autoencoders: pixels from patches, features from features
@@ -42,8 +44,10 @@ _MODULES = (
   'classifier',
   'cost',
   'features',
+  'game',
   'groups',
   'guard',
+  'guides',
   'hosts',
   'interrupt',
   'job',
@@ -51,8 +55,8 @@ _MODULES = (
   'lock',
   'loop',
   'machine',
-  'objectives',
   'optim',
+  'outputs',
   'parallel',
   'parts',
   'phase',
@@ -67,12 +71,13 @@ _MODULES = (
   'records',
   'replicas',
   'run',
-  'schedules',
   'scene',
+  'schedules',
   'scorer',
   'surroundings',
   'together',
   'trace',
+  'turns',
 )
 __all__ = list(_MODULES)
 

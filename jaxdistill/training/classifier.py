@@ -14,13 +14,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import Mesh
 
 from jaxdistill import draws, errors, files
-from jaxdistill.data import Dataset, samplers
+from jaxdistill.data import Dataset
 from jaxdistill.data.examples import Examples
+from jaxdistill.losses import classification
 from jaxdistill.numerics import settled
-from jaxdistill.training import loop, objectives, parallel, parts, replicas, scorer
+from jaxdistill.training import loop, parallel, parts, players, replicas, scorer
+from jaxdistill.training.game import Game, Part, Player, Term
 from jaxdistill.training.learner import Learner, Objective
 from jaxdistill.training.problem import Problem
 from jaxdistill.training.recipe import Recipe
@@ -106,9 +109,10 @@ def setup(
     spread=replicas.choose_spread(spread, networks, mesh),
     first_rows=tuple(images * (number % sets) for number in range(networks)) if sets > 1 else (),
   )
+  optimizer = recipe.optimizer.build(recipe.learning_rate(images, num_steps), recipe.groups)
   return replicas.problem(
-    learner(model, recipe, examples, owned, frozen, sets, objective, initial),
-    recipe.optimizer.build(recipe.learning_rate(images, num_steps), recipe.groups),
+    learner(model, recipe, examples, optimizer, owned, frozen, sets, objective, initial),
+    optimizer,
     options,
     {'images': examples.images, 'labels': np.asarray(examples.labels)},
     num_steps=num_steps,
@@ -121,6 +125,7 @@ def learner(
   model: nn.Module,
   recipe: Recipe,
   examples: Examples,
+  optimizer: optax.GradientTransformation,
   owned: tuple[str, ...] = (),
   frozen: tuple[str, ...] = (),
   sets: int = 1,
@@ -129,19 +134,51 @@ def learner(
 ) -> Learner:
   """Returns what one network does: draws shuffled batches, sees them as the recipe says, and
   follows the objective; arguments as in `setup`."""
-  images, image_shape = len(examples) // sets, examples.image_shape
-  batch = min(recipe.batch, images)
+  plain = players.learner(
+    game(model, optimizer, recipe.label_smoothing, owned, frozen),
+    {'images': examples.images, 'labels': examples.labels},
+    recipe,
+    recipe.views(examples),
+    images=len(examples) // sets,
+  )
+  chosen = {}
+  if initial is not None:
+    chosen['init'] = lambda key: parts.replace(plain.init(key), initial)
+  if objective is not None:
+    chosen |= dict(objective=objective, owned=owned, frozen=frozen, turns=())
+  return dataclasses.replace(plain, **chosen)
 
-  def init(key):
-    variables = model.init(key, jnp.zeros((1, *image_shape), jnp.float32))
-    return variables if initial is None else parts.replace(variables, initial)
 
-  def rows(key, step):
-    return samplers.epoch_batch(key, step, images, batch, recipe.drop_last)
+def game(
+  model: nn.Module,
+  optimizer: optax.GradientTransformation,
+  label_smoothing: float = 0.0,
+  owned: tuple[str, ...] = (),
+  frozen: tuple[str, ...] = (),
+) -> Game:
+  """Returns the training of one classifier as a game: one part without a name, one player, and the
+  cross-entropy of the logits for the view 'images' as its only term.
 
-  objective = objective or objectives.cross_entropy(model, recipe.label_smoothing)
-  always_full = recipe.drop_last or images % batch == 0
-  return Learner(init, rows, recipe.views(examples), objective, owned, frozen, always_full)
+  Batch normalisation takes the statistics of the batch and moves its running ones. Reported is the
+  accuracy on the training images too, as 'train_accuracy'.
+
+  Args:
+    model: a network of `models.build`.
+    optimizer: of its weights.
+    label_smoothing: share of the label spread over all classes.
+    owned, frozen: parts of the network that are trained and that stay as they are.
+  """
+
+  def cross_entropy(scene):
+    return classification.cross_entropy(
+      scene['']['logits'],
+      scene.batch['labels'],
+      weight=scene.batch['weight'],
+      label_smoothing=label_smoothing,
+    )
+
+  player = Player('', owned, (Term('loss', cross_entropy),), optimizer, frozen)
+  return Game({'': Part(model)}, (player,))
 
 
 @settled()

@@ -6,8 +6,12 @@ and mixed precision are not its business: `training.replicas` trains a learner m
 Nor is it the statistics of batch normalisation that the rows which fill up a short batch stay out
 of: a network is given whole views, several of them one behind another, or `normalisation.weighted`
 says the weights of the rows that it is given.
+
+A learner may be several networks that learn from each other, each trained by a player of its own:
+then `training.players` writes the objectives.
 """
 
+import collections
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -15,7 +19,12 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxdistill.data.views import Views
+from jaxdistill.errors import UserError
 from jaxdistill.training import parts
+
+# The collection of variables in which losses keep what they remember from step to step. It belongs
+# to no part: it has no gradient, and always moves.
+MEMORY = 'memory'
 
 
 class Outcome(NamedTuple):
@@ -35,6 +44,83 @@ class Outcome(NamedTuple):
 Objective = Callable[[Any, Mapping[str, jax.Array], jax.Array], Outcome]
 
 
+class Owned(NamedTuple):
+  """Which parts of a network somebody trains: what `paths` cover and `frozen` does not, see
+  `parts.owned`; () for all and for nothing."""
+
+  paths: tuple[str, ...] = ()
+  frozen: tuple[str, ...] = ()
+
+  def mask(self, variables: Any) -> dict[str, Any]:
+    """Returns which leaves of a network's variables these are; of its memories none."""
+    kept = {name: tree for name, tree in variables.items() if name != MEMORY}
+    return parts.owned(kept, self.paths, self.frozen)
+
+  def params(self, params: Any, variables: Any) -> dict[str, Any]:
+    """Returns these leaves alone of parameters, which may lack some of the network's.
+
+    >>> params = {'conv': 1.0, 'head': 2.0}
+    >>> Owned(('head',)).params(params, {'params': params, 'memory': {'bank': 3.0}})
+    {'head': 2.0}
+    """
+    return parts.split({'params': params}, self.mask(variables))[0]['params']
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Turn:
+  """One gradient of a step, and those who move by it.
+
+  Attributes:
+    objective: what is minimised.
+    players: what each of them trains, by name.
+  """
+
+  objective: Objective
+  players: Mapping[str, Owned]
+
+  def mask(self, variables: Any) -> dict[str, Any]:
+    """Returns which leaves of a network's variables somebody trains in this turn.
+
+    Raises:
+      UserError: two players train one of them.
+    """
+    masks = [owned.mask(variables) for owned in self.players.values()]
+    if len(masks) == 1:
+      return masks[0]
+    counts = collections.Counter()
+    for mask in masks:
+      leaves = zip(parts.leaf_paths(mask), jax.tree.leaves(mask))
+      counts.update(path for path, is_owned in leaves if is_owned)
+    twice = [path for path, count in counts.items() if count > 1]
+    if twice:
+      raise UserError(
+        f'{" and ".join(self.players)} both train {twice[0].partition("/")[2]!r} in one step; give '
+        'it to one of them, or let them move in turn.'
+      )
+    return jax.tree.map(lambda *marks: any(marks), *masks)
+
+  def differentiate(
+    self, variables: Any, batch: Mapping[str, jax.Array], key: jax.Array, share: jax.Array
+  ) -> tuple[Any, Any, dict[str, jax.Array]]:
+    """Returns (gradient, moved, metrics) of one network, times the `share` of the whole batch's
+    weight that these rows have: the gradient of the trained parameters, new values of other
+    collections, and the metrics with 'loss'."""
+    mask = self.mask(variables)
+
+    def loss_of(params):
+      outcome = self.objective(parts.replace(variables, {'params': params}), batch, key)
+      metrics = jax.tree.map(lambda metric: share * metric, dict(outcome.metrics))
+      return share * outcome.loss, (dict(outcome.moved), metrics)
+
+    trained, _ = parts.split({'params': variables['params']}, mask)
+    (loss, (moved, metrics)), gradient = jax.value_and_grad(loss_of, has_aux=True)(
+      trained['params']
+    )
+    memory = {name: moved.pop(name) for name in (MEMORY,) if name in moved}
+    moved, _ = parts.split(moved, mask)
+    return gradient, {**moved, **memory}, {**metrics, 'loss': loss}
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Learner:
   """What a network is and does.
@@ -51,36 +137,33 @@ class Learner:
       the objective moved for it are dropped.
     always_full: whether no row of any step fills up a short batch, so that nothing needs to look at
       the weights.
+    turns: in place of an objective: the gradients of a step one after the other, each of a network
+      as those before have left it.
+    guides: (their variables, batch [B, n, ...]) -> what all turns see of networks that all share,
+      see `training.guides`; None: there are none.
   """
 
   init: Callable[[jax.Array], Any]
   rows: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
   views: Views
-  objective: Objective
+  objective: Objective | None = None
   owned: tuple[str, ...] = ()
   frozen: tuple[str, ...] = ()
   always_full: bool = False
+  turns: tuple[Turn, ...] = ()
+  guides: Callable[..., Any] | None = None
 
-  def split(self, variables: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the trained and the frozen half of a network's variables, or of several networks'."""
-    return parts.split(variables, parts.owned(variables, self.owned, self.frozen))
+  def __post_init__(self):
+    if (self.objective is None) != bool(self.turns):
+      raise ValueError('A learner has an objective or turns, one of the two.')
+    if not self.turns:
+      turn = Turn(self.objective, {'': Owned(self.owned, self.frozen)})
+      object.__setattr__(self, 'turns', (turn,))
 
-  def differentiate(
-    self, variables: Any, batch: Mapping[str, jax.Array], key: jax.Array, share: jax.Array
-  ) -> tuple[Any, Any, dict[str, jax.Array]]:
-    """Returns (gradient, moved, metrics) of one network, times the `share` of the whole batch's
-    weight that these rows have: the gradient of the trained parameters, new values of other
-    collections, and the metrics with 'loss'."""
-    mask = parts.owned(variables, self.owned, self.frozen)
-
-    def loss_of(params):
-      outcome = self.objective(parts.replace(variables, {'params': params}), batch, key)
-      metrics = jax.tree.map(lambda metric: share * metric, dict(outcome.metrics))
-      return share * outcome.loss, (outcome.moved, metrics)
-
-    trained, _ = parts.split(variables, mask)
-    (loss, (moved, metrics)), gradient = jax.value_and_grad(loss_of, has_aux=True)(
-      trained['params']
-    )
-    moved, _ = parts.split(moved, mask)
-    return gradient, moved, {'loss': loss, **metrics}
+  @property
+  def players(self) -> dict[str, Owned]:
+    """What each player trains, by name."""
+    players = {}
+    for turn in self.turns:
+      players |= turn.players
+    return players

@@ -1,115 +1,233 @@
-"""Parts and players: several networks in one step, each trained by whoever it belongs to.
+"""Parts and players: several networks in one step, each trained by whom it belongs to.
 
 A `Game` is one phase of a training. Its *parts* are named networks, each of which reads one view of
 the batch or outputs of parts before it. Its *players* have each the parts that they train, named
 *terms* whose weighted sum they minimise, and an optimiser. *Guides* are parts that nobody trains
 and that all networks side by side share. Supervised training is one part, one player and one term.
+
+`learner` makes of a game what `training.replicas` trains many times at once, `problem` makes it
+ready for the loop.
 """
 
-import dataclasses
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax
-import optax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
 
-from jaxdistill import errors
-from jaxdistill.training.scene import PROTOTYPES, Outputs, Scene
+from jaxdistill import draws, errors
+from jaxdistill.data import samplers
+from jaxdistill.data.examples import Examples
+from jaxdistill.data.views import Views
+from jaxdistill.errors import UserError
+from jaxdistill.numerics import settled
+from jaxdistill.training import guides, outputs, parts, replicas, turns
+from jaxdistill.training.game import MODES, Game, Part, Player, Term
+from jaxdistill.training.guides import kept_name
+from jaxdistill.training.learner import MEMORY, Learner
+from jaxdistill.training.outputs import PROTOTYPES, Outputs, part_variables
+from jaxdistill.training.problem import Problem
+from jaxdistill.training.recipe import Recipe
+from jaxdistill.training.scene import Scene
 
-__all__ = ['MODES', 'PROTOTYPES', 'Game', 'Outputs', 'Part', 'Player', 'Scene', 'Term']
+__all__ = [
+  'MODES',
+  'PROTOTYPES',
+  'Game',
+  'Outputs',
+  'Part',
+  'Player',
+  'Scene',
+  'Term',
+  'kept_name',
+  'learner',
+  'part_variables',
+  'problem',
+]
 
-MODES = ('train', 'eval', 'batch')
+# Names of a batch that no entry of the data can have.
+_RESERVED = ('guides', 'index', 'network', 'step', 'weight')
+# Rows of the batch that the forms of networks are made with.
+_ROWS = 2
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Part:
-  """A named network of a game.
+@settled()
+def problem(
+  game: Game,
+  examples: Examples,
+  recipe: Recipe,
+  *,
+  guide_variables: Mapping[str, Any] | None = None,
+  tables: Mapping[str, Any] | None = None,
+  views: Views | None = None,
+  networks: int = 1,
+  seed: int = 0,
+  num_steps: int = 0,
+  mesh: Mesh | None = None,
+  way: str = 'auto',
+  spread: str = 'auto',
+  batches: str = 'own',
+  initial: Mapping[str, Any] | None = None,
+) -> Problem:
+  """Returns the training of `networks` games side by side, ready for the loop.
 
-  What it gives is a dict of arrays by name: of a classifier, which returns (logits, features), it
-  is {'logits': logits, **features}; of a module that returns a dict that dict; of one that returns
-  an array {'output': array}. A guide with a linear last layer gives 'prototypes' [C, d] too, the
-  weights of its classes.
+  Args:
+    game: the parts and players; the optimisers are theirs, not the recipe's.
+    examples: the images.
+    recipe: batch, length, and views of a step.
+    guide_variables: of the guides, by name; a guide that is a function may have none, and neither
+      needs one whose outputs are kept in `tables`.
+    tables: further entries of the data, [N, ...] by name: targets, weights of images, and outputs
+      of guides, see `guides.watching`.
+    views: what a step makes of its rows; None: what the recipe says.
+    networks: R.
+    seed: of weights, order and views.
+    num_steps: 0: the recipe's epochs.
+    mesh: the devices; None: the default one.
+    way, batches: see `replicas.Options`.
+    spread: 'networks', 'batch' or 'auto', see `replicas.choose_spread`.
+    initial: variables [networks, ...] that the parts begin with, or those of some of them:
+      {'params': {'student': ...}}; None: random ones.
 
-  Attributes:
-    module: the network; None for a guide that is a function.
-    view: of the batch that it reads.
-    reads: in place of the view: scene -> the arguments of the module, made from the outputs of
-      parts named before it. It sees constants where its player trains nothing.
-    mode: 'train': batch normalisation by the batch, running statistics move; what nobody trains
-      uses its running statistics then. 'eval': running statistics. 'batch': the statistics of the
-      batch, and nothing moves.
-    function: (variables, images) -> dict of arrays [n, ...] as a guide.
+  Returns:
+    The problem, whose state is a `replicas.State`. It reports what `turns.objective` says, as means
+    over the networks.
+
+  Raises:
+    UserError: a guide without variables, a table that has another length than the images, a path
+      that leads to no part, initial variables of another form.
   """
+  images, tables = len(examples), dict(tables or {})
+  guide_variables = dict(guide_variables or {})
+  _check_data(game, tables, guide_variables, images)
+  num_steps = errors.whole('num_steps', num_steps) or recipe.steps(images)
+  options = replicas.Options(
+    networks,
+    clear_momentum_at=recipe.boundaries(images, num_steps) if recipe.clear_momentum else (),
+    average=recipe.average,
+    mesh=mesh,
+    way=way,
+    spread=replicas.choose_spread(spread, networks, mesh),
+    batches=batches,
+  )
+  data = {'images': examples.images, 'labels': np.asarray(examples.labels), **tables}
+  entries = dict(data)
+  if guide_variables:
+    data[replicas.GUIDES] = guide_variables
+  optimizers = {player.name: player.optimizer for player in game.players}
+  return replicas.problem(
+    learner(game, entries, recipe, views or recipe.views(examples), guide_variables),
+    optimizers if len(optimizers) > 1 else game.players[0].optimizer,
+    options,
+    data,
+    num_steps=num_steps,
+    seed=seed,
+    epoch_steps=recipe.epoch_steps(images),
+    initial=initial,
+  )
 
-  module: nn.Module | None = None
-  view: str = 'images'
-  reads: Callable[[Scene], tuple] | None = None
-  mode: str = 'train'
-  function: Callable[[Any, jax.Array], Mapping[str, jax.Array]] | None = None
 
-  def __post_init__(self):
-    if self.mode not in MODES:
-      raise errors.unknown('mode of a part', self.mode, MODES)
-    if (self.module is None) == (self.function is None):
-      raise ValueError('A part is a module or a function, one of the two.')
+def learner(
+  game: Game,
+  entries: Mapping[str, Any],
+  recipe: Recipe,
+  views: Views,
+  guide_variables: Mapping[str, Any] | None = None,
+  images: int = 0,
+) -> Learner:
+  """Returns what one network, or row of networks, of a game does: draws shuffled batches, sees them
+  through the views, and lets the players move.
 
-
-@dataclasses.dataclass(frozen=True)
-class Term:
-  """One named loss of a player.
-
-  Attributes:
-    name: under which it is reported.
-    loss: scene -> scalar, the mean over the rows by their weight: of the rows of this device, or of
-      the whole batch (`Scene.gathered`). With a memory: scene -> (scalar, new memory), and the
-      scene is gathered, so that all devices remember the same.
-    weight: of the term in the sum, or a schedule: step -> number.
-    memory: key -> what the term remembers at first, a tree of arrays; None: nothing.
+  Args:
+    game: the parts and players.
+    entries: the data, or only their forms: arrays [N, ...] by name.
+    recipe: the batch.
+    views: what a step makes of its rows.
+    guide_variables: of the guides, or only their forms.
+    images: N, where the entries hold several sets one behind another; 0: all are one.
   """
+  images = images or len(entries['labels'])
+  batch = min(recipe.batch, images)
+  forms = {
+    name: jax.ShapeDtypeStruct((_ROWS, *entry.shape[1:]), entry.dtype)
+    for name, entry in entries.items()
+  }
 
-  name: str
-  loss: Callable[[Scene], Any]
-  weight: float | Callable[[jax.Array], jax.Array] = 1.0
-  memory: Callable[[jax.Array], Any] | None = None
+  def init(key):
+    return _first_variables(game, views, forms, guide_variables or {}, key)
 
+  def rows(key, step):
+    return samplers.epoch_batch(key, step, images, batch, recipe.drop_last)
 
-@dataclasses.dataclass(frozen=True)
-class Player:
-  """Who trains what, and what for.
-
-  Attributes:
-    name: under which its terms are reported, where there are several players.
-    trains: paths of the parts that it trains: 'student', 'student/classifier', see
-      `training.parts`.
-    terms: whose weighted sum it minimises.
-    optimizer: of what it trains.
-    frozen: paths of those that it leaves as they are.
-  """
-
-  name: str
-  trains: tuple[str, ...]
-  terms: tuple[Term, ...]
-  optimizer: optax.GradientTransformation
-  frozen: tuple[str, ...] = ()
+  return Learner(
+    init,
+    rows,
+    views,
+    always_full=recipe.drop_last or images % batch == 0,
+    turns=turns.turns(game),
+    guides=guides.watching(game.guides) if game.guides else None,
+  )
 
 
-@dataclasses.dataclass(frozen=True)
-class Game:
-  """One phase of a training.
+def _first_variables(game, views, forms, guide_variables, key):
+  """The variables of all parts and the memories of all terms, each by a key of its own name."""
+  arguments = jax.eval_shape(
+    lambda variables: _arguments(game, views, forms, variables), guide_variables
+  )
+  arguments = jax.tree.map(lambda form: jnp.zeros(form.shape, form.dtype), arguments)
+  variables = {}
+  for name, part in game.parts.items():
+    own = part.module.init(_key(key, name), *arguments[name])
+    for collection, tree in own.items():
+      variables[collection] = {**variables.get(collection, {}), name: tree} if name else tree
+  terms = itertools.chain.from_iterable(player.terms for player in game.players)
+  memory = {
+    term.name: term.memory(_key(key, f'{MEMORY}/{term.name}')) for term in terms if term.memory
+  }
+  return {**variables, MEMORY: memory} if memory else variables
 
-  Attributes:
-    parts: by name, in the order in which they are computed. Their variables are those of the state:
-      {'params': {part: ...}, 'batch_stats': {part: ...}, 'memory': {term: ...}}, each with a
-      leading axis of the networks side by side.
-    players: who trains the parts. A part that nobody trains stays what it is, bit for bit.
-    guides: parts that nobody trains and that all networks side by side share. Their variables lie
-      with the data and are in no checkpoint.
-    in_turn: whether the players move one after the other in a step, each seeing what those before
-      have changed; else all move at once.
-  """
 
-  parts: Mapping[str, Part]
-  players: tuple[Player, ...]
-  guides: Mapping[str, Part] = dataclasses.field(default_factory=dict)
-  in_turn: bool = False
+def _arguments(game, views, forms, guide_variables):
+  """What the networks of all parts are called with, by name; only its form is looked at."""
+  key = draws.key(0)
+  batch = {name: jnp.zeros(form.shape, form.dtype) for name, form in forms.items()}
+  batch |= {'index': jnp.arange(_ROWS), 'weight': jnp.ones(_ROWS)}
+  batch = views.prepare(key, batch, views.draw(key))
+  seen = {}
+  is_read = any(part.reads for part in game.parts.values())
+  if is_read and game.guides:
+    watch = guides.watching(game.guides)
+    batches, common = watch(guide_variables, jax.tree.map(lambda leaf: leaf[None], batch), True, '')
+    batch = jax.tree.map(lambda leaf: leaf[0], batches)
+    seen = parts.merge(batch.pop('guides'), common['guides'])
+  arguments = {}
+  for name, part in game.parts.items():
+    arguments[name], _ = turns.part_arguments(part, Scene(seen, batch, key))
+    if is_read:
+      own = part.module.init(key, *arguments[name])
+      seen[name], _ = outputs.apply(part.module, own, arguments[name], train=False)
+  return arguments
+
+
+def _key(key, name):
+  """The key of a part or a memory; what has no name takes the network's."""
+  return jax.random.fold_in(key, turns.name_number(name)) if name else key
+
+
+def _check_data(game, tables, guide_variables, images):
+  """Refuses tables and variables of guides that do not fit the game or the images."""
+  for name, table in tables.items():
+    if name in (*_RESERVED, 'images', 'labels'):
+      raise UserError(f'A table cannot be called {name!r}, which a batch has already; rename it.')
+    if len(table) != images:
+      raise UserError(f'The table {name!r} has {len(table)} rows; there are {images} images.')
+  for name in guide_variables:
+    if name not in game.guides:
+      raise errors.unknown('guide', name, game.guides)
+  for name, guide in game.guides.items():
+    is_known = guide.function or name in guide_variables or guides.is_kept(name, tables)
+    if not is_known:
+      raise UserError(f'The guide {name!r} has neither variables nor outputs that are kept.')

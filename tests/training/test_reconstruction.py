@@ -15,7 +15,8 @@ from jaxdistill.errors import UserError
 from jaxdistill.models import heads, mae
 from jaxdistill.models.generative import GenerativeClassifier
 from jaxdistill.models.mae_vit import MaeViT
-from jaxdistill.training import loop, objectives, parallel, reconstruction
+from jaxdistill.training import classifier as classifiers
+from jaxdistill.training import loop, parallel, reconstruction, turns
 from jaxdistill.training.optim import Optimizer
 from jaxdistill.training.recipe import Recipe
 from jaxdistill.training.run import Run
@@ -175,7 +176,8 @@ def test_without_reconstruction_it_is_a_classifiers_training():
   found = gradients_by_alpha()[0]
   plain = heads.Headed(network.encoder, network.head)
   params = {name: variables['params'][name] for name in ('encoder', 'head')}
-  expected = gradient(objectives.cross_entropy(plain), {'params': params})
+  game = classifiers.game(plain, optimizer=None)
+  expected = gradient(turns.objective(game, game.players), {'params': params})
   assert largest(expected['encoder']) > 0.01
   for name in ('encoder', 'head'):
     close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7)

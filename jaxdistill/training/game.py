@@ -1,0 +1,135 @@
+"""A game as a value: parts, and players that train them; see `training.players`."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import optax
+
+from jaxdistill import errors
+from jaxdistill.training.scene import Scene
+
+MODES = ('train', 'eval', 'batch')
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Part:
+  """A named network of a game.
+
+  What it gives is a dict of arrays by name: of a classifier, which returns (logits, features), it
+  is {'logits': logits, **features}; of a module that returns a dict that dict; of one that returns
+  an array {'output': array}. A guide with a linear last layer gives 'prototypes' [C, d] too, the
+  weights of its classes.
+
+  Attributes:
+    module: the network; None for a guide that is a function.
+    view: of the batch that it reads.
+    reads: in place of the view: scene -> the arguments of the module, made from the outputs of
+      guides and of parts named before it. It sees constants where its player trains nothing.
+    mode: 'train': batch normalisation by the batch, running statistics move; what nobody trains
+      uses its running statistics then. 'eval': running statistics. 'batch': the statistics of the
+      batch, and nothing moves.
+    function: (variables, images) -> dict of arrays [n, ...] as a guide.
+  """
+
+  module: nn.Module | None = None
+  view: str = 'images'
+  reads: Callable[[Scene], tuple] | None = None
+  mode: str = 'train'
+  function: Callable[[Any, jax.Array], Mapping[str, jax.Array]] | None = None
+
+  def __post_init__(self):
+    if self.mode not in MODES:
+      raise errors.unknown('mode of a part', self.mode, MODES)
+    if (self.module is None) == (self.function is None):
+      raise ValueError('A part is a module or a function, one of the two.')
+
+
+@dataclasses.dataclass(frozen=True)
+class Term:
+  """One named loss of a player.
+
+  Attributes:
+    name: under which it is reported.
+    loss: scene -> scalar, the mean over the rows by their weight: of the rows of this device, or of
+      the whole batch (`Scene.gathered`). With a memory: scene -> (scalar, new memory), and the
+      scene is gathered, so that all devices remember the same.
+    weight: of the term in the sum, or a schedule: step -> number.
+    memory: key -> what the term remembers at first, a tree of arrays; None: nothing.
+  """
+
+  name: str
+  loss: Callable[[Scene], Any]
+  weight: float | Callable[[jax.Array], jax.Array] = 1.0
+  memory: Callable[[jax.Array], Any] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Player:
+  """Who trains what, and what for.
+
+  Attributes:
+    name: under which its terms are reported, where there are several players.
+    trains: paths of the parts that it trains: 'student', 'student/classifier', see
+      `training.parts`.
+    terms: whose weighted sum it minimises.
+    optimizer: of what it trains.
+    frozen: paths of those that it leaves as they are.
+  """
+
+  name: str
+  trains: tuple[str, ...]
+  terms: tuple[Term, ...]
+  optimizer: optax.GradientTransformation
+  frozen: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Game:
+  """One phase of a training.
+
+  Attributes:
+    parts: by name, in the order in which they are computed. Their variables are those of the state:
+      {'params': {part: ...}, 'batch_stats': {part: ...}, 'memory': {term: ...}}, each with a
+      leading axis of the networks side by side. A single part may be called '': then it has no
+      name in them.
+    players: who trains the parts. A part that nobody trains stays what it is, bit for bit.
+    guides: parts that nobody trains and that all networks side by side share. Their variables lie
+      with the data and are in no checkpoint.
+    in_turn: whether the players move one after the other in a step, each seeing what those before
+      have changed; else all move at once.
+  """
+
+  parts: Mapping[str, Part]
+  players: tuple[Player, ...]
+  guides: Mapping[str, Part] = dataclasses.field(default_factory=dict)
+  in_turn: bool = False
+
+  def __post_init__(self):
+    if not self.parts or not self.players:
+      raise ValueError('A game needs a part and a player.')
+    if '' in self.parts and len(self.parts) > 1:
+      raise ValueError("A part without a name, '', is the only one.")
+    _check_once('part or guide', (*self.parts, *self.guides))
+    _check_once('player', [player.name for player in self.players])
+    for player in self.players:
+      _check_once(f'term of {player.name or "the player"}', [term.name for term in player.terms])
+      if not player.terms:
+        raise ValueError(f'The player {player.name!r} has no term.')
+    terms = itertools.chain.from_iterable(player.terms for player in self.players)
+    _check_once('term with a memory', [term.name for term in terms if term.memory])
+    for name, part in self.parts.items():
+      if part.module is None:
+        raise ValueError(f'The part {name!r} is a function: only guides are.')
+    for name, guide in self.guides.items():
+      if guide.reads is not None:
+        raise ValueError(f'The guide {name!r} reads a view, not what others give.')
+
+
+def _check_once(kind, names):
+  twice = [name for number, name in enumerate(names) if name in names[:number]]
+  if twice:
+    raise ValueError(f'There are two of one name: {kind} {twice[0]!r}.')

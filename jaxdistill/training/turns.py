@@ -1,0 +1,179 @@
+"""The objectives of a game: what its players minimise together, or each in its turn.
+
+For a player everything is a constant but what it trains, and what is computed from that. So a
+network that somebody else trains, and that reads what the player's own give, hands the gradient on
+to them and has none itself. A part is computed once for all those for whom it is a constant or who
+alone train it; once more for each further player who has a hand in it.
+"""
+
+import zlib
+from collections.abc import Mapping, Sequence
+
+import jax
+
+from jaxdistill import errors, metrics
+from jaxdistill.training import outputs
+from jaxdistill.training.game import Game, Player
+from jaxdistill.training.learner import MEMORY, Outcome, Owned, Turn
+from jaxdistill.training.outputs import Outputs
+from jaxdistill.training.scene import Scene
+
+
+def turns(game: Game) -> tuple[Turn, ...]:
+  """Returns the gradients of a step: one, or one for each player where they move in turn."""
+  groups = [(player,) for player in game.players] if game.in_turn else [game.players]
+  return tuple(
+    Turn(objective(game, group), {player.name: _owned(player) for player in group})
+    for group in groups
+  )
+
+
+def objective(game: Game, players: Sequence[Player]):
+  """Returns the objective of some of a game's players: the sum of their weighted terms, each
+  player's with a gradient into its own parts alone.
+
+  Reports every term, the weighted ones as '<term>_weighted' too, and the accuracy on the batch of
+  every part with logits of the labels. Of several players a term is called '<player>/<term>', and
+  '<player>/loss' is the sum of a player's.
+  """
+  several = len(game.players) > 1
+
+  def of_all(variables, batch, key):
+    batch = dict(batch)
+    guides, step = batch.pop('guides', {}), batch.pop('step', 0)
+    scenes, moved = _scenes(game, players, variables, Scene(guides, batch, key, step))
+    losses, measured, memory = {}, {}, {}
+    for player in players:
+      prefix = f'{player.name}/' if several else ''
+      losses[player.name], terms, remembered = _player_loss(
+        player, scenes[player.name], variables.get(MEMORY, {})
+      )
+      measured |= {f'{prefix}{name}': value for name, value in terms.items()}
+      memory |= remembered
+      if several:
+        measured[f'{prefix}loss'] = losses[player.name]
+    measured |= _accuracies(game, scenes[players[0].name])
+    moved = {**moved, MEMORY: memory} if memory else moved
+    return Outcome(_sum(losses.values()), measured, moved)
+
+  return of_all
+
+
+def name_number(name: str) -> int:
+  """Returns what is folded into a key for the random numbers of a part or term of this name, which
+  then depend on nothing else of the game.
+
+  >>> name_number('student')
+  3072569139
+  """
+  return zlib.crc32(name.encode())
+
+
+def _owned(player):
+  return Owned(player.trains, player.frozen)
+
+
+def _sum(values):
+  total = None
+  for value in values:
+    total = value if total is None else total + value
+  return total
+
+
+def _player_loss(player, scene, memory):
+  """(Weighted sum, terms by name, new memories) of one player."""
+  weighted, measured, remembered = [], {}, {}
+  for term in player.terms:
+    key = jax.random.fold_in(scene.key, name_number(f'{player.name}/{term.name}'))
+    own = Scene(scene.outputs, scene.batch, key, scene.step, memory.get(term.name))
+    if term.memory is None:
+      value = term.loss(own)
+    else:
+      value, new = term.loss(own.gathered())
+      remembered[term.name] = jax.lax.stop_gradient(new)
+    measured[term.name] = value
+    weight = term.weight(scene.step) if callable(term.weight) else term.weight
+    if callable(term.weight) or weight != 1:
+      value = measured[f'{term.name}_weighted'] = weight * value
+    weighted.append(value)
+  return _sum(weighted), measured, remembered
+
+
+def _accuracies(game, scene):
+  """The accuracy on the batch by part, 'train_accuracy' of a part without a name."""
+  labels, measured = scene.batch['labels'], {}
+  for name in game.parts:
+    logits = scene[name].get('logits')
+    if logits is not None and logits.shape == labels.shape:
+      accuracy = metrics.accuracy(logits, labels, scene.batch['weight'])
+      measured[f'{name or "train"}_accuracy'] = accuracy
+  return measured
+
+
+def _scenes(game, players, variables, seen):
+  """The scene of each player by its name, and the moved statistics; `seen` has the guides."""
+  masks = {player.name: _owned(player).mask(variables) for player in players}
+  trained = [_owned(player).mask(variables) for player in game.players]
+  by_player = {player.name: dict(seen.outputs) for player in players}
+  live, moved = {player.name: set() for player in players}, {}
+  for name, part in game.parts.items():
+    is_trained = any(_any_of(mask, name) for mask in trained)
+    train = part.mode == 'batch' or part.mode == 'train' and is_trained
+    versions = {}
+    for player in players:
+      scene = Scene(by_player[player.name], seen.batch, seen.key, seen.step)
+      arguments, read = part_arguments(part, scene)
+      if _any_of(masks[player.name], name) or read & live[player.name]:
+        live[player.name].add(name)
+        own = _constant_but(variables, masks[player.name], name)
+        versions[player.name] = outputs.apply(part.module, own, arguments, train)
+    if not versions:
+      own = outputs.variables_of(variables, name)
+      versions[''] = outputs.apply(part.module, *jax.lax.stop_gradient((own, arguments)), train)
+    first, statistics = next(iter(versions.values()))
+    if part.mode == 'train':
+      for collection, tree in statistics.items():
+        moved[collection] = {**moved.get(collection, {}), name: tree} if name else tree
+    constant = jax.lax.stop_gradient(first)
+    for player, seen_outputs in by_player.items():
+      arrays = versions[player][0] if name in live[player] else constant
+      seen_outputs[name] = Outputs(f'part {name!r}', arrays)
+  scenes = {
+    player: Scene(arrays, seen.batch, seen.key, seen.step) for player, arrays in by_player.items()
+  }
+  return scenes, moved
+
+
+def part_arguments(part, scene: Scene) -> tuple[tuple, set[str]]:
+  """Returns the arguments of a part's network, and the names of the parts that they are made of."""
+  if part.reads is None:
+    if part.view not in scene.batch:
+      raise errors.unknown('view of the batch', part.view, scene.batch)
+    return (scene.batch[part.view],), set()
+  read = set()
+
+  def noted(name, arrays):
+    read.add(name)
+    return arrays
+
+  watched = Outputs('game', scene.outputs, noted)
+  arguments = part.reads(Scene(watched, scene.batch, scene.key, scene.step))
+  return arguments if isinstance(arguments, tuple) else (arguments,), read
+
+
+def _any_of(mask: Mapping, part: str) -> bool:
+  """Whether a mask has a parameter of the part."""
+  params = mask['params']
+  return any(jax.tree.leaves(params.get(part, {}) if part else params))
+
+
+def _constant_but(variables, mask, part):
+  """The variables of a part, of which those outside of the mask have no gradient."""
+  own = outputs.variables_of(variables, part)
+  if 'params' not in own:
+    return own
+  marks = mask['params'][part] if part else mask['params']
+  params = jax.tree.map(
+    lambda leaf, mine: leaf if mine else jax.lax.stop_gradient(leaf), own['params'], marks
+  )
+  return {**own, 'params': params}

@@ -32,6 +32,7 @@ class Pair:
     teacher: the network; None: a function is the teacher, of which the form alone is known.
     num_classes: C.
     images: N, of the training set.
+    labels: int [N], its classes.
     batch: images a step.
     steps: of the recipe.
     epoch_steps: steps of one pass over the images.
@@ -48,6 +49,7 @@ class Pair:
   teacher: nn.Module | None
   num_classes: int
   images: int
+  labels: np.ndarray
   batch: int
   steps: int
   epoch_steps: int

@@ -23,9 +23,9 @@ def published(student: nn.Module, numbers: Mapping[str, float], other: float) ->
   2.0
   """
   for name, number in numbers.items():
-    fields = dict(NAMED[name])
-    network = models.REGISTRY.find(fields.pop('name'))
-    same = all(getattr(student, field) == value for field, value in fields.items())
-    if type(student) is network and same:
+    fields = dict(NAMED.get(name, {'name': name}))
+    network = fields.pop('name')
+    same = all(getattr(student, field, None) == value for field, value in fields.items())
+    if same and network in models.REGISTRY and type(student) is models.REGISTRY.find(network):
       return number
   return other

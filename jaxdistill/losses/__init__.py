@@ -14,8 +14,9 @@ What a student learns from a teacher, by what is compared:
                    pkt, horkd (point_order, rkd_distance, rkd_angle, group_order)
   contrast         in_batch_crd, cross_contrast, relational_contrast; crd with a bank, queued_crd
 
-`DISTILLATION` has those without a state by name. All take `weight`, of the rows of the global
-batch: a row of weight 0 neither gives nor receives. They stop no gradient.
+`DISTILLATION` has those without a state by name; crd and queued_crd stand apart, as they take a
+bank or a queue and give it back changed beside the loss. All take `weight`, of the rows of the
+global batch: a row of weight 0 neither gives nor receives. They stop no gradient.
 """
 
 from jaxdistill.losses.activations import ab, ofd, ofd_margin

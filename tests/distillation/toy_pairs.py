@@ -9,11 +9,10 @@ import numpy as np
 import optax
 
 from jaxdistill.distillation.method import Pair
-from jaxdistill.distillation.pieces import student_part
 from jaxdistill.models import normalisation
 from jaxdistill.models.convolution import Conv
 from jaxdistill.models.linear import Linear
-from jaxdistill.training.players import Part, Scene
+from jaxdistill.training.players import Scene
 
 CLASSES, SIDE, ROWS = 3, 8, 6
 LABELS = np.array([0, 1, 2, 0, 1, 2])
@@ -67,50 +66,57 @@ def pair(width=4, teacher_width=4, low=0, **changes):
   return dataclasses.replace(made, **changes)
 
 
-def batch(low=0, seed=0):
-  """Images of both views, labels, weights and places."""
-  images = np.random.default_rng(seed).normal(size=(ROWS, SIDE, SIDE, 3)).astype(np.float32)
-  step = SIDE // (low or SIDE)
+def batch():
+  """Labels, weights and places of the rows."""
   return {
-    'images': images,
-    'low': images[:, ::step, ::step],
-    'labels': np.eye(CLASSES, dtype=np.float32)[LABELS],
-    'weight': np.ones(ROWS, np.float32),
-    'index': np.arange(ROWS, dtype=np.int32),
+    'labels': jnp.asarray(np.eye(CLASSES)[LABELS], jnp.float32),
+    'weight': jnp.ones(ROWS),
+    'index': jnp.arange(ROWS, dtype=jnp.int32),
   }
 
 
-def phases(piece, made):
-  """The (parts, terms) of a piece: those of its own phase, and those beside the student."""
+def features(forms, seed=0):
+  """Random outputs of a network, in which what is behind a ReLU is that of what is before it."""
+  rng = np.random.default_rng(seed)
+  given = {
+    name: jnp.asarray(rng.normal(size=(ROWS, *leaf.shape[1:])), jnp.float32)
+    for name, leaf in forms.items()
+  }
+  for name in forms:
+    if f'{name}_pre' in given:
+      given[name] = nn.relu(given[f'{name}_pre'])
+  return given
+
+
+def phases(piece):
+  """The (adapters, terms) of a piece: of its own phase, and of that of the student."""
   own = []
   if piece.first:
     own.append((piece.first.parts, piece.first.players[0].terms))
   if piece.terms:
-    own.append(({'student': student_part(made), **piece.parts}, piece.terms))
-  return own
+    own.append((piece.parts, piece.terms))
+  return [({n: p for n, p in parts.items() if n != 'student'}, terms) for parts, terms in own]
 
 
-def outputs(part, variables, arguments):
-  """What a part gives, by name."""
-  given = part.module.apply(variables, *arguments, train=True, mutable=['batch_stats'])[0]
-  if isinstance(given, tuple):
-    return {'logits': given[0], **given[1]}
-  return given if isinstance(given, dict) else {'output': given}
+def start(parts, outputs):
+  """Variables of some adapters beside networks with these outputs."""
+  scene, variables = Scene(outputs, batch()), {}
+  for number, (name, part) in enumerate(parts.items()):
+    arguments = part.reads(scene)
+    variables[name] = jax.jit(part.module.init)(jax.random.key(number), *arguments)
+  return variables
 
 
-def scene_of(parts, variables, entries, teacher, key=None):
-  """The scene of some parts on a batch, and the variables of those that have none yet."""
-  variables, scene = dict(variables), Scene({}, entries, key)
-  with normalisation.weighted(entries['weight']):
-    guide = outputs(Part(teacher), variables['teacher'], (entries['images'],))
-    seen = {'teacher': guide}
-    for number, (name, part) in enumerate(parts.items()):
-      scene = dataclasses.replace(scene, outputs=seen)
-      arguments = part.reads(scene) if part.reads else (entries[part.view],)
-      if name not in variables:
-        variables[name] = part.module.init(jax.random.key(number), *arguments)
-      seen = {**seen, name: outputs(part, variables[name], arguments)}
-  return dataclasses.replace(scene, outputs=seen), variables
+def adapted(parts, variables, scene):
+  """A scene with the outputs of some adapters, as the engine has it while they are trained."""
+  with normalisation.weighted(scene.batch['weight']):
+    for name, part in parts.items():
+      given, _ = part.module.apply(
+        variables[name], *part.reads(scene), train=True, mutable=['batch_stats']
+      )
+      given = given if isinstance(given, dict) else {'output': given}
+      scene = dataclasses.replace(scene, outputs={**scene.outputs, name: given})
+  return scene
 
 
 def values(terms, scene):

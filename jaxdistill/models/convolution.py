@@ -15,6 +15,9 @@ Four forms give the same numbers to float tolerance and very different times:
   winograd  fewer products, a few images at a time (`models/winograd.py`): 3x3, stride 1, float32.
   On a CPU half the time of the others for many channels, in loops too.
 
+Grouped and depthwise convolutions have two: XLA's, and, on a CPU, multiply-adds of the kh*kw
+shifted views (depthwise) or a matrix product a group.
+
 BUILD_NOTES.md has the measured table; `python -m launch.benchmark --only=convolution` makes it
 again. A caller that builds a compiled loop or maps over weights says so with `inside_loop()`;
 `using(form)` overrides everything.
@@ -98,19 +101,30 @@ def choose(in_channels: int, out_channels: int = 0, tiled: bool = False) -> str:
   return 'mixed'
 
 
+def choose_grouped() -> str:
+  """Returns the form for grouped convolutions for the platform that is compiled for: 'direct', or
+  'patches' for the multiply-adds or products of `_by_groups`."""
+  on_a_cpu = backend.platform() == 'cpu'
+  form = _override.get() or ('patches' if on_a_cpu else 'direct')
+  return 'direct' if form == 'direct' else 'patches'
+
+
 def convolve(
   x: jax.Array,
   kernel: jax.Array,
   strides: tuple[int, int] = (1, 1),
   padding: str | int | Sequence[tuple[int, int]] = 'SAME',
+  feature_group_count: int = 1,
 ) -> jax.Array:
   """2-D cross-correlation: y[n,i,j,d] = sum_{a,b,c} x[n, i*s+a-p, j*s+b-p, c] kernel[a,b,c,d].
 
   Args:
     x: [n, h, w, c].
-    kernel: [kh, kw, c, d].
+    kernel: [kh, kw, c / feature_group_count, d].
     strides: of both axes.
     padding: 'SAME', 'VALID', a number for all sides, or ((top, bottom), (left, right)).
+    feature_group_count: into so many groups of neighbours the channels of input and output are cut,
+      and an output sees the inputs of its own group; c: a depthwise convolution.
 
   Returns:
     [n, h', w', d] in the dtype of `x`.
@@ -120,6 +134,10 @@ def convolve(
   9.0
   """
   pads = _pads(x.shape[1:3], kernel.shape[:2], strides, padding)
+  if feature_group_count > 1:
+    if choose_grouped() == 'direct':
+      return _direct(x, kernel, strides, pads, feature_group_count)
+    return _by_groups(x, kernel, strides, pads, feature_group_count)
   tiled = winograd.fits(kernel.shape, strides, pads) and x.dtype == jnp.float32
   form = choose(*kernel.shape[2:], tiled)
   if form == 'winograd':
@@ -228,10 +246,31 @@ def _shifts(x, size, strides, pads):
   ]
 
 
-def _direct(x, kernel, strides, pads):
+def _direct(x, kernel, strides, pads, feature_group_count=1):
   return jax.lax.conv_general_dilated(
-    x, kernel, strides, pads, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+    x,
+    kernel,
+    strides,
+    pads,
+    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    feature_group_count=feature_group_count,
   )
+
+
+def _by_groups(x, kernel, strides, pads, groups):
+  """A grouped convolution. XLA:CPU takes up to 100 times as long for depthwise ones and for the
+  gradients of all."""
+  size, (inputs, outputs) = kernel.shape[:2], kernel.shape[2:]
+  shifts = _shifts(x, size, strides, pads)
+  if inputs == 1 and outputs == groups:
+    # Sums in float32, as XLA's; views and sums are fused into one pass.
+    taps = kernel.reshape(-1, 1, 1, 1, outputs).astype(jnp.float32)
+    total = sum(view.astype(jnp.float32) * tap for view, tap in zip(shifts, taps))
+    return total.astype(x.dtype)
+  patches = jnp.stack(shifts, 3).reshape(-1, len(shifts), groups, inputs)
+  taps = kernel.reshape(len(shifts), inputs, groups, outputs // groups)
+  flat = jnp.einsum('mtgc,tcgd->mgd', patches, taps)
+  return flat.reshape(*shifts[0].shape[:3], outputs)
 
 
 def _by_patches(x, kernel, strides, pads):
@@ -281,8 +320,8 @@ class Maps:
   """What a convolution layer makes of images, not yet made.
 
   Attributes:
-    kernel: [kh, kw, c, d], in `dtype`. bias: [d] or None.
-    strides, padding: as for `convolve`.
+    kernel: [kh, kw, c / feature_group_count, d], in `dtype`. bias: [d] or None.
+    strides, padding, feature_group_count: as for `convolve`.
     dtype: of the computation.
   """
 
@@ -291,14 +330,18 @@ class Maps:
   strides: tuple[int, int]
   padding: str | int | Sequence[tuple[int, int]]
   dtype: jnp.dtype
+  feature_group_count: int = 1
 
   def of(self, x: jax.Array) -> jax.Array:
     """Returns the maps of images [n, h, w, c]."""
-    y = convolve(x.astype(self.dtype), self.kernel, self.strides, self.padding)
+    how = (self.kernel, self.strides, self.padding, self.feature_group_count)
+    y = convolve(x.astype(self.dtype), *how)
     return y if self.bias is None else y + self.bias.astype(self.dtype).reshape(1, 1, 1, -1)
 
   def __call__(self, x: jax.Array) -> tuple[jax.Array, Hints]:
     """Returns the maps of images, and what a norm behind them may know."""
+    if self.feature_group_count > 1:
+      return self.of(x), Hints()
     how = (x.astype(self.dtype), self.kernel, self.bias, self.strides, self.padding)
     return self.of(x), _hints(*how)
 
@@ -311,7 +354,8 @@ class Maps:
 class Conv(nn.Module):
   """Convolution layer with PyTorch's default initialisation.
 
-  y = x * kernel + bias, kernel and bias ~ U(+-1/sqrt(kh kw c)) unless other initialisers are given.
+  y = x * kernel + bias, kernel and bias ~ U(+-1/sqrt(kh kw c)) unless other initialisers are given,
+  c the input channels that an output sees.
 
   Attributes:
     features: number of output channels.
@@ -322,6 +366,7 @@ class Conv(nn.Module):
     kernel_init: initialiser of the kernel; None: PyTorch's default.
     bias_init: initialiser of the bias; None: PyTorch's default.
     dtype: of the computation; parameters stay float32. None: that of the input.
+    feature_group_count: groups of channels, see `convolve`; it divides those of input and output.
   """
 
   features: int
@@ -332,15 +377,22 @@ class Conv(nn.Module):
   kernel_init: Callable | None = None
   bias_init: Callable | None = None
   dtype: jnp.dtype | None = None
+  feature_group_count: int = 1
 
   @nn.compact
   def __call__(self, x: jax.Array, deferred: bool = False):
     """Returns the maps; `deferred` the `Maps` that makes them, for images of the form of `x`."""
-    fan_in = self.kernel_size[0] * self.kernel_size[1] * x.shape[-1]
+    if x.shape[-1] % self.feature_group_count or self.features % self.feature_group_count:
+      raise errors.UserError(
+        f'{self.feature_group_count} groups do not divide the {x.shape[-1]} and {self.features} '
+        'channels of a convolution.'
+      )
+    inputs = x.shape[-1] // self.feature_group_count
+    fan_in = self.kernel_size[0] * self.kernel_size[1] * inputs
     kernel = self.param(
       'kernel',
       self.kernel_init or initializers.torch_uniform(fan_in),
-      (*self.kernel_size, x.shape[-1], self.features),
+      (*self.kernel_size, inputs, self.features),
     )
     bias = None
     if self.use_bias:
@@ -348,7 +400,8 @@ class Conv(nn.Module):
         'bias', self.bias_init or initializers.torch_uniform(fan_in), (self.features,)
       )
     dtype = jnp.dtype(self.dtype or x.dtype)
-    maps = Maps(kernel.astype(dtype), bias, self.strides, self.padding, dtype)
+    kernel = kernel.astype(dtype)
+    maps = Maps(kernel, bias, self.strides, self.padding, dtype, self.feature_group_count)
     return maps if deferred else maps.of(x)
 
 

@@ -105,7 +105,7 @@ def fits(
   height, width, channels = image_shape
   features = kernel_shape[-1]
   return (
-    tuple(kernel_shape[:2]) == (_SIZE, _SIZE)
+    tuple(kernel_shape[:3]) == (_SIZE, _SIZE, channels)
     and tuple(strides) == (1, 1)
     and channels <= _MOST_CHANNELS
     and features >= _LEAST_FEATURES

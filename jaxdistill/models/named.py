@@ -1,5 +1,5 @@
 """The networks of the literature on distillation by their short names, each a network of the
-registry with its fields."""
+registry with its fields; ShuffleNets stand in the registry under their usual names."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -28,5 +28,6 @@ NAMED: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     'resnet32x4': dict(name='stem_resnet', depth=32),
     **_wide(),
     **_vggs(),
+    'mobilenetv2_half': dict(name='mobilenetv2', width=16),
   }
 )

@@ -159,7 +159,13 @@ class BasicBlock(nn.Module):
 
 
 def bare_conv(
-  features: int, size: int, stride: int, norm: str, dtype: jnp.dtype, name: str
+  features: int,
+  size: int,
+  stride: int,
+  norm: str,
+  dtype: jnp.dtype,
+  name: str,
+  feature_group_count: int = 1,
 ) -> Conv:
   """The convolution of residual networks: He-normal over the fan-out, a bias only where no
   normalisation follows."""
@@ -171,5 +177,6 @@ def bare_conv(
     use_bias=norm == 'none',
     kernel_init=initializers.he_normal_fan_out,
     dtype=dtype,
+    feature_group_count=feature_group_count,
     name=name,
   )

@@ -9,6 +9,11 @@ import numpy as np
 
 from jaxdistill.models.imagenet_resnet import ImageNetResNet
 from jaxdistill.models.mae_vit import MaeViT
+from jaxdistill.models.mobilenet import MobileNetV2
+from jaxdistill.models.resnet import ResNet
+from jaxdistill.models.shufflenet import ShuffleNetV1, ShuffleNetV2
+from jaxdistill.models.vgg import CifarVGG
+from jaxdistill.models.wrn import WideResNet
 
 
 class Scheme(NamedTuple):
@@ -126,7 +131,76 @@ _VIT = Scheme(
   ),
   r'mask_token|decoder_.*',  # of a masked autoencoder's whole checkpoint
 )
-_SCHEMES = {ImageNetResNet: _RESNET, MaeViT: _VIT}
+# The names of RepDistiller (Tian et al., ICLR 2020) and mdistiller (Zhao et al., CVPR 2022), which
+# agree; their ResNets have torchvision's.
+_WRN = Scheme(
+  (
+    ('conv', 'conv1'),
+    ('norm', 'bn1'),
+    ('classifier', 'fc'),
+    (r'stage(\d+)_block(\d+)/conv1', _numbered('block{}.layer.{}.conv1')),
+    (r'stage(\d+)_block(\d+)/norm1', _numbered('block{}.layer.{}.bn1')),
+    (r'stage(\d+)_block(\d+)/conv2', _numbered('block{}.layer.{}.conv2')),
+    (r'stage(\d+)_block(\d+)/norm2', _numbered('block{}.layer.{}.bn2')),
+    (r'stage(\d+)_block(\d+)/conv_shortcut', _numbered('block{}.layer.{}.convShortcut')),
+  ),
+  r'.*num_batches_tracked',
+)
+# Convolution, norm and ReLU count as one layer each.
+_VGG = Scheme(
+  (
+    ('classifier', 'classifier'),
+    (r'stem_conv(\d+)', lambda match: f'block0.{3 * int(match[1]) - 3}'),
+    (r'stem_norm(\d+)', lambda match: f'block0.{3 * int(match[1]) - 2}'),
+    (r'stage(\d+)_conv(\d+)', lambda match: f'block{match[1]}.{3 * int(match[2]) - 3}'),
+    (r'stage(\d+)_norm(\d+)', lambda match: f'block{match[1]}.{3 * int(match[2]) - 2}'),
+  ),
+  r'.*num_batches_tracked',
+)
+_MOBILENET = Scheme(
+  (
+    ('conv', 'conv1.0'),
+    ('norm', 'conv1.1'),
+    ('conv_last', 'conv2.0'),
+    ('norm_last', 'conv2.1'),
+    ('classifier', 'classifier.0'),
+    (r'row(\d+)_block(\d+)/conv(\d)', lambda match: _of_row(match, 3 * int(match[3]) - 3)),
+    (r'row(\d+)_block(\d+)/norm(\d)', lambda match: _of_row(match, 3 * int(match[3]) - 2)),
+  ),
+  r'.*num_batches_tracked',
+)
+_SHUFFLENET = Scheme(
+  (
+    ('conv', 'conv1'),
+    ('norm', 'bn1'),
+    ('conv_last', 'conv2'),
+    ('norm_last', 'bn2'),
+    ('classifier', 'linear'),
+    (r'stage(\d+)_block(\d+)/conv(\d)', lambda match: _of_stage(match, 'conv')),
+    (r'stage(\d+)_block(\d+)/norm(\d)', lambda match: _of_stage(match, 'bn')),
+  ),
+  r'.*num_batches_tracked',
+)
+
+
+def _of_row(match, layer):
+  return f'blocks.{int(match[1]) - 1}.{int(match[2]) - 1}.conv.{layer}'
+
+
+def _of_stage(match, kind):
+  return f'layer{match[1]}.{int(match[2]) - 1}.{kind}{match[3]}'
+
+
+_SCHEMES = {
+  ImageNetResNet: _RESNET,
+  ResNet: _RESNET,
+  WideResNet: _WRN,
+  CifarVGG: _VGG,
+  MobileNetV2: _MOBILENET,
+  ShuffleNetV1: _SHUFFLENET,
+  ShuffleNetV2: _SHUFFLENET,
+  MaeViT: _VIT,
+}
 _LEAVES = {
   'kernel': 'weight',
   'scale': 'weight',

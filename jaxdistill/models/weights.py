@@ -1,9 +1,11 @@
 """Weights of networks from files and into files, by the library's own names or by published ones.
 
 Published are torchvision's names of ResNets, which timm shares, for `imagenet_resnet` and
-`torchvision_resnet`, and timm's names of vision transformers, which the public MAE checkpoints
-share, for `mae_vit`. The file format is safetensors; a checkpoint of PyTorch's becomes one by
-safetensors.torch.save_file(state_dict, path).
+`torchvision_resnet`; timm's names of vision transformers, which the public MAE checkpoints share,
+for `mae_vit`; and the names of the public codes of distillation, RepDistiller and mdistiller, for
+`resnet`, `stem_resnet`, `wrn`, `cifar_vgg`, `mobilenetv2`, `shufflenet_v1` and `shufflenet_v2`. The
+file format is safetensors; a checkpoint of PyTorch's becomes one by
+safetensors.torch.save_file(state_dict, path), where those codes keep the state_dict under 'model'.
 
 >>> import jax.numpy as jnp
 >>> from jaxdistill import models
@@ -76,10 +78,11 @@ def load(
   else:
     arrays = _as_parts_of(network, arrays)
     wanted, ignored = _own(network, shapes, arrays, classifier)
-  loaded = {}
   for leaf, name in wanted.items():
     if name not in arrays:
       raise UserError(_missing(path, name, arrays, leaf))
+  loaded = {}
+  for leaf, name in wanted.items():
     _put(loaded, leaf, _fitted(path, name, arrays[name], leaf, shapes[leaf], published))
   for name in sorted(arrays.keys() - set(wanted.values())):
     if not re.fullmatch(ignored, name):

@@ -8,7 +8,7 @@ import pytest
 
 from jaxdistill import backend
 from jaxdistill.errors import UserError
-from jaxdistill.models import convolution, winograd
+from jaxdistill.models import convolution, normalisation, winograd
 
 CASES = [
   ((2, 6, 5, 3), (3, 3, 3, 4), (1, 1), 'SAME'),
@@ -180,3 +180,96 @@ def test_unknown_form_is_refused():
   with pytest.raises(UserError, match="no form of convolution 'patch'; did you mean 'patches'"):
     with convolution.using('patch'):
       pass
+
+
+GROUPED = [
+  ((2, 5, 6, 4), (3, 3, 1, 4), 4, (1, 1), 1),  # depthwise
+  ((2, 5, 6, 4), (3, 3, 1, 4), 4, (2, 2), 1),
+  ((2, 4, 5, 3), (3, 3, 1, 6), 3, (1, 1), 1),  # depthwise, two outputs a channel
+  ((2, 4, 3, 6), (1, 1, 2, 9), 3, (1, 1), 0),
+  ((1, 7, 5, 6), (3, 3, 3, 4), 2, (2, 2), ((1, 0), (2, 1))),
+  ((2, 1, 1, 4), (3, 3, 1, 4), 4, (2, 2), 1),  # a single pixel
+]
+
+
+def grouped_by_hand(x, kernel, groups, strides, padding):
+  inputs, outputs = np.split(x, groups, -1), np.split(kernel, groups, -1)
+  parts = [by_hand(part, kernels, strides, padding) for part, kernels in zip(inputs, outputs)]
+  return np.concatenate(parts, -1)
+
+
+@pytest.mark.parametrize('case', GROUPED)
+def test_grouped_forms_are_the_same_correlation_with_the_same_gradients(case):
+  x_shape, kernel_shape, groups, strides, padding = case
+  x, kernel = arrays(x_shape, kernel_shape)
+
+  def total(x, kernel):
+    y = convolution.convolve(x, kernel, strides, padding, groups)
+    return jnp.sin(y).sum(), y
+
+  results = {}
+  for form in ('direct', 'patches'):
+    with convolution.using(form):
+      results[form] = jax.jit(jax.grad(total, argnums=(0, 1), has_aux=True))(x, kernel)
+  expected = grouped_by_hand(x, kernel, groups, strides, padding)
+  for gradients, y in results.values():
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+    for ours, direct in zip(gradients, results['direct'][0]):
+      np.testing.assert_allclose(ours, direct, rtol=1e-4, atol=1e-4)
+
+
+def test_kernels_of_several_networks_go_through_grouped_forms_together():
+  x, _ = arrays((2, 4, 4, 4), (3, 3, 1, 4))
+  kernels = np.random.default_rng(1).normal(size=(3, 3, 3, 1, 4)).astype(np.float32)
+  y = jax.vmap(lambda k: convolution.convolve(x, k, (1, 1), 1, 4))(kernels)
+  for kernel, maps in zip(kernels, y):
+    np.testing.assert_allclose(maps, grouped_by_hand(x, kernel, 4, (1, 1), 1), atol=1e-4)
+
+
+def test_the_form_of_grouped_convolutions_follows_the_platform():
+  x, kernel = jnp.zeros((1, 4, 4, 4)), jnp.zeros((3, 3, 1, 4))
+  run = lambda x, k: convolution.convolve(x, k, (1, 1), 1, 4)
+  for platform, ours in (('cpu', True), ('gpu', False), ('tpu', False)):
+    with backend.compiling_for(platform):
+      program = str(jax.make_jaxpr(lambda x, k: run(x, k))(x, kernel))
+    assert ('conv_general_dilated' not in program) == ours
+
+
+def test_depthwise_sums_are_those_of_float32():
+  """Of bfloat16 numbers 256 + 1 + ... + 1 would stay 256."""
+  x = np.ones((1, 3, 3, 2))
+  x[0, 0, 0] = 256
+  maps = convolution.convolve(
+    jnp.asarray(x, jnp.bfloat16), jnp.ones((3, 3, 1, 2), jnp.bfloat16), (1, 1), 'VALID', 2
+  )
+  assert maps.dtype == jnp.bfloat16 and maps.ravel().tolist() == [264, 264]
+
+
+def test_a_grouped_layer_starts_by_the_channels_that_an_output_sees():
+  layer = convolution.Conv(64, feature_group_count=64)
+  params = layer.init(jax.random.key(0), jnp.zeros((1, 4, 4, 64)))['params']
+  assert params['kernel'].shape == (3, 3, 1, 64)
+  assert 0.3 < np.abs(params['kernel']).max() <= 1 / 3
+  with pytest.raises(UserError, match='3 groups do not divide the 4 and 6 channels'):
+    convolution.Conv(6, feature_group_count=3).init(jax.random.key(0), jnp.zeros((1, 4, 4, 4)))
+
+
+@pytest.mark.parametrize('platform', ['cpu', 'gpu'])
+def test_a_norm_behind_a_grouped_layer_takes_its_moments_from_the_maps(platform):
+  """Few channels enter, and what is known of them for a whole kernel holds for no grouped one."""
+
+  class Block(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+      conv = convolution.Conv(64, padding=1, use_bias=False, feature_group_count=2)
+      return normalisation.conv_norm_relu(conv, normalisation.InstanceNorm(), x, False)
+
+  x = jnp.asarray(arrays((2, 6, 6, 2), (1, 1, 1, 1))[0])
+  kernel = jax.random.normal(jax.random.key(0), (3, 3, 1, 64))
+  norm = {'scale': jnp.ones(64), 'bias': jnp.zeros(64)}
+  with backend.compiling_for(platform):
+    y = Block().apply({'params': {'Conv_0': {'kernel': kernel}, 'InstanceNorm_0': norm}}, x)
+  maps = grouped_by_hand(np.asarray(x), np.asarray(kernel), 2, (1, 1), 1)
+  spread = np.sqrt(maps.var((1, 2), keepdims=True) + 1e-5)
+  expected = np.maximum((maps - maps.mean((1, 2), keepdims=True)) / spread, 0)
+  np.testing.assert_allclose(y, expected, rtol=1e-3, atol=1e-4)

@@ -50,6 +50,49 @@ def vgg(layers, classes=100):
   return total + inputs * classes + classes
 
 
+def mobilenetv2(factor, expansion, classes=100):
+  """Table 2 of the paper: every convolution with a norm, depthwise ones of 9 numbers a channel."""
+  stem = int(32 * factor)
+  total, inputs = conv(3, 3, stem) + norm(stem), stem
+  rows = [(1, 16, 1), *((expansion, *row) for row in TABLE)]
+  for widening, channels, blocks in rows:
+    outputs = int(channels * factor)
+    for _ in range(blocks):
+      inner = widening * inputs
+      total += conv(1, inputs, inner) + 9 * inner + conv(1, inner, outputs)
+      total += 2 * norm(inner) + norm(outputs)
+      inputs = outputs
+  return total + conv(1, inputs, 1280) + norm(1280) + 1280 * classes + classes
+
+
+TABLE = ((24, 2), (32, 3), (64, 4), (96, 3), (160, 3), (320, 1))
+
+
+def shufflenet_v1(classes=100):
+  """Units of three groups; the first sees the stem ungrouped, and the first of a stage has its
+  input beside it."""
+  total, inputs = conv(1, 3, 24) + norm(24), 24
+  for channels, blocks in ((240, 4), (480, 8), (960, 4)):
+    for block in range(blocks):
+      outputs = channels if block else channels - inputs
+      inner = outputs // 4
+      total += conv(1, inputs, inner) // (1 if inputs == 24 else 3) + 9 * inner
+      total += conv(1, inner, outputs) // 3 + 2 * norm(inner) + norm(outputs)
+      inputs = channels
+  return total + inputs * classes + classes
+
+
+def shufflenet_v2(classes=100):
+  total, inputs = conv(1, 3, 24) + norm(24), 24
+  for half, blocks in ((58, 4), (116, 8), (232, 4)):
+    right = conv(1, half, half) + 9 * half + 3 * norm(half)
+    total += 9 * inputs + norm(inputs) + conv(1, inputs, half) + norm(half)
+    total += conv(1, inputs, half) + right
+    total += (blocks - 1) * (conv(1, half, half) + right)
+    inputs = 2 * half
+  return total + conv(1, inputs, 1024) + norm(1024) + 1024 * classes + classes
+
+
 # Name -> parameters with 100 classes counted anew, the published number of millions, the sides of
 # stem and stages at 32 pixels, and the channels there.
 PUBLISHED = {
@@ -65,11 +108,23 @@ PUBLISHED = {
   'wrn_40_2': (wrn(40, 2), 2.255, (32, 32, 16, 8), (16, 32, 64, 128)),
   'vgg8': (vgg((1, 1, 1, 1, 1)), 3.965, (32, 16, 8, 4, 4), (64, 128, 256, 512, 512)),
   'vgg13': (vgg((2, 2, 2, 2, 2)), 9.462, (32, 16, 8, 4, 4), (64, 128, 256, 512, 512)),
+  # The three as the public tables give them, in two digits.
+  'mobilenetv2_half': (mobilenetv2(0.5, 6), 0.81, (16, 16, 8, 4, 2), (16, 12, 16, 48, 160)),
+  'shufflenet_v1': (shufflenet_v1(), 0.95, (32, 16, 8, 4), (24, 240, 480, 960)),
+  'shufflenet_v2': (shufflenet_v2(), 1.36, (32, 16, 8, 4), (24, 116, 232, 464)),
 }
 
 
 # One of every kind for what does not depend on the depth.
-KINDS = ('resnet8', 'resnet8x4', 'wrn_16_2', 'vgg8')
+KINDS = (
+  'resnet8',
+  'resnet8x4',
+  'wrn_16_2',
+  'vgg8',
+  'mobilenetv2_half',
+  'shufflenet_v1',
+  'shufflenet_v2',
+)
 
 
 def forms(name, side, classes=10):
@@ -93,7 +148,8 @@ def test_published_sizes_and_maps(name):
   counted, millions, sides, channels = PUBLISHED[name]
   variables, features = forms(name, 32, classes=100)
   assert models.count(variables) == counted
-  assert millions is None or round(counted / 1e6, 3) == millions
+  digits = 2 if name.startswith(('mobile', 'shuffle')) else 3
+  assert millions is None or round(counted / 1e6, digits) == millions
   maps = named_stages(features)
   assert [m.shape for m in maps] == [(2, s, s, c) for s, c in zip(sides, channels)]
   expected = {'stem', 'embedding'}
@@ -111,7 +167,8 @@ def test_small_images(name, side):
   sides = [m.shape[1] for m in named_stages(features)]
   full = PUBLISHED[name][2]
   assert sides == [max(side * whole // 32, 1) for whole in full]
-  assert features['embedding'].shape == (2, PUBLISHED[name][3][-1])
+  last = {'mobilenetv2_half': 1280, 'shufflenet_v2': 1024}
+  assert features['embedding'].shape == (2, last.get(name, PUBLISHED[name][3][-1]))
 
 
 def test_every_short_name_is_of_a_kind_and_takes_the_sizes():
@@ -130,6 +187,8 @@ SMALL = {
   'stem_resnet': {'width': 4, 'depth': 8, 'stem': 3},
   'imagenet_resnet': {'width': 4, 'depth': 10},
   'cifar_vgg': {'width': 4},
+  'shufflenet_v1': {'width': 3},
+  'shufflenet_v2': {'width': 3},
 }
 
 
@@ -171,6 +230,19 @@ def test_a_wide_network_hands_on_raw_sums_and_the_next_norm_of_them(random_varia
   np.testing.assert_allclose(features['embedding'], pooled, rtol=1e-5, atol=1e-6)
 
 
+def test_linear_bottlenecks_have_no_relu(random_variables):
+  net = models.build({'name': 'mobilenetv2', 'width': 4, 'expansion': 2}, 3, (8, 8, 3))
+  x = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
+  variables = random_variables(net, x)
+  statistics = jax.tree.map(lambda leaf: jnp.abs(leaf) + 0.5, variables['batch_stats'])
+  _, features = jax.jit(net.apply)({**variables, 'batch_stats': statistics}, x)
+  for stage in (1, 2, 3, 4):
+    maps = features[f'stage{stage}']
+    assert float(maps.min()) < 0
+    np.testing.assert_array_equal(maps, features[f'stage{stage}_pre'])
+  assert float(features['stem'].min()) >= 0
+
+
 def test_short_names_take_fields_and_are_told():
   assert models.build({'name': 'resnet20', 'norm': 'group'}, 10, (8, 8, 3)).norm == 'group'
   assert models.build({'name': 'resnet20', 'depth': 8}, 10, (8, 8, 3)).depth == 8
@@ -190,6 +262,10 @@ def test_short_names_take_fields_and_are_told():
     ({'name': 'wrn', 'norm': 'instance'}, (4, 4, 3), 'more than 4 pixels a side'),
     ({'name': 'vgg8', 'norm': 'instance'}, (8, 8, 3), 'at least 16 pixels on one side'),
     ({'name': 'cifar_vgg', 'depth': 12}, (32, 32, 3), "no depth of the model 'cifar_vgg' called"),
+    ({'name': 'mobilenetv2', 'width': 1}, (32, 32, 3), 'width of a mobilenetv2 is at least 2'),
+    ({'name': 'mobilenetv2', 'norm': 'instance'}, (16, 16, 3), 'more than 16 pixels a side'),
+    ({'name': 'shufflenet_v1', 'width': 2}, (32, 32, 3), 'width of a shufflenet_v1 is at least 3'),
+    ({'name': 'shufflenet_v2', 'norm': 'instance'}, (8, 8, 3), 'more than 8 pixels a side'),
     ({'name': 'resnet8x4', 'depth': 9}, (32, 32, 3), r'6 k \+ 2 .* got 9'),
   ],
 )

@@ -142,6 +142,26 @@ def count(variables: Mapping[str, Any]) -> int:
   return sum(size for _, _, size in _rows(variables))
 
 
+def activation_bytes(model: Any, image_shape: tuple[int, int, int]) -> int:
+  """Returns the bytes of the activations of one image: what every convolution, linear layer and
+  normalisation returns, each once, in the type of the computation.
+
+  ReLUs are counted as done in place; sums, pools, shuffles and what is copied are left out. So it
+  is what a step of training keeps of an image at least, and compares networks, not programs.
+
+  Args:
+    model: a network of `build`, or one with a head.
+    image_shape: (height, width, channels).
+
+  >>> net = build({'name': 'mlp', 'width': 4, 'depth': 1}, 10, (8, 8, 1))
+  >>> activation_bytes(net, (8, 8, 1))  # 4 numbers, then 10
+  56
+  """
+  from jaxdistill.models import activations
+
+  return activations.count(model, image_shape)
+
+
 def parameter_table(variables: Mapping[str, Any]) -> str:
   """Returns the trainable parameters as aligned text: path, shape, number, and the total in the
   last line.

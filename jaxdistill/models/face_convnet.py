@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdistill import errors
-from jaxdistill.models import framing, normalisation, pooling
+from jaxdistill.models import framing, normalisation, pooling, stages
 from jaxdistill.models.convolution import Conv
 from jaxdistill.models.linear import Linear
 from jaxdistill.numerics import settled
@@ -36,9 +36,8 @@ class FaceConvNet(nn.Module):
     dtype: of the computation.
 
   Returns:
-    (logits float32 [n, num_classes], features: 'stage1' ... the maps behind each stage's last ReLU,
-    'stage1_pre' ... before it, 'block1' ... like 'stage1' ..., 'embedding' [n, width], by the
-    cosine of which faces are compared).
+    (logits float32 [n, num_classes], features: 'stage1' ..., 'stage1_pre' ..., see `models.stages`,
+    'embedding' [n, width], by the cosine of which faces are compared).
 
   Source: both are our choice. Bridge Distillation (Ge et al., TIP 2020) has a student of 0.21
   million parameters; Selective KD (Ge et al., TIP 2019) has convolutions of 3x3, batch norm, a
@@ -87,7 +86,7 @@ class FaceConvNet(nn.Module):
         )
         before = norm(name=f'stage{stage}_norm{layer}')(conv(x), train)
         x = nn.relu(before)
-      features |= {f'block{stage}': x, f'stage{stage}': x, f'stage{stage}_pre': before}
+      features |= stages.named(stage, before, x)
     embedding = Linear(self.width, name='embedding')(pooling.global_average(x))
     features['embedding'] = embedding
     return Linear(self.num_classes, name='classifier')(embedding), features

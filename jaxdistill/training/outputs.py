@@ -43,6 +43,9 @@ class Outputs(Mapping):
   def __contains__(self, name: object) -> bool:
     return name in self._arrays
 
+  def get(self, name: str, default: Any = None) -> Any:
+    return self[name] if name in self else default
+
   def __iter__(self) -> Iterator[str]:
     return iter(self._arrays)
 

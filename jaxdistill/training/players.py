@@ -174,8 +174,12 @@ def learner(
 
 def _first_variables(game, views, forms, guide_variables, key):
   """The variables of all parts and the memories of all terms, each by a key of its own name."""
+  terms = itertools.chain.from_iterable(player.terms for player in game.players)
+  memory = {
+    term.name: term.memory(_key(key, f'{MEMORY}/{term.name}')) for term in terms if term.memory
+  }
   arguments = jax.eval_shape(
-    lambda variables: _arguments(game, views, forms, variables), guide_variables
+    lambda *known: _arguments(game, views, forms, *known), guide_variables, memory
   )
   arguments = jax.tree.map(lambda form: jnp.zeros(form.shape, form.dtype), arguments)
   variables = {}
@@ -183,14 +187,10 @@ def _first_variables(game, views, forms, guide_variables, key):
     own = part.module.init(_key(key, name), *arguments[name])
     for collection, tree in own.items():
       variables[collection] = {**variables.get(collection, {}), name: tree} if name else tree
-  terms = itertools.chain.from_iterable(player.terms for player in game.players)
-  memory = {
-    term.name: term.memory(_key(key, f'{MEMORY}/{term.name}')) for term in terms if term.memory
-  }
   return {**variables, MEMORY: memory} if memory else variables
 
 
-def _arguments(game, views, forms, guide_variables):
+def _arguments(game, views, forms, guide_variables, memory):
   """What the networks of all parts are called with, by name; only its form is looked at."""
   key = draws.key(0)
   batch = {name: jnp.zeros(form.shape, form.dtype) for name, form in forms.items()}
@@ -205,7 +205,7 @@ def _arguments(game, views, forms, guide_variables):
     seen = parts.merge(batch.pop('guides'), common['guides'])
   arguments = {}
   for name, part in game.parts.items():
-    arguments[name], _ = turns.part_arguments(part, Scene(seen, batch, key))
+    arguments[name], _ = turns.part_arguments(part, Scene(seen, batch, key, memory=memory))
     if is_read:
       own = part.module.init(key, *arguments[name])
       seen[name], _ = outputs.apply(part.module, own, arguments[name], train=False)

@@ -22,7 +22,9 @@ class Scene:
       stands in the data; every other entry of the data by its name.
     key: the term's own random numbers of this step; the same on all devices.
     step: number of the step.
-    memory: the term's, None where it has none.
+    memory: the term's, None where it has none; for the `reads` of a part those of all terms by
+      their names.
+    is_whole: whether the rows are those of the whole batch already.
 
   >>> import jax.numpy as jnp
   >>> scene = Scene({'student': {'logits': jnp.ones((2, 3))}}, {'weight': jnp.ones(2)})
@@ -35,6 +37,7 @@ class Scene:
   key: jax.Array | None = None
   step: jax.Array | int = 0
   memory: Any = None
+  is_whole: bool = False
 
   def __getitem__(self, part: str) -> Mapping[str, jax.Array]:
     if part not in self.outputs:
@@ -46,8 +49,10 @@ class Scene:
     part; the gradient flows back to where each row is from.
 
     Rows that only fill up the devices are among them, with weight 0. Nothing is sent that is not
-    asked for.
+    asked for, and nothing twice.
     """
+    if self.is_whole:
+      return self
 
     def all_rows(name, array):
       return array if name == PROTOTYPES else replicas.all_rows(array)
@@ -59,4 +64,5 @@ class Scene:
       self,
       outputs=Outputs('game', self.outputs, gathered_outputs),
       batch=Outputs('batch', self.batch, all_rows),
+      is_whole=True,
     )

@@ -6,6 +6,7 @@ to them and has none itself. A part is computed once for all those for whom it i
 alone train it; once more for each further player who has a hand in it.
 """
 
+import dataclasses
 import zlib
 from collections.abc import Mapping, Sequence
 
@@ -41,13 +42,12 @@ def objective(game: Game, players: Sequence[Player]):
   def of_all(variables, batch, key):
     batch = dict(batch)
     guides, step = batch.pop('guides', {}), batch.pop('step', 0)
-    scenes, moved = _scenes(game, players, variables, Scene(guides, batch, key, step))
+    known = variables.get(MEMORY, {})
+    scenes, moved = _scenes(game, players, variables, Scene(guides, batch, key, step, known))
     losses, measured, memory = {}, {}, {}
     for player in players:
       prefix = f'{player.name}/' if several else ''
-      losses[player.name], terms, remembered = _player_loss(
-        player, scenes[player.name], variables.get(MEMORY, {})
-      )
+      losses[player.name], terms, remembered = _player_loss(player, scenes[player.name], known)
       measured |= {f'{prefix}{name}': value for name, value in terms.items()}
       memory |= remembered
       if several:
@@ -121,7 +121,7 @@ def _scenes(game, players, variables, seen):
     train = part.mode == 'batch' or part.mode == 'train' and is_trained
     versions = {}
     for player in players:
-      scene = Scene(by_player[player.name], seen.batch, seen.key, seen.step)
+      scene = dataclasses.replace(seen, outputs=by_player[player.name])
       arguments, read = part_arguments(part, scene)
       if _any_of(masks[player.name], name) or read & live[player.name]:
         live[player.name].add(name)
@@ -157,7 +157,7 @@ def part_arguments(part, scene: Scene) -> tuple[tuple, set[str]]:
     return arrays
 
   watched = Outputs('game', scene.outputs, noted)
-  arguments = part.reads(Scene(watched, scene.batch, scene.key, scene.step))
+  arguments = part.reads(dataclasses.replace(scene, outputs=watched))
   return arguments if isinstance(arguments, tuple) else (arguments,), read
 
 

@@ -15,8 +15,8 @@ Four forms give the same numbers to float tolerance and very different times:
   winograd  fewer products, a few images at a time (`models/winograd.py`): 3x3, stride 1, float32.
   On a CPU half the time of the others for many channels, in loops too.
 
-Grouped and depthwise convolutions have two: XLA's, and, on a CPU, multiply-adds of the kh*kw
-shifted views (depthwise) or a matrix product a group.
+Grouped convolutions have the first three. Patches are multiply-adds of the kh*kw shifted views for
+depthwise ones and a matrix product a group for the others, which take XLA's output where they can.
 
 BUILD_NOTES.md has the measured table; `python -m launch.benchmark --only=convolution` makes it
 again. A caller that builds a compiled loop or maps over weights says so with `inside_loop()`;
@@ -101,12 +101,15 @@ def choose(in_channels: int, out_channels: int = 0, tiled: bool = False) -> str:
   return 'mixed'
 
 
-def choose_grouped() -> str:
-  """Returns the form for grouped convolutions for the platform that is compiled for: 'direct', or
-  'patches' for the multiply-adds or products of `_by_groups`."""
-  on_a_cpu = backend.platform() == 'cpu'
-  form = _override.get() or ('patches' if on_a_cpu else 'direct')
-  return 'direct' if form == 'direct' else 'patches'
+def choose_grouped(depthwise: bool) -> str:
+  """Returns the form for a grouped convolution, depthwise or not, for the platform that is compiled
+  for: 'direct', 'patches' (multiply-adds or products of the shifted views), or 'mixed', XLA's for
+  the output alone."""
+  if _override.get():
+    return _override.get() if _override.get() in ('direct', 'mixed') else 'patches'
+  if backend.platform() != 'cpu':
+    return 'direct'
+  return 'patches' if depthwise or _in_loop.get() else 'mixed'
 
 
 def convolve(
@@ -135,9 +138,9 @@ def convolve(
   """
   pads = _pads(x.shape[1:3], kernel.shape[:2], strides, padding)
   if feature_group_count > 1:
-    if choose_grouped() == 'direct':
-      return _direct(x, kernel, strides, pads, feature_group_count)
-    return _by_groups(x, kernel, strides, pads, feature_group_count)
+    form = choose_grouped(depthwise=kernel.shape[2] == 1)
+    ways = {'direct': _direct, 'mixed': _mixed_groups, 'patches': _by_groups}
+    return ways[form](x, kernel, strides, pads, feature_group_count)
   tiled = winograd.fits(kernel.shape, strides, pads) and x.dtype == jnp.float32
   form = choose(*kernel.shape[2:], tiled)
   if form == 'winograd':
@@ -258,7 +261,7 @@ def _direct(x, kernel, strides, pads, feature_group_count=1):
 
 
 def _by_groups(x, kernel, strides, pads, groups):
-  """A grouped convolution. XLA:CPU takes up to 100 times as long for depthwise ones and for the
+  """A grouped convolution. XLA:CPU takes 5 to 30 times as long for depthwise ones and for the
   gradients of all."""
   size, (inputs, outputs) = kernel.shape[:2], kernel.shape[2:]
   shifts = _shifts(x, size, strides, pads)
@@ -301,6 +304,23 @@ def _mixed_backward(strides, pads, residuals, dy):
 
 
 _mixed.defvjp(_mixed_forward, _mixed_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _mixed_groups(x, kernel, strides, pads, groups):
+  return _direct(x, kernel, strides, pads, groups)
+
+
+def _mixed_groups_forward(x, kernel, strides, pads, groups):
+  return _direct(x, kernel, strides, pads, groups), (x, kernel)
+
+
+def _mixed_groups_backward(strides, pads, groups, residuals, dy):
+  _, pull = jax.vjp(lambda x, kernel: _by_groups(x, kernel, strides, pads, groups), *residuals)
+  return pull(dy)
+
+
+_mixed_groups.defvjp(_mixed_groups_forward, _mixed_groups_backward)
 
 
 class Hints(NamedTuple):

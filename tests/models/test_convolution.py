@@ -1,5 +1,7 @@
 """Every form of a convolution against a loop in float64, and the statistics of its output."""
 
+import contextlib
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -208,7 +210,7 @@ def test_grouped_forms_are_the_same_correlation_with_the_same_gradients(case):
     return jnp.sin(y).sum(), y
 
   results = {}
-  for form in ('direct', 'patches'):
+  for form in ('direct', 'patches', 'mixed'):
     with convolution.using(form):
       results[form] = jax.jit(jax.grad(total, argnums=(0, 1), has_aux=True))(x, kernel)
   expected = grouped_by_hand(x, kernel, groups, strides, padding)
@@ -226,13 +228,28 @@ def test_kernels_of_several_networks_go_through_grouped_forms_together():
     np.testing.assert_allclose(maps, grouped_by_hand(x, kernel, 4, (1, 1), 1), atol=1e-4)
 
 
-def test_the_form_of_grouped_convolutions_follows_the_platform():
-  x, kernel = jnp.zeros((1, 4, 4, 4)), jnp.zeros((3, 3, 1, 4))
-  run = lambda x, k: convolution.convolve(x, k, (1, 1), 1, 4)
-  for platform, ours in (('cpu', True), ('gpu', False), ('tpu', False)):
-    with backend.compiling_for(platform):
-      program = str(jax.make_jaxpr(lambda x, k: run(x, k))(x, kernel))
-    assert ('conv_general_dilated' not in program) == ours
+@pytest.mark.parametrize(
+  'platform, in_loop, depthwise, grouped',
+  [
+    ('cpu', False, 'patches', 'mixed'),
+    ('cpu', True, 'patches', 'patches'),
+    ('gpu', True, 'direct', 'direct'),
+    ('tpu', False, 'direct', 'direct'),
+  ],
+)
+def test_the_form_of_grouped_convolutions_follows_the_platform(
+  platform, in_loop, depthwise, grouped
+):
+  with backend.compiling_for(platform):
+    with convolution.inside_loop() if in_loop else contextlib.nullcontext():
+      assert convolution.choose_grouped(depthwise=True) == depthwise
+      assert convolution.choose_grouped(depthwise=False) == grouped
+      program = str(
+        jax.make_jaxpr(lambda x, k: convolution.convolve(x, k, (1, 1), 1, 4))(
+          jnp.zeros((1, 4, 4, 4)), jnp.zeros((3, 3, 1, 4))
+        )
+      )
+  assert ('conv_general_dilated' in program) == (depthwise == 'direct')
 
 
 def test_depthwise_sums_are_those_of_float32():

@@ -130,7 +130,7 @@ def compiled(pair, stage):
   return play
 
 
-def trained(pair, stage, entries, *, steps=2, networks=1, initial=None, tables=None, kept=False):
+def trained(pair, stage, entries, *, steps=2, networks=1, kept=False, **settings):
   """(First variables, last variables, lines of metrics) of a few steps, leading axis networks;
   `kept`: without the teacher's own variables, where tables hold its outputs."""
   start = players.problem(
@@ -138,17 +138,22 @@ def trained(pair, stage, entries, *, steps=2, networks=1, initial=None, tables=N
     examples(entries),
     recipe(),
     guide_variables={} if kept else guides(pair, stage),
-    tables=tables,
     networks=networks,
     num_steps=steps,
     seed=5,
-    initial=initial,
+    **settings,
   )
   with Run(progress=False, log_every=1) as run:
     end = loop.fit(run, 'train', start)
     lines = run.curve('train')
   on_host = functools.partial(jax.tree.map, np.asarray)
   return on_host(start.state.variables), on_host(end.variables), lines
+
+
+def flat(tree):
+  """The leaves of a tree by their paths."""
+  leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+  return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
 
 
 def largest(gradient):

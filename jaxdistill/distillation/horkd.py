@@ -12,7 +12,14 @@ import functools
 from jaxdistill import errors, losses
 from jaxdistill.distillation.labelled import label_term, logit_kd
 from jaxdistill.distillation.method import Method, Pair, Stage
-from jaxdistill.distillation.pieces import STUDENT, TEACHER, check_classes, reading, student_part
+from jaxdistill.distillation.pieces import (
+  STUDENT,
+  TEACHER,
+  check_classes,
+  reading,
+  student_part,
+  vectors,
+)
 from jaxdistill.models.adapters import Projection
 from jaxdistill.training.players import Part, Player, Term
 
@@ -65,9 +72,7 @@ def method(
       f'{assistant_share}.'
     )
   orders = _Orders(dict(point=order1, pair=order2, triplet=order3, group=order4), temperature)
-  width, teacher_width = (
-    form['embedding'].shape[-1] for form in (pair.student_form, pair.teacher_form)
-  )
+  width, teacher_width = vectors(pair, 'embedding', 'embedding')
   stages, terms = [], [label_term(STUDENT)]
   parts = {STUDENT: student_part(pair)}
   if kd:

@@ -43,6 +43,7 @@ SHARED_FIELDS = {'family', 'task', 'seed', 'dtype', 'method.name'}
 WORDS = {
   'augmentation',
   'composition',
+  'embedding',
   'epochs',
   'every',
   'init',
@@ -57,6 +58,7 @@ WORDS = {
   'space',
   'steps',
   'update',
+  'weight',
 }
 # Fields whose meaning a floor below has given: what a condensed image is decoded by.
 OF_ROOM = {'synthesis': {'factor'}}

@@ -8,16 +8,14 @@ which images and from what it starts stands here.
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import Any
 
 import flax.linen as nn
 import jax
 import numpy as np
 import optax
 
-if TYPE_CHECKING:
-  from jaxdistill.distillation.flow import Flow
-  from jaxdistill.training.players import Part, Player
+from jaxdistill.training.players import Part, Player
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,23 +66,26 @@ class Stage:
     name: of the phase, such as 'assistant' or 'student'; no two of a method share one.
     parts: the networks by name, in the order of computing.
     players: who trains which of them for what.
-    guides: the frozen networks beside them, by name: 'teacher', or a part of an earlier stage.
+    guides: the frozen networks beside them that all students share, by name: 'teacher'.
     start: part -> the earlier stage whose final part of this name it starts from, to be trained on,
       or to stay as it is where no player trains it.
-    tables: flow -> arrays [N, ...] by name, computed before the stage from its images: further
-      entries of the batch; None: none.
+    tables: flow (`flow.Flow`) -> arrays [N, ...] by name, computed before the stage from its
+      images: further entries of the batch; None: none.
     share: of the recipe's steps.
-    images: which ones: 'train', or 'public', those of the classes that the students never need.
+    images: which ones, 'train' or 'public': the students' own in either case, of which the teacher
+      may have seen other classes.
+    in_turn: whether the players move one after the other in a step, see `players.Game`.
   """
 
   name: str
-  parts: Mapping[str, 'Part']
-  players: tuple['Player', ...]
+  parts: Mapping[str, Part]
+  players: tuple[Player, ...]
   guides: tuple[str, ...] = ('teacher',)
   start: Mapping[str, str] = dataclasses.field(default_factory=dict)
-  tables: Callable[['Flow'], Mapping[str, np.ndarray]] | None = None
+  tables: Callable[[Any], Mapping[str, np.ndarray]] | None = None
   share: float = 1.0
   images: str = 'train'
+  in_turn: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -5,10 +5,13 @@ fields are the section `method` of a config.
 """
 
 import inspect
+import types
 from collections.abc import Callable, Mapping
 
 from jaxdistill import registry
+from jaxdistill.distillation import terms
 from jaxdistill.distillation.method import Method, Pair
+from jaxdistill.distillation.sum import CLASSICAL
 
 METHODS = registry.Registry(
   'distillation method',
@@ -32,6 +35,8 @@ METHODS = registry.Registry(
   },
 )
 LABELS = METHODS.labels
+# Students without a teacher: a sum of no terms.
+ALONE = types.MappingProxyType({'name': 'sum', 'terms': ()})
 
 
 def register(name: str, method: Callable[..., Method], label: str = '') -> None:
@@ -93,6 +98,31 @@ def defaults(name: str) -> dict[str, object]:
     for parameter in parameters
     if parameter.kind == parameter.KEYWORD_ONLY
   }
+
+
+def name_of(method: Mapping[str, object]) -> str:
+  """Returns the name of a method in a table: a sum goes by its terms.
+
+  >>> name_of({'name': 'sum', 'terms': ('kd', 'crd')}), name_of(ALONE)
+  ('kd+crd', 'alone')
+  """
+  if method['name'] != 'sum':
+    return str(method['name'])
+  names = tuple(method.get('terms', ('kd',)))
+  known = {tuple(fields['terms']): name for name, fields in CLASSICAL.items()}
+  return known.get(names, '+'.join(names))
+
+
+def label_of(method: Mapping[str, object]) -> str:
+  """Returns how tables call a method; a sum by its terms.
+
+  >>> label_of({'name': 'horkd'}), label_of(ALONE)
+  ('HORKD', 'Alone')
+  """
+  if method['name'] != 'sum':
+    return LABELS.get(method['name'], str(method['name']))
+  named = [terms.LABELS.get(term, term) for term in method.get('terms', ('kd',))]
+  return ' + '.join(named) or 'Alone'
 
 
 def _fields(method: Mapping[str, object]) -> dict[str, object]:

@@ -23,10 +23,11 @@ from jaxdistill.training.scene import Scene
 def turns(game: Game) -> tuple[Turn, ...]:
   """Returns the gradients of a step: one, or one for each player where they move in turn."""
   groups = [(player,) for player in game.players] if game.in_turn else [game.players]
-  return tuple(
-    Turn(objective(game, group), {player.name: _owned(player) for player in group})
-    for group in groups
-  )
+  return tuple(_turn(game, group) for group in groups)
+
+
+def _turn(game, players):
+  return Turn(objective(game, players), {player.name: _owned(player) for player in players})
 
 
 def objective(game: Game, players: Sequence[Player]):
@@ -103,9 +104,9 @@ def _accuracies(game, scene):
   """The accuracy on the batch by part, 'train_accuracy' of a part without a name."""
   labels, measured = scene.batch['labels'], {}
   for name in game.parts:
-    logits = scene[name].get('logits')
-    if logits is not None and logits.shape == labels.shape:
-      accuracy = metrics.accuracy(logits, labels, scene.batch['weight'])
+    outputs_of_part = scene[name]
+    if 'logits' in outputs_of_part and outputs_of_part['logits'].shape == labels.shape:
+      accuracy = metrics.accuracy(outputs_of_part['logits'], labels, scene.batch['weight'])
       measured[f'{name or "train"}_accuracy'] = accuracy
   return measured
 

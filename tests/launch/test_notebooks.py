@@ -14,6 +14,7 @@ import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
 from jaxdistill.condensation import Condensed
+from jaxdistill.distillation import Result
 from jaxdistill.fscil import Learned
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -159,6 +160,29 @@ def test_teach_new_classes_runs_on_digits_and_on_a_folder_of_pictures(kind, tmp_
   learned = Learned.load(tmp_path / 'classifier.msgpack')
   assert learned.task.num_classes == (10 if kind == 'digits' else 4)
   assert list((tmp_path / 'runs').glob('*-quick'))
+  shutil.rmtree(tmp_path / '.jupyter', ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_distil_a_student_runs_on_digits_without_a_network(tmp_path, monkeypatch):
+  for variable in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'):
+    monkeypatch.setenv(variable, 'http://127.0.0.1:9')
+  path = ROOT / 'launch' / 'colab' / 'distil_a_small_fast_student.ipynb'
+  notebook = run_quickly(path, tmp_path, monkeypatch, students=2)
+  assert len(shown(notebook, 'image/png')) == 3
+  (table,) = shown(notebook, 'text/markdown')
+  assert [line.split('|')[1].strip() for line in table.splitlines()[2:]] == [
+    'Teacher convnet',
+    'Teacher convnet at 4 pixels',
+    'Alone',
+    'KD',
+  ]
+  (chart,) = shown(notebook, 'text/html')
+  assert '<svg' in chart and 'Accuracy on test pictures' in chart
+  result = Result.load(tmp_path / 'students.msgpack')
+  assert result.accuracy.shape == (2,) and result.trained.built.low == 4
+  (student,) = (tmp_path / 'runs').glob('*-quick-student')
+  assert (student / 'predict.py').is_file()
   shutil.rmtree(tmp_path / '.jupyter', ignore_errors=True)
 
 

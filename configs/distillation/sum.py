@@ -1,0 +1,55 @@
+"""Sum: any terms beside the labels, weighted; most classical methods are one.
+
+Command:   python -m launch.run --config=configs/distillation/sum.py:digits
+Run time:  not measured yet
+Expected:  not measured yet
+
+`--config.method.fields.crd.weight=0.5` changes the weight of a term, `--config.method.gamma` that
+of the labels.
+
+After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
+imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH or imagenet224:PATH) and,
+behind commas:
+  teacher=resnet56          the teacher's network (the data set's usual one), or a work dir whose
+                            teacher is taken
+  weights=mine.safetensors  a file of its weights; else it is trained
+  student=resnet20          the students' network (the data set's usual one)
+  assistant=resnet32        network of an assistant, where the method has one (the student's)
+  low=16                    side of the students' images, 0 for native (digits 4, else 0)
+  shown=upsampled           such images stay small, or are brought back (native)
+  seeds=10                  students in one program (5; of ImageNet 1)
+  batches=own               all students see the same batches, or each has its own (shared)
+  share=0.1                 of the images of a class that the students see; the teacher saw all
+                            (1.0)
+  public=40                 classes that only the students learn: the teacher has those before
+  cache=flip                teacher outputs that are kept: none, flip or a number of draws
+  recipe=short              of teacher and students
+  epochs=30                 passes over the images (the recipe's)
+  val=0.1                   share of the images held out to choose by (0.1; of a known set 0)
+  verify=20                 classes that nobody is trained on, whose pairs are verified
+  quick                     a smoke run: every phase, no meaningful number
+  terms=dkd+rkd             the terms, joined by +; each has the fields of its own (kd+crd)
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxdistill.distillation import settings
+from jaxdistill.experiment import arguments, schema
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments(settings.Arguments):
+  """Behind the file name."""
+
+  terms: str = schema.field(
+    'kd+crd', example='dkd+rkd', help='the terms, joined by +; each has the fields of its own'
+  )
+
+
+def get_config(arg: str | Mapping[str, Any] = '') -> ConfigDict:
+  args = arguments.read(Arguments, arg)
+  return settings.summed(args, args.terms)

@@ -1,0 +1,330 @@
+"""Distillation in Python: from a teacher, two data sets and the name of a method to students."""
+
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxdistill import config as configs
+from jaxdistill import errors, files, metrics, models
+from jaxdistill.data import Dataset, hold_out
+from jaxdistill.data.identity import Identity
+from jaxdistill.distillation import (
+  checks,
+  running,
+  sections,
+  settings,
+  teachers,
+)
+from jaxdistill.distillation import work as works
+from jaxdistill.distillation.methods import METHODS
+from jaxdistill.distillation.scoring import Numbers
+from jaxdistill.distillation.teachers import Teacher
+from jaxdistill.distillation.terms import TERMS
+from jaxdistill.distillation.trained import Trained
+from jaxdistill.errors import UserError, brief, shown
+from jaxdistill.experiment import arguments
+from jaxdistill.numerics import settled
+from jaxdistill.training import parallel, provenance, trees
+from jaxdistill.training.run import Run
+
+_FOLDER = 'distillation/'
+# Of the training images, held out to test on where there are no test images.
+_TEST_SHARE = 0.1
+_FORMAT = 'jaxdistill distillation, version 1'
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Result:
+  """What the students of a method have come to.
+
+  Attributes:
+    numbers: all that was measured.
+    trained: the students; None in all processes but the first.
+  """
+
+  numbers: Numbers
+  trained: Trained | None = None
+
+  @property
+  def accuracy(self) -> np.ndarray:
+    """On the test images at the end of the training, [seeds] in [0, 1]."""
+    return self.columns['last']
+
+  @property
+  def columns(self) -> dict[str, np.ndarray]:
+    """All that a table has of each student, [seeds] each: accuracies 'last', 'best_test' and, with
+    validation images, 'selected'; 'agreement' and 'divergence' (KL) with the teacher; what it
+    verifies."""
+    return self.numbers.columns
+
+  @property
+  def students(self) -> Any:
+    """Variables of the students, leading axis seeds; None in all processes but the first."""
+    return self.trained and self.trained.variables
+
+  def predict(self, images: np.ndarray) -> np.ndarray:
+    """Returns logits float32 [seeds, n, C] of native images, uint8 or in [0, 1]."""
+    return self._here().logits(images)
+
+  def export(self, path: str | os.PathLike, student: int = 0) -> pathlib.Path:
+    """Writes one student as a folder that runs without the library, on native images, see
+    `exporting.export`; returns the path."""
+    return self._here().export(path, student)
+
+  def save(self, path: str | os.PathLike) -> pathlib.Path:
+    """Writes numbers and students as one file, and returns its path.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    file = files.expanded(path)
+    content = {
+      'format': _FORMAT,
+      'numbers': json.dumps(files.jsonable(self.numbers.to_json())),
+      'students': self.trained.to_bytes() if self.trained else b'',
+    }
+    try:
+      files.write_atomic(file, trees.encode(content))
+    except OSError as error:
+      raise UserError(
+        f'The result cannot be written to {shown(file)} ({error.strerror or error}).'
+      ) from error
+    return file
+
+  @classmethod
+  def load(cls, path: str | os.PathLike) -> 'Result':
+    """Reads what `save` has written.
+
+    Raises:
+      UserError: there is no such file, or it holds no result.
+    """
+    file = files.expanded(path)
+    try:
+      content = trees.plain(file.read_bytes())
+      if content['format'] != _FORMAT:
+        raise ValueError('another format')
+      numbers = Numbers.from_json(json.loads(content['numbers']))
+      trained = Trained.from_bytes(content['students']) if content['students'] else None
+    except OSError as error:
+      raise UserError(f'{shown(file)} cannot be read ({error.strerror or error}).') from error
+    except (ValueError, KeyError, TypeError) as error:
+      raise UserError(f'{shown(file)} holds no result of this library ({brief(error)}).') from error
+    return cls(numbers, trained)
+
+  def _here(self) -> Trained:
+    if self.trained is None:
+      raise UserError('The students are in the first process alone; ask there.')
+    return self.trained
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Comparison:
+  """Students of several methods with one teacher.
+
+  Attributes:
+    results: by the name of the method.
+    rows: of the table, the teacher's first, see `experiment.results.Row`.
+  """
+
+  results: Mapping[str, Result]
+  rows: Sequence[Any]
+
+  @property
+  def accuracy(self) -> dict[str, np.ndarray]:
+    """At the end of the training by method, [seeds] each."""
+    return {name: result.accuracy for name, result in self.results.items()}
+
+  def difference(self, method: str, other: str = 'alone', column: str = 'last') -> Any:
+    """Returns what a method has more than another seed by seed, see `metrics.paired_difference`.
+
+    Raises:
+      UserError: a method or column that is not there, or a single seed.
+    """
+    for name in (method, other):
+      if name not in self.results:
+        raise errors.unknown('method of this comparison', name, self.results)
+    values = [self.results[name].columns for name in (method, other)]
+    if column not in values[0]:
+      raise errors.unknown('column', column, values[0])
+    return metrics.paired_difference(values[0][column], values[1][column])
+
+
+@settled()
+def distill(
+  teacher: str | os.PathLike | Teacher | Callable,
+  train: Dataset,
+  test: Dataset | None = None,
+  method: str = 'kd',
+  student: str | Mapping[str, Any] = '',
+  low: int = 0,
+  seeds: int = 1,
+  seed: int = 0,
+  *,
+  validation: Dataset | None = None,
+  overrides: Mapping[str, Any] | None = None,
+  workdir: str | os.PathLike | None = None,
+  quick: bool = False,
+  progress: bool = False,
+) -> Result:
+  """Distils a teacher into students.
+
+  Args:
+    teacher: the name of a network, which is trained by the same loop and kept for other runs; a
+      work dir of this family; a file of weights, of the network that `overrides` names as
+      'teacher_model.name'; a `Teacher` of `load_teacher` or `of_function`; or a function
+      images -> logits [n, C] or a dict of arrays with 'logits', of images normalised as the
+      students'.
+    train, test: of one set of classes, see `data.load`; without test images a tenth of the training
+      images is held out for them.
+    method: the name of a config of this family, 'alone', 'kd', 'horkd' ..., a sum of terms such as
+      'kd+crd', or the .py file of a config of your own.
+    student: a network of `models.build`, by name or with its fields; '': the data set's usual one.
+    low: side of the images that the students read; 0: native.
+    seeds: students, in one program.
+    seed: of everything random but the teacher, whose own is 'teaching.seed'.
+    validation: held-out images to choose a check by; None: the column 'selected' is not there.
+    overrides: further fields of the config by dotted name, such as {'distillation.epochs': 5}.
+    workdir: keeps checkpoints and metrics and resumes from them, and the teacher beside it; None:
+      in memory.
+    quick: a smoke run; no number means anything.
+    progress: whether to draw progress bars.
+
+  Returns:
+    What the students have come to, and they.
+
+  Raises:
+    UserError: for a method, field or value that does not exist, or a teacher and data that do not
+      go together.
+  """
+  make = functools.partial(_config, method, _arguments(train, low, seeds, quick))
+  alone = {'distillation.baseline': False, **(overrides or {})}
+  ran = _run(make, teacher, train, test, student, seed, validation, alone, workdir, progress)
+  name, numbers = list(ran.numbers.items())[-1]
+  return Result(numbers, ran.students[name])
+
+
+@settled()
+def compare(
+  teacher: str | os.PathLike | Teacher | Callable,
+  train: Dataset,
+  test: Dataset | None = None,
+  methods: Sequence[str] = settings.COMPARED,
+  student: str | Mapping[str, Any] = '',
+  low: int = 0,
+  seeds: int = 2,
+  seed: int = 0,
+  *,
+  validation: Dataset | None = None,
+  overrides: Mapping[str, Any] | None = None,
+  workdir: str | os.PathLike | None = None,
+  quick: bool = False,
+  progress: bool = False,
+) -> Comparison:
+  """Distils one teacher by several methods, on the same batches from the same seeds; `methods` are
+  their names, a sum of terms written 'kd&crd', the other arguments those of `distill`.
+
+  Raises:
+    UserError: see `distill`.
+  """
+  if isinstance(methods, str) or not methods:
+    raise UserError(f"methods is a list of names, such as ['alone', 'kd']; got {methods!r}.")
+  given = {**_arguments(train, low, seeds, quick), 'methods': '+'.join(methods)}
+  make = functools.partial(configs.load, f'{_FOLDER}compare', given)
+  ran = _run(make, teacher, train, test, student, seed, validation, overrides, workdir, progress)
+  results = {name: Result(numbers, ran.students[name]) for name, numbers in ran.numbers.items()}
+  return Comparison(results, ran.table)
+
+
+def _arguments(train, low, seeds, quick):
+  if not isinstance(train, Dataset):
+    raise UserError(
+      'Distillation needs training and test images as Datasets, the two that data.load(name) '
+      'returns.'
+    )
+  errors.whole('seeds', seeds, at_least=1)
+  errors.whole_numbers(low=low)
+  known = train.name if train.name in settings.PRESETS else ''
+  return dict(data=known, low=str(low), seeds=seeds, quick=quick)
+
+
+def _config(method: str, given: Mapping[str, Any]) -> ConfigDict:
+  """The config of a method: a file of the user's, a shipped one, or of what the user has
+  registered."""
+  if not isinstance(method, str):
+    raise UserError(f'method is the name of a method, or a .py file; it is {method!r}.')
+  if method.endswith('.py'):
+    return configs.load(method, given)
+  shipped = [name.partition('/')[2] for name in configs.names() if name.startswith(_FOLDER)]
+  shipped = [name for name in shipped if name != 'compare']
+  if method in shipped:
+    return configs.load(f'{_FOLDER}{method}', given)
+  if method in METHODS:
+    return settings.defaults(arguments.read(settings.Arguments, given), method)
+  if method in TERMS or '+' in method:
+    return configs.load(f'{_FOLDER}sum', {**given, 'terms': method})
+  raise errors.unknown('distillation method', method, [*shipped, *METHODS.added, *TERMS.added])
+
+
+def _teacher(teacher: Any) -> tuple[Teacher | None, dict[str, Any]]:
+  """A teacher that is there already, or the sections of the config that one is named by."""
+  if isinstance(teacher, Teacher):
+    return teacher, {}
+  if isinstance(teacher, str | os.PathLike):
+    name = os.fspath(teacher)
+    if name in models.names():
+      return None, {'teacher_model': settings.network(name, {'name': ''})}
+    return None, {'teaching': {'given': name}} if name else {}
+  if callable(teacher):
+    return teachers.of_function(teacher), {}
+  raise UserError(
+    'teacher is the name of a network, a work dir, a file of weights, a function of images, or '
+    f'what load_teacher returns; got {brief(repr(teacher))}.'
+  )
+
+
+def _run(
+  make: Callable,
+  teacher: Any,
+  train: Dataset,
+  test: Dataset | None,
+  student: str | Mapping[str, Any],
+  seed: int,
+  validation: Dataset | None,
+  overrides: Mapping[str, Any] | None,
+  workdir: str | os.PathLike | None,
+  progress: bool,
+) -> running.Ran:
+  """Runs a config on data that are there already."""
+  errors.seed(seed)
+  if test is None:
+    train, test = hold_out(train, _TEST_SHARE)
+  if not isinstance(test, Dataset) or not isinstance(validation, Dataset | None):
+    raise UserError('test and validation are Datasets, as data.load returns them.')
+  config, (given, named) = make(), _teacher(teacher)
+  config.data.name = train.name
+  if 'teacher_model' in named:
+    config.teacher_model = named['teacher_model']
+  config.teaching.update(named.get('teaching', {}))
+  if student:
+    network = {'name': student} if isinstance(student, str) else dict(student)
+    config.model = settings.network(network.get('name', ''), network)
+  for key, value in {'seed': seed, **(overrides or {})}.items():
+    configs.override(config, key, value)
+  checks.check_fields(config)
+  checks.check_values(config)
+  fields = sections.of_config(config)
+  mesh = parallel.make_mesh(config.run.devices)
+  work = works.make(fields, train, validation, test, mesh, given)
+  checks.check_parts(work)
+  with Run(workdir, config, progress=progress) as opened:
+    if workdir is not None:
+      data = {'training': Identity(train), 'test': Identity(test, statistics=False)}
+      provenance.settle(opened, {'data': data, 'code': provenance.code(opened.config)})
+    return running.run_all(opened, work, tell=False)

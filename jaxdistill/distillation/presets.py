@@ -1,0 +1,55 @@
+"""Teacher, student and recipe of a data set, where the literature or this library for its small
+default has settled them."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from jaxdistill.data import presets as data_presets
+
+OFFERED = data_presets.NAMES
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+  """What is usual on a data set.
+
+  Attributes:
+    teacher, student: what `models.build` takes.
+    recipe: one of `recipes.RECIPES`, of both.
+    low: side of the students' images; 0: native.
+    seeds: students side by side.
+  """
+
+  teacher: Mapping[str, Any]
+  student: Mapping[str, Any]
+  recipe: str
+  low: int = 0
+  seeds: int = 5
+
+
+# The first pair of the field's tables on the field's recipe.
+_CIFAR = Preset({'name': 'resnet56'}, {'name': 'resnet20'}, 'crd240')
+_LARGE = Preset(
+  {'name': 'torchvision_resnet', 'depth': 34}, {'name': 'torchvision_resnet'}, 'imagenet', seeds=1
+)
+_BY_NAME = {
+  # Our choice: small enough for ten students at once in half a minute on two cores.
+  'digits': Preset(
+    {'name': 'convnet', 'width': 32, 'depth': 2, 'norm': 'batch'},
+    {'name': 'convnet', 'width': 8, 'depth': 2, 'norm': 'batch'},
+    'digits',
+    low=4,
+  ),
+  'imagenet': _LARGE,
+  'imagenet224': _LARGE,
+}
+
+
+def find(name: str) -> Preset:
+  """Returns what is usual on a preset of the data table, whatever path its name has.
+
+  >>> find('digits').low, find('cifar100').recipe
+  (4, 'crd240')
+  """
+  return _BY_NAME.get(data_presets.find(name).name.rstrip(':'), _CIFAR)

@@ -1,0 +1,382 @@
+"""A run of this family from its work to its numbers, the same for one method and for several."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxdistill import draws, files, models
+from jaxdistill.data.resolution import Lower
+from jaxdistill.data.transform import Transform
+from jaxdistill.distillation import (
+  flow,
+  methods,
+  page,
+  scoring,
+  sections,
+  seeing,
+  speed,
+  standing,
+  teachers,
+  verifying,
+)
+from jaxdistill.distillation.method import Method
+from jaxdistill.distillation.scoring import Numbers
+from jaxdistill.distillation.teachers import Teacher
+from jaxdistill.distillation.trained import Built, Trained
+from jaxdistill.distillation.work import Work
+from jaxdistill.experiment import estimates, results, schema
+from jaxdistill.experiment.estimates import Phase
+from jaxdistill.experiment.results import Row
+from jaxdistill.numerics import settled
+from jaxdistill.report import numbers as written
+from jaxdistill.training.run import Run
+
+
+class Ran(NamedTuple):
+  """What a run has come to.
+
+  teacher: frozen. table: rows of the teacher, then one a method, compared student by student with
+    those alone where they are there. numbers: of the students by method. students: them; None in
+    all processes but the first.
+  """
+
+  teacher: Teacher
+  table: list[Row]
+  numbers: dict[str, Numbers]
+  students: dict[str, Trained | None]
+
+
+def methods_of(fields: sections.Config) -> dict[str, Mapping[str, Any]]:
+  """Returns the section of every method by its name in the table; students alone come first where
+  they are wanted beside one."""
+  if isinstance(fields, sections.CompareConfig):
+    return {name: fields.members[name] for name in fields.compared}
+  name = methods.name_of(fields.method)
+  alone = {} if name == scoring.REFERENCE else {scoring.REFERENCE: methods.ALONE}
+  return {**(alone if fields.distillation.baseline else {}), name: fields.method}
+
+
+@settled()
+def run_all(run: Run, work: Work, tell: bool = True) -> Ran:
+  """Gets the teacher and takes the students of every method through its stages.
+
+  Args:
+    run: where all goes.
+    work: what it works on.
+    tell: whether to say what it works on, how long it will take, and what comes of it.
+  """
+  say = run.say if tell else lambda text: None
+  say(describe(work))
+  if tell and not flow.is_trained(run, work):
+    estimates.estimate_once(
+      run,
+      lambda: estimates.measure(teacher_phases(work)),
+      "the teacher's training",
+      until="the teacher's training takes",
+    )
+  teacher = flow.get_teacher(run, work)
+  table = _teacher_rows(run, work, teacher)
+  for row in table:
+    say(f'{row.label}: {_line(row)}')
+  if tell:
+    estimates.estimate_once(
+      run,
+      lambda: estimates.measure(student_phases(work, teacher)),
+      "the students' trainings",
+      name='estimate_students',
+      until='they take',
+    )
+  numbers, students = {}, {}
+  for name, section in methods_of(work.fields).items():
+    numbers[name], students[name] = learn(run, work, teacher, name, section)
+    row = _row(work, teacher, numbers, name)
+    say(f'{row.label}: {_line(row)}')
+  table += [_row(work, teacher, numbers, name) for name in numbers]
+  return Ran(teacher, table, numbers, students)
+
+
+def _line(row: Row) -> str:
+  """The accuracies of a row in a few words."""
+  shown = [name for name in ('last', 'selected', 'verification') if name in row.scores]
+  return ', '.join(f'{name} {written.accuracy(row.scores[name])} %' for name in shown)
+
+
+@settled()
+def learn(
+  run: Run, work: Work, teacher: Teacher, name: str, section: Mapping[str, Any]
+) -> tuple[Numbers, Trained | None]:
+  """Takes the students of a method through its stages, or reads back what an earlier start has come
+  to.
+
+  Returns:
+    Their numbers, and them (None in all processes but the first).
+  """
+  path, computed = f'students/{name}.msgpack', []
+
+  def compute():
+    method = methods.make(work.pair(teacher), section)
+    ended = flow.students(run, work, teacher, method, name)
+    trained = Trained(built(work), ended.variables)
+    computed.append(trained)
+    run.write_bytes(path, trained.to_bytes())
+    numbers = _numbers(work, teacher, method, ended)
+    flow.discard(run, method, name)
+    return numbers.to_json()
+
+  numbers = Numbers.from_json(run.once(f'methods/{name}', compute))
+  if not computed and run.workdir is not None:
+    computed.append(Trained.load(run.workdir / path))
+  return numbers, computed[0] if computed else None
+
+
+def built(work: Work) -> Built:
+  """Returns what the students of a run are built from."""
+  asked, train = work.fields.distillation, work.train
+  return Built(
+    {**work.fields.model, 'dtype': work.fields.dtype},
+    train.class_names,
+    train.image_shape,
+    asked.low,
+    asked.how,
+    asked.shown,
+    train.mean,
+    train.std,
+  )
+
+
+def _numbers(work: Work, teacher: Teacher, method: Method, ended: flow.Students) -> Numbers:
+  seeds, student = work.fields.distillation.seeds, work.seeing(work.student, work.student_view)
+  logits = seeing.outputs(student, ended.variables, work.test.images, ['logits'], networks=seeds)
+  imitation, correlation = {}, None
+  if work.fields.distillation.public == 0:
+    said = teacher_outputs(work, teacher, work.test.images)
+    imitation, correlation = scoring.imitate(logits['logits'], said)
+  verified = {}
+  if work.pairs is not None:
+    asked = work.fields.verification
+    options = dict(far=asked.far, mirrored=work.train.flip, networks=seeds)
+    verified = verifying.verify(student, ended.variables, work.pairs, **options)
+    if asked.adapt:
+      adapted = verifying.adapt(student, ended.variables, work.pairs, asked.adapt, seeds)
+      again = verifying.verify(student, adapted, work.pairs, **options)
+      verified |= {f'{name}_adapted': values for name, values in again.items()}
+  one = jax.tree.map(lambda leaf: leaf[0], ended.variables)
+  return Numbers(
+    ended.steps,
+    ended.test,
+    ended.validation,
+    imitation,
+    verified,
+    correlation,
+    {
+      'stages': [stage.name for stage in method.stages],
+      **network_facts(work, work.student, one, work.student_shape, work.lower),
+    },
+    ended.seconds,
+    method.reconstruction,
+  )
+
+
+def teacher_outputs(work: Work, teacher: Teacher, images: Any) -> np.ndarray:
+  """Returns the teacher's logits [n, C] of native images."""
+  seen = work.teacher_seeing(teacher)
+  return seeing.outputs(seen, teacher.variables, images, ['logits'])['logits']
+
+
+def network_facts(
+  work: Work,
+  model: Any,
+  variables: Any,
+  shape: tuple[int, int, int],
+  lower: Transform | None = None,
+) -> dict[str, Any]:
+  """Returns the size of a network and, where they are wanted, the images a second that it takes.
+
+  Args:
+    work: says what is wanted.
+    model: the network.
+    variables: of one network.
+    shape: of the images that it reads.
+    lower: what makes those of native ones; None: it reads native images.
+  """
+  facts = {}
+  if 'params' in variables:
+    facts['parameters'] = models.count(variables)
+  if hasattr(model, 'init'):
+    facts['activation_bytes'] = models.activation_bytes(model, shape)
+  if not work.fields.distillation.speed:
+    return facts
+  rates = speed.images_per_second(model, variables, shape)
+  facts |= {f'images_per_second_{batch}': rate for batch, rate in rates.items()}
+  if lower is not None:
+    rates = speed.images_per_second(model, variables, work.train.image_shape, view=lower)
+    facts |= {f'images_per_second_{batch}_resizing': rate for batch, rate in rates.items()}
+  return facts
+
+
+def _teacher_rows(run: Run, work: Work, teacher: Teacher) -> list[Row]:
+  """Rows of the teacher on native images, and on those of the students brought back to their old
+  size."""
+  asked = work.fields.distillation
+
+  def score(lower):
+    seen, images = work.teacher_seeing(teacher, lower), work.teacher_test.images
+    logits = seeing.outputs(seen, teacher.variables, images, ['logits'])['logits']
+    return float((logits.argmax(-1) == work.teacher_test.labels).mean())
+
+  def compute():
+    native = network_facts(work, teacher.network, teacher.variables, work.teacher_shape(teacher))
+    accuracies = {'teacher': score(())}
+    if asked.low:
+      accuracies['teacher_low'] = score((Lower(asked.low, asked.how, 'upsampled'),))
+    return {'accuracies': accuracies, 'facts': native}
+
+  known = run.once('teacher', compute)
+  labels = {
+    'teacher': f'Teacher {teacher.label}',
+    'teacher_low': f'Teacher {teacher.label} at {asked.low} pixels',
+  }
+  facts = {**_conditions(work), **known['facts']}
+  return [
+    scoring.teacher_row(name, labels[name], accuracy, facts, _key(work, teacher, {'name': name}))
+    for name, accuracy in known['accuracies'].items()
+  ]
+
+
+def _conditions(work: Work) -> dict[str, Any]:
+  """What tells rows of one method apart in a table of many runs."""
+  return {'low': work.fields.distillation.low, 'share': work.fields.distillation.share}
+
+
+def _key(work: Work, teacher: Teacher, section: Mapping[str, Any]) -> str:
+  """The hash of what decides a row."""
+  described = schema.section(work.fields).to_dict()
+  for name in ('run', 'method', 'members', 'compared'):
+    described.pop(name, None)
+  return files.content_hash([], {**described, 'teacher': teacher.key, 'method': dict(section)})
+
+
+def label(section: Mapping[str, Any], numbers: Numbers | None = None) -> str:
+  """Returns how tables call a method; reconstructions say so."""
+  name = methods.label_of(section)
+  return f'{name} (reconstruction)' if numbers and numbers.reconstruction else name
+
+
+def _row(work: Work, teacher: Teacher, numbers: Mapping[str, Numbers], name: str) -> Row:
+  section = methods_of(work.fields)[name]
+  return scoring.row(
+    name,
+    label(section, numbers[name]),
+    numbers[name],
+    None if name == scoring.REFERENCE else numbers.get(scoring.REFERENCE),
+    _key(work, teacher, section),
+    **_conditions(work),
+  )
+
+
+def describe(work: Work) -> str:
+  """Returns the images, the networks and the training in a few lines."""
+  asked, fields = work.fields.distillation, work.fields
+  batches = 'the same batches' if asked.batches == 'shared' else 'batches of their own'
+  low = f' at {asked.low} pixels ({asked.how}, {asked.shown})' if asked.low else ''
+  few = f', {asked.share:.0%} of a class' if asked.share < 1 else ''
+  teacher = work.given.label if work.given else fields.teacher_model['name']
+  lines = [
+    work.taught.describe(),
+    work.test.describe(),
+    f'Teacher {teacher}; {asked.seeds} student(s) {fields.model["name"]}{low} with {batches}, from '
+    f'{len(work.train):,} images{few}, {work.steps:,} steps of {work.batch}',
+  ]
+  if work.pairs is not None:
+    lines.append(f'{len(work.pairs):,} pairs of images of unknown classes are verified')
+  return '\n'.join(lines)
+
+
+def result(run: Run, work: Work, ran: Ran, config: Mapping[str, Any]) -> results.Result:
+  """Returns the content of result.json; `config` is what the file keeps of the config."""
+  fields, asked, table = work.fields, work.fields.distillation, ran.table
+  labels = [row.label for row in table if not row.reference and row.name != scoring.REFERENCE]
+  names = ', '.join(labels) if 0 < len(labels) <= 3 else f'{len(labels)} methods'
+  low = f' at {asked.low} pixels' if asked.low else ''
+  return results.of_run(
+    run,
+    title=f'{names or "Alone"}: {ran.teacher.label} to {fields.model["name"]}{low} on '
+    f'{work.train.name}',
+    family=fields.family,
+    task=fields.task,
+    dataset=work.train.name,
+    seed=fields.seed,
+    rows=table,
+    seconds={
+      'teacher': run.timing(teachers.PHASE).get('seconds', 0.0),
+      'students': float(sum(numbers.seconds for numbers in ran.numbers.values())),
+    },
+    config=config,
+    method=list(ran.numbers)[-1] if fields.task == 'distill' else 'compare',
+    reconstructed=[name for name, numbers in ran.numbers.items() if numbers.reconstruction],
+    teacher={
+      'network': ran.teacher.label,
+      'key': ran.teacher.key,
+      'normalisation': fields.teaching.normalisation,
+      'steps': np.asarray(ran.teacher.checks.get('steps', [])).tolist(),
+      'test': np.asarray(ran.teacher.checks.get('test', [])).tolist(),
+    },
+    student=fields.model['name'],
+    low=asked.low,
+    shown=asked.shown,
+    batches=asked.batches,
+    share=asked.share,
+    images=len(work.train),
+    seeds=asked.seeds,
+    transductive=bool(work.pairs is not None and fields.verification.adapt),
+    class_names=list(work.train.class_names),
+  )
+
+
+def write(run: Run, work: Work, ran: Ran, config: Mapping[str, Any]) -> dict[str, Any]:
+  """Writes the numbers and the page; returns the numbers, what result.json holds."""
+  ended = result(run, work, ran, config)
+  content = ended.to_json()
+  run.write_json('result.json', content)
+  run.write_bytes('report.html', files.encoded(page.html(ended, run, page.views(work))))
+  return content
+
+
+def teacher_phases(work: Work) -> Iterator[Phase]:
+  """Yields the teacher's training, where there is one."""
+  if work.given is None:
+    problem = teachers.setup(work.training, work.taught, work.mesh)
+    yield Phase(teachers.PHASE, problem, work.fields.dtype)
+
+
+def student_phases(work: Work, teacher: Teacher) -> Iterator[Phase]:
+  """Yields every stage of every method."""
+  for name, section in methods_of(work.fields).items():
+    method = methods.make(work.pair(teacher), section)
+    for stage, problem in standing.problems(work, teacher, method):
+      yield Phase(f'{name}/{stage}', problem, work.fields.dtype)
+
+
+def phases(work: Work) -> Iterator[Phase]:
+  """Yields the phases of a run; what the teacher knows does not matter."""
+  yield from teacher_phases(work)
+  yield from student_phases(work, standing.teacher(work))
+
+
+@settled()
+def dry_run(work: Work) -> str:
+  """Returns the networks, their parameters and the estimate of time and memory, without starting
+  anything."""
+  parts = [describe(work)]
+  shapes = {'Student': (work.student, work.student_shape)}
+  if work.given is None:
+    shapes = {'Teacher': (work.training.build(work.taught), work.taught.image_shape), **shapes}
+  for name, (model, shape) in shapes.items():
+    form = jax.eval_shape(model.init, draws.key(0), np.zeros((1, *shape), np.float32))
+    parts.append(f'{name}:\n{models.parameter_table(form)}')
+  expected = estimates.measure(phases(work))
+  if expected:
+    parts.append(estimates.estimate_text(expected))
+  return '\n\n'.join(parts)

@@ -1,0 +1,149 @@
+"""What the students of a method come to, and their row of the table."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxdistill import metrics
+from jaxdistill.experiment.results import Row
+from jaxdistill.metrics import imitation
+from jaxdistill.training import classifier
+
+# The method that the others are compared with student by student.
+REFERENCE = 'alone'
+# Classes up to which their correlations are kept for a picture.
+_MOST_CLASSES = 200
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Numbers:
+  """What R students of a method come to.
+
+  Attributes:
+    steps: int [k], of the checks.
+    test: [k, R], accuracies at them.
+    validation: [k, R] on held-out images; None: none are held out.
+    imitation: [R] a name, how well each imitates the teacher: 'agreement', the share of test images
+      with the same answer, and 'divergence', KL(teacher || student) in nats; {} where the teacher
+      has other classes.
+    verified: [R] a name, of the pairs of images of unknown classes; {}: none are verified.
+    correlation: [C, C], the teacher's class correlations less those of the first student; None: of
+      too many classes, or those of the teacher are others.
+    facts: numbers of one student: 'parameters', 'activation_bytes', and the images a second of
+      `speed`.
+    seconds: that the training took, all students together.
+    reconstruction: whether the method follows a paper that could not be read whole.
+  """
+
+  steps: np.ndarray
+  test: np.ndarray
+  validation: np.ndarray | None
+  imitation: Mapping[str, np.ndarray]
+  verified: Mapping[str, np.ndarray]
+  correlation: np.ndarray | None
+  facts: Mapping[str, Any]
+  seconds: float
+  reconstruction: bool = False
+
+  def to_json(self) -> dict[str, Any]:
+    """Returns the form that JSON holds; `from_json` reads it back."""
+    return {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+
+  @classmethod
+  def from_json(cls, content: Mapping[str, Any]) -> 'Numbers':
+    """Returns the numbers of their form in JSON."""
+    content = dict(content)
+    for name in ('steps', 'test', 'validation', 'correlation'):
+      content[name] = None if content[name] is None else np.asarray(content[name])
+    for name in ('imitation', 'verified'):
+      content[name] = {key: np.asarray(value) for key, value in content[name].items()}
+    return cls(**content)
+
+  @property
+  def columns(self) -> dict[str, np.ndarray]:
+    """One number a student, each [R]: accuracies 'last', perhaps 'selected', 'best_test', see
+    `classifier.columns`; how well it imitates; what it verifies."""
+    accuracies = classifier.columns(self.test, self.validation)
+    return {**accuracies, **self.imitation, **self.verified}
+
+
+def imitate(
+  students: np.ndarray, teacher: np.ndarray
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+  """Returns how well R students imitate a teacher, and the difference of class correlations of the
+  first.
+
+  Args:
+    students: logits [R, n, C]. teacher: logits [n, C'].
+
+  >>> logits = np.eye(3)
+  >>> imitate(logits[None], logits)[0]['agreement'].tolist()
+  [1.0]
+  """
+  if students.shape[-1] != teacher.shape[-1]:
+    return {}, None
+  agreement = [imitation.same_answers(logits, teacher) for logits in students]
+  divergence = [imitation.teacher_divergence(logits, teacher) for logits in students]
+  correlation = None
+  if teacher.shape[-1] <= _MOST_CLASSES:
+    correlation = imitation.correlation_difference(students[0], teacher).round(4)
+  return {'agreement': np.asarray(agreement), 'divergence': np.asarray(divergence)}, correlation
+
+
+def row(
+  name: str,
+  label: str,
+  numbers: Numbers,
+  reference: Numbers | None = None,
+  key: str = '',
+  **conditions: Any,
+) -> Row:
+  """Returns the row of a method.
+
+  Args:
+    name: of the method.
+    label: for people.
+    numbers: of its students.
+    key: the hash of all that decides them.
+    **conditions: under which they learned, for tables of many runs.
+    reference: those of the students that they are compared with one by one; None: no comparison.
+  """
+  extras = {**conditions, **numbers.facts, 'reconstruction': numbers.reconstruction}
+  if numbers.correlation is not None:
+    extras['correlation'] = np.asarray(numbers.correlation).tolist()
+    extras['correlation_gap'] = float(np.abs(numbers.correlation).mean())
+  if reference is not None and len(numbers.test[0]) > 1:
+    extras['differences'] = differences(numbers, reference)
+    extras['gain'] = extras['differences']['last']
+  scores = {key: metrics.mean_std(values) for key, values in numbers.columns.items()}
+  curve = {
+    'steps': np.asarray(numbers.steps).tolist(),
+    'mean': numbers.test.mean(1).tolist(),
+    'std': _spread(numbers.test).tolist(),
+  }
+  return Row(name, label, numbers.seconds, scores, curve, False, key, extras)
+
+
+def teacher_row(
+  name: str, label: str, accuracy: float, facts: Mapping[str, Any], key: str = ''
+) -> Row:
+  """Returns the row of the teacher, native or with the students' images, which does not compete."""
+  scores = {'last': metrics.mean_std([accuracy])}
+  return Row(name, label, 0.0, scores, reference=True, key=key, extras=dict(facts))
+
+
+def differences(numbers: Numbers, reference: Numbers) -> dict[str, dict[str, float]]:
+  """Returns what a method has more than another with the same seeds: mean, standard error and 95 %
+  interval of the paired differences by column."""
+  others = reference.columns
+  return {
+    name: metrics.paired_difference(values, others[name])._asdict()
+    for name, values in numbers.columns.items()
+    if name in others and len(values) == len(others[name])
+  }
+
+
+def _spread(values):
+  return values.std(1, ddof=1) if values.shape[1] > 1 else np.zeros(len(values))

@@ -1,0 +1,175 @@
+"""What the configs of this family hold, each section declared once."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxdistill.data import resolution
+from jaxdistill.distillation import recipes
+from jaxdistill.errors import UserError
+from jaxdistill.experiment import schema
+from jaxdistill.experiment import sections as common
+from jaxdistill.experiment.sections import Run
+from jaxdistill.training import replicas
+
+NORMALISATIONS = ('running', 'batch')
+# Teacher outputs that can be kept: of images as they are, of both mirrorings; or of so many draws.
+AUGMENTATIONS = ('recipe', 'flip', 'none')
+CACHES = ('none', 'flip')
+ADAPTATIONS = ('batch', 'online', 'full')
+SHIFTS = ('blur', 'darken', 'noise')
+
+
+@dataclasses.dataclass(frozen=True)
+class Teaching:
+  """How the teacher comes about."""
+
+  recipe: str = schema.field(
+    choices=tuple(recipes.RECIPES), kind='recipe', help='how it is trained'
+  )
+  given: str = schema.field(
+    '', help="a work dir whose teacher is taken, or a file of its weights; '': trained anew"
+  )
+  epochs: int = schema.field(0, at_least=0, help="passes over its images; 0: the recipe's")
+  steps: int = schema.field(0, at_least=0, help='training steps; 0: from the epochs')
+  batch: int = schema.field(0, at_least=0, help="images a step; 0: the recipe's")
+  learning_rate: float = schema.field(0.0, at_least=0, help="0: the recipe's")
+  seed: int = schema.field(0, at_least=0, help='of its weights, order and augmentation')
+  normalisation: str = schema.field(
+    'running',
+    choices=NORMALISATIONS,
+    help='of its batches while it teaches: by its running statistics, or by those of the batch',
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Distilling:
+  """How the students are trained, whatever the method."""
+
+  recipe: str = schema.field(choices=tuple(recipes.RECIPES), kind='recipe', help='of the students')
+  seeds: int = schema.field(5, at_least=1, help='students in one program, each with its own seed')
+  low: int = schema.field(
+    0, at_least=0, help='side of the images that the students read; 0: native'
+  )
+  how: str = schema.field('bicubic', choices=resolution.HOW, help='by what such images are made')
+  shown: str = schema.field(
+    'native',
+    choices=resolution.SHOWN,
+    help='whether they stay small or are brought back to the old size',
+  )
+  share: float = schema.field(
+    1.0, at_least=0, help='of the images of a class that the students see; the teacher saw all'
+  )
+  public: int = schema.field(
+    0,
+    at_least=0,
+    help="classes of the students alone, the last ones: the teacher's are those before them; 0: "
+    'all are shared',
+  )
+  batches: str = schema.field(
+    'shared',
+    choices=replicas.BATCHES,
+    help='whether all students see the same batches, with one forward of the teacher a step',
+  )
+  augmentation: str = schema.field(
+    'recipe', choices=AUGMENTATIONS, help="of the students' views: the recipe's, mirrors, or none"
+  )
+  cache: str = schema.field(
+    '',
+    help='teacher outputs that are kept instead of computed in every step: none (images as they '
+    "are), flip (both mirrorings), or a number of fixed draws an image; '': nothing is",
+  )
+  epochs: int = schema.field(
+    0, at_least=0, help="passes over all images, whatever the share; 0: the recipe's"
+  )
+  steps: int = schema.field(0, at_least=0, help='training steps; 0: from the epochs')
+  batch: int = schema.field(0, at_least=0, help="images a step; 0: the recipe's")
+  learning_rate: float = schema.field(0.0, at_least=0, help="0: the recipe's")
+  checks: int = schema.field(6, at_least=1, help='checks on test images while they train')
+  assistant: str = schema.field(
+    '', help="network of an assistant between teacher and student; '': the student's"
+  )
+  baseline: bool = schema.field(True, help='whether students are trained alone, too')
+  speed: bool = schema.field(True, help='whether images a second are measured')
+
+  def __post_init__(self):
+    if not 0 < self.share <= 1:
+      raise UserError(
+        f'distillation.share is {self.share}; it must be above 0 and at most 1, the share of the '
+        'images of a class that the students see.'
+      )
+    if self.cache and self.cache not in CACHES and not self.cache.isdecimal():
+      raise UserError(
+        f'distillation.cache is {self.cache!r}; it must be none, flip, or a number of fixed draws '
+        "an image; '' keeps nothing."
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class Verifying:
+  """What is verified beside the classes: whether two images that nobody was trained on are of one
+  class, by the cosine of their embeddings."""
+
+  classes: int = schema.field(
+    0,
+    at_least=0,
+    help='that nobody is trained on, the last ones of all, of whose test images pairs are drawn; '
+    '0: none',
+  )
+  listed: str = schema.field(
+    '', help="a file of pairs instead, LFW's pairs.txt or a .csv table; '': none"
+  )
+  folder: str = schema.field('', help='of the pictures that the file names')
+  pairs: int = schema.field(3000, at_least=20, help='that are drawn, half of them of one class')
+  far: float = schema.field(
+    0.01, at_least=0, below=1, help='share of false accepts at which true ones are counted'
+  )
+  shift: tuple[str, ...] = schema.field(
+    (), choices=SHIFTS, kind='shift', help='what the images of the pairs suffer'
+  )
+  adapt: str = schema.field(
+    '',
+    choices=('', *ADAPTATIONS),
+    help="how the students' normalisation adapts to these images, without labels; '': it does not",
+  )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(common.Config):
+  """What the configs of all tasks of this family have; `models.build` checks the fields of `model`,
+  the students' network, and of `teacher_model`."""
+
+  model: Mapping[str, Any]
+  teacher_model: Mapping[str, Any]
+  teaching: Teaching
+  distillation: Distilling
+  verification: Verifying
+  run: Run
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DistilConfig(Config):
+  """One method, whose own fields its factory checks."""
+
+  method: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompareConfig(Config):
+  """Several methods with one teacher: `members` has a section a method, by its name in the
+  table."""
+
+  compared: tuple[str, ...] = schema.field(help='the methods in the order of the table')
+  members: Mapping[str, Any]
+
+
+# Task -> the fields of its config.
+CONFIGS = {'distill': DistilConfig, 'compare': CompareConfig}
+
+
+def of_config(config: ConfigDict) -> Config:
+  """Returns the fields of a config as frozen values: a `DistilConfig` or `CompareConfig`, by its
+  task."""
+  return schema.read(CONFIGS[config.task], config)

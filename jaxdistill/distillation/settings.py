@@ -1,0 +1,234 @@
+"""What the configs of this family share: their arguments, and whole configs from a data set and the
+numbers of a method."""
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxdistill import config as configs
+from jaxdistill import models
+from jaxdistill.data import presets as data_presets
+from jaxdistill.data import resolution
+from jaxdistill.distillation import methods, presets, sections, terms
+from jaxdistill.distillation.sum import CLASSICAL
+from jaxdistill.errors import UserError
+from jaxdistill.experiment import explain as explaining
+from jaxdistill.experiment import schema
+from jaxdistill.experiment.datasets import DataSource
+from jaxdistill.training import replicas
+
+# Task of a config -> the module of this package with its flow: check(config), run(config, run),
+# dry_run(config).
+TASKS = {'distill': 'tasks.distill', 'compare': 'tasks.compare'}
+PRESETS = presets.OFFERED
+# What compares where nothing is said.
+COMPARED = ('alone', 'kd', 'horkd')
+# Of a student that a config has made small for a smoke run.
+_WIDTH = 8
+_STEPS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+  """What stands behind the file name of every config of this family."""
+
+  data: str = schema.field(PRESETS[0], choices=PRESETS, help='the data set')
+  teacher: str = schema.field(
+    '',
+    example='resnet56',
+    help="the teacher's network (the data set's usual one), or a work dir whose teacher is taken",
+  )
+  weights: str = schema.field(
+    '', example='mine.safetensors', help='a file of its weights; else it is trained'
+  )
+  student: str = schema.field(
+    '', example='resnet20', help="the students' network (the data set's usual one)"
+  )
+  assistant: str = schema.field(
+    '', example='resnet32', help="network of an assistant, where the method has one (the student's)"
+  )
+  low: str = schema.field(
+    '', example=16, help="side of the students' images, 0 for native (digits 4, else 0)"
+  )
+  shown: str = schema.field(
+    'native',
+    choices=resolution.SHOWN,
+    example='upsampled',
+    help='such images stay small, or are brought back',
+  )
+  seeds: int = schema.field(0, example=10, help='students in one program (5; of ImageNet 1)')
+  batches: str = schema.field(
+    'shared',
+    choices=replicas.BATCHES,
+    example='own',
+    help='all students see the same batches, or each has its own',
+  )
+  share: float = schema.field(
+    1.0, example=0.1, help='of the images of a class that the students see; the teacher saw all'
+  )
+  public: int = schema.field(
+    0, example=40, help='classes that only the students learn: the teacher has those before'
+  )
+  cache: str = schema.field(
+    '', example='flip', help='teacher outputs that are kept: none, flip or a number of draws'
+  )
+  recipe: str = schema.field(
+    '', choices=tuple(sections.recipes.RECIPES), example='short', help='of teacher and students'
+  )
+  epochs: int = schema.field(0, example=30, help="passes over the images (the recipe's)")
+  val: str = schema.field(
+    '', example=0.1, help='share of the images held out to choose by (0.1; of a known set 0)'
+  )
+  verify: int = schema.field(
+    0, example=20, help='classes that nobody is trained on, whose pairs are verified'
+  )
+  quick: bool = schema.field(False, help='a smoke run: every phase, no meaningful number')
+
+
+def defaults(args: Arguments, name: str, **fields: Any) -> ConfigDict:
+  """Returns the whole config of one method from what stands behind its file name: the section
+  `method` has all fields of the method, with these values or its defaults."""
+  method = {'name': name, **methods.defaults(name), **fields}
+  config = ConfigDict(dict(_shared(args), task='distill', method=method))
+  return shrink(config) if args.quick else config
+
+
+def summed(args: Arguments, name: str) -> ConfigDict:
+  """Returns the whole config of a sum of terms: a classical method by its name, or terms that are
+  joined by +. Each term has its section of fields.
+
+  >>> config = summed(Arguments(), 'kd')
+  >>> config.method.terms, config.method.gamma, config.method.fields.kd.weight
+  (('kd',), 0.1, 0.9)
+  """
+  given = dict(CLASSICAL[name] if name in CLASSICAL else {'terms': terms.names_of(name)})
+  chosen = given.pop('fields', {})
+  fields = {term: {**terms.defaults(term), **chosen.get(term, {})} for term in given['terms']}
+  return defaults(args, 'sum', **given, fields=fields)
+
+
+def comparison(args: Arguments, names: Iterable[str]) -> ConfigDict:
+  """Returns the whole config of a comparison of methods, by the names of their configs; each has
+  the fields of its own one. Terms that are joined by & are a weighted sum, as in kd&crd."""
+  asked = {item.name: getattr(args, item.name) for item in dataclasses.fields(Arguments)}
+  members = {}
+  for name in names:
+    joined = {'terms': name.replace('&', '+')} if '&' in name else {}
+    own = configs.load(f'distillation/{"sum" if joined else name}', {**asked, **joined})
+    members[name] = own.method.to_dict()
+  parts = dict(compared=tuple(members), members=members)
+  config = ConfigDict(dict(_shared(args), task='compare', **parts))
+  config.distillation.baseline = False
+  return shrink(config) if args.quick else config
+
+
+def _shared(args: Arguments) -> dict[str, Any]:
+  """Returns what the configs of all tasks have."""
+  known = data_presets.find(args.data)
+  usual = presets.find(args.data)
+  is_network = args.teacher in models.names() or not args.teacher
+  recipe = args.recipe or usual.recipe
+  held_out = _number('val', args.val, 0.0 if known.published else 0.1)
+  source = DataSource(
+    name=known.variant or args.data,
+    image_size=known.size,
+    normalisation='crd',
+    validation_share=held_out,
+  )
+  teaching = sections.Teaching(
+    given=args.weights if is_network else args.teacher, recipe=recipe, epochs=args.epochs
+  )
+  distilling = sections.Distilling(
+    recipe=recipe,
+    seeds=args.seeds or usual.seeds,
+    low=_number('low', args.low, usual.low),
+    shown=args.shown,
+    share=args.share,
+    public=args.public,
+    batches=args.batches,
+    cache=args.cache,
+    epochs=args.epochs,
+    learning_rate=sections.recipes.learning_rate_for(recipe, args.student or usual.student['name']),
+    assistant=args.assistant,
+    # The scikit-learn digits are there to be done soon.
+    speed=args.data != 'digits',
+  )
+  return dict(
+    family='distillation',
+    seed=0,
+    dtype='float32',
+    data=schema.section(source),
+    model=network(args.student, usual.student),
+    teacher_model=network(args.teacher if is_network else '', usual.teacher),
+    teaching=schema.section(teaching),
+    distillation=schema.section(distilling),
+    verification=schema.section(sections.Verifying(classes=args.verify)),
+    run=schema.section(sections.Run()),
+  )
+
+
+def _number(name: str, text: str, usual: int | float) -> int | float:
+  """Returns the number that a text says, of the type of the usual one, which '' stands for."""
+  try:
+    return type(usual)(text) if text else usual
+  except ValueError:
+    kind = 'whole number' if isinstance(usual, int) else 'number'
+    raise UserError(f'{name}={text} behind the data set must be a {kind}.') from None
+
+
+def network(asked: str, usual: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns all fields of the network that is asked for, else of the usual one; where both have one
+  name, with the usual fields.
+
+  >>> network('', {'name': 'mlp', 'width': 4})['width'], network('mlp', {'name': 'lenet'})['name']
+  (4, 'mlp')
+  """
+  chosen = dict(usual) if asked in ('', usual['name']) else {'name': asked}
+  fields = models.defaults(chosen['name'])
+  del fields['dtype']  # which is one for the whole run
+  chosen.pop('dtype', None)
+  return {**fields, **chosen}
+
+
+def workdir_parts(config: ConfigDict) -> list[str]:
+  """Returns what tells the work dirs of this family apart: the methods of a comparison or the terms
+  of a sum, teacher and student, the students' size and share of the images."""
+  distilling = config.distillation
+  parts = ['+'.join(config.compared)] if 'compared' in config else []
+  if 'method' in config and config.method.get('terms'):
+    parts.append('+'.join(config.method.terms))
+  given = config.teaching.given
+  teacher = _file_part(given) if given else config.teacher_model.name
+  parts.append(f'{teacher}-{config.model.name}')
+  if distilling.low:
+    parts.append(f'low{distilling.low}')
+  if distilling.share < 1:
+    parts.append(f'share{distilling.share:g}')
+  return parts
+
+
+def _file_part(path: str) -> str:
+  return re.sub(r'[^\w.-]+', '_', pathlib.PurePath(path).stem)
+
+
+def shrink(config: ConfigDict) -> ConfigDict:
+  """Returns `config` as a smoke run: every phase is reached, no number means anything."""
+  config = ConfigDict(config.to_dict())
+  for section in (config.model, config.teacher_model):
+    if 'width' in section:
+      section.width = min(section.width or _WIDTH, _WIDTH)
+  config.teaching.update(steps=_STEPS)
+  distilling = config.distillation
+  distilling.update(steps=_STEPS, seeds=min(distilling.seeds, 2), checks=2, batch=16, speed=False)
+  config.verification.pairs = min(config.verification.pairs, 40)
+  config.run.update(checkpoint_every=2, log_every=1)
+  return config
+
+
+def explain(config: ConfigDict) -> dict[str, str]:
+  """Returns what each field of a config means, by its dotted key."""
+  return explaining.lines(sections.CONFIGS[config.task])

@@ -1,0 +1,194 @@
+"""Students that have been trained: they answer, and are saved, read back and handed on."""
+
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from jaxdistill import errors, files, models
+from jaxdistill.data.resolution import Lower
+from jaxdistill.distillation import exporting, seeing
+from jaxdistill.distillation.seeing import Seeing
+from jaxdistill.errors import UserError, brief, shown
+from jaxdistill.numerics import settled
+from jaxdistill.training import trees
+
+_FORMAT = 'jaxdistill students, version 1'
+
+
+@dataclasses.dataclass(frozen=True)
+class Built:
+  """What students are built from again, all plain values.
+
+  Attributes:
+    model: what `models.build` takes, with the dtype.
+    class_names: of the logits.
+    image_shape: of native images.
+    low: side of the images that they read; 0: native.
+    how, shown: of such images, see `data.resolution.Lower`.
+    mean, std: per channel, of images in [0, 1].
+  """
+
+  model: Mapping[str, Any]
+  class_names: tuple[str, ...]
+  image_shape: tuple[int, int, int]
+  low: int
+  how: str
+  shown: str
+  mean: tuple[float, ...]
+  std: tuple[float, ...]
+
+  @property
+  def student_shape(self) -> tuple[int, int, int]:
+    """Height, width and channels of the images that the network reads."""
+    height, width, channels = self.image_shape
+    if not self.low or self.shown != 'native':
+      return self.image_shape
+    factor = min(height, width) // self.low
+    return height // factor, width // factor, channels
+
+  @property
+  def network(self) -> nn.Module:
+    """The network, without weights."""
+    return models.build(self.model, len(self.class_names), self.student_shape)
+
+  @property
+  def lower(self) -> Lower | None:
+    """What makes native images those that the network reads; None: nothing."""
+    return Lower(self.low, self.how, self.shown) if self.low else None
+
+  @property
+  def seeing(self) -> Seeing:
+    """The network behind the view that it reads."""
+    lower = (self.lower,) if self.low else ()
+    return Seeing(self.network, lower, self.mean, self.std)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trained:
+  """R students of one method.
+
+  Attributes:
+    built: what they are built from.
+    variables: leading axis R.
+
+  `load` reads what `save` has written, or a run left as students.msgpack.
+  """
+
+  built: Built
+  variables: Any
+
+  @property
+  def seeds(self) -> int:
+    """R."""
+    return len(jax.tree.leaves(self.variables)[0])
+
+  @functools.cached_property
+  def _seeing(self) -> Seeing:
+    return self.built.seeing
+
+  @settled()
+  def logits(self, images: np.ndarray) -> np.ndarray:
+    """Returns float32 [R, n, C] of native images, which are made low here where the students read
+    low ones.
+
+    Args:
+      images: uint8 [n, h, w, c], or floats in [0, 1].
+
+    Raises:
+      UserError: for images of another shape.
+    """
+    images, shape = np.asarray(images), tuple(self.built.image_shape)
+    if images.ndim != 4 or images.shape[1:] != shape or not len(images):
+      raise UserError(
+        f'These students take images [n, {", ".join(map(str, shape))}], uint8 or in [0, 1]; got '
+        f'{images.dtype} of shape {list(images.shape)}.'
+      )
+    return seeing.outputs(self._seeing, self.variables, images, ['logits'], networks=self.seeds)[
+      'logits'
+    ]
+
+  def student(self, number: int = 0) -> Any:
+    """Returns the variables of one student.
+
+    Raises:
+      UserError: there is none of this number.
+    """
+    if not 0 <= errors.whole('number', number) < self.seeds:
+      raise UserError(f'There are {self.seeds} students, from 0; got {number}.')
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[number], self.variables)
+
+  def export(self, folder: str | os.PathLike, number: int = 0) -> pathlib.Path:
+    """Writes one student as a folder that runs without the library, on native images, see
+    `exporting.export`; returns its path."""
+    built = self.built
+    return exporting.export(
+      folder,
+      built.network,
+      self.student(number),
+      image_shape=built.image_shape,
+      mean=built.mean,
+      std=built.std,
+      class_names=built.class_names,
+      view=built.lower,
+      description={'low': built.low, 'shown': built.shown} if built.low else {},
+    )
+
+  def to_bytes(self) -> bytes:
+    """Returns the content of the file."""
+    built = json.dumps(files.jsonable(dataclasses.asdict(self.built)))
+    return trees.encode({'format': _FORMAT, 'built': built, 'variables': self.variables})
+
+  def save(self, path: str | os.PathLike) -> pathlib.Path:
+    """Writes the students as one file, and returns its path.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    path = files.expanded(path)
+    try:
+      files.write_atomic(path, self.to_bytes())
+    except OSError as error:
+      raise UserError(
+        f'The students cannot be written to {shown(path)} ({error.strerror or error}).'
+      ) from error
+    return path
+
+  @classmethod
+  def load(cls, path: str | os.PathLike) -> 'Trained':
+    """Reads students from a file.
+
+    Raises:
+      UserError: there is no such file, or it holds no students.
+    """
+    file = files.expanded(path)
+    try:
+      return cls.from_bytes(file.read_bytes())
+    except OSError as error:
+      raise UserError(f'{shown(file)} cannot be read ({error.strerror or error}).') from error
+    except (ValueError, KeyError, TypeError) as error:
+      raise UserError(
+        f'{shown(file)} holds no students of this library ({brief(error)}).'
+      ) from error
+
+  @classmethod
+  def from_bytes(cls, content: bytes) -> 'Trained':
+    """Returns the students of what `to_bytes` returned.
+
+    Raises:
+      ValueError, KeyError or TypeError: it is something else.
+    """
+    content = trees.plain(content)
+    if content['format'] != _FORMAT:
+      raise ValueError('another format')
+    built = json.loads(content['built'])
+    for name in ('class_names', 'image_shape', 'mean', 'std'):
+      built[name] = tuple(built[name])
+    return cls(Built(**built), content['variables'])

@@ -1,0 +1,355 @@
+"""What a run works on before anything is trained: the images of teacher and students, the students'
+network without weights, how both are trained and which views a step computes."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from jaxdistill import draws, models
+from jaxdistill.data import Dataset, paired, share_of
+from jaxdistill.data.crops import Flip, Resize
+from jaxdistill.data.examples import Examples
+from jaxdistill.data.face_pairs import Pairs
+from jaxdistill.data.paired import LOW, NATIVE, PairedViews
+from jaxdistill.data.resolution import Lower, check_low
+from jaxdistill.distillation import recipes, sections, teachers, verifying
+from jaxdistill.distillation.method import Pair
+from jaxdistill.distillation.seeing import Seeing
+from jaxdistill.distillation.teachers import Teacher
+from jaxdistill.errors import UserError, brief
+from jaxdistill.numerics import settled
+from jaxdistill.training.recipe import Recipe
+
+TEACHER = 'teacher'
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Work:
+  """What a run works on.
+
+  Attributes:
+    fields: of its config.
+    taught: images that the teacher learns from.
+    teacher_test: test images of its classes.
+    everything: the students' training images before a share of them is taken.
+    train: those that the students learn from.
+    validation: held out to choose by; None: none are.
+    test: of the students' classes.
+    unknown: test images of the classes that nobody is trained on; None: there are none.
+    student: the network, without weights.
+    given: a teacher that is there already; None: it is trained.
+    mesh: the devices.
+  """
+
+  fields: sections.Config
+  taught: Dataset
+  teacher_test: Dataset
+  everything: Dataset
+  train: Dataset
+  validation: Dataset | None
+  test: Dataset
+  unknown: Dataset | None
+  student: nn.Module
+  given: Teacher | None = None
+  mesh: Mesh | None = None
+
+  @functools.cached_property
+  def recipe(self) -> Recipe:
+    """The students' recipe, unmirrored where their images lose their class."""
+    return _recipe(self.fields.distillation, self.train)
+
+  @functools.cached_property
+  def training(self) -> teachers.Training:
+    """How the teacher is trained."""
+    asked = self.fields.teaching
+    network = {**self.fields.teacher_model, 'dtype': self.fields.dtype}
+    return teachers.Training(network, _recipe(asked, self.taught), asked.seed, asked.steps)
+
+  @property
+  def steps(self) -> int:
+    """Steps of the students' recipe: those of all images, however few of them a share is."""
+    return self.fields.distillation.steps or self.recipe.steps(len(self.everything))
+
+  @property
+  def batch(self) -> int:
+    """Images a step."""
+    return min(self.recipe.batch, len(self.train))
+
+  @property
+  def student_view(self) -> str:
+    """The view that the students read."""
+    return LOW if self.fields.distillation.low else NATIVE
+
+  @property
+  def student_shape(self) -> tuple[int, int, int]:
+    """Height, width and channels of the images that the students read."""
+    return student_shape(self.fields.distillation, self.train.image_shape)
+
+  @functools.cached_property
+  def paired(self) -> PairedViews:
+    """The views of teacher and students, from one crop and mirror of an image."""
+    asked = self.fields.distillation
+    own = self.given and self.given.view(self.train.mean, self.train.std)
+    augment = {
+      'recipe': self.recipe.transforms,
+      'flip': (Flip(),),
+      'none': (),
+    }[asked.augmentation]
+    return paired.views_of(
+      asked.low,
+      asked.how,
+      asked.shown,
+      augment=augment,
+      mixing=self.recipe.mixing if asked.augmentation == 'recipe' else None,
+      guides={TEACHER: own} if own else {},
+      keep=bool(asked.cache),
+      fixed_draws=int(asked.cache) if asked.cache.isdecimal() else 0,
+      seed=self.fields.seed,
+      mean=self.train.mean,
+      std=self.train.std,
+      num_classes=self.train.num_classes,
+      flip=self.train.flip,
+    )
+
+  @property
+  def teacher_view(self) -> str:
+    """The view that the teacher reads."""
+    return TEACHER if TEACHER in self.paired.names else NATIVE
+
+  def teacher_shape(self, teacher: Teacher) -> tuple[int, int, int]:
+    """Returns height, width and channels of the images that the teacher reads."""
+    height, width, channels = self.train.image_shape
+    own = teacher.view(self.train.mean, self.train.std)
+    if own is None:
+      return height, width, channels
+    sides = (own.size, own.size) if own.size else (height, width)
+    return *sides, max(channels, len(own.mean))
+
+  def teacher_seeing(self, teacher: Teacher, lower: tuple = ()) -> Seeing:
+    """Returns the teacher behind what it reads, as it is asked outside of training; `lower` are
+    operations before that."""
+    own = teacher.view(self.train.mean, self.train.std)
+    if own is None:
+      return Seeing(teacher.network, lower, self.train.mean, self.train.std)
+    resized = (Resize(own.size),) if own.size else ()
+    return Seeing(teacher.network, (*lower, *resized), own.mean, own.std)
+
+  @property
+  def lower(self) -> Lower | None:
+    """What makes the students' images low; None: they are native."""
+    asked = self.fields.distillation
+    return Lower(asked.low, asked.how, asked.shown) if asked.low else None
+
+  def seeing(self, model: Any, view: str) -> Seeing:
+    """Returns a network behind the native or the low view, as it is asked outside of training."""
+    lower = (self.lower,) if view == LOW else ()
+    return Seeing(model, lower, self.train.mean, self.train.std)
+
+  def unit_examples(self, images: Dataset) -> Examples:
+    """Returns images in [0, 1] to score a `seeing` on, which normalises them itself."""
+    channels = images.image_shape[2]
+    return dataclasses.replace(Examples.of(images), mean=(0.0,) * channels, std=(1.0,) * channels)
+
+  @functools.cached_property
+  def pairs(self) -> Pairs | None:
+    """What is verified; None: nothing."""
+    return verifying.pairs(self.fields.verification, self.unknown, self.train)
+
+  @property
+  def optimizer(self) -> Any:
+    """Returns the recipe's optimiser over so many steps."""
+
+    def build(steps: int) -> optax.GradientTransformation:
+      rate = self.recipe.learning_rate(len(self.everything), steps)
+      return self.recipe.optimizer.build(rate, self.recipe.groups)
+
+    return build
+
+  def assistant(self) -> nn.Module:
+    """Returns the network of an assistant, which reads native images."""
+    asked = self.fields.distillation.assistant
+    network = {'name': asked} if asked else dict(self.fields.model)
+    network['dtype'] = self.fields.dtype
+    return models.build(network, self.train.num_classes, self.train.image_shape)
+
+  def pair(self, teacher: Teacher) -> Pair:
+    """Returns teacher and student as a method is made for them."""
+    student_form = outputs_form(self.student, self.student_shape)
+    return Pair(
+      student=self.student,
+      student_form=student_form,
+      teacher_form=teacher_form(teacher, self.teacher_shape(teacher)),
+      teacher=teacher.module,
+      num_classes=self.train.num_classes,
+      images=len(self.train),
+      labels=np.asarray(self.train.labels),
+      batch=self.batch,
+      steps=self.steps,
+      epoch_steps=self.recipe.epoch_steps(len(self.train)),
+      low=self.fields.distillation.low,
+      student_view=self.student_view,
+      views=self.paired.names,
+      optimizer=self.optimizer,
+      assistant=self.assistant(),
+    )
+
+
+@settled()
+def make(
+  fields: sections.Config,
+  train: Dataset,
+  validation: Dataset | None,
+  test: Dataset,
+  mesh: Mesh | None = None,
+  given: Teacher | None = None,
+) -> Work:
+  """Returns what a run works on.
+
+  Args:
+    fields: of its config.
+    train, validation, test: of one set of classes.
+    mesh: the devices.
+    given: a teacher that is there already; None: what the config says.
+
+  Raises:
+    UserError: classes that do not divide so, a low size that does not divide the images, a network
+      that cannot take them, a teacher that is not there or of other classes.
+  """
+  if train.class_names != test.class_names:
+    raise UserError(
+      f'{train.name}: training and test images have different classes ({train.num_classes} and '
+      f'{test.num_classes}, or other names); load them as one data set.'
+    )
+  asked = fields.distillation
+  if asked.low:
+    check_low(asked.low, train.image_shape)
+  private, public, held_out = _classes(fields, train)
+  parts = [
+    None if images is None else images.take_classes(public) for images in (train, validation, test)
+  ]
+  everything, validation, test_of_students = parts
+  students = share_of(everything, asked.share) if asked.share < 1 else everything
+  taught = train.take_classes(private)
+  shape = student_shape(asked, train.image_shape)
+  student = models.build({**fields.model, 'dtype': fields.dtype}, len(public), shape)
+  if given is None and fields.teaching.given:
+    network = {**fields.teacher_model, 'dtype': fields.dtype}
+    given = teachers.read(fields.teaching.given, network, taught)
+  work = Work(
+    fields,
+    taught,
+    test.take_classes(private),
+    everything,
+    students,
+    validation,
+    test_of_students,
+    test.take_classes(held_out) if held_out else None,
+    student,
+    given,
+    mesh,
+  )
+  if given is not None:
+    _check_classes(given, work)
+  return work
+
+
+def student_shape(
+  asked: sections.Distilling, image_shape: tuple[int, int, int]
+) -> tuple[int, int, int]:
+  """Returns the shape of the images that the students read."""
+  if not asked.low or asked.shown != 'native':
+    return tuple(image_shape)
+  height, width, channels = image_shape
+  factor = min(height, width) // asked.low
+  return height // factor, width // factor, channels
+
+
+def outputs_form(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, Any]:
+  """Returns the outputs of a network for one image, by name, as shapes.
+
+  >>> model = models.build({'name': 'mlp', 'width': 4, 'depth': 1}, 3, (8, 8, 1))
+  >>> {name: form.shape for name, form in outputs_form(model, (8, 8, 1)).items()}['logits']
+  (1, 3)
+  """
+  images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+  (logits, features), _ = jax.eval_shape(model.init_with_output, draws.key(0), images)
+  return {'logits': logits, **features}
+
+
+def teacher_form(teacher: Teacher, shape: tuple[int, int, int]) -> dict[str, Any]:
+  """Returns the outputs of a teacher for one image of a shape, by name, as shapes.
+
+  Raises:
+    UserError: a function that gives no logits of images like these.
+  """
+  if teacher.module is not None:
+    return outputs_form(teacher.module, shape)
+  part = teacher.part()
+  one = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+  try:
+    form = dict(jax.eval_shape(part.function, teacher.variables, one))
+  except (TypeError, ValueError, AttributeError) as error:
+    raise UserError(
+      f'The teacher {teacher.label} does not take images of shape {shape} ({brief(error)}).'
+    ) from error
+  logits = form.get('logits')
+  if logits is None or np.ndim(logits) != 2:
+    raise UserError(
+      f'The teacher {teacher.label} must give logits [n, C], or a dict with them; it gives '
+      f'{ {name: leaf.shape for name, leaf in form.items()} }.'
+    )
+  return form
+
+
+def _classes(fields: sections.Config, train: Dataset) -> tuple[list[int], list[int], list[int]]:
+  """The classes of the teacher, of the students, and of nobody."""
+  held_out, public = fields.verification.classes, fields.distillation.public
+  names = {'verification.classes': held_out, 'distillation.public': public}
+  left = train.num_classes - held_out
+  least = {'verification.classes': 2, 'distillation.public': 2}
+  for name, number in names.items():
+    if number and number < least[name]:
+      raise UserError(f'{name} is {number}; it must be 0 or at least {least[name]}.')
+  if left - public < 2:
+    raise UserError(
+      f'{train.name} has {train.num_classes} classes: with verification.classes={held_out} and '
+      f'distillation.public={public} fewer than 2 are left for the teacher.'
+    )
+  everyone = list(range(left))
+  if not public:
+    return everyone, everyone, list(range(left, train.num_classes))
+  return everyone[: left - public], everyone[left - public :], list(range(left, train.num_classes))
+
+
+def _check_classes(teacher: Teacher, work: Work) -> None:
+  form = teacher_form(teacher, work.teacher_shape(teacher))
+  given = form['logits'].shape[-1]
+  wanted = work.taught.num_classes
+  if given != wanted and not work.fields.distillation.public:
+    raise UserError(
+      f'The teacher {teacher.label} answers with {given} classes, and {work.train.name} has '
+      f'{wanted} here; take a teacher of the same classes.'
+    )
+  names = teacher.class_names
+  if names and not work.fields.distillation.public and names != work.taught.class_names:
+    pairs = enumerate(zip(names, work.taught.class_names))
+    number = next(number for number, (there, here) in pairs if there != here)
+    raise UserError(
+      f'The classes of the teacher {teacher.label} are not those of {work.train.name}: number '
+      f'{number} is {names[number]!r} there and {work.taught.class_names[number]!r} here.'
+    )
+
+
+def _recipe(asked: Mapping[str, Any] | Any, images: Dataset) -> Recipe:
+  recipe = recipes.find(
+    asked.recipe, epochs=asked.epochs, batch=asked.batch, learning_rate=asked.learning_rate
+  )
+  return recipe if images.flip else recipe.unmirrored()

@@ -1,0 +1,131 @@
+"""The shipped configs of distillation: the sheet's numbers, headers that say what a newcomer needs,
+fields that are explained."""
+
+import importlib.util
+
+import pytest
+
+from jaxdistill import config, models
+from jaxdistill.distillation import checks, methods, recipes, sections, settings
+from jaxdistill.distillation.sum import CLASSICAL
+from jaxdistill.errors import UserError
+from jaxdistill.experiment import arguments, explain, schema
+
+NAMES = [name for name in config.names() if name.startswith('distillation/')]
+METHODS = [name for name in NAMES if name != 'distillation/compare']
+DATA = [f'{preset}x.npz' if preset.endswith(':') else preset for preset in settings.PRESETS]
+
+
+def test_every_method_and_every_classical_sum_has_a_config():
+  names = {name.split('/')[1] for name in METHODS}
+  assert names == {*methods.METHODS, *CLASSICAL}
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_distillation_header_lists_the_arguments_that_the_config_takes(name):
+  path = config.find(name)
+  spec = importlib.util.spec_from_file_location(path.stem, path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  listed = arguments.listing(module.Arguments)
+  assert f'\n\n{listed}\n' in module.__doc__, (
+    f'The header of {path} lists other arguments; put these there:\n{listed}'
+  )
+
+
+@pytest.mark.parametrize('task', sections.CONFIGS)
+def test_every_field_of_a_distillation_config_is_explained(task):
+  loaded = next(shipped for shipped in map(config.load, NAMES) if shipped.task == task)
+  explained = settings.explain(loaded)
+  open_ones = ('model', 'teacher_model', 'method', 'members')
+  assert {key for key in config.flat(loaded) if key.split('.')[0] not in open_ones} == set(
+    explained
+  )
+
+
+def test_the_page_of_distillation_fields_is_current():
+  table = explain.markdown(*sections.CONFIGS.values())
+  page = config.root() / 'distillation' / 'FIELDS.md'
+  assert table in page.read_text(), f'{page} shows another table; put this one there:\n{table}'
+
+
+@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('data', DATA)
+def test_every_preset_passes_the_distillation_checks_that_need_no_data(name, data):
+  for arg in (data, f'{data},quick'):
+    loaded = config.load(f'{name}:{arg}')
+    checks.check_fields(loaded)
+    checks.check_values(loaded)
+    assert loaded.data.name.startswith(data) and loaded.family == 'distillation'
+    assert config.from_json(config.to_json(loaded)) == loaded
+    schema.read(sections.CONFIGS[loaded.task], loaded)
+
+
+@pytest.mark.parametrize('name', METHODS)
+def test_a_config_shows_all_fields_of_its_method(name):
+  loaded = config.load(name)
+  assert set(loaded.method) == {'name', *methods.defaults(loaded.method.name)}
+
+
+@pytest.mark.parametrize(
+  'data, teacher, student, recipe, low, held_out',
+  [
+    ('digits', 'convnet', 'convnet', 'digits', 4, 0.1),
+    ('cifar100', 'resnet56', 'resnet20', 'crd240', 0, 0.0),
+    ('folder:photos', 'resnet56', 'resnet20', 'crd240', 0, 0.1),
+    ('imagenet:x', 'torchvision_resnet', 'torchvision_resnet', 'imagenet', 0, 0.0),
+  ],
+)
+def test_the_usual_pairs(data, teacher, student, recipe, low, held_out):
+  loaded = config.load(f'distillation/kd:{data}')
+  assert (loaded.teacher_model.name, loaded.model.name) == (teacher, student)
+  assert loaded.teaching.recipe == loaded.distillation.recipe == recipe
+  assert (loaded.distillation.low, loaded.data.validation_share) == (low, held_out)
+  for network in (loaded.model, loaded.teacher_model):
+    models.build(network, 10, (16, 16, 1) if data == 'digits' else (32, 32, 3))
+
+
+def test_the_fields_recipe_is_that_of_the_sheet():
+  loaded = config.load('distillation/kd:cifar100,teacher=resnet32x4,student=resnet8x4')
+  recipe = recipes.find(loaded.distillation.recipe)
+  assert (recipe.epochs, recipe.batch, recipe.optimizer.weight_decay) == (240, 64, 5e-4)
+  rate = recipe.learning_rate(50_000)
+  step = 781
+  rates = [float(rate(epoch * step)) for epoch in (149, 150, 180, 210)]
+  assert rates == pytest.approx([0.05, 0.005, 5e-4, 5e-5])
+
+
+def test_kd_weighs_as_the_public_code_does():
+  method = config.load('distillation/kd:cifar100').method
+  assert (method.gamma, method.fields.kd.weight, method.fields.kd.temperature) == (0.1, 0.9, 4.0)
+
+
+def test_mobile_students_start_at_their_own_rate():
+  loaded = config.load('distillation/kd:cifar100,student=shufflenet_v1')
+  assert loaded.distillation.learning_rate == 0.01 and loaded.teaching.learning_rate == 0
+
+
+def test_a_path_in_place_of_a_teachers_network_is_a_work_dir():
+  loaded = config.load('distillation/kd:cifar100,teacher=runs/kd')
+  assert (loaded.teaching.given, loaded.teacher_model.name) == ('runs/kd', 'resnet56')
+
+
+def test_a_comparison_gives_every_method_the_fields_of_its_own_config():
+  loaded = config.load('distillation/compare:cifar100,methods=alone+kd+kd&crd')
+  assert loaded.compared == ('alone', 'kd', 'kd&crd')
+  assert loaded.members.kd == config.load('distillation/kd:cifar100').method
+  assert loaded.members['kd&crd'].terms == ('kd', 'crd')
+  with pytest.raises(UserError, match="no config 'distillation/kdd'; did you mean"):
+    config.load('distillation/compare:digits,methods=alone+kdd')
+
+
+def test_low_and_val_are_numbers():
+  with pytest.raises(UserError, match='low=small behind the data set must be a whole number'):
+    config.load('distillation/kd:digits,low=small')
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_quick_distillation_is_small_in_everything_that_costs(name):
+  quick = config.load(f'{name}:cifar100,quick')
+  assert quick.teaching.steps <= 10 and quick.distillation.steps <= 10
+  assert quick.distillation.seeds <= 2 and quick.model.get('width', 8) <= 8

@@ -1,0 +1,162 @@
+"""Distillation in Python: results, teachers of every kind, what is saved and exported."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdistill import data, distillation, models
+from jaxdistill.errors import UserError
+from jaxdistill.models import weights
+
+SMALL = {
+  'model.depth': 1,
+  'model.width': 8,
+  'distillation.steps': 4,
+  'distillation.batch': 16,
+  'distillation.checks': 2,
+}
+
+
+@pytest.fixture(scope='module')
+def digits():
+  train, test = data.load('digits', image_size=8)
+  return train.take(np.arange(200)), test.take(np.arange(60))
+
+
+def distil(teacher, digits, method='kd', **options):
+  given = {'student': 'mlp', 'low': 4, 'seeds': 2, **options}
+  overrides = {**SMALL, **given.pop('overrides', {})}
+  return distillation.distill(teacher, *digits, method, overrides=overrides, **given)
+
+
+def linear(images):
+  """A teacher that any function may be: fixed random projections of native images."""
+  weight = jax.random.normal(jax.random.key(0), (64, 10))
+  rows = images.reshape(len(images), -1)
+  return {'logits': rows @ weight, 'embedding': rows}
+
+
+@pytest.fixture(scope='module')
+def result(digits):
+  return distil(linear, digits)
+
+
+def test_a_result_has_a_number_a_student(result, digits):
+  assert result.accuracy.shape == (2,) and set(result.columns) == {
+    'last',
+    'best_test',
+    'agreement',
+    'divergence',
+  }
+  logits = result.predict(digits[1].images)
+  assert logits.shape == (2, 60, 10)
+  right = (logits.argmax(-1) == digits[1].labels).mean(1)
+  np.testing.assert_allclose(right, result.accuracy, atol=1e-6)
+  assert len(jax.tree.leaves(result.students)[0]) == 2
+
+
+def test_agreement_is_with_the_function_on_native_images(result, digits):
+  test = digits[1]
+  images = (test.images / 255 - np.array(test.mean)) / np.array(test.std)
+  said = np.asarray(linear(jnp.asarray(images, jnp.float32))['logits']).argmax(-1)
+  same = (result.predict(test.images).argmax(-1) == said).mean(1)
+  np.testing.assert_allclose(same, result.columns['agreement'], atol=1e-6)
+
+
+def test_saved_it_is_the_same(result, digits, tmp_path):
+  again = distillation.Result.load(result.save(tmp_path / 'kd.msgpack'))
+  np.testing.assert_array_equal(again.accuracy, result.accuracy)
+  np.testing.assert_array_equal(again.predict(digits[1].images), result.predict(digits[1].images))
+  (tmp_path / 'other').write_bytes(b'nothing')
+  with pytest.raises(UserError, match='holds no result of this library'):
+    distillation.Result.load(tmp_path / 'other')
+
+
+def test_an_exported_student_stands_alone(result, tmp_path):
+  folder = result.export(tmp_path / 'student')
+  assert (folder / 'classifier.stablehlo').is_file() and (folder / 'weights.safetensors').is_file()
+
+
+def test_a_teacher_from_a_file_of_weights(digits, tmp_path):
+  network = {'name': 'mlp', 'width': 12, 'depth': 1}
+  model = models.build(network, 10, (8, 8, 1))
+  variables = model.init(jax.random.key(1), jnp.zeros((1, 8, 8, 1)))
+  weights.save(tmp_path / 'mlp.safetensors', model, variables)
+  teacher = distillation.load_teacher(tmp_path / 'mlp.safetensors', network, 10, (8, 8, 1))
+  result = distil(teacher, digits, seeds=1)
+  (logits, _) = model.apply(variables, _normalised(digits[1]))
+  same = (result.predict(digits[1].images)[0].argmax(-1) == np.asarray(logits).argmax(-1)).mean()
+  assert result.columns['agreement'][0] == pytest.approx(same)
+
+
+def test_a_foreign_file_is_told_by_its_first_missing_name(tmp_path):
+  other = models.build({'name': 'lenet'}, 10, (16, 16, 1))
+  variables = other.init(jax.random.key(1), jnp.zeros((1, 16, 16, 1)))
+  weights.save(tmp_path / 'lenet.safetensors', other, variables)
+  network = {'name': 'mlp', 'width': 12, 'depth': 1}
+  with pytest.raises(UserError, match='params/'):
+    distillation.load_teacher(tmp_path / 'lenet.safetensors', network, 10, (8, 8, 1))
+
+
+def test_a_function_with_images_of_its_own(digits):
+  seen = []
+
+  def teacher(images):
+    seen.append(images.shape)
+    return images.mean((1, 2))[:, :1] * jnp.arange(10.0)[None]
+
+  own = distillation.of_function(teacher, mean=(0.0,), std=(1.0,), size=16)
+  distil(own, digits, seeds=1)
+  assert {shape[1:] for shape in seen} == {(16, 16, 1)}
+
+
+def test_methods_are_compared_seed_by_seed(digits):
+  compared = distillation.compare(
+    linear, *digits, methods=['alone', 'kd'], student='mlp', low=4, seeds=3, overrides=SMALL
+  )
+  gain = compared.difference('kd')
+  expected = compared.accuracy['kd'] - compared.accuracy['alone']
+  assert gain.n == 3 and gain.mean == pytest.approx(expected.mean())
+  assert [row.name for row in compared.rows] == ['teacher', 'teacher_low', 'alone', 'kd']
+  with pytest.raises(UserError, match="no method of this comparison 'rkd'"):
+    compared.difference('rkd')
+
+
+def test_kept_outputs_are_the_live_ones(digits):
+  changes = {'distillation.augmentation': 'none'}
+  live, kept = (
+    distil(linear, digits, overrides={**changes, 'distillation.cache': cache})
+    for cache in ('', 'none')
+  )
+  close = lambda one, other: np.testing.assert_allclose(one, other, atol=1e-5)
+  jax.tree.map(close, live.students, kept.students)
+
+
+def test_a_student_with_batches_of_its_own_is_the_same_alone_and_among_others(digits):
+  own = {'distillation.batches': 'own'}
+  alone, among = (distil(linear, digits, seeds=seeds, overrides=own) for seeds in (1, 3))
+  for one, other in zip(jax.tree.leaves(alone.students), jax.tree.leaves(among.students)):
+    np.testing.assert_allclose(one[0], other[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  'changes, message',
+  [
+    (dict(method='kdd'), "no distillation method 'kdd'; did you mean 'kd'"),
+    (dict(teacher=3), 'a function of images, or what load_teacher returns; got 3'),
+    (dict(teacher='runs/none'), 'runs/none does not exist; name a network'),
+    (dict(teacher=lambda images: images), 'must give logits'),
+    (dict(teacher=lambda images: images[:, 0, :7, 0]), 'answers with 7 classes'),
+    (dict(low=3), 'A low size of 3 does not divide'),
+    (dict(student='mlpp'), "no model 'mlpp'"),
+  ],
+)
+def test_a_mistake_ends_in_one_sentence(changes, message, digits):
+  given = {'teacher': linear, **changes}
+  with pytest.raises(UserError, match=message):
+    distil(given.pop('teacher'), digits, **given)
+
+
+def _normalised(images):
+  return jnp.asarray((images.images / 255 - np.array(images.mean)) / images.std, jnp.float32)

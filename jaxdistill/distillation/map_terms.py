@@ -1,8 +1,10 @@
-"""Terms that compare maps stage by stage: FitNet, AT, NST, VID and ReviewKD; and KDSVD, which
+"""Terms that compare maps stage by stage: FitNet, AT, NST, VID, ReviewKD and OFD; and KDSVD, which
 compares what one stage is to the next.
 
 `student` and `teacher` are the names of the features that are compared; () for those of the paper.
 """
+
+import jax.numpy as jnp
 
 from jaxdistill import losses
 from jaxdistill.distillation.method import Pair
@@ -20,8 +22,10 @@ from jaxdistill.distillation.pieces import (
   weighted,
 )
 from jaxdistill.distillation.students import published
+from jaxdistill.errors import UserError
 from jaxdistill.losses import rows
 from jaxdistill.models import adapters
+from jaxdistill.models.stages import last_norm
 from jaxdistill.training.players import Part
 
 # Of ReviewKD by the student, from its paper and mdistiller.
@@ -144,6 +148,39 @@ def reviewkd(
 
   parts = {'reviewkd_fusion': Part(fusion, reads=reading(STUDENT, *names))}
   return Piece((weighted(pair, 'reviewkd', loss, weight, warmup),), parts)
+
+
+def ofd(
+  pair: Pair,
+  *,
+  weight: float = 0.001,
+  warmup: int = 0,
+  student: tuple[str, ...] = (),
+  teacher: tuple[str, ...] = (),
+) -> Piece:
+  """OFD: maps of all stages before their ReLU, the student's through connectors, against the
+  teacher's above a margin a channel, which the scale and bias of its batch norms tell."""
+  pairs = stages(pair, 'OFD', student, teacher, before_relu=(STUDENT, TEACHER))
+  if pair.teacher is None or pair.teacher_variables is None:
+    raise UserError(
+      "OFD takes its margins from the teacher's batch norms; a function has none, take a network."
+    )
+  parts, margins = {}, []
+  for number, (student_name, teacher_name) in enumerate(pairs, 1):
+    connector = adapters.Connector(form(pair, TEACHER, teacher_name)[-1])
+    parts[f'ofd_connector{number}'] = Part(connector, reads=reading(STUDENT, student_name))
+    scale, bias = last_norm(pair.teacher, pair.teacher_variables, teacher_name)
+    margins.append(losses.ofd_margin(jnp.asarray(scale), jnp.asarray(bias)))
+
+  def loss(scene):
+    maps, goals = [], []
+    for part, (_, name) in zip(parts, pairs):
+      of_student, of_teacher = rows.of_one_size(scene[part]['output'], scene[TEACHER][name])
+      maps.append(of_student)
+      goals.append(of_teacher)
+    return losses.ofd(maps, goals, margins, scene.batch['weight'])
+
+  return Piece((weighted(pair, 'ofd', loss, weight, warmup),), parts)
 
 
 def kdsvd(

@@ -39,6 +39,7 @@ class Pair:
     views: that a step computes: 'images', native, and 'low' where the student reads smaller ones.
     optimizer: steps -> the recipe's optimiser over so many steps.
     assistant: a network of the student's form that reads native images.
+    teacher_variables: of the teacher's network; None: a function is the teacher.
   """
 
   student: nn.Module
@@ -56,6 +57,7 @@ class Pair:
   views: tuple[str, ...]
   optimizer: Callable[[int], optax.GradientTransformation]
   assistant: nn.Module
+  teacher_variables: Mapping[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

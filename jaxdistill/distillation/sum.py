@@ -38,6 +38,7 @@ CLASSICAL: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         'ft',
         'kdsvd',
         'nst',
+        'ofd',
         'pkt',
         'reviewkd',
         'rkd',

@@ -53,6 +53,7 @@ class WideResNet(nn.Module):
   stem: int = 16
   dtype: str = 'float32'
   choices: ClassVar[dict] = {'norm': normalisation.NAMES}
+  pre_activation: ClassVar[bool] = True
 
   def check(self, image_shape: tuple[int, int, int]) -> None:
     """Raises a UserError for a depth that is not 6 k + 4, and for maps that end as one pixel under

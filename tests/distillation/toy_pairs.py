@@ -1,6 +1,7 @@
 """Tiny teachers and students with every kind of feature, and what a term makes of one batch."""
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
@@ -19,7 +20,7 @@ LABELS = np.array([0, 1, 2, 0, 1, 2])
 
 
 class Net(nn.Module):
-  """Two stages without normalisation, so that the rows of a batch stand for themselves."""
+  """Two stages, whose names are those of the library's networks."""
 
   num_classes: int = CLASSES
   width: int = 4
@@ -30,7 +31,8 @@ class Net(nn.Module):
     x = nn.relu(Conv(self.width, padding=1, name='conv')(x))
     features = {'stem': x}
     for stage in (1, 2):
-      before = Conv(self.width * stage, (3, 3), (stage, stage), padding=1, name=f'stage{stage}')(x)
+      conv = Conv(self.width * stage, (3, 3), (stage, stage), padding=1, name=f'stage{stage}_conv1')
+      before = normalisation.norm('batch')(name=f'stage{stage}_norm1')(conv(x), train)
       x = nn.relu(before)
       features |= {f'stage{stage}': x, f'stage{stage}_pre': before}
     features['embedding'] = x.mean((1, 2))
@@ -41,6 +43,14 @@ def form(module, side, num_classes=CLASSES):
   images = jnp.zeros((1, side, side, 3))
   (logits, features), _ = jax.eval_shape(module.init_with_output, jax.random.key(0), images)
   return {'logits': logits, **features}
+
+
+@functools.cache
+def variables(module):
+  """Of a network, its biases not all 0."""
+  images = jnp.zeros((1, SIDE, SIDE, 3))
+  started = jax.jit(module.init)(jax.random.key(7), images)
+  return jax.tree.map(lambda leaf: leaf + 0.1 * (leaf == 0), started)
 
 
 def pair(width=4, teacher_width=4, low=0, **changes):
@@ -62,6 +72,7 @@ def pair(width=4, teacher_width=4, low=0, **changes):
     views=('images', 'low') if low else ('images',),
     optimizer=lambda steps: optax.sgd(0.1),
     assistant=student,
+    teacher_variables=variables(teacher),
   )
   return dataclasses.replace(made, **changes)
 

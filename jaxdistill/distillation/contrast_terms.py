@@ -6,6 +6,8 @@ Both sides are embedded to `width` numbers of length 1; the teacher's embedding 
 
 import dataclasses
 
+import jax
+
 from jaxdistill import errors, losses
 from jaxdistill.distillation.method import Pair
 from jaxdistill.distillation.pieces import (
@@ -42,8 +44,9 @@ def crd(
 
   def loss(scene):
     scene = scene.gathered()
-    drawn = losses.draw_negatives(scene.key, labels(scene), classes, number)
-    arguments = (scene.batch['index'], drawn, temperature, momentum, scene.batch['weight'])
+    images = scene.batch['index']
+    drawn = _drawn(scene.key, images, labels(scene), classes, number)
+    arguments = (images, drawn, temperature, momentum, scene.batch['weight'])
     embeddings = [scene[part]['output'] for part in parts]
     value, bank = losses.crd(*embeddings, Bank(**scene.memory), *arguments)
     return value, _entries(bank)
@@ -114,6 +117,17 @@ def _embeddings(pair, name, width, student, teacher):
     f'{name}_student': Part(adapters.Embedding(width, True), reads=reading(STUDENT, student)),
     f'{name}_teacher': Part(adapters.Embedding(width, True), reads=reading(TEACHER, teacher)),
   }
+
+
+def _drawn(key, images, labels, classes, number):
+  """Negatives [n, number], of each image by a key of its own: they do not depend on how many rows
+  fill up the devices."""
+
+  def of_image(image, label):
+    own = jax.random.fold_in(key, image)
+    return losses.draw_negatives(own, label[None], classes, number)[0]
+
+  return jax.vmap(of_image)(images, labels)
 
 
 def _entries(state):

@@ -16,12 +16,12 @@ from jaxdistill.distillation.students import published
 # Of DKD by the student: `configs/cifar100/dkd` of mdistiller.
 _BETA = {
   'resnet8x4': 8.0,
-  'shufflenetv1': 8.0,
-  'shufflenetv2': 8.0,
+  'shufflenet_v1': 8.0,
+  'shufflenet_v2': 8.0,
   'wrn_16_2': 6.0,
   'wrn_40_1': 6.0,
   'vgg8': 6.0,
-  'mobilenetv2': 6.0,
+  'mobilenetv2_half': 6.0,
 }
 _OTHER_BETA = 2.0  # resnet20, resnet32; of other students it is our choice
 

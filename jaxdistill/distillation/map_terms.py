@@ -35,7 +35,7 @@ _REVIEW = {
   'resnet8x4': 5.0,
   'wrn_16_2': 5.0,
   'wrn_40_1': 5.0,
-  'shufflenetv2': 8.0,
+  'shufflenet_v2': 8.0,
 }
 _OTHER_REVIEW = 1.0  # our choice
 

@@ -24,8 +24,8 @@ def published(student: nn.Module, numbers: Mapping[str, float], other: float) ->
   """
   for name, number in numbers.items():
     fields = dict(NAMED.get(name, {'name': name}))
-    network = fields.pop('name')
+    network = models.REGISTRY.find(fields.pop('name'))
     same = all(getattr(student, field, None) == value for field, value in fields.items())
-    if same and network in models.REGISTRY and type(student) is models.REGISTRY.find(network):
+    if same and type(student) is network:
       return number
   return other

@@ -107,6 +107,10 @@ PUBLISHED = {
   'wrn_16_2': (6.0, 5.0),
   'wrn_40_1': (6.0, 5.0),
   'vgg8': (6.0, 1.0),
+  'mobilenetv2_half': (6.0, 1.0),
+  'shufflenet_v1': (8.0, 1.0),
+  'shufflenet_v2': (8.0, 8.0),
+  'resnet56': (2.0, 1.0),
 }
 
 
@@ -114,11 +118,10 @@ PUBLISHED = {
 def test_numbers_of_the_published_pairs(student, monkeypatch):
   from jaxdistill import models
   from jaxdistill.distillation import logit_terms
-  from jaxdistill.models.named import NAMED
 
   seen = []
   monkeypatch.setattr(logit_terms.losses, 'dkd', lambda *given: seen.append(given[4]))
-  network = models.build(NAMED[student], 3, (32, 32, 3))
+  network = models.build(student, 3, (32, 32, 3))
   pair = dataclasses.replace(toy_pairs.pair(), student=network)
   (dkd,) = terms.make(pair, 'dkd', {}).terms
   outputs = {name: {'logits': 0} for name in ('student', 'teacher')}

@@ -131,7 +131,7 @@ from typing import ClassVar
 import flax.linen as nn
 from ml_collections import ConfigDict
 
-from jaxdistill import distillation, losses, models
+from jaxdistill import losses, models
 from jaxdistill.distillation import terms
 from jaxdistill.models.linear import Linear
 from jaxdistill.training.players import Term
@@ -159,7 +159,7 @@ def squares(pair, *, weight=1.0):
 
 
 models.REGISTRY['one_layer'] = OneLayer
-distillation.register_term('squares', squares, 'Squares')
+terms.register('squares', squares, 'Squares')
 
 
 def get_config(arg=''):
@@ -173,9 +173,7 @@ def test_a_term_and_a_network_of_the_users_join_from_a_file(tmp_path):
   try:
     asked = config.load(str(path))
     network = models.build('one_layer', toy_pairs.CLASSES, (SIDE, SIDE, 3))
-    made = dataclasses.replace(
-      pair(), student=network, student_form=toy_pairs.form(network, SIDE)
-    )
+    made = dataclasses.replace(pair(), student=network, student_form=toy_pairs.form(network, SIDE))
     method = sums.method(made, terms=asked.terms, fields=asked.fields.to_dict())
     before, after, metrics = advance(method.stages[-1], made)
     assert method.label == 'Squares + KD' and moved(before, after, 'student')[0]

@@ -151,7 +151,9 @@ def test_rows_of_weight_0_are_not_there(name):
   assert size(difference) < 1e-3 * size(expected_gradients)
 
 
-@pytest.mark.parametrize('name', [name for name in terms.TERMS if name not in {*ADAPTED, 'ab', 'ofd'}])
+@pytest.mark.parametrize(
+  'name', [name for name in terms.TERMS if name not in {*ADAPTED, 'ab', 'ofd'}]
+)
 def test_equal_networks_have_no_loss(name):
   made = toy_pairs.pair(4, 4)
   same = toy_pairs.features(made.student_form)

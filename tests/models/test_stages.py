@@ -41,7 +41,11 @@ def test_the_norm_before_a_relu(config, expected):
 
 @pytest.mark.parametrize(
   'config, feature',
-  [('convnet', 'block1'), ({'name': 'resnet', 'norm': 'none'}, 'stage1_pre'), ('wrn', 'stage9_pre')],
+  [
+    ('convnet', 'block1'),
+    ({'name': 'resnet', 'norm': 'none'}, 'stage1_pre'),
+    ('wrn', 'stage9_pre'),
+  ],
 )
 def test_networks_without_one_are_refused(config, feature):
   network, variables, _ = numbered(config)

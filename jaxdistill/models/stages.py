@@ -22,6 +22,9 @@ import jax
 
 from jaxdistill import errors
 
+# Parameters of a normalisation.
+_AFFINE = ('scale', 'bias')
+
 
 def named(stage: int, before: jax.Array, after: jax.Array) -> dict[str, jax.Array]:
   """Returns the entries of one stage.
@@ -70,12 +73,13 @@ def last_norm(
   elif number:
     block = _last(params, rf'stage{number[1]}_block(\d+)')
     layer = _last(block, r'norm(\d+)') or _last(params, rf'stage{number[1]}_norm(\d+)')
-  if not {'scale', 'bias'} <= set(layer):
+  if not set(_AFFINE) <= set(layer):
     raise errors.UserError(
       f'A {type(network).__name__} has no normalisation with a scale and a bias that is known to '
       f'come last before the maps {feature!r}; a resnet, wrn or cifar_vgg with batch norm has.'
     )
-  return layer['scale'], layer['bias']
+  scale, bias = (layer[name] for name in _AFFINE)
+  return scale, bias
 
 
 def _last(tree, pattern):

@@ -199,6 +199,7 @@ class Work:
       views=self.paired.names,
       optimizer=self.optimizer,
       assistant=self.assistant(),
+      teacher_variables=None if teacher.module is None else teacher.variables,
     )
 
 

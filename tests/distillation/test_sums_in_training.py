@@ -131,7 +131,7 @@ from typing import ClassVar
 import flax.linen as nn
 from ml_collections import ConfigDict
 
-from jaxdistill import losses, models
+from jaxdistill import distillation, losses, models
 from jaxdistill.distillation import terms
 from jaxdistill.models.linear import Linear
 from jaxdistill.training.players import Term
@@ -159,7 +159,7 @@ def squares(pair, *, weight=1.0):
 
 
 models.REGISTRY['one_layer'] = OneLayer
-terms.register('squares', squares, 'Squares')
+distillation.register_term('squares', squares, 'Squares')
 
 
 def get_config(arg=''):

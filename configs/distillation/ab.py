@@ -1,6 +1,6 @@
 """AB: boundaries of activation first, then KD (Heo et al., AAAI 2019).
 
-Command:   python -m launch.run --config=configs/distillation/ab.py:digits
+Command:   python -m launch.run --config=configs/distillation/ab.py:cifar10
 Run time:  not measured yet
 Expected:  not measured yet
 

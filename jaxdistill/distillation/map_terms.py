@@ -194,7 +194,7 @@ def kdsvd(
 ) -> Piece:
   """KDSVD: leading singular vectors of consecutive stages, `vectors` of them; where channels differ
   the student's go through a 1x1 convolution (our choice)."""
-  pairs = stages(pair, 'KDSVD', student, teacher)
+  pairs = stages(pair, 'KDSVD', student, teacher, least=2)
   parts, reads = projections(pair, 'kdsvd_projection', pairs)
 
   def loss(scene):

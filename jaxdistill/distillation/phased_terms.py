@@ -70,7 +70,7 @@ def fsp(
 ) -> Piece:
   """FSP: the student's body learns the teacher's flow from the stem on and from stage to stage;
   where channels differ its maps go through a 1x1 convolution (our choice)."""
-  pairs = stages(pair, 'FSP', student, teacher, stem=True)
+  pairs = stages(pair, 'FSP', student, teacher, stem=True, least=2)
   parts, reads = projections(pair, 'fsp_projection', pairs)
 
   def loss(scene):

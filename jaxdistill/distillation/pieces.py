@@ -212,6 +212,7 @@ def stages(
   teacher: Sequence[str] = (),
   *,
   last: int = 0,
+  least: int = 1,
   stem: bool = False,
   before_relu: tuple[str, ...] = (),
 ) -> list[tuple[str, str]]:
@@ -225,12 +226,13 @@ def stages(
     label: of the method, for messages.
     student, teacher: names; () for all stages.
     last: so many of the stages at most; 0: all.
+    least: so many there must be.
     stem: whether the stem comes before them.
     before_relu: the sides whose maps are those before the ReLU, where nothing is said.
 
   Raises:
     UserError: a feature that does not exist or is no map, two numbers of names, or a network that
-      has none.
+      has none or too few.
   """
   if student and not teacher and all(name in pair.teacher_form for name in student):
     teacher = student
@@ -250,6 +252,11 @@ def stages(
       f'{len(teacher)} of the teacher.'
     )
   number = min(map(len, chosen)) if not last else min(*map(len, chosen), last)
+  if number < least:
+    raise errors.UserError(
+      f'{label} compares {least} maps of a network or more; {", ".join(chosen[0])} of the student '
+      f'and {", ".join(chosen[1])} of the teacher are too few.'
+    )
   return list(zip(*(names[-number:] for names in chosen)))
 
 

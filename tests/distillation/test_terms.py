@@ -335,6 +335,11 @@ def test_blocks_stand_for_stages():
     ('dkd', {'warmup': 2.5}, 'warmup is 2.5; it must be a whole number'),
     ('crd', {'negatives': 0}, 'negatives is 0; it must be at least 1'),
     ('crd_queue', {'length': 3}, 'length is 3; it must be at least 6'),
+    (
+      'kdsvd',
+      {'student': ('stage1',)},
+      'KDSVD compares 2 maps of a network or more; stage1 of the',
+    ),
     ('fsp', {'share': 0.0}, 'share of the steps of the phase fsp is 0.0'),
   ],
 )

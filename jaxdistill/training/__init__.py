@@ -15,6 +15,8 @@
   game, scene, turns, guides, outputs
                what it is made of: the values, what losses see, objectives, networks at rest
   replicas     several networks of one form at once, whatever they learn
+  side_by_side, whole_batch
+               their step function; the rows of a batch that devices share
   recipe       how a classifier is trained
   reconstruction  masked autoencoders: pixels from patches, features from features
   classifier   supervised training of several networks at once
@@ -74,10 +76,12 @@ _MODULES = (
   'scene',
   'schedules',
   'scorer',
+  'side_by_side',
   'surroundings',
   'together',
   'trace',
   'turns',
+  'whole_batch',
 )
 __all__ = list(_MODULES)
 

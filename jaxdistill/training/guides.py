@@ -11,7 +11,7 @@ from jaxdistill.models import normalisation
 from jaxdistill.training import outputs, together
 from jaxdistill.training.game import Part
 from jaxdistill.training.outputs import PROTOTYPES
-from jaxdistill.training.replicas import GUIDES
+from jaxdistill.training.side_by_side import GUIDES
 
 # Stands between a guide and its output in the name of an entry of the data.
 _OF = ':'

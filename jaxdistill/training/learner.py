@@ -139,8 +139,8 @@ class Learner:
       the weights.
     turns: in place of an objective: the gradients of a step one after the other, each of a network
       as those before have left it.
-    guides: (their variables, batch [B, n, ...]) -> what all turns see of networks that all share,
-      see `training.guides`; None: there are none.
+    guides: what all turns see of networks that all share, the function of `guides.watching`; None:
+      there are none.
   """
 
   init: Callable[[jax.Array], Any]

@@ -200,7 +200,8 @@ def _arguments(game, views, forms, guide_variables, memory):
   is_read = any(part.reads for part in game.parts.values())
   if is_read and game.guides:
     watch = guides.watching(game.guides)
-    batches, common = watch(guide_variables, jax.tree.map(lambda leaf: leaf[None], batch), True, '')
+    batches = jax.tree.map(lambda leaf: leaf[None], batch)
+    batches, common = watch(guide_variables, batches, True, 'unroll')
     batch = jax.tree.map(lambda leaf: leaf[0], batches)
     seen = parts.merge(batch.pop('guides'), common['guides'])
   arguments = {}

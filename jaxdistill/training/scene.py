@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from jaxdistill import errors
-from jaxdistill.training import replicas
+from jaxdistill.training import whole_batch
 from jaxdistill.training.outputs import PROTOTYPES, Outputs
 
 
@@ -55,7 +55,7 @@ class Scene:
       return self
 
     def all_rows(name, array):
-      return array if name == PROTOTYPES else replicas.all_rows(array)
+      return array if name == PROTOTYPES else whole_batch.all_rows(array)
 
     def gathered_outputs(name, outputs):
       return Outputs(f'part {name!r}', outputs, all_rows)

@@ -115,7 +115,8 @@ def _scenes(game, players, variables, seen):
   """The scene of each player by its name, and the moved statistics; `seen` has the guides."""
   masks = {player.name: _owned(player).mask(variables) for player in players}
   trained = [_owned(player).mask(variables) for player in game.players]
-  by_player = {player.name: dict(seen.outputs) for player in players}
+  guides = {name: Outputs(f'guide {name!r}', arrays) for name, arrays in seen.outputs.items()}
+  by_player = {player.name: dict(guides) for player in players}
   live, moved = {player.name: set() for player in players}, {}
   for name, part in game.parts.items():
     is_trained = any(_any_of(mask, name) for mask in trained)

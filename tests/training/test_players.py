@@ -424,7 +424,7 @@ def test_kept_outputs_are_what_the_guide_says():
     return {**batch, 'images': images, 'labels': labels, 'variant': variant}
 
   seen = Views(lambda key: (), prepare)
-  images = EXAMPLES.images / 255.0
+  images = EXAMPLES.images / np.float32(255)
   kept = [Net().apply(teacher(), view)[0] for view in (images, images[:, :, ::-1])]
   by_guide, metrics = advance(ready(PUPIL, views=seen))
   tables = {players.kept_name('teacher', 'logits'): np.stack(kept, 1)}

@@ -2,6 +2,7 @@
 
   condensation   seconds an iteration of the methods: beside another program, by size, by devices
   fscil          seconds a session of the few-shot learners: one draw, several, another program
+  distillation   seconds of a student's step: one, several together, one by one, another program
   growth         how the cost of an iteration grows, as lines and a page
   networks       many networks at once against one by one; the forms of a convolution
   loop           what the loop costs beside the bare compiled steps
@@ -33,6 +34,7 @@ PARTS = {
   'devices': 'condensation',
   'loop': 'loop',
   'sessions': 'fscil',
+  'distil': 'distillation',
 }
 # The same of the plan for a device, see `device`.
 PLAN_PARTS = ('methods', 'networks', 'steps')
@@ -50,12 +52,16 @@ class Settings:
     ipc, factor, batch_real, classes: the size of a condensation.
     width: of the ConvNet.
     dtype: type that the networks compute in.
-    networks: how many are trained at once.
+    networks: how many are trained at once; students, in the part distil.
     learners: names of the few-shot learners of the part sessions.
     draws: of the few images, that go through the sessions at once.
     dim: size of the features there.
     session_steps: steps a session there.
     images: whether sessions go through images too, without kept features.
+    distillations: names of the methods of the part distil, or terms that are joined by +.
+    teacher, student: depths of the ResNets there.
+    low: side of the student's images there, the teacher's have 32.
+    batch: images a step there.
   """
 
   methods: tuple[str, ...] = ('m3d', 'dance', 'dm')
@@ -74,6 +80,11 @@ class Settings:
   dim: int = 64
   session_steps: int = 100
   images: bool = False
+  distillations: tuple[str, ...] = ('alone', 'kd', 'fitnet', 'sp', 'rkd', 'crd')
+  teacher: int = 20
+  student: int = 8
+  low: int = 16
+  batch: int = 64
 
 
 def check(parts: Sequence[str], settings: Settings) -> None:

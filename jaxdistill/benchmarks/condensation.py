@@ -10,7 +10,6 @@ of JSON with `s_per_iter`), and knows a few flags more.
 import argparse
 import json
 import shlex
-import shutil
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -22,7 +21,6 @@ from jaxdistill import config as configs
 from jaxdistill.benchmarks import Settings, growth, process, timing
 from jaxdistill.condensation import methods, problem
 from jaxdistill.condensation.problem import Condensing
-from jaxdistill.errors import UserError
 from jaxdistill.report import numbers
 from jaxdistill.training import child, cost, parallel, pretrained
 from jaxdistill.training.machine import peak_memory_bytes
@@ -37,12 +35,7 @@ def check(settings: Settings) -> None:
   """Raises `UserError` for a method or a yardstick that does not exist."""
   for method in settings.methods:
     methods.find(method)
-  try:
-    program = (shlex.split(settings.yardstick) or [''])[0]
-  except ValueError as error:
-    raise UserError(f'--yardstick is no command: {error}.') from None
-  if program and not shutil.which(program):
-    raise UserError(f'--yardstick: there is no program {program!r} to run.')
+  process.check_program('--yardstick', settings.yardstick)
 
 
 def condense(settings: Settings, tell: Callable[[str], None]) -> dict[str, Any]:

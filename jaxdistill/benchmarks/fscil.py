@@ -13,7 +13,6 @@ import argparse
 import dataclasses
 import json
 import shlex
-import shutil
 import statistics
 import sys
 import time
@@ -49,9 +48,7 @@ def check(settings: Settings) -> None:
   for name in settings.learners:
     if _make(name, _task(settings, 1), settings).reads != 'features':
       raise UserError(f'The part sessions has features alone, and {name} reads images.')
-  program = (shlex.split(settings.yardstick) or [''])[0]
-  if program and not shutil.which(program):
-    raise UserError(f'--yardstick: there is no program {program!r} to run.')
+  process.check_program('--yardstick', settings.yardstick)
 
 
 def sessions(settings: Settings, tell: Callable[[str], None]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import math
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -27,6 +28,21 @@ class Ended(NamedTuple):
   figures: dict[str, Any] | None
   trouble: str = ''
   is_late: bool = False
+
+
+def check_program(flag: str, command: str) -> None:
+  """Raises `UserError` where the command that a flag gives names no program; '' is none at all.
+
+  >>> check_program('--yardstick', 'no-such-program --fast')
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: --yardstick: there is no program 'no-such-program' to run.
+  """
+  try:
+    program = (shlex.split(command) or [''])[0]
+  except ValueError as error:
+    raise UserError(f'{flag} is no command: {error}.') from None
+  if program and not shutil.which(program):
+    raise UserError(f'{flag}: there is no program {program!r} to run.')
 
 
 def run(

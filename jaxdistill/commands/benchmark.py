@@ -17,11 +17,13 @@ from jaxdistill.files import expanded
 
 _USAGE = f"""\
 Measures speed: seconds per iteration of every method, its growth, several devices, many networks
-against one, convolutions, the loop, sessions of few-shot learners.
+against one, convolutions, the loop, sessions of few-shot learners, steps of distilled students.
 
   jaxdistill benchmark --out=bench.json                    every part
   jaxdistill benchmark --only=condense --methods=m3d       some parts, some methods
   jaxdistill benchmark --only=condense --yardstick='python other.py --data=cifar10.npz'
+
+  jaxdistill benchmark --only=distil --distillations=kd,crd --yardstick='python other.py'
 
   jaxdistill benchmark --plan=device --out=device.json     on a GPU or TPU, in 480 s
 
@@ -37,7 +39,10 @@ is missing.
 
 Flags:"""
 # Settings that a file of figures names.
-_RECORDED = ('ipc', 'factor', 'batch_real', 'iters', 'width', 'dtype')
+_RECORDED = (
+  *('ipc', 'factor', 'batch_real', 'iters', 'width', 'dtype'),
+  *('teacher', 'student', 'low', 'batch'),
+)
 _PLANS = ('device',)
 _SECONDS = 480
 _NOT_OF_PLANS = ('dtype', 'networks')
@@ -120,12 +125,19 @@ def _flags() -> flags.FlagValues:
     'learners', ','.join(default.learners), 'Few-shot learners of the part sessions.', **at
   )
   flags.DEFINE_string(
+    'distillations',
+    ','.join(default.distillations),
+    'Methods of the part distil, or terms that are joined by +.',
+    **at,
+  )
+  flags.DEFINE_string(
     'yardstick',
     default.yardstick,
-    'Command of another program to time in turn with the part condense, or with the part sessions; '
-    'the flags --method, --ipc, --factor, --iters and --batch-real are added (sessions: --learner, '
-    '--dim, --steps, --sessions and --draws), and its last line must be JSON with s_per_iter '
-    '(s_per_session).',
+    'Command of another program to time in turn with the part condense, sessions or distil; the '
+    'flags --method, --ipc, --factor, --iters and --batch-real are added (sessions: --learner, '
+    '--dim, --steps, --sessions and --draws; distil: --method, --iters, --batch, --low, --teacher, '
+    '--student and --seeds), and its last line must be JSON with s_per_iter (sessions: '
+    's_per_session; distil: images_per_s too, by images a call).',
     **at,
   )
   for name, text in {
@@ -134,12 +146,16 @@ def _flags() -> flags.FlagValues:
     'ipc': 'Stored images a class.',
     'factor': 'Cells along the side of a stored image.',
     'batch_real': 'Real images a class in an iteration.',
-    'networks': 'Networks of the parts evaluate and experts.',
+    'networks': 'Networks of the parts evaluate and experts, students of the part distil.',
     'classes': 'Classes of the part condense.',
     'width': 'Width of the ConvNet.',
     'draws': 'Draws of few images at once, of the part sessions.',
     'dim': 'Size of the features of the part sessions.',
     'session_steps': 'Steps of a session of the part sessions.',
+    'teacher': 'Depth of the ResNet that teaches in the part distil.',
+    'student': 'Depth of the ResNet that learns there.',
+    'low': "Side of the student's images there, a divisor of 32.",
+    'batch': 'Images of a step there.',
   }.items():
     flags.DEFINE_integer(name, getattr(default, name), text, lower_bound=1, **at)
   flags.DEFINE_boolean(
@@ -157,7 +173,7 @@ def _names(text: str) -> tuple[str, ...]:
 def _settings(values: flags.FlagValues) -> benchmarks.Settings:
   fields = dataclasses.fields(benchmarks.Settings)
   chosen = {field.name: values[field.name].value for field in fields}
-  names = {'methods': _names(values.methods), 'learners': _names(values.learners)}
+  names = {name: _names(chosen[name]) for name in ('methods', 'learners', 'distillations')}
   return benchmarks.Settings(**chosen | names)
 
 

@@ -37,7 +37,16 @@ def test_every_part_is_measured_in_order_and_written(calls, tmp_path, capsys):
   assert {'date', 'device', 'versions', 'git_commit'} < figures.keys()
   assert figures['loop'] == {'part': 'loop'}
   assert figures['settings'] == dict(
-    ipc=10, factor=2, batch_real=7, iters=5, width=128, dtype='float32'
+    ipc=10,
+    factor=2,
+    batch_real=7,
+    iters=5,
+    width=128,
+    dtype='float32',
+    teacher=20,
+    student=8,
+    low=16,
+    batch=64,
   )
   assert list(figures)[-len(benchmarks.PARTS) :] == list(benchmarks.PARTS)
   printed = capsys.readouterr().out

@@ -115,7 +115,10 @@ def _round_text(seconds, students):
 
 def _medians(rates):
   """The medians over the rounds, by images a call."""
-  return {size: statistics.median(one[size] for one in rates) for size in rates[0]}
+  medians = {}
+  for size in rates[0]:
+    medians[size] = statistics.median(one[size] for one in rates)
+  return medians
 
 
 PARTS = {'distil': distil}

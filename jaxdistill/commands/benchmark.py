@@ -181,11 +181,11 @@ def _check(parts: Sequence[str], settings: benchmarks.Settings) -> None:
   """Raises `UserError` for a name that does not exist and for too few rounds, before any work."""
   if settings.yardstick and settings.rounds < _LEAST_ROUNDS:
     raise UserError('A comparison with a yardstick needs at least three rounds (--rounds=3).')
-  benchmarks.check(parts, settings)
   from jaxdistill import models
 
   if settings.dtype not in models.DTYPES:
     raise unknown('dtype', settings.dtype, models.DTYPES)
+  benchmarks.check(parts, settings)
 
 
 def _check_out(out: str) -> None:

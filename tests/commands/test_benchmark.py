@@ -134,6 +134,11 @@ def test_a_plan_that_is_stopped_says_how_it_goes_on(monkeypatch, tmp_path, capsy
       ['--only=condense', '--methods=m3'],
       "no condensation method 'm3'; did you mean 'm3d'",
     ),
+    (
+      ['--only=distil', '--distillations=kd,kdd'],
+      "no distillation term 'kdd'; did you mean 'kd'",
+    ),
+    (['--only=distil', '--student=9'], 'The depth of a resnet is 6 k + 2'),
     (['--dtype=float23'], "There is no dtype 'float23'; did you mean 'float32'?"),
     (['--rounds=none'], "--rounds needs a whole number from 1 up, not 'none'."),
     (['--config.seed=1'], "There is no flag '--config.seed'"),

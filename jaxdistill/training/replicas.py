@@ -30,10 +30,11 @@ from jaxdistill.training.problem import (
   spread,
   start,
 )
-from jaxdistill.training.side_by_side import GUIDES, Options, SideBySide, State
+from jaxdistill.training.side_by_side import BATCHES, GUIDES, Options, SideBySide, State
 from jaxdistill.training.whole_batch import all_rows, row_numbers
 
 __all__ = [
+  'BATCHES',
   'GUIDES',
   'SPREADS',
   'Options',

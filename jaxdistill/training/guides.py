@@ -34,11 +34,11 @@ def watching(guides: Mapping[str, Part]) -> Callable[..., tuple[dict, dict]]:
   def watch(variables, batch, always_full, way):
     batch, said, common = dict(batch), {}, {}
     for name, part in guides.items():
-      own = variables.get(name, {})
-      arrays = _kept(name, batch) or _run(part, own, batch, always_full, way)
+      weights = variables.get(name, {})
+      arrays = _kept(name, batch) or _run(part, weights, batch, always_full, way)
       common[name] = {PROTOTYPES: arrays.pop(PROTOTYPES)} if PROTOTYPES in arrays else {}
       if part.module is not None:
-        common[name] |= outputs.prototypes(own)
+        common[name] |= outputs.prototypes(weights)
       said[name] = arrays
     return {**batch, GUIDES: said}, {GUIDES: common}
 

@@ -116,10 +116,10 @@ def part_variables(variables: Mapping[str, Any], part: str) -> dict[str, Any]:
   >>> part_variables({'params': {'student': 1, 'teacher': 2}, 'memory': {'crd': 3}}, 'student')
   {'params': 1}
   """
-  own = variables_of(variables, part)
-  if not own:
+  of_part = variables_of(variables, part)
+  if not of_part:
     raise errors.unknown('part', part, variables['params'])
-  return own
+  return of_part
 
 
 def variables_of(variables: Mapping[str, Any], part: str) -> dict[str, Any]:

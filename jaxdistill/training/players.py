@@ -184,8 +184,8 @@ def _first_variables(game, views, forms, guide_variables, key):
   arguments = jax.tree.map(lambda form: jnp.zeros(form.shape, form.dtype), arguments)
   variables = {}
   for name, part in game.parts.items():
-    own = part.module.init(_key(key, name), *arguments[name])
-    for collection, tree in own.items():
+    first = part.module.init(_key(key, name), *arguments[name])
+    for collection, tree in first.items():
       variables[collection] = {**variables.get(collection, {}), name: tree} if name else tree
   return {**variables, MEMORY: memory} if memory else variables
 
@@ -208,8 +208,8 @@ def _arguments(game, views, forms, guide_variables, memory):
   for name, part in game.parts.items():
     arguments[name], _ = turns.part_arguments(part, Scene(seen, batch, key, memory=memory))
     if is_read:
-      own = part.module.init(key, *arguments[name])
-      seen[name], _ = outputs.apply(part.module, own, arguments[name], train=False)
+      first = part.module.init(key, *arguments[name])
+      seen[name], _ = outputs.apply(part.module, first, arguments[name], train=False)
   return arguments
 
 

@@ -86,11 +86,11 @@ def _player_loss(player, scene, memory):
   weighted, measured, remembered = [], {}, {}
   for term in player.terms:
     key = jax.random.fold_in(scene.key, name_number(f'{player.name}/{term.name}'))
-    own = Scene(scene.outputs, scene.batch, key, scene.step, memory.get(term.name))
+    term_scene = Scene(scene.outputs, scene.batch, key, scene.step, memory.get(term.name))
     if term.memory is None:
-      value = term.loss(own)
+      value = term.loss(term_scene)
     else:
-      value, new = term.loss(own.gathered())
+      value, new = term.loss(term_scene.gathered())
       remembered[term.name] = jax.lax.stop_gradient(new)
     measured[term.name] = value
     weight = term.weight(scene.step) if callable(term.weight) else term.weight
@@ -127,11 +127,11 @@ def _scenes(game, players, variables, seen):
       arguments, read = part_arguments(part, scene)
       if _any_of(masks[player.name], name) or read & live[player.name]:
         live[player.name].add(name)
-        own = _constant_but(variables, masks[player.name], name)
-        versions[player.name] = outputs.apply(part.module, own, arguments, train)
+        half_live = _constant_but(variables, masks[player.name], name)
+        versions[player.name] = outputs.apply(part.module, half_live, arguments, train)
     if not versions:
-      own = outputs.variables_of(variables, name)
-      versions[''] = outputs.apply(part.module, *jax.lax.stop_gradient((own, arguments)), train)
+      still = jax.lax.stop_gradient((outputs.variables_of(variables, name), arguments))
+      versions[''] = outputs.apply(part.module, *still, train)
     first, statistics = next(iter(versions.values()))
     if part.mode == 'train':
       for collection, tree in statistics.items():
@@ -171,11 +171,11 @@ def _any_of(mask: Mapping, part: str) -> bool:
 
 def _constant_but(variables, mask, part):
   """The variables of a part, of which those outside of the mask have no gradient."""
-  own = outputs.variables_of(variables, part)
-  if 'params' not in own:
-    return own
+  of_part = outputs.variables_of(variables, part)
+  if 'params' not in of_part:
+    return of_part
   marks = mask['params'][part] if part else mask['params']
   params = jax.tree.map(
-    lambda leaf, mine: leaf if mine else jax.lax.stop_gradient(leaf), own['params'], marks
+    lambda leaf, mine: leaf if mine else jax.lax.stop_gradient(leaf), of_part['params'], marks
   )
-  return {**own, 'params': params}
+  return {**of_part, 'params': params}

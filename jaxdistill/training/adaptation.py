@@ -61,7 +61,8 @@ def adapt_batch_stats(
       get those of all images. The first sweep normalises by the batches.
     rate: η of 'online'.
     sweeps: of 'full' over all batches; 0: until no statistic moves by more than 1e-6 of its size,
-      which takes at most one sweep more than there are layers.
+      which takes at most one sweep more than there are layers. A few sweeps come near, but still
+      know which images shared a batch.
 
   Raises:
     UserError: an unknown mode, a rate outside of 0 to 1, no batches, or a network without running

@@ -24,6 +24,8 @@ _FONT = 12  # px, in the units of the view box
 # Mean width of a character at that size in a wide font; only a browser could measure the text.
 _ADVANCE = 7.3
 _LINE = 18
+# The lines have at least so many pixels.
+_LEAST_WIDTH, _LEAST_HEIGHT = 50, 110
 _MARKED = 40  # Series of at most so many points show each of them, with its value on hover.
 
 
@@ -56,7 +58,8 @@ def svg(
     with log_y also those not above zero. A series of one point is a dot; one without any stays in
     the legend and is named as empty.
   percent: y holds shares in [0, 1], written in percent. log_y: logarithmic y axis.
-  width, height: of the view box in pixels; the element scales to its container.
+  width, height: of the view box in pixels; the element scales to its container. A chart of many
+    names is higher.
   max_points: longer series are thinned by `downsample`.
   palette: label -> place in the palette, to give a series the same colour in several charts.
 
@@ -83,13 +86,14 @@ def svg(
     zip(lines, colours, strict=True), top=_LINE + 4 if title else 0, width=width
   )
   top = (_LINE + 4 if title else 0) + legend_height + (_LINE if y_title else 0) + 8
-  bottom = height - 22 - (_LINE if x_title else 0)
+  below = 22 + (_LINE if x_title else 0)
+  # Names of many series take room, and must not take it from the lines.
+  height = max(height, math.ceil(top + _LEAST_HEIGHT + below))
+  bottom = height - below
   left = 10 + math.ceil(max(map(len, y_axis.labels)) * _ADVANCE)
   right = width - 14
-  if right - left < 50 or bottom - top < 50:
-    raise UserError(
-      f'The chart {title!r} has no room at {width}x{height}; enlarge it or shorten its labels.'
-    )
+  if right - left < _LEAST_WIDTH:
+    raise UserError(f'The chart {title!r} has no room at a width of {width}; make it wider.')
 
   parts = [f'<title>{escape(_summary(title, [line for line, _ in drawn], percent))}</title>']
   if title:

@@ -199,3 +199,11 @@ def test_text_is_escaped():
 def test_mistakes_are_named(series, options, message):
   with pytest.raises(UserError, match=message):
     curves.svg(series, **options)
+
+
+def test_many_long_names_make_a_chart_higher_and_leave_the_lines_their_room():
+  names = [f'a learner with a very long name, number {number}' for number in range(20)]
+  few = curves.svg([('short', [0, 1], [0.1, 0.2])])
+  many = curves.svg([(name, [0, 1], [0.1, 0.2]) for name in names])
+  heights = [int(re.search(r'viewBox="0 0 440 (\d+)"', chart)[1]) for chart in (few, many)]
+  assert heights[0] == 280 and heights[1] > 400 and all(name in many for name in names)

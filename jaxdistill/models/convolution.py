@@ -1,6 +1,6 @@
 """How a convolution is computed: the one place that chooses a form for a backend.
 
-Four forms give the same numbers to float tolerance and very different times:
+Five forms give the same numbers to float tolerance and very different times:
 
   direct   XLA's convolution. The best on GPU and TPU.
   patches  kh*kw shifted copies side by side, then one matrix product. Keeps its speed inside
@@ -8,12 +8,15 @@ Four forms give the same numbers to float tolerance and very different times:
            `vmap` over weights, where XLA:CPU's convolution falls by one to two orders of magnitude
            (a loop body gets no multi-threaded convolution; `vmap` over weights makes a grouped
            one). Needs kh*kw times the memory.
-  mixed    XLA's convolution for the output and the input gradient, kh*kw matrix products for the
-  weight gradient (XLA:CPU's
-           own weight gradient takes twice as long). Inputs of few channels go through `patches`.
+  mixed    XLA's convolution for the output and the input gradient, matrix products for the weight
+           gradient (XLA:CPU's own hardly shares the work among cores): that of `rows` where it can
+           compute it, else kh*kw of them. Inputs of few channels go through `patches`.
 
   winograd  fewer products, a few images at a time (`models/winograd.py`): 3x3, stride 1, float32.
   On a CPU half the time of the others for many channels, in loops too.
+
+  rows      shifts along the width in the input, along the height in the output (`models/rows.py`):
+  stride 1, float32. On a CPU an eighth of the time of patches for 16 channels, in loops too.
 
 Grouped convolutions have the first three. Patches are multiply-adds of the kh*kw shifted views for
 depthwise ones and a matrix product a group for the others, which take XLA's output where they can.
@@ -37,12 +40,16 @@ import jax
 import jax.numpy as jnp
 
 from jaxdistill import backend, errors
-from jaxdistill.models import initializers, winograd
+from jaxdistill.models import initializers, rows, winograd
 
-FORMS = ('direct', 'patches', 'mixed', 'winograd')
-# Below this many input channels the patches are cheaper than XLA:CPU's convolution (measured at 3
-# and 128 channels).
+FORMS = ('direct', 'patches', 'mixed', 'winograd', 'rows')
+# Those that cannot compute every convolution, and their modules.
+_PARTICULAR = {'winograd': winograd, 'rows': rows}
+# Up to this many input channels maps are worth computing twice rather than keeping (`Hints`).
 NARROW = 16
+# Up to this many input channels the patches are no dearer than XLA:CPU's convolution (measured at 3
+# and 16 channels).
+FEW = 4
 # From this many channels on, in and out, Winograd's form takes half the time of the others on a CPU
 # (measured at 64 and 128); for fewer it gains nothing that its compilation would not cost.
 WIDE = 64
@@ -83,22 +90,34 @@ def inside_loop():
     _in_loop.reset(token)
 
 
-def choose(in_channels: int, out_channels: int = 0, tiled: bool = False) -> str:
+def choose(in_channels: int, out_channels: int = 0, fitting: Sequence[str] = ()) -> str:
   """Returns the form for a convolution of so many channels for the platform that is compiled for,
   at trace time.
 
-  `tiled`: whether Winograd's form can compute it, in float32. A form that was asked for and cannot
-  is 'patches'.
+  `fitting`: those of 'winograd' and 'rows' that can compute it. A form that was asked for and
+  cannot is 'patches'.
   """
-  if _override.get():
-    return _override.get() if tiled or _override.get() != 'winograd' else 'patches'
+  asked = _override.get()
+  if asked:
+    return 'patches' if asked in _PARTICULAR and asked not in fitting else asked
   if backend.platform() != 'cpu':
     return 'direct'
-  if tiled and min(in_channels, out_channels) >= WIDE:
+  if 'winograd' in fitting and min(in_channels, out_channels) >= WIDE:
     return 'winograd'
-  if _in_loop.get() or in_channels <= NARROW:
+  if in_channels <= FEW:
     return 'patches'
+  if _in_loop.get():
+    return 'rows' if 'rows' in fitting else 'patches'
   return 'mixed'
+
+
+def _fitting(x, kernel, strides, pads):
+  """The forms of `_PARTICULAR` that can compute a convolution."""
+  if x.dtype != jnp.float32:
+    return ()
+  return tuple(
+    form for form, module in _PARTICULAR.items() if module.fits(kernel.shape, strides, pads)
+  )
 
 
 def choose_grouped(depthwise: bool) -> str:
@@ -141,10 +160,9 @@ def convolve(
     form = choose_grouped(depthwise=kernel.shape[2] == 1)
     ways = {'direct': _direct, 'mixed': _mixed_groups, 'patches': _by_groups}
     return ways[form](x, kernel, strides, pads, feature_group_count)
-  tiled = winograd.fits(kernel.shape, strides, pads) and x.dtype == jnp.float32
-  form = choose(*kernel.shape[2:], tiled)
-  if form == 'winograd':
-    return winograd.convolve(x, kernel, pads)
+  form = choose(*kernel.shape[2:], _fitting(x, kernel, strides, pads))
+  if form in _PARTICULAR:
+    return _PARTICULAR[form].convolve(x, kernel, pads)
   if form == 'patches':
     return _by_patches(x, kernel, strides, pads)
   if form == 'mixed':
@@ -294,6 +312,8 @@ def _mixed_forward(x, kernel, strides, pads):
 def _mixed_backward(strides, pads, residuals, dy):
   x, kernel = residuals
   _, pull = jax.vjp(lambda x: _direct(x, kernel, strides, pads), x)
+  if 'rows' in _fitting(x, kernel, strides, pads):
+    return pull(dy)[0], rows.kernel_gradient(x, kernel, pads, dy)
   flat = dy.reshape(-1, dy.shape[-1])
   # d kernel[a, b] = (view of x shifted by a, b)^T dy: one plain matrix product for each of the
   # kh*kw shifts.

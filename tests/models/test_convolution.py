@@ -10,7 +10,7 @@ import pytest
 
 from jaxdistill import backend
 from jaxdistill.errors import UserError
-from jaxdistill.models import convolution, normalisation, winograd
+from jaxdistill.models import convolution, normalisation, rows, winograd
 
 CASES = [
   ((2, 6, 5, 3), (3, 3, 3, 4), (1, 1), 'SAME'),
@@ -72,20 +72,27 @@ def test_every_form_has_the_same_gradients(case):
       np.testing.assert_allclose(ours, direct, rtol=1e-4, atol=1e-4)
 
 
-def test_winograds_form_takes_a_few_images_at_a_time_and_kernels_of_several_networks(monkeypatch):
-  monkeypatch.setattr(winograd, '_BYTES', 16 * 6 * 5 * 4 * 2)  # two images
+@pytest.mark.parametrize(
+  'form, two_images', [(winograd, 16 * 6 * 5 * 4 * 2), (rows, 4 * 6 * 5 * (9 + 12) * 2)]
+)
+def test_a_form_takes_a_few_images_at_a_time_and_kernels_of_several_networks(
+  form, two_images, monkeypatch
+):
+  monkeypatch.setattr(form, '_BYTES', two_images)
   x, _ = arrays((5, 6, 5, 3), (3, 3, 3, 4))
   kernels = np.random.default_rng(1).normal(size=(2, 3, 3, 3, 4)).astype(np.float32)
   pads = ((1, 1), (1, 1))
 
-  def total(form):
-    return lambda x, k: jnp.sin(form(x, k)).sum()
+  def total(convolve):
+    return lambda x, k: jnp.sin(convolve(x, k)).sum()
 
-  tiled = total(lambda x, k: winograd.convolve(x, k, pads))
+  portions = total(lambda x, k: form.convolve(x, k, pads))
   direct = total(lambda x, k: convolution._direct(x, k, (1, 1), pads))
   each = lambda f: jax.jit(jax.vmap(jax.value_and_grad(f, argnums=(0, 1)), (None, 0)))(x, kernels)
   jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), each(tiled), each(direct)
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
+    each(portions),
+    each(direct),
   )
 
 
@@ -96,6 +103,7 @@ def test_winograds_form_takes_a_few_images_at_a_time_and_kernels_of_several_netw
     ((64, 128), 'bfloat16', (1, 1), 'mixed'),
     ((64, 128), 'float32', (2, 2), 'mixed'),
     ((32, 128), 'float32', (1, 1), 'mixed'),
+    ((16, 16), 'float32', (1, 1), 'mixed'),
     ((3, 128), 'float32', (1, 1), 'patches'),
   ],
 )
@@ -169,10 +177,12 @@ def test_bfloat16_computation_keeps_float32_parameters():
   assert layer.apply(variables, jnp.zeros((1, 4, 4, 3))).dtype == jnp.bfloat16
 
 
-def test_loops_take_the_patches_form_on_a_cpu_and_an_override_wins():
+def test_loops_take_no_convolution_of_xla_on_a_cpu_and_an_override_wins():
   assert convolution.choose(128) == 'mixed' and convolution.choose(3) == 'patches'
   with convolution.inside_loop():
     assert convolution.choose(128) == 'patches'
+    assert convolution.choose(16, 16, ('winograd', 'rows')) == 'rows'
+    assert convolution.choose(3, 16, ('winograd', 'rows')) == 'patches'
     with convolution.using('direct'):
       assert convolution.choose(128) == 'direct'
   assert convolution.choose(128) == 'mixed'

@@ -87,7 +87,7 @@ def kernel_gradient(x: jax.Array, kernel: jax.Array, pads, dy: jax.Array) -> jax
   >>> x, kernel = jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1))
   >>> dy = convolve(x, kernel, ((1, 1), (1, 1)))
   >>> kernel_gradient(x, kernel, ((1, 1), (1, 1)), dy)[:, :, 0, 0].tolist()[1]
-  [75.0, 100.0, 75.0]
+  [80.0, 100.0, 80.0]
   """
   height, width, inputs, outputs = kernel.shape
   (top, bottom), _ = pads

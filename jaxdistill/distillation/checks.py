@@ -6,8 +6,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxdistill import files
-from jaxdistill.distillation import methods, running, sections, standing
+from jaxdistill.distillation import flow, keeping, methods, running, sections, standing
 from jaxdistill.distillation import work as works
+from jaxdistill.distillation.flow import Flow
 from jaxdistill.distillation.work import Work
 from jaxdistill.errors import UserError, unknown
 from jaxdistill.experiment import datasets, schema
@@ -69,4 +70,8 @@ def check_parts(work: Work) -> None:
   teacher.part(work.fields.teaching.normalisation)
   _ = work.paired
   for section in running.methods_of(work.fields).values():
-    methods.make(work.pair(teacher), section)
+    method = methods.make(work.pair(teacher), section)
+    for stage in method.stages:
+      if stage.tables is None:  # a term that does not fit the networks
+        game = flow.stage_game(Flow(work, teacher, method, {}), stage)
+        keeping.asked(work, teacher, game, {})

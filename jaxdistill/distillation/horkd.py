@@ -73,6 +73,7 @@ def method(
     )
   orders = _Orders(dict(point=order1, pair=order2, triplet=order3, group=order4), temperature)
   width, teacher_width = vectors(pair, 'embedding', 'embedding')
+  assistant_width = (pair.assistant_form or pair.student_form)['embedding'].shape[-1]
   stages, terms = [], [label_term(STUDENT)]
   parts = {STUDENT: student_part(pair)}
   if kd:
@@ -81,14 +82,14 @@ def method(
   if assistant:
     taught = {ASSISTANT: Part(pair.assistant)}
     taught_terms = [label_term(ASSISTANT)]
-    orders.add(taught, taught_terms, ASSISTANT, TEACHER, width, teacher_width, 1.0)
+    orders.add(taught, taught_terms, ASSISTANT, TEACHER, assistant_width, teacher_width, 1.0)
     steps = max(1, round(assistant_share * pair.steps))
     player = Player(ASSISTANT, tuple(taught), tuple(taught_terms), pair.optimizer(steps))
     stages.append(Stage(ASSISTANT, taught, (player,), share=assistant_share))
   trained = dict(parts)
   orders.add(trained, terms, STUDENT, TEACHER, width, teacher_width, 1 - assistant)
   if assistant:
-    orders.add(trained, terms, STUDENT, ASSISTANT, width, width, assistant)
+    orders.add(trained, terms, STUDENT, ASSISTANT, width, assistant_width, assistant)
     parts[ASSISTANT] = Part(pair.assistant, mode='eval')
   player = Player(STUDENT, tuple(trained), tuple(terms), pair.optimizer(pair.steps))
   start = {ASSISTANT: ASSISTANT} if assistant else {}

@@ -80,10 +80,15 @@ def outputs(
 def asked(
   work: Work, teacher: Teacher, game: Game, tables: Mapping[str, np.ndarray]
 ) -> tuple[str, ...]:
-  """Returns the outputs of the teacher that the terms and parts of a game ask for."""
+  """Returns the outputs of the teacher that the terms and parts of a game ask for; nothing is
+  computed.
+
+  Raises:
+    UserError: whatever a term refuses.
+  """
   entries = {'images': work.train.images[:_ROWS], 'labels': work.train.labels[:_ROWS]}
   entries |= {name: np.asarray(table[:_ROWS]) for name, table in tables.items()}
-  variables, names = {TEACHER: teacher.variables}, set()
+  variables, names = {TEACHER: teacher.variables} if game.guides else {}, set()
   learner = players.learner(game, entries, work.recipe, work.paired.train, variables, _ROWS)
   forms = teacher_form(teacher, work.teacher_shape(teacher))
 
@@ -93,7 +98,8 @@ def asked(
     batch = learner.views.prepare(key, batch, learner.views.draw(key))
     said = {name: jnp.zeros((_ROWS, *form.shape[1:]), form.dtype) for name, form in forms.items()}
     said |= teaching.prototypes(teacher.variables)
-    batch |= {'guides': {TEACHER: _Noted(said, names)}, 'step': jnp.int32(0)}
+    guides = {TEACHER: _Noted(said, names)} if game.guides else {}
+    batch |= {'guides': guides, 'step': jnp.int32(0)}
     own = learner.init(key)
     return [turn.objective(own, batch, key).loss for turn in learner.turns]
 

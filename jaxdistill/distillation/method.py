@@ -38,7 +38,8 @@ class Pair:
     student_view: the view that the student reads, one of `views`.
     views: that a step computes: 'images', native, and 'low' where the student reads smaller ones.
     optimizer: steps -> the recipe's optimiser over so many steps.
-    assistant: a network of the student's form that reads native images.
+    assistant: a network between the two, which reads native images.
+    assistant_form: its outputs of one native image; None: they have the student's form.
     teacher_variables: of the teacher's network; None: a function is the teacher.
   """
 
@@ -57,6 +58,7 @@ class Pair:
   views: tuple[str, ...]
   optimizer: Callable[[int], optax.GradientTransformation]
   assistant: nn.Module
+  assistant_form: Mapping[str, jax.ShapeDtypeStruct] | None = None
   teacher_variables: Mapping[str, Any] | None = None
 
 

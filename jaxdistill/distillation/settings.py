@@ -27,6 +27,8 @@ TASKS = {'distill': 'tasks.distill', 'compare': 'tasks.compare'}
 PRESETS = presets.OFFERED
 # What compares where nothing is said.
 COMPARED = ('alone', 'kd', 'horkd')
+# Terms that compare maps before their ReLU.
+_STAGED = {'ab', 'ofd'}
 # Of a student that a config has made small for a smoke run.
 _WIDTH = 8
 _STEPS = 4
@@ -93,7 +95,8 @@ def defaults(args: Arguments, name: str, **fields: Any) -> ConfigDict:
   """Returns the whole config of one method from what stands behind its file name: the section
   `method` has all fields of the method, with these values or its defaults."""
   method = {'name': name, **methods.defaults(name), **fields}
-  config = ConfigDict(dict(_shared(args), task='distill', method=method))
+  staged = bool(_STAGED & set(fields.get('terms', ())))
+  config = ConfigDict(dict(_shared(args, staged), task='distill', method=method))
   return shrink(config) if args.quick else config
 
 
@@ -126,10 +129,10 @@ def comparison(args: Arguments, names: Iterable[str]) -> ConfigDict:
   return shrink(config) if args.quick else config
 
 
-def _shared(args: Arguments) -> dict[str, Any]:
-  """Returns what the configs of all tasks have."""
+def _shared(args: Arguments, staged: bool = False) -> dict[str, Any]:
+  """Returns what the configs of all tasks have; `staged`: with maps before the ReLU."""
   known = data_presets.find(args.data)
-  usual = presets.find(args.data)
+  usual = presets.find(args.data, staged)
   is_network = args.teacher in models.names() or not args.teacher
   recipe = args.recipe or usual.recipe
   held_out = _number('val', args.val, 0.0 if known.published else 0.1)

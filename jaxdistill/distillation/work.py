@@ -182,7 +182,7 @@ class Work:
 
   def pair(self, teacher: Teacher) -> Pair:
     """Returns teacher and student as a method is made for them."""
-    student_form = outputs_form(self.student, self.student_shape)
+    student_form, assistant = outputs_form(self.student, self.student_shape), self.assistant()
     return Pair(
       student=self.student,
       student_form=student_form,
@@ -198,7 +198,8 @@ class Work:
       student_view=self.student_view,
       views=self.paired.names,
       optimizer=self.optimizer,
-      assistant=self.assistant(),
+      assistant=assistant,
+      assistant_form=outputs_form(assistant, self.train.image_shape),
       teacher_variables=None if teacher.module is None else teacher.variables,
     )
 

@@ -154,7 +154,8 @@ def _shared(args: Arguments, staged: bool = False) -> dict[str, Any]:
     public=args.public,
     batches=args.batches,
     cache=args.cache,
-    epochs=args.epochs,
+    batch=usual.batch,
+    epochs=args.epochs or usual.epochs,
     learning_rate=sections.recipes.learning_rate_for(recipe, args.student or usual.student['name']),
     assistant=args.assistant,
     # The scikit-learn digits are there to be done soon.

@@ -103,7 +103,6 @@ def _compiled(seeing, names, stacked):
 
   if not stacked:
     return jax.jit(one)
-  way = together.choose_way('auto')
   return jax.jit(
-    lambda variables, images: together.over_networks(lambda v: one(v, images), way)(variables)
+    lambda variables, images: together.over_networks(lambda v: one(v, images), 'auto')(variables)
   )

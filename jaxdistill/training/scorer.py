@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdistill import errors
+from jaxdistill import backend, errors
 from jaxdistill.data import augment
 from jaxdistill.data.examples import Examples
 from jaxdistill.numerics import settled
@@ -48,7 +48,9 @@ class Scorer:
       for i, w in zip(index, weight)
     ]
     self.total = len(images)
-    self.hits = _hits(model, tuple(examples.mean), tuple(examples.std), together.choose_way(way))
+    together.choose_way(way)  # refuses a name that does not exist
+    statistics = tuple(examples.mean), tuple(examples.std)
+    self.hits = _hits(model, *statistics, way, backend.platform())
 
   @settled()
   def __call__(self, variables: Any) -> np.ndarray:
@@ -63,9 +65,10 @@ class Scorer:
 
 
 @functools.lru_cache(maxsize=32)
-def _hits(model, mean, std, way):
+def _hits(model, mean, std, way, platform):
   """Returns the compiled count of right answers in a batch, kept for the next set that networks of
-  this form are scored on."""
+  this form are scored on, on this platform."""
+  del platform
 
   def one(variables, images, labels, weight):
     logits, _ = model.apply(variables, augment.normalise(images, mean, std), train=False)

@@ -226,7 +226,7 @@ class TestEveryLearner:
     gone = journey(family, name)
     for number, scores in enumerate(gone.scores):
       end = gone.course.engine.task.arriving(number)[1]
-      for confusion in scores:
+      for confusion in scores[:2]:
         assert confusion[..., :end, :end].sum() > 0
         assert not confusion[..., end:].any() and not confusion[..., end:, :].any()
 

@@ -87,6 +87,6 @@ class FaceConvNet(nn.Module):
         before = norm(name=f'stage{stage}_norm{layer}')(conv(x), train)
         x = nn.relu(before)
       features |= stages.named(stage, before, x)
-    embedding = Linear(self.width, name='embedding')(pooling.global_average(x))
+    embedding = Linear(self.width, name='embedding')(pooling.global_average(x)).astype(dtype)
     features['embedding'] = embedding
     return Linear(self.num_classes, name='classifier')(embedding), features

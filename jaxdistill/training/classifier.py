@@ -109,10 +109,9 @@ def setup(
     spread=replicas.choose_spread(spread, networks, mesh),
     first_rows=tuple(images * (number % sets) for number in range(networks)) if sets > 1 else (),
   )
-  optimizer = recipe.optimizer.build(recipe.learning_rate(images, num_steps), recipe.groups)
   return replicas.problem(
-    learner(model, recipe, examples, optimizer, owned, frozen, sets, objective, initial),
-    optimizer,
+    learner(model, recipe, examples, owned, frozen, sets, objective, initial),
+    recipe.optimizer.build(recipe.learning_rate(images, num_steps), recipe.groups),
     options,
     {'images': examples.images, 'labels': np.asarray(examples.labels)},
     num_steps=num_steps,
@@ -125,7 +124,6 @@ def learner(
   model: nn.Module,
   recipe: Recipe,
   examples: Examples,
-  optimizer: optax.GradientTransformation,
   owned: tuple[str, ...] = (),
   frozen: tuple[str, ...] = (),
   sets: int = 1,
@@ -134,8 +132,10 @@ def learner(
 ) -> Learner:
   """Returns what one network does: draws shuffled batches, sees them as the recipe says, and
   follows the objective; arguments as in `setup`."""
+  # A learner gives gradients; who moves by them has the optimiser.
+  still = optax.identity()
   plain = players.learner(
-    game(model, optimizer, recipe.label_smoothing, owned, frozen),
+    game(model, still, recipe.label_smoothing, owned, frozen),
     {'images': examples.images, 'labels': examples.labels},
     recipe,
     recipe.views(examples),
@@ -145,7 +145,7 @@ def learner(
   if initial is not None:
     chosen['init'] = lambda key: parts.replace(plain.init(key), initial)
   if objective is not None:
-    chosen |= dict(objective=objective, owned=owned, frozen=frozen, turns=())
+    chosen |= dict(objective=objective, owned=owned, frozen=frozen)
   return dataclasses.replace(plain, **chosen)
 
 

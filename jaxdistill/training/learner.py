@@ -131,7 +131,7 @@ class Learner:
       every step.
     views: what a step makes of those rows; every leaf of the result has the leading axis n, and
       'weight' is among them.
-    objective: what is minimised.
+    objective: what is minimised; beside turns it takes their place.
     owned, frozen: paths of what is trained and of what is not, see `parts.owned`; () for all and
       for nothing. What is frozen has no gradient, no decay and no momentum, and the statistics that
       the objective moved for it are dropped.
@@ -154,9 +154,9 @@ class Learner:
   guides: Callable[..., Any] | None = None
 
   def __post_init__(self):
-    if (self.objective is None) != bool(self.turns):
-      raise ValueError('A learner has an objective or turns, one of the two.')
-    if not self.turns:
+    if self.objective is None and not self.turns:
+      raise ValueError('A learner has an objective or turns.')
+    if self.objective is not None:
       turn = Turn(self.objective, {'': Owned(self.owned, self.frozen)})
       object.__setattr__(self, 'turns', (turn,))
 

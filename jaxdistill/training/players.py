@@ -152,7 +152,9 @@ def learner(
   images = images or len(entries['labels'])
   batch = min(recipe.batch, images)
   forms = {
-    name: jax.ShapeDtypeStruct((_ROWS, *entry.shape[1:]), entry.dtype)
+    name: jax.ShapeDtypeStruct(
+      (_ROWS, *entry.shape[1:]), jax.dtypes.canonicalize_dtype(entry.dtype)
+    )
     for name, entry in entries.items()
   }
 

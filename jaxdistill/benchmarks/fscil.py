@@ -171,7 +171,8 @@ def through_images(learner: learners.Learner, task: learners.Task) -> learners.L
   return dataclasses.replace(
     learner,
     logits=lambda state, images: learner.logits(state, encode(images)),
-    embed=lambda state, images: learner.embed(state, encode(images)),
+    # Class means are compared as the encoder gives them: nobody projects them for such a learner.
+    embed=lambda state, images: encode(images),
     begin=begin,
     rows=learners.replay,
     loss=loss,

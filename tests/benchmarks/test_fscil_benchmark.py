@@ -97,6 +97,12 @@ def test_a_learner_through_images_learns_what_it_does_from_kept_features():
   assert float(loss) == pytest.approx(float(wanted), rel=1e-3)
 
 
+@pytest.mark.slow
+def test_a_process_goes_through_images(capsys):
+  fscil.main('--learner=pki --dim=64 --steps=2 --sessions=1 --images'.split())
+  assert json.loads(capsys.readouterr().out)['s_per_session'] > 0
+
+
 def test_sessions_through_images_are_timed_beside_kept_features(monkeypatch):
   commands, seconds = [], iter([1.0, 2.0, 20.0])
 

@@ -4,7 +4,8 @@ A family answers in tests/FAMILY/battery.py: names() of its methods; refuse(name
 field that the method has not; and either what one phase of the loop needs: ready(name, mesh=,
 dtype=, steps=), a small problem for the loop; learned(state), the arrays to compare, rows of
 padding left out; pools(name), the stand-in for the networks that a method wants and such networks,
-() for none; company(name), (alone, among others, the rows there) or None.
+() for none; company(name), (alone, among others, the rows there) or None; perhaps QUICK, the names
+whose tests are not slow.
 
 Or, where a method goes through sessions: course(name, devices=, dtype=), all of them ready to run;
 poisoned(examples, number), the same data with nonsense in place of those before a session.
@@ -49,6 +50,16 @@ def every(kind):
 METHODS, LEARNERS = every('ready'), every('course')
 
 
+def quick_first(methods):
+  """The same as parameters: those that a family's battery does not call QUICK, where it has such a
+  list, are among the slow tests."""
+  slow = [name not in getattr(battery(family), 'QUICK', (name,)) for family, name in methods]
+  return [
+    pytest.param(*method, marks=pytest.mark.slow if is_slow else ())
+    for method, is_slow in zip(methods, slow)
+  ]
+
+
 @functools.cache
 def ran(family, name, devices=1, dtype='float32'):
   """What a method learns in a few steps, and its losses."""
@@ -59,7 +70,7 @@ def ran(family, name, devices=1, dtype='float32'):
     return asked.learned(state), [line['loss'] for line in run.curve('learn')]
 
 
-@pytest.mark.parametrize('family, name', METHODS)
+@pytest.mark.parametrize('family, name', quick_first(METHODS))
 class TestEveryMethod:
   def test_learns_something_finite(self, family, name):
     start = battery(family).learned(battery(family).ready(name).state)

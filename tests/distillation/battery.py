@@ -14,6 +14,8 @@ from jaxdistill.distillation.flow import Flow
 from jaxdistill.distillation.teachers import Teacher
 
 IMAGES = 48
+# Each compiles for seconds; the others are among the slow tests.
+QUICK = ('horkd', 'sum')
 SMALL = {
   'model.width': 4,
   'model.depth': 1,

@@ -141,6 +141,16 @@ def fields(factory: Callable) -> dict[str, tuple[Any, ...]]:
   }
 
 
+def defaults(factory: Callable) -> dict[str, Any]:
+  """Returns the fields that a factory takes with their defaults.
+
+  >>> defaults(lambda canvas, *, colour='red', size=1: canvas)
+  {'colour': 'red', 'size': 1}
+  """
+  parameters = inspect.signature(factory).parameters
+  return {name: parameters[name].default for name in fields(factory)}
+
+
 def _choices(annotation: Any) -> tuple[Any, ...]:
   return typing.get_args(annotation) if typing.get_origin(annotation) is typing.Literal else ()
 

@@ -4,7 +4,6 @@ A method's module has a function `method(pair, *, fields with defaults) -> metho
 fields are the section `method` of a config.
 """
 
-import inspect
 import types
 from collections.abc import Callable, Mapping
 
@@ -92,12 +91,7 @@ def find(name: str) -> Callable[..., Method]:
 
 def defaults(name: str) -> dict[str, object]:
   """Returns the fields of a method's own with their defaults."""
-  parameters = inspect.signature(find(name)).parameters.values()
-  return {
-    parameter.name: parameter.default
-    for parameter in parameters
-    if parameter.kind == parameter.KEYWORD_ONLY
-  }
+  return registry.defaults(find(name))
 
 
 def name_of(method: Mapping[str, object]) -> str:

@@ -4,7 +4,6 @@ A term is a function (pair, *, fields with defaults) -> `Piece`. Any of them may
 `distillation.sum`, and `register` adds one of your own.
 """
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 
 from jaxdistill import registry
@@ -148,9 +147,4 @@ def defaults(name: str) -> dict[str, object]:
   >>> defaults('kd')
   {'weight': 1.0, 'warmup': 0, 'temperature': 4.0, 'standardize': False}
   """
-  parameters = inspect.signature(TERMS.find(name)).parameters.values()
-  return {
-    parameter.name: parameter.default
-    for parameter in parameters
-    if parameter.kind == parameter.KEYWORD_ONLY
-  }
+  return registry.defaults(TERMS.find(name))

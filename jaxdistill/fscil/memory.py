@@ -17,7 +17,6 @@ these under the test pipeline, or the images themselves.
 """
 
 import dataclasses
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -119,12 +118,7 @@ def defaults(name: str) -> dict[str, Any]:
   >>> defaults('exemplars')
   {'ipc': 1}
   """
-  parameters = inspect.signature(MEMORIES.find(name)).parameters.values()
-  return {
-    parameter.name: parameter.default
-    for parameter in parameters
-    if parameter.kind == parameter.KEYWORD_ONLY
-  }
+  return registry.defaults(MEMORIES.find(name))
 
 
 def check_size(memory: Mapping[str, Any], task: Task, base: Dataset) -> None:

@@ -7,7 +7,6 @@ trained with. Where it remembers something else than class means, the text `MEMO
 any head serves it.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -115,12 +114,7 @@ def defaults(name: str) -> dict[str, object]:
   >>> defaults('comemory')['lambda_r']
   1.0
   """
-  parameters = inspect.signature(find(name)).parameters.values()
-  return {
-    parameter.name: parameter.default
-    for parameter in parameters
-    if parameter.kind == parameter.KEYWORD_ONLY
-  }
+  return registry.defaults(find(name))
 
 
 def head(name: str) -> str:

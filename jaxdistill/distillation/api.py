@@ -28,7 +28,7 @@ from jaxdistill.distillation.scoring import Numbers
 from jaxdistill.distillation.teachers import Teacher
 from jaxdistill.distillation.terms import TERMS
 from jaxdistill.distillation.trained import Trained
-from jaxdistill.errors import UserError, brief, shown
+from jaxdistill.errors import UserError, brief
 from jaxdistill.experiment import arguments
 from jaxdistill.numerics import settled
 from jaxdistill.training import parallel, provenance, trees
@@ -84,19 +84,12 @@ class Result:
     Raises:
       UserError: the file cannot be written.
     """
-    file = files.expanded(path)
     content = {
       'format': _FORMAT,
       'numbers': json.dumps(files.jsonable(self.numbers.to_json())),
       'students': self.trained.to_bytes() if self.trained else b'',
     }
-    try:
-      files.write_atomic(file, trees.encode(content))
-    except OSError as error:
-      raise UserError(
-        f'The result cannot be written to {shown(file)} ({error.strerror or error}).'
-      ) from error
-    return file
+    return trees.write(path, trees.encode(content), 'result')
 
   @classmethod
   def load(cls, path: str | os.PathLike) -> 'Result':
@@ -105,18 +98,16 @@ class Result:
     Raises:
       UserError: there is no such file, or it holds no result.
     """
-    file = files.expanded(path)
-    try:
-      content = trees.plain(file.read_bytes())
+
+    def decode(content):
+      content = trees.plain(content)
       if content['format'] != _FORMAT:
         raise ValueError('another format')
       numbers = Numbers.from_json(json.loads(content['numbers']))
       trained = Trained.from_bytes(content['students']) if content['students'] else None
-    except OSError as error:
-      raise UserError(f'{shown(file)} cannot be read ({error.strerror or error}).') from error
-    except (ValueError, KeyError, TypeError) as error:
-      raise UserError(f'{shown(file)} holds no result of this library ({brief(error)}).') from error
-    return cls(numbers, trained)
+      return cls(numbers, trained)
+
+    return trees.read(path, decode, 'result')
 
   def _here(self) -> Trained:
     if self.trained is None:

@@ -16,7 +16,7 @@ from jaxdistill import errors, files, models
 from jaxdistill.data.resolution import Lower
 from jaxdistill.distillation import exporting, seeing
 from jaxdistill.distillation.seeing import Seeing
-from jaxdistill.errors import UserError, brief, shown
+from jaxdistill.errors import UserError
 from jaxdistill.numerics import settled
 from jaxdistill.training import trees
 
@@ -152,14 +152,7 @@ class Trained:
     Raises:
       UserError: the file cannot be written.
     """
-    path = files.expanded(path)
-    try:
-      files.write_atomic(path, self.to_bytes())
-    except OSError as error:
-      raise UserError(
-        f'The students cannot be written to {shown(path)} ({error.strerror or error}).'
-      ) from error
-    return path
+    return trees.write(path, self.to_bytes(), 'students')
 
   @classmethod
   def load(cls, path: str | os.PathLike) -> 'Trained':
@@ -168,15 +161,7 @@ class Trained:
     Raises:
       UserError: there is no such file, or it holds no students.
     """
-    file = files.expanded(path)
-    try:
-      return cls.from_bytes(file.read_bytes())
-    except OSError as error:
-      raise UserError(f'{shown(file)} cannot be read ({error.strerror or error}).') from error
-    except (ValueError, KeyError, TypeError) as error:
-      raise UserError(
-        f'{shown(file)} holds no students of this library ({brief(error)}).'
-      ) from error
+    return trees.read(path, cls.from_bytes, 'students')
 
   @classmethod
   def from_bytes(cls, content: bytes) -> 'Trained':

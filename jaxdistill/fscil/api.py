@@ -14,7 +14,7 @@ from jaxdistill import config as configs
 from jaxdistill import errors, files
 from jaxdistill.data import Dataset
 from jaxdistill.data.identity import Identity
-from jaxdistill.errors import UserError, brief, shown
+from jaxdistill.errors import UserError
 from jaxdistill.fscil import checks, methods, running, scoring, sections, settings
 from jaxdistill.fscil.learned import Learned
 from jaxdistill.fscil.scoring import Numbers
@@ -79,19 +79,12 @@ class Result:
     Raises:
       UserError: the file cannot be written.
     """
-    file = files.expanded(path)
     content = {
       'format': _FORMAT,
       'numbers': json.dumps(files.jsonable(self.numbers.to_json())),
       'learner': self.learner.to_bytes() if self.learner else b'',
     }
-    try:
-      files.write_atomic(file, trees.encode(content))
-    except OSError as error:
-      raise UserError(
-        f'The result cannot be written to {shown(file)} ({error.strerror or error}).'
-      ) from error
-    return file
+    return trees.write(path, trees.encode(content), 'result')
 
   @classmethod
   def load(cls, path: str | os.PathLike) -> 'Result':
@@ -100,18 +93,16 @@ class Result:
     Raises:
       UserError: there is no such file, or it holds no result.
     """
-    file = files.expanded(path)
-    try:
-      content = trees.plain(file.read_bytes())
+
+    def decode(content):
+      content = trees.plain(content)
       if content['format'] != _FORMAT:
         raise ValueError('another format')
       numbers = Numbers.from_json(json.loads(content['numbers']))
       learner = Learned.from_bytes(content['learner']) if content['learner'] else None
-    except OSError as error:
-      raise UserError(f'{shown(file)} cannot be read ({error.strerror or error}).') from error
-    except (ValueError, KeyError, TypeError) as error:
-      raise UserError(f'{shown(file)} holds no result of this library ({brief(error)}).') from error
-    return cls(numbers, learner)
+      return cls(numbers, learner)
+
+    return trees.read(path, decode, 'result')
 
 
 @settled()

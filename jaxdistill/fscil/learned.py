@@ -16,7 +16,7 @@ from flax import serialization
 from jaxdistill import draws, files, models
 from jaxdistill.data import augment
 from jaxdistill.data.crops import CentreCrop
-from jaxdistill.errors import UserError, brief, shown
+from jaxdistill.errors import UserError
 from jaxdistill.fscil import base, methods
 from jaxdistill.fscil.learner import Learner, Start, Task, masked
 from jaxdistill.numerics import settled
@@ -148,14 +148,7 @@ class Learned:
     Raises:
       UserError: the file cannot be written.
     """
-    path = files.expanded(path)
-    try:
-      files.write_atomic(path, self.to_bytes())
-    except OSError as error:
-      raise UserError(
-        f'The classifier cannot be written to {shown(path)} ({error.strerror or error}).'
-      ) from error
-    return path
+    return trees.write(path, self.to_bytes(), 'classifier')
 
   def to_bytes(self) -> bytes:
     """Returns the content of the file."""
@@ -171,15 +164,7 @@ class Learned:
     Raises:
       UserError: there is no such file, or it holds no classifier.
     """
-    file = files.expanded(path)
-    try:
-      return cls.from_bytes(file.read_bytes())
-    except OSError as error:
-      raise UserError(f'{shown(file)} cannot be read ({error.strerror or error}).') from error
-    except (ValueError, KeyError, TypeError) as error:
-      raise UserError(
-        f'{shown(file)} holds no classifier of this library ({brief(error)}).'
-      ) from error
+    return trees.read(path, cls.from_bytes, 'classifier')
 
   @classmethod
   def from_bytes(cls, content: bytes) -> 'Learned':

@@ -1,11 +1,15 @@
 """Trees of arrays as the content of a file, which tells when it is damaged."""
 
+import os
+import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
 from flax import serialization
 
 from jaxdistill import files
+from jaxdistill.errors import UserError, brief, shown
 
 
 def encode(tree: Any) -> bytes:
@@ -47,3 +51,44 @@ def plain(content: bytes) -> Any:
   {'scale': array([1., 1.])}
   """
   return serialization.msgpack_restore(files.unsealed(content))
+
+
+def write(path: str | os.PathLike, content: bytes, what: str) -> pathlib.Path:
+  """Writes a file that a user has asked for, whole or not at all, and returns its path.
+
+  Args:
+    path: where.
+    content: of the file.
+    what: it is, in a word: 'result'.
+
+  Raises:
+    UserError: the file cannot be written.
+  """
+  file = files.expanded(path)
+  try:
+    files.write_atomic(file, content)
+  except OSError as error:
+    raise UserError(
+      f'The {what} cannot be written to {shown(file)} ({error.strerror or error}).'
+    ) from error
+  return file
+
+
+def read(path: str | os.PathLike, decode: Callable[[bytes], Any], what: str) -> Any:
+  """Returns decode(content) of a file that a user names.
+
+  Args:
+    path: of the file.
+    decode: raises ValueError, KeyError or TypeError for a content that is something else.
+    what: it should be, in a word: 'result'.
+
+  Raises:
+    UserError: there is no such file, or it holds something else.
+  """
+  file = files.expanded(path)
+  try:
+    return decode(file.read_bytes())
+  except OSError as error:
+    raise UserError(f'{shown(file)} cannot be read ({error.strerror or error}).') from error
+  except (ValueError, KeyError, TypeError) as error:
+    raise UserError(f'{shown(file)} holds no {what} of this library ({brief(error)}).') from error

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -132,6 +133,15 @@ def expanded(path: str | os.PathLike) -> pathlib.Path:
     raise UserError(
       f'{path} begins with a home directory that is not known here; give the whole path.'
     ) from None
+
+
+def safe_name(name: str) -> str:
+  """Returns a name with '_' for what the name of a file may not take.
+
+  >>> safe_name('photos of 2026/cats')
+  'photos_of_2026_cats'
+  """
+  return re.sub(r'[^\w.-]+', '_', name)
 
 
 def check_writable(flag: str, path: str | os.PathLike) -> None:

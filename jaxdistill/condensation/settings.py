@@ -3,13 +3,12 @@ numbers of a method."""
 
 import dataclasses
 import pathlib
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxdistill import models
+from jaxdistill import files, models
 from jaxdistill.condensation import protocols, sections
 from jaxdistill.data import Dataset, augment, presets, subsets
 from jaxdistill.errors import UserError
@@ -286,7 +285,7 @@ def _set_name(path: str) -> str:
   name."""
   path = pathlib.PurePath(path)
   name = path.parent.name if path.stem == 'condensed' and path.parent.name else path.stem
-  return re.sub(r'[^\w.-]+', '_', name)
+  return files.safe_name(name)
 
 
 def shrink(config: ConfigDict) -> ConfigDict:

@@ -3,14 +3,13 @@ numbers of a method."""
 
 import dataclasses
 import pathlib
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from jaxdistill import config as configs
-from jaxdistill import models
+from jaxdistill import files, models
 from jaxdistill.data import presets as data_presets
 from jaxdistill.data import resolution
 from jaxdistill.distillation import methods, presets, sections, terms
@@ -206,17 +205,13 @@ def workdir_parts(config: ConfigDict) -> list[str]:
   if 'method' in config and config.method.get('terms'):
     parts.append('+'.join(config.method.terms))
   given = config.teaching.given
-  teacher = _file_part(given) if given else config.teacher_model.name
+  teacher = files.safe_name(pathlib.PurePath(given).stem) if given else config.teacher_model.name
   parts.append(f'{teacher}-{config.model.name}')
   if distilling.low:
     parts.append(f'low{distilling.low}')
   if distilling.share < 1:
     parts.append(f'share{distilling.share:g}')
   return parts
-
-
-def _file_part(path: str) -> str:
-  return re.sub(r'[^\w.-]+', '_', pathlib.PurePath(path).stem)
 
 
 def shrink(config: ConfigDict) -> ConfigDict:

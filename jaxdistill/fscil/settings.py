@@ -4,14 +4,13 @@ numbers of a learner."""
 import collections
 import dataclasses
 import pathlib
-import re
 from collections.abc import Iterable
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from jaxdistill import config as configs
-from jaxdistill import models
+from jaxdistill import files, models
 from jaxdistill.data import presets
 from jaxdistill.experiment import explain as explaining
 from jaxdistill.experiment import schema
@@ -194,16 +193,12 @@ def workdir_parts(config: ConfigDict) -> list[str]:
     parts.append(str(config.method.keep))
   parts.append(f'{protocol.base_classes}+{protocol.way}way{protocol.shot}shot')
   if protocol.indices:
-    parts.append(_file_part(protocol.indices))
+    parts.append(files.safe_name(pathlib.PurePath(protocol.indices).stem))
   if config.base_training.given:
-    parts.append(f'from-{_file_part(config.base_training.given)}')
+    parts.append(f'from-{files.safe_name(pathlib.PurePath(config.base_training.given).stem)}')
   if replay and replay.name != methods.memory(config.method.name):
     parts.append(f'{replay.name}-ipc{replay.ipc}' if 'ipc' in replay else replay.name)
   return parts
-
-
-def _file_part(path: str) -> str:
-  return re.sub(r'[^\w.-]+', '_', pathlib.PurePath(path).stem)
 
 
 def shrink(config: ConfigDict) -> ConfigDict:

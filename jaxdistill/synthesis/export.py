@@ -18,7 +18,7 @@ from jaxdistill.data import Dataset
 from jaxdistill.data.exported import MANIFEST, labelling
 from jaxdistill.data.stored import MODES, to_uint8
 from jaxdistill.errors import UserError
-from jaxdistill.files import expanded, new_folder
+from jaxdistill.files import expanded, new_folder, safe_name
 
 _VERSION = '1.0.0'
 _WHAT = 'The condensed set'
@@ -225,6 +225,6 @@ def _numbered(class_names: Sequence[str]) -> list[str]:
   digits = len(str(len(class_names) - 1))
   names = []
   for label, name in enumerate(class_names):
-    short = re.sub(r'[^\w.-]+', '_', name).encode()[:_NAME_BYTES].decode(errors='ignore')
+    short = safe_name(name).encode()[:_NAME_BYTES].decode(errors='ignore')
     names.append(f'{label:0{digits}}-{short}')
   return names

@@ -64,7 +64,7 @@ def compare(
   step_alone, whole_alone = statistics.median(steps), statistics.median(wholes)
   result = {
     'networks': settings.networks,
-    'way': together.choose_way('auto'),
+    'way': together.choose_way('auto', settings.networks),
     'step_together_s': step_together,
     'step_alone_s': step_alone,
     'step_ratio': settings.networks * step_alone / step_together,

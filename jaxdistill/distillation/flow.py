@@ -93,7 +93,7 @@ class Flow:
     view = view or part.view
     if view not in (NATIVE, LOW)[: 1 + bool(self.work.fields.distillation.low)]:
       raise unknown('view', view, self.work.paired.names)
-    variables = of_part(self.ended[stage.name], name)
+    variables = players.part_variables(self.ended[stage.name], name)
     first = jax.tree.map(lambda leaf: np.asarray(leaf)[0], variables)
     return seeing.outputs(self.work.seeing(part.module, view), first, train.images, outputs)
 
@@ -154,7 +154,7 @@ def students(run: Run, work: Work, teacher: Teacher, method: Method, name: str) 
     seconds += run.timing(phase).get('seconds', 0.0)
     flow = dataclasses.replace(flow, ended={**flow.ended, stage.name: on_host(work, state)})
   history = run.history(f'{name}/{method.stages[-1].name}')
-  variables = of_part(flow.ended[method.stages[-1].name], method.student)
+  variables = players.part_variables(flow.ended[method.stages[-1].name], method.student)
   lists = {}
   for split in _splits(work):
     lines = [line[f'{split}_accuracies'] for line in history]
@@ -167,15 +167,6 @@ def discard(run: Run, method: Method, name: str) -> None:
   """Deletes the checkpoints of a method whose students are kept elsewhere."""
   for stage in method.stages:
     run.discard(f'{name}/{stage.name}')
-
-
-def of_part(variables: Mapping[str, Any], part: str) -> dict[str, Any]:
-  """Returns the variables of one part, collections by name, from those of all parts.
-
-  >>> of_part({'params': {'student': 1, 'teacher': 2}, 'memory': {}}, 'student')
-  {'params': 1}
-  """
-  return {collection: tree[part] for collection, tree in variables.items() if part in (tree or {})}
 
 
 def stage_problem(flow: Flow, stage: Stage) -> Problem:
@@ -221,7 +212,7 @@ def _initial(flow: Flow, stage: Stage) -> dict[str, Any] | None:
   """What parts start with that earlier stages have left, leading axis R."""
   initial = {}
   for part, source in stage.start.items():
-    for collection, tree in of_part(flow.ended[source], part).items():
+    for collection, tree in players.part_variables(flow.ended[source], part).items():
       initial.setdefault(collection, {})[part] = tree
   return initial or None
 
@@ -246,7 +237,7 @@ def _evaluation(work: Work, method: Method, num_steps: int) -> loop.Evaluation:
     scorers[split] = scorer.Scorer(student, work.unit_examples(images))
 
   def measure(state):
-    variables = of_part(state.scored, method.student)
+    variables = players.part_variables(state.scored, method.student)
     accuracies = {split: score(variables)[:seeds] for split, score in scorers.items()}
     means = {f'{split}_accuracy': float(values.mean()) for split, values in accuracies.items()}
     return means | {f'{split}_accuracies': values.tolist() for split, values in accuracies.items()}

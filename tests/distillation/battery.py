@@ -12,6 +12,7 @@ from jaxdistill.distillation import flow, methods, sections
 from jaxdistill.distillation import work as works
 from jaxdistill.distillation.flow import Flow
 from jaxdistill.distillation.teachers import Teacher
+from jaxdistill.training import players
 
 IMAGES = 48
 # Each compiles for seconds; the others are among the slow tests.
@@ -89,7 +90,7 @@ def stage_share(name):
 
 def learned(state):
   """The parameters of the students, a row each."""
-  params = flow.of_part(state.variables, 'student')['params']
+  params = players.part_variables(state.variables, 'student')['params']
   leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
   return np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], 1)
 

@@ -13,7 +13,7 @@ from jaxdistill.distillation.teachers import Teacher
 from jaxdistill.distillation.work import TEACHER, Work, teacher_form
 from jaxdistill.errors import UserError
 from jaxdistill.numerics import settled
-from jaxdistill.training import interrupt, players
+from jaxdistill.training import features, players
 from jaxdistill.training import outputs as teaching
 from jaxdistill.training.players import Game
 
@@ -59,21 +59,18 @@ def outputs(
   def say(variables, images, index):
     seen = variants.all_of(images, index)[work.teacher_view]
     rows = seen.reshape(-1, *seen.shape[2:])
-    logits, features = teacher.network.apply(variables, rows, train=False)
-    given = {**features, 'logits': logits}
+    logits, named = teacher.network.apply(variables, rows, train=False)
+    given = {**named, 'logits': logits}
     shape = seen.shape[:2]
     return {name: given[name].reshape(*shape, *given[name].shape[1:]) for name in names}
 
-  size = max(1, min(len(train), _CHUNK // variants.count))
-  chunks = {name: [] for name in names}
-  for start in range(0, len(train), size):
-    # The last chunk repeats the last image.
-    rows = np.minimum(np.arange(start, start + size), len(train) - 1)
-    for name, array in say(teacher.variables, train.images[rows], rows).items():
-      chunks[name].append(np.asarray(array, np.float32)[: len(train) - start])
-    interrupt.check()
+  said = features.in_chunks(
+    lambda rows: say(teacher.variables, train.images[rows], rows),
+    len(train),
+    max(1, _CHUNK // variants.count),
+  )
   return {
-    players.kept_name(TEACHER, name): np.concatenate(arrays) for name, arrays in chunks.items()
+    players.kept_name(TEACHER, name): array.astype(np.float32) for name, array in said.items()
   }
 
 

@@ -14,7 +14,7 @@ from jaxdistill.data import augment
 from jaxdistill.data.chain import Chain, Normalise
 from jaxdistill.data.transform import Transform
 from jaxdistill.numerics import settled
-from jaxdistill.training import interrupt, parallel, together
+from jaxdistill.training import features, parallel, together
 
 _BATCH = 500  # images a call, fewer where they have more than 32x32 pixels
 _PIXELS = _BATCH * 32 * 32
@@ -76,20 +76,10 @@ def outputs(
   if networks:
     variables = jax.tree.map(lambda leaf: leaf[:networks], variables)
   height, width = images.shape[1:3]
-  most = max(1, min(_BATCH, _PIXELS // (height * width)))
-  size = min(most, len(images))
-  parts = {name: [] for name in names}
-  for start in range(0, len(images), size):
-    # The last batch repeats the last image.
-    rows = np.minimum(np.arange(start, start + size), len(images) - 1)
-    batch = forward(variables, images[rows])
-    for name in names:
-      array = np.asarray(batch[name])
-      kept = len(images) - start
-      parts[name].append(array[:, :kept] if networks else array[:kept])
-    interrupt.check()
-  axis = 1 if networks else 0
-  return {name: np.concatenate(arrays, axis) for name, arrays in parts.items()}
+  size = max(1, min(_BATCH, _PIXELS // (height * width)))
+  return features.in_chunks(
+    lambda rows: forward(variables, images[rows]), len(images), size, axis=1 if networks else 0
+  )
 
 
 @functools.lru_cache(maxsize=32)
@@ -97,8 +87,8 @@ def _compiled(seeing, names, stacked):
   """The compiled forward pass, kept for the next networks of this form."""
 
   def one(variables, images):
-    logits, features = seeing.apply(variables, images, train=False)
-    given = {**features, 'logits': logits}
+    logits, named = seeing.apply(variables, images, train=False)
+    given = {**named, 'logits': logits}
     return {name: given[name].astype(np.float32) for name in names}
 
   if not stacked:

@@ -14,7 +14,7 @@ from jaxdistill.data import Dataset, face_pairs
 from jaxdistill.data.face_pairs import Pairs
 from jaxdistill.metrics import verification
 from jaxdistill.numerics import settled
-from jaxdistill.training import interrupt
+from jaxdistill.training import features
 
 # False accept rates that are reported; of LFW's 3,000 impostor pairs the last one is 3.
 RATES = (0.1, 0.01, 0.001)
@@ -138,15 +138,8 @@ def embed_images(
 ) -> np.ndarray:
   """Returns the embeddings of images, float32 [n, d], in batches of one compiled size; arguments as
   of `verify`."""
-  size = min(errors.whole('batch', batch, at_least=1), len(images))
-  forward = _compiled(embed, mirrored)
-  parts = []
-  for start in range(0, len(images), size):
-    # The last batch repeats the last image.
-    rows = np.minimum(np.arange(start, start + size), len(images) - 1)
-    parts.append(np.asarray(forward(variables, images[rows])))
-    interrupt.check()
-  return np.concatenate(parts)[: len(images)]
+  size, forward = errors.whole('batch', batch, at_least=1), _compiled(embed, mirrored)
+  return features.in_chunks(lambda rows: forward(variables, images[rows]), len(images), size)
 
 
 def roc_chart(curves: Mapping[str, metrics.ranking.RocCurve], title: str = 'ROC') -> dict[str, Any]:

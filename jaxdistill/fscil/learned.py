@@ -20,7 +20,7 @@ from jaxdistill.errors import UserError
 from jaxdistill.fscil import base, methods
 from jaxdistill.fscil.learner import Learner, Start, Task, masked
 from jaxdistill.numerics import settled
-from jaxdistill.training import trees
+from jaxdistill.training import features, trees
 
 _BATCH = 500  # images a call
 _FORMAT = 'jaxdistill few-shot classifier, version 1'
@@ -118,12 +118,10 @@ class Learned:
         f'This classifier takes uint8 images [n, {", ".join(map(str, shape))}]; got '
         f'{images.dtype} of shape {list(images.shape)}.'
       )
-    parts = []
-    for start in range(0, len(images), _BATCH):
-      rows = np.minimum(np.arange(start, start + min(_BATCH, len(images))), len(images) - 1)
-      answers = self._forward(self.variables, self.state, images[rows])
-      parts.append(np.asarray(answers)[: len(images) - start])
-    return np.concatenate(parts) if parts else np.zeros((0, self.task.num_classes), np.float32)
+    if not len(images):
+      return np.zeros((0, self.task.num_classes), np.float32)
+    forward = lambda rows: self._forward(self.variables, self.state, images[rows])
+    return features.in_chunks(forward, len(images), _BATCH)
 
   @functools.cached_property
   def _forward(self):

@@ -75,6 +75,29 @@ def embed(
   return np.concatenate(parts)[: len(images)]
 
 
+def in_chunks(forward: Callable[[np.ndarray], Any], rows: int, size: int, axis: int = 0) -> Any:
+  """Returns what a compiled function makes of all rows, in calls of one size: a tree of arrays on
+  the host.
+
+  Args:
+    forward: positions int [size] -> a tree of arrays, whose axis `axis` is that of the positions.
+      The last call repeats the last row, which is cut off again.
+    rows: n, at least 1.
+    size: of a call, at most; all rows where they are fewer.
+    axis: of the rows.
+
+  >>> in_chunks(lambda positions: 10 * positions, rows=3, size=2).tolist()
+  [0, 10, 20]
+  """
+  size, parts = min(size, rows), []
+  for start in range(0, rows, size):
+    given = forward(np.minimum(np.arange(start, start + size), rows - 1))
+    real = (slice(None),) * axis + (slice(rows - start),)
+    parts.append(jax.tree.map(lambda leaf, real=real: np.asarray(leaf)[real], given))
+    interrupt.check()
+  return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis), *parts)
+
+
 def embedder(
   model: nn.Module, mean: Sequence[float], std: Sequence[float], view: Transform | None = None
 ) -> Callable[[Any, np.ndarray], jax.Array]:

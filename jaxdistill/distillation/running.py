@@ -1,6 +1,7 @@
 """A run of this family from its work to its numbers, the same for one method and for several."""
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -89,8 +90,10 @@ def run_all(run: Run, work: Work, tell: bool = True) -> Ran:
       until='they take',
     )
   numbers, students = {}, {}
+  # The teacher's answers, which all methods are compared with, are asked for once and if need be.
+  answers = functools.cache(lambda: teacher_outputs(work, teacher, work.test.images))
   for name, section in methods_of(work.fields).items():
-    numbers[name], students[name] = learn(run, work, teacher, name, section)
+    numbers[name], students[name] = learn(run, work, teacher, name, section, answers)
     row = _row(work, teacher, numbers, name)
     say(f'{row.label}: {_line(row)}')
   table += [_row(work, teacher, numbers, name) for name in numbers]
@@ -105,10 +108,22 @@ def _line(row: Row) -> str:
 
 @settled()
 def learn(
-  run: Run, work: Work, teacher: Teacher, name: str, section: Mapping[str, Any]
+  run: Run,
+  work: Work,
+  teacher: Teacher,
+  name: str,
+  section: Mapping[str, Any],
+  answers: Callable[[], np.ndarray],
 ) -> tuple[Numbers, Trained | None]:
   """Takes the students of a method through its stages, or reads back what an earlier start has come
   to.
+
+  Args:
+    run: where all goes.
+    work, teacher: see `flow.Flow`.
+    name: of the method in the table.
+    section: its fields.
+    answers: () -> the teacher's logits [n, C] of the test images; asked for only where they count.
 
   Returns:
     Their numbers, and them (None in all processes but the first).
@@ -121,7 +136,7 @@ def learn(
     trained = Trained(built(work), ended.variables)
     computed.append(trained)
     run.write_bytes(path, trained.to_bytes())
-    numbers = _numbers(work, teacher, method, ended)
+    numbers = _numbers(run, work, method, ended, answers)
     flow.discard(run, method, name)
     return numbers.to_json()
 
@@ -146,13 +161,18 @@ def built(work: Work) -> Built:
   )
 
 
-def _numbers(work: Work, teacher: Teacher, method: Method, ended: flow.Students) -> Numbers:
+def _numbers(
+  run: Run,
+  work: Work,
+  method: Method,
+  ended: flow.Students,
+  answers: Callable[[], np.ndarray],
+) -> Numbers:
   seeds, student = work.fields.distillation.seeds, work.seeing(work.student, work.student_view)
   logits = seeing.outputs(student, ended.variables, work.test.images, ['logits'], networks=seeds)
   imitation, correlation = {}, None
   if work.fields.distillation.public == 0:
-    said = teacher_outputs(work, teacher, work.test.images)
-    imitation, correlation = scoring.imitate(logits['logits'], said)
+    imitation, correlation = scoring.imitate(logits['logits'], answers())
   verified = {}
   if work.pairs is not None:
     asked = work.fields.verification
@@ -162,7 +182,11 @@ def _numbers(work: Work, teacher: Teacher, method: Method, ended: flow.Students)
       adapted = verifying.adapt(student, ended.variables, work.pairs, asked.adapt, seeds)
       again = verifying.verify(student, adapted, work.pairs, **options)
       verified |= {f'{name}_adapted': values for name, values in again.items()}
-  one = jax.tree.map(lambda leaf: leaf[0], ended.variables)
+
+  def measure():
+    one = jax.tree.map(lambda leaf: leaf[0], ended.variables)
+    return network_facts(work, work.student, one, work.student_shape, work.lower)
+
   return Numbers(
     ended.steps,
     ended.test,
@@ -170,10 +194,8 @@ def _numbers(work: Work, teacher: Teacher, method: Method, ended: flow.Students)
     imitation,
     verified,
     correlation,
-    {
-      'stages': [stage.name for stage in method.stages],
-      **network_facts(work, work.student, one, work.student_shape, work.lower),
-    },
+    # Students of all methods have one network, whose size and speed are measured once.
+    {'stages': [stage.name for stage in method.stages], **run.once('student', measure)},
     ended.seconds,
     method.reconstruction,
   )

@@ -153,14 +153,9 @@ def students(run: Run, work: Work, teacher: Teacher, method: Method, name: str) 
     state = loop.fit(run, phase, problem, evaluate=evaluate)
     seconds += run.timing(phase).get('seconds', 0.0)
     flow = dataclasses.replace(flow, ended={**flow.ended, stage.name: on_host(work, state)})
-  history = run.history(f'{name}/{method.stages[-1].name}')
+  checks = scorer.checked(run.history(f'{name}/{method.stages[-1].name}'), _splits(work))
   variables = players.part_variables(flow.ended[method.stages[-1].name], method.student)
-  lists = {}
-  for split in _splits(work):
-    lines = [line[f'{split}_accuracies'] for line in history]
-    lists[split] = np.asarray(lines, np.float64)
-  steps = np.asarray([line['step'] for line in history], np.int64)
-  return Students(variables, steps, lists['test'], lists.get('validation'), seconds)
+  return Students(variables, checks['steps'], checks['test'], checks.get('validation'), seconds)
 
 
 def discard(run: Run, method: Method, name: str) -> None:
@@ -238,8 +233,6 @@ def _evaluation(work: Work, method: Method, num_steps: int) -> loop.Evaluation:
 
   def measure(state):
     variables = players.part_variables(state.scored, method.student)
-    accuracies = {split: score(variables)[:seeds] for split, score in scorers.items()}
-    means = {f'{split}_accuracy': float(values.mean()) for split, values in accuracies.items()}
-    return means | {f'{split}_accuracies': values.tolist() for split, values in accuracies.items()}
+    return scorer.reported({split: score(variables)[:seeds] for split, score in scorers.items()})
 
   return loop.Evaluation(measure, max(1, math.ceil(num_steps / work.fields.distillation.checks)))

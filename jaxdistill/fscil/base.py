@@ -200,19 +200,15 @@ def train(
         split: score(state.scored)[: training.networks] for split, score in scorers.items()
       }
       best.update(int(state.step), accuracies, state.scored)
-      means = {f'{split}_accuracy': float(values.mean()) for split, values in accuracies.items()}
-      lists = {f'{split}_accuracies': values.tolist() for split, values in accuracies.items()}
-      return means | lists
+      return scorer.reported(accuracies)
 
     state = loop.fit(
       run, PHASE, problem, evaluate=loop.Evaluation(measure, every), keep_final=False
     )
     variables = without_decoder(best.variables(state.scored))
-    history = run.history(PHASE)
-    checks = {'steps': np.asarray([line['step'] for line in history], np.int32)}
-    for split in scored:
-      lines = [line[f'{split}_accuracies'] for line in history]
-      checks[split] = np.asarray(lines, np.float32)
+    checks = scorer.checked(run.history(PHASE), scored)
+    types = {name: np.int32 if name == 'steps' else np.float32 for name in checks}
+    checks = {name: values.astype(types[name]) for name, values in checks.items()}
     return {'variables': variables, 'checks': checks}
 
   def template():

@@ -242,22 +242,19 @@ def train(
   }
 
   def measure(state):
-    scored = {split: score(state.scored)[:networks] for split, score in scorers.items()}
-    means = {f'{split}_accuracy': float(accuracy.mean()) for split, accuracy in scored.items()}
-    return means | {f'{split}_accuracies': accuracy.tolist() for split, accuracy in scored.items()}
+    return scorer.reported(
+      {split: score(state.scored)[:networks] for split, score in scorers.items()}
+    )
 
   every = max(1, math.ceil(problem.num_steps / checks))
   state = loop.fit(
     run, name, problem, evaluate=loop.Evaluation(measure, every), keep_final=keep_final
   )
-  history = run.history(name)
-  checked = {}
-  for split in scorers:
-    checked[split] = np.asarray([record[f'{split}_accuracies'] for record in history])
+  checked = scorer.checked(run.history(name), scorers)
   variables = jax.tree.map(lambda a: parallel.gather(a)[:networks], state.scored)
   return Scores(
-    columns(**checked),
-    {'steps': np.asarray([record['step'] for record in history]), **checked},
+    columns(**{split: checked[split] for split in scorers}),
+    checked,
     variables,
     problem.num_steps,
     time.perf_counter() - started,

@@ -1,6 +1,7 @@
 """Accuracy of several networks on a fixed set of real images."""
 
 import functools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -62,6 +63,31 @@ class Scorer:
       total += np.asarray(count, np.float64)
       interrupt.check()
     return total / self.total
+
+
+def reported(accuracies: Mapping[str, np.ndarray]) -> dict[str, Any]:
+  """Returns what a check of several networks reports of the accuracies [R] on each split: their
+  mean and all of them, which `checked` reads back.
+
+  >>> reported({'test': np.array([0.5, 1.0])})
+  {'test_accuracy': 0.75, 'test_accuracies': [0.5, 1.0]}
+  """
+  means = {f'{split}_accuracy': float(values.mean()) for split, values in accuracies.items()}
+  return means | {f'{split}_accuracies': values.tolist() for split, values in accuracies.items()}
+
+
+def checked(history: Sequence[Mapping[str, Any]], splits: Iterable[str]) -> dict[str, np.ndarray]:
+  """Returns what the k checks of a phase have reported, see `reported`: 'steps' [k], and the
+  accuracies float64 [k, R] on each split.
+
+  >>> checked([{'step': 4, 'test_accuracies': [0.5, 1.0]}], ['test'])['test'].tolist()
+  [[0.5, 1.0]]
+  """
+  checks = {'steps': np.asarray([line['step'] for line in history], np.int64)}
+  for split in splits:
+    lines = [line[f'{split}_accuracies'] for line in history]
+    checks[split] = np.asarray(lines, np.float64)
+  return checks
 
 
 @functools.lru_cache(maxsize=32)

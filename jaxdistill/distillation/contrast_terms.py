@@ -11,17 +11,12 @@ import jax
 from jaxdistill import errors, losses
 from jaxdistill.distillation.method import Pair
 from jaxdistill.distillation.pieces import (
-  STUDENT,
-  TEACHER,
   Piece,
+  embeddings,
   labels,
-  reading,
-  vectors,
   weighted,
 )
 from jaxdistill.losses.banks import Bank, Queue
-from jaxdistill.models import adapters
-from jaxdistill.training.players import Part
 
 
 def crd(
@@ -38,7 +33,7 @@ def crd(
 ) -> Piece:
   """CRD with a bank: its rows are the training images, `negatives` of other classes an image, at
   most as many as there are images (our choice)."""
-  parts = _embeddings(pair, 'crd', width, student, teacher)
+  parts = embeddings(pair, 'crd', width, student, teacher, unit=True)
   classes = losses.by_class(pair.labels, pair.num_classes)
   number = min(errors.whole('negatives', negatives, at_least=1), pair.images)
 
@@ -47,8 +42,8 @@ def crd(
     images = scene.batch['index']
     drawn = _drawn(scene.key, images, labels(scene), classes, number)
     arguments = (images, drawn, temperature, momentum, scene.batch['weight'])
-    embeddings = [scene[part]['output'] for part in parts]
-    value, bank = losses.crd(*embeddings, Bank(**scene.memory), *arguments)
+    embedded = [scene[part]['output'] for part in parts]
+    value, bank = losses.crd(*embedded, Bank(**scene.memory), *arguments)
     return value, _entries(bank)
 
   def memory(key):
@@ -70,16 +65,16 @@ def crd_queue(
 ) -> Piece:
   """CRD with a queue of the last `length` images, of all of them at most: for data sets of which a
   bank would be too large."""
-  parts = _embeddings(pair, 'crd_queue', width, student, teacher)
+  parts = embeddings(pair, 'crd_queue', width, student, teacher, unit=True)
   errors.whole('length', length, at_least=pair.batch)
   # As many rows as the devices fill a batch up to; a queue longer than the data repeats itself.
   length = max(min(length, pair.images), 2 * pair.batch)
 
   def loss(scene):
     scene = scene.gathered()
-    embeddings = [scene[part]['output'] for part in parts]
+    embedded = [scene[part]['output'] for part in parts]
     arguments = (Queue(**scene.memory), temperature, scene.batch['weight'])
-    value, queue = losses.queued_crd(*embeddings, labels(scene), *arguments)
+    value, queue = losses.queued_crd(*embedded, labels(scene), *arguments)
     return value, _entries(queue)
 
   def memory(key):
@@ -100,23 +95,14 @@ def crd_batch(
   teacher: str = 'embedding',
 ) -> Piece:
   """CRD whose negatives are the images of other classes in the batch, without a memory."""
-  parts = _embeddings(pair, 'crd_batch', width, student, teacher)
+  parts = embeddings(pair, 'crd_batch', width, student, teacher, unit=True)
 
   def loss(scene):
     scene = scene.gathered()
-    embeddings = [scene[part]['output'] for part in parts]
-    return losses.in_batch_crd(*embeddings, labels(scene), temperature, scene.batch['weight'])
+    embedded = [scene[part]['output'] for part in parts]
+    return losses.in_batch_crd(*embedded, labels(scene), temperature, scene.batch['weight'])
 
   return Piece((weighted(pair, 'crd_batch', loss, weight, warmup),), parts)
-
-
-def _embeddings(pair, name, width, student, teacher):
-  """The two embeddings, the student's first."""
-  vectors(pair, student, teacher)
-  return {
-    f'{name}_student': Part(adapters.Embedding(width, True), reads=reading(STUDENT, student)),
-    f'{name}_teacher': Part(adapters.Embedding(width, True), reads=reading(TEACHER, teacher)),
-  }
 
 
 def _drawn(key, images, labels, classes, number):

@@ -12,7 +12,7 @@ import numpy as np
 from jaxdistill.data.examples import Examples
 from jaxdistill.data.paired import LOW, NATIVE
 from jaxdistill.distillation import keeping, seeing, teachers
-from jaxdistill.distillation.method import Method, Stage
+from jaxdistill.distillation.method import TEACHER, Method, Stage
 from jaxdistill.distillation.teachers import Teacher
 from jaxdistill.distillation.work import Work
 from jaxdistill.errors import unknown
@@ -85,7 +85,7 @@ class Flow:
     if images not in _IMAGES:
       raise unknown('set of images', images, _IMAGES)
     train = self.work.train
-    if name == 'teacher':
+    if name == TEACHER:
       seen = self.work.teacher_seeing(self.teacher)
       return seeing.outputs(seen, self.teacher.variables, train.images, outputs)
     stage = self._stage_of(name)
@@ -102,7 +102,7 @@ class Flow:
     named = [stage for stage in stages if part in stage.parts]
     if not named:
       known = set().union(*(stage.parts for stage in stages))
-      raise unknown('part of an earlier stage', part, {'teacher', *known})
+      raise unknown('part of an earlier stage', part, {TEACHER, *known})
     return named[-1]
 
 
@@ -169,7 +169,7 @@ def stage_problem(flow: Flow, stage: Stage) -> Problem:
   work, asked = flow.work, flow.work.fields.distillation
   game = stage_game(flow, stage)
   tables = dict(stage.tables(flow)) if stage.tables else {}
-  guides = {'teacher': flow.teacher.variables} if 'teacher' in game.guides else {}
+  guides = {TEACHER: flow.teacher.variables} if TEACHER in game.guides else {}
   if guides and work.paired.variants is not None:
     tables |= keeping.outputs(work, flow.teacher, game, tables)
   return players.problem(
@@ -197,8 +197,8 @@ def stage_game(flow: Flow, stage: Stage) -> Game:
   work, statistics = flow.work, flow.work.fields.teaching.normalisation
   guides = {}
   for name in stage.guides:
-    if name != 'teacher':
-      raise unknown('guide', name, ['teacher'])
+    if name != TEACHER:
+      raise unknown('guide', name, [TEACHER])
     guides[name] = flow.teacher.part(statistics, work.teacher_view)
   return Game(stage.parts, stage.players, guides, in_turn=stage.in_turn)
 

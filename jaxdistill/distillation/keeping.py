@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdistill import draws
+from jaxdistill.distillation.method import TEACHER
 from jaxdistill.distillation.teachers import Teacher
-from jaxdistill.distillation.work import TEACHER, Work, teacher_form
+from jaxdistill.distillation.work import Work, teacher_form
 from jaxdistill.errors import UserError
 from jaxdistill.numerics import settled
 from jaxdistill.training import features, players

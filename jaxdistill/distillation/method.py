@@ -17,6 +17,9 @@ import optax
 
 from jaxdistill.training.players import Part, Player
 
+# Names of the student's part and of the guide in every game of this family.
+STUDENT, TEACHER = 'student', 'teacher'
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pair:
@@ -84,7 +87,7 @@ class Stage:
   name: str
   parts: Mapping[str, Part]
   players: tuple[Player, ...]
-  guides: tuple[str, ...] = ('teacher',)
+  guides: tuple[str, ...] = (TEACHER,)
   start: Mapping[str, str] = dataclasses.field(default_factory=dict)
   tables: Callable[[Any], Mapping[str, np.ndarray]] | None = None
   share: float = 1.0
@@ -105,6 +108,6 @@ class Method:
   """
 
   stages: tuple[Stage, ...]
-  student: str = 'student'
+  student: str = STUDENT
   reconstruction: bool = False
   label: str = ''

@@ -14,12 +14,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxdistill import errors
-from jaxdistill.distillation.method import Pair, Stage
+from jaxdistill.distillation.method import STUDENT, TEACHER, Pair, Stage
 from jaxdistill.losses import rows
 from jaxdistill.models import adapters
 from jaxdistill.training.players import Part, Player, Scene, Term
 
-STUDENT, TEACHER = 'student', 'teacher'
 CLASSIFIER = f'{STUDENT}/classifier'
 # Of the recipe's steps, for the phase that comes before the student's own: 30 epochs of 240.
 FIRST_SHARE = 0.125
@@ -140,6 +139,28 @@ def projections(
     parts[part] = Part(adapters.Projection(width), reads=reading(STUDENT, student))
     reads.append(_output(part, 'output'))
   return parts, reads
+
+
+def embeddings(
+  pair: Pair, name: str, width: int, student: str, teacher: str, unit: bool = False
+) -> dict[str, Part]:
+  """Returns trained embeddings of a feature of either network, the student's first.
+
+  Args:
+    pair: whose features.
+    name: before the names of the parts.
+    width: numbers of an embedding.
+    student, teacher: names of the features.
+    unit: whether embeddings have length 1.
+
+  Raises:
+    UserError: a feature that does not exist.
+  """
+  vectors(pair, student, teacher)
+  return {
+    f'{name}_student': Part(adapters.Embedding(width, unit), reads=reading(STUDENT, student)),
+    f'{name}_teacher': Part(adapters.Embedding(width, unit), reads=reading(TEACHER, teacher)),
+  }
 
 
 def averaged(name: str, height: int, width: int) -> Callable[[Scene], tuple]:

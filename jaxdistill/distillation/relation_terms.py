@@ -10,14 +10,12 @@ from jaxdistill.distillation.pieces import (
   STUDENT,
   TEACHER,
   Piece,
+  embeddings,
   last_maps,
   projections,
-  reading,
   vectors,
   weighted,
 )
-from jaxdistill.models import adapters
-from jaxdistill.training.players import Part
 
 
 def sp(
@@ -68,16 +66,12 @@ def cc(
   teacher: str = 'embedding',
 ) -> Piece:
   """CC: differences of two trained embeddings of `width` numbers, of consecutive images."""
-  vectors(pair, student, teacher)
-  parts = {
-    'cc_student': Part(adapters.Embedding(width), reads=reading(STUDENT, student)),
-    'cc_teacher': Part(adapters.Embedding(width), reads=reading(TEACHER, teacher)),
-  }
+  parts = embeddings(pair, 'cc', width, student, teacher)
 
   def loss(scene):
     scene = scene.gathered()
-    embeddings = [scene[part]['output'] for part in parts]
-    return losses.correlation_congruence(*embeddings, scene.batch['weight'])
+    embedded = [scene[part]['output'] for part in parts]
+    return losses.correlation_congruence(*embedded, scene.batch['weight'])
 
   return Piece((weighted(pair, 'cc', loss, weight, warmup),), parts)
 

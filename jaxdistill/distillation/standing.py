@@ -9,7 +9,7 @@ import numpy as np
 from jaxdistill.data.paired import LOW
 from jaxdistill.distillation import flow, teachers
 from jaxdistill.distillation.flow import Flow
-from jaxdistill.distillation.method import Method
+from jaxdistill.distillation.method import TEACHER, Method
 from jaxdistill.distillation.teachers import Teacher
 from jaxdistill.distillation.work import Work, outputs_form, teacher_form
 from jaxdistill.training import parallel
@@ -45,7 +45,7 @@ class _Blank(Flow):
     """Returns ones of the form of `Flow.features`."""
     del images
     work, count = self.work, len(self.work.train)
-    if name == 'teacher':
+    if name == TEACHER:
       form = teacher_form(self.teacher, work.teacher_shape(self.teacher))
     else:
       part = self._stage_of(name).parts[name]

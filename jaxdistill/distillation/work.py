@@ -21,14 +21,12 @@ from jaxdistill.data.face_pairs import Pairs
 from jaxdistill.data.paired import LOW, NATIVE, PairedViews
 from jaxdistill.data.resolution import Lower, check_low
 from jaxdistill.distillation import recipes, sections, teachers, verifying
-from jaxdistill.distillation.method import Pair
+from jaxdistill.distillation.method import TEACHER, Pair
 from jaxdistill.distillation.seeing import Seeing
 from jaxdistill.distillation.teachers import Teacher
 from jaxdistill.errors import UserError, brief
 from jaxdistill.numerics import settled
 from jaxdistill.training.recipe import Recipe
-
-TEACHER = 'teacher'
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""CRRCD: contrast of relations across resolutions (Zhang et al., 2024).
+"""CRRCD: contrast of relations across resolutions (Zhang et al., TCSVT 2023).
 
 Command:   python -m launch.run --config=configs/distillation/crrcd.py:digits
 Run time:  not measured yet

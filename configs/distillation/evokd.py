@@ -1,4 +1,4 @@
-"""EvoKD: a live teacher and students that evolve together, with guided modules.
+"""EvoKD: a live teacher and students that evolve together, with guided modules (TCSVT 2021).
 
 Command:   python -m launch.run --config=configs/distillation/evokd.py:digits
 Run time:  not measured yet

@@ -1,4 +1,4 @@
-"""HORKD: relations of orders 1 to 4 between images, with an assistant (Ge et al., 2024).
+"""HORKD: relations of orders 1 to 4 between images, with an assistant (Ge et al., AAAI 2020).
 
 Command:   python -m launch.run --config=configs/distillation/horkd.py:digits
 Run time:  not measured yet

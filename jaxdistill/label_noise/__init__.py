@@ -1,0 +1,14 @@
+"""Wrong labels and crowds of annotators: evidence, made or real, and tools that read it. All take
+plain arrays."""
+
+import importlib
+
+# Loaded on first use.
+_PUBLIC: dict[str, str] = {}
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name):
+  if name in _PUBLIC:
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+  raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -44,9 +44,9 @@ def synchronised(axis: str | None) -> Iterator[None]:
 
   Every device holds as many rows of the batch, some of which may only fill it up (`weighted`); the
   layer then computes what one device would for the whole. With None a device takes those of its own
-  part.
+  part. With an axis, flax's own BatchNorm is refused as in `weighted`.
   """
-  with _holding(_axis, axis):
+  with _holding(_axis, axis), _no_other_layer(axis is not None):
     yield
 
 
@@ -68,8 +68,12 @@ def weighted(weight: jax.Array | None) -> Iterator[None]:
   ...   y, _ = layer.apply(variables, x, train=True, mutable=['batch_stats'])
   >>> y[:2].ravel().round(3).tolist()
   [-1.0, 1.0]
+
+  Raises:
+    UserError: inside, a network takes the statistics of a batch by flax's own BatchNorm, which
+      would count such rows, and those of one device alone where the batch is spread.
   """
-  with _holding(_weight, weight):
+  with _holding(_weight, weight), _no_other_layer(weight is not None):
     yield
 
 
@@ -80,6 +84,29 @@ def _holding(variable: contextvars.ContextVar, value) -> Iterator[None]:
     yield
   finally:
     variable.reset(token)
+
+
+@contextlib.contextmanager
+def _no_other_layer(is_needed: bool) -> Iterator[None]:
+  """Inside, flax's BatchNorm is refused while it trains, if the statistics need this module's."""
+  if not is_needed:
+    yield
+    return
+  with nn.intercept_methods(_refuse_other):
+    yield
+
+
+def _refuse_other(call, args, kwargs, context):
+  layer = context.module
+  if isinstance(layer, nn.BatchNorm) and context.method_name == '__call__':
+    given = kwargs.get('use_running_average', args[1] if len(args) > 1 else None)
+    if not (layer.use_running_average if given is None else given):
+      raise errors.UserError(
+        f"The layer {'/'.join(layer.path)} is flax's BatchNorm, which devices cannot share a batch "
+        'under, and which counts rows that only fill a batch up: take '
+        'jaxdistill.models.normalisation.BatchNorm in its place.'
+      )
+  return call(*args, **kwargs)
 
 
 def norm(name: str, dtype=None) -> Callable[..., nn.Module]:

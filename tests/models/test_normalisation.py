@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -218,6 +219,29 @@ def test_views_of_a_batch_go_through_together_one_behind_another():
     layer.apply(variables, both[:4])  # nothing to weigh where the statistics are the running ones
   real = np.asarray(both, np.float64)[[0, 2, 3, 5]].reshape(-1, 3)
   np.testing.assert_allclose(moved['batch_stats']['mean'], 0.1 * real.mean(0), rtol=1e-5)
+
+
+class Foreign(nn.Module):
+  """A network with flax's own batch normalisation."""
+
+  @nn.compact
+  def __call__(self, x, train=False):
+    return nn.BatchNorm(use_running_average=not train, name='norm')(x)
+
+
+@pytest.mark.parametrize(
+  'around',
+  [lambda: normalisation.weighted(jnp.ones(3)), lambda: normalisation.synchronised('data')],
+)
+def test_another_batch_norm_is_refused_where_it_would_count_other_rows(around):
+  network, x = Foreign(), sample()
+  variables = network.init(jax.random.key(0), x)
+  with around():
+    network.apply(variables, x, False)
+    with pytest.raises(errors.UserError, match=r"layer norm is flax's BatchNorm.*normalisation"):
+      network.apply(variables, x, True, mutable=['batch_stats'])
+  with normalisation.weighted(None), normalisation.synchronised(None):
+    network.apply(variables, x, True, mutable=['batch_stats'])
 
 
 @pytest.mark.parametrize('name', ['instance', 'group', 'none'])

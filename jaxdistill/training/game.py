@@ -67,6 +67,52 @@ class Term:
   memory: Callable[[jax.Array], Any] | None = None
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class PerturbedView:
+  """A view that is made against a part as it stands, such as adversarial images.
+
+  Attributes:
+    part: whom it is made against, a part that reads a view.
+    change: (respond, batch, keys) -> images [n, ...]: `respond` says of images the outputs of the
+      part by name, with a gradient to the images alone; `batch` has what the batch has so far, and
+      `keys` [n] are random numbers of every row, the same on any number of devices.
+    view: whose form the new one has.
+    mode: of the part meanwhile: 'eval': running statistics, 'batch': those of the images that it is
+      given. Nothing moves.
+  """
+
+  part: str
+  change: Callable[[Callable, Mapping[str, jax.Array], jax.Array], jax.Array]
+  view: str = 'images'
+  mode: str = 'eval'
+
+  def __post_init__(self):
+    if self.mode not in MODES[1:]:
+      raise errors.unknown('mode of a part under a perturbation', self.mode, MODES[1:])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PerturbedWeights:
+  """Weights away from a player's own at which its gradient is taken, such as those of a sharper
+  loss; the step is then made from its own ones.
+
+  The optimiser is called with the weights at which the gradient was taken, so that a decay is of
+  those.
+
+  Attributes:
+    terms: what `move` has the gradient of; none has a memory.
+    move: (gradient, params, key) -> params: `gradient` gives the gradient of the weighted sum of
+      the terms at any parameters, over the whole batch; `params` are what the player trains.
+  """
+
+  terms: tuple[Term, ...]
+  move: Callable[[Callable[[Any], Any], Any, jax.Array], Any]
+
+  def __post_init__(self):
+    if any(term.memory for term in self.terms):
+      raise ValueError('A term that weights are perturbed by has no memory.')
+
+
 @dataclasses.dataclass(frozen=True)
 class Player:
   """Who trains what, and what for.
@@ -78,6 +124,8 @@ class Player:
     terms: whose weighted sum it minimises.
     optimizer: of what it trains.
     frozen: paths of those that it leaves as they are.
+    perturb_weights: where its gradient is taken; None: at its weights as they are. Such a player
+      moves alone.
   """
 
   name: str
@@ -85,6 +133,7 @@ class Player:
   terms: tuple[Term, ...]
   optimizer: optax.GradientTransformation
   frozen: tuple[str, ...] = ()
+  perturb_weights: PerturbedWeights | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,12 +150,14 @@ class Game:
       with the data and are in no checkpoint.
     in_turn: whether the players move one after the other in a step, each seeing what those before
       have changed; else all move at once.
+    perturb_inputs: further views by name, made in this order against the parts as they stand.
   """
 
   parts: Mapping[str, Part]
   players: tuple[Player, ...]
   guides: Mapping[str, Part] = dataclasses.field(default_factory=dict)
   in_turn: bool = False
+  perturb_inputs: Mapping[str, PerturbedView] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
     if not self.parts or not self.players:
@@ -127,6 +178,15 @@ class Game:
     for name, guide in self.guides.items():
       if guide.reads is not None:
         raise ValueError(f'The guide {name!r} reads a view, not what others give.')
+    for name, view in self.perturb_inputs.items():
+      if view.part not in self.parts:
+        raise errors.unknown('part', view.part, self.parts)
+      if self.parts[view.part].reads is not None:
+        raise ValueError(f'The view {name!r} is made against a part that reads no view.')
+    if len(self.players) > 1 and not self.in_turn:
+      for player in self.players:
+        if player.perturb_weights is not None:
+          raise ValueError(f'The player {player.name!r} with perturbed weights moves in turn.')
 
 
 def _check_once(kind, names):

@@ -20,7 +20,7 @@ import jax
 
 from jaxdistill.data.views import Views
 from jaxdistill.errors import UserError
-from jaxdistill.training import parts
+from jaxdistill.training import parts, whole_batch
 
 # The collection of variables in which losses keep what they remember from step to step. It belongs
 # to no part: it has no gradient, and always moves.
@@ -73,10 +73,16 @@ class Turn:
   Attributes:
     objective: what is minimised.
     players: what each of them trains, by name.
+    perturb_inputs: (variables, batch, key) -> further views of the batch, by name.
+    perturb_weights: (gradient, params, key) -> params: where the gradient is taken.
+    climbed: the objective that `perturb_weights` has the gradient of.
   """
 
   objective: Objective
   players: Mapping[str, Owned]
+  perturb_inputs: Callable[..., Mapping[str, jax.Array]] | None = None
+  perturb_weights: Callable[..., Any] | None = None
+  climbed: Objective | None = None
 
   def mask(self, variables: Any) -> dict[str, Any]:
     """Returns which leaves of a network's variables somebody trains in this turn.
@@ -101,24 +107,34 @@ class Turn:
 
   def differentiate(
     self, variables: Any, batch: Mapping[str, jax.Array], key: jax.Array, share: jax.Array
-  ) -> tuple[Any, Any, dict[str, jax.Array]]:
-    """Returns (gradient, moved, metrics) of one network, times the `share` of the whole batch's
-    weight that these rows have: the gradient of the trained parameters, new values of other
-    collections, and the metrics with 'loss'."""
+  ) -> tuple[Any, Any, Any, dict[str, jax.Array]]:
+    """Returns (gradient, at, moved, metrics) of one network, times the `share` of the whole batch's
+    weight that these rows have: the gradient of the trained parameters, where it was taken if not
+    at these (else None), new values of other collections, and the metrics with 'loss'."""
     mask = self.mask(variables)
+    if self.perturb_inputs is not None:
+      batch = {**batch, **self.perturb_inputs(variables, batch, key)}
 
-    def loss_of(params):
-      outcome = self.objective(parts.replace(variables, {'params': params}), batch, key)
+    def loss_of(params, objective):
+      outcome = objective(parts.replace(variables, {'params': params}), batch, key)
       metrics = jax.tree.map(lambda metric: share * metric, dict(outcome.metrics))
       return share * outcome.loss, (dict(outcome.moved), metrics)
 
     trained, _ = parts.split({'params': variables['params']}, mask)
+    params, at = trained['params'], None
+    if self.perturb_weights is not None:
+
+      def climb(params):
+        gradient, _ = jax.grad(loss_of, has_aux=True)(params, self.climbed)
+        return whole_batch.summed(gradient)
+
+      params = at = self.perturb_weights(climb, params, key)
     (loss, (moved, metrics)), gradient = jax.value_and_grad(loss_of, has_aux=True)(
-      trained['params']
+      params, self.objective
     )
     memory = {name: moved.pop(name) for name in (MEMORY,) if name in moved}
     moved, _ = parts.split(moved, mask)
-    return gradient, {**moved, **memory}, {**metrics, 'loss': loss}
+    return gradient, at, {**moved, **memory}, {**metrics, 'loss': loss}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

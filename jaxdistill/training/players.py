@@ -25,7 +25,15 @@ from jaxdistill.data.views import Views
 from jaxdistill.errors import UserError
 from jaxdistill.numerics import settled
 from jaxdistill.training import guides, outputs, parts, replicas, turns
-from jaxdistill.training.game import MODES, Game, Part, Player, Term
+from jaxdistill.training.game import (
+  MODES,
+  Game,
+  Part,
+  PerturbedView,
+  PerturbedWeights,
+  Player,
+  Term,
+)
 from jaxdistill.training.guides import kept_name
 from jaxdistill.training.learner import MEMORY, Learner
 from jaxdistill.training.outputs import PROTOTYPES, Outputs, part_variables
@@ -39,6 +47,8 @@ __all__ = [
   'Game',
   'Outputs',
   'Part',
+  'PerturbedView',
+  'PerturbedWeights',
   'Player',
   'Scene',
   'Term',
@@ -198,6 +208,9 @@ def _arguments(game, views, forms, guide_variables, memory):
   batch = {name: jnp.zeros(form.shape, form.dtype) for name, form in forms.items()}
   batch |= {'index': jnp.arange(_ROWS), 'weight': jnp.ones(_ROWS)}
   batch = views.prepare(key, batch, views.draw(key))
+  # A perturbed view has the form of the one that it begins as.
+  for name, view in game.perturb_inputs.items():
+    batch[name] = batch[view.view]
   seen = {}
   is_read = any(part.reads for part in game.parts.values())
   if is_read and game.guides:

@@ -187,7 +187,7 @@ class SideBySide:
     state = self.forgetful(state)
     totals = {}
     for turn in self.learner.turns:
-      gradient, moved, metrics = self.differentiate(
+      gradient, at, moved, metrics = self.differentiate(
         turn, state.variables, prepared, common, keys(state.network), share, always_full
       )
       metrics = self.averaged(metrics, state.network)
@@ -195,7 +195,7 @@ class SideBySide:
         gradient, metrics = parallel.sum_over((gradient, metrics), self.batch_axis)
       elif self.axis:
         metrics = parallel.sum_over(metrics, self.axis)
-      state = self.moved(state, turn, gradient, moved)
+      state = self.moved(state, turn, gradient, at, moved)
       loss = metrics['loss'] + totals['loss'] if totals else metrics['loss']
       totals |= {**metrics, 'loss': loss}
     average = self.options.average
@@ -203,7 +203,8 @@ class SideBySide:
     return state.replace(step=state.step + 1, average=average), totals
 
   def differentiate(self, turn: Turn, variables, prepared, common, keys, share, always_full):
-    """Gradient, moved statistics and metrics of every network, times this device's share."""
+    """Gradient, where it was taken, moved statistics and metrics of every network, times this
+    device's share."""
     keys = jax.vmap(lambda key: jax.random.fold_in(key, _OBJECTIVE))(keys)
     if self.options.batches == 'shared':
       common = parts.merge(jax.tree.map(lambda leaf: leaf[0], prepared), common)
@@ -245,14 +246,16 @@ class SideBySide:
     now = jnp.any(state.step == boundaries)
     return state.replace(optimizer=optim.clear_momentum(state.optimizer, now))
 
-  def moved(self, state: State, turn: Turn, gradient, moved) -> State:
-    """The state after the steps of the optimisers of a turn's players."""
+  def moved(self, state: State, turn: Turn, gradient, at, moved) -> State:
+    """The state after the steps of the optimisers of a turn's players, with a gradient that was
+    taken at other weights than theirs where `at` is not None."""
     params, optimizers = {}, {}
     for player, owned in turn.players.items():
       old = state.optimizer if self.has_one_optimizer else state.optimizer[player]
       mine = owned.params(state.variables['params'], state.variables)
       steps = owned.params(gradient, state.variables)
-      updates, optimizers[player] = jax.vmap(self.optimizer_of(player).update)(steps, old, mine)
+      seen = mine if at is None else owned.params(at, state.variables)
+      updates, optimizers[player] = jax.vmap(self.optimizer_of(player).update)(steps, old, seen)
       if self.options.scales:
         updates = self.scaled(updates, state.network)
       params = parts.merge(params, optax.apply_updates(mine, updates))

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import jax
 
 from jaxdistill import errors, metrics
-from jaxdistill.training import outputs
+from jaxdistill.training import outputs, whole_batch
 from jaxdistill.training.game import Game, Player
 from jaxdistill.training.learner import MEMORY, Outcome, Owned, Turn
 from jaxdistill.training.outputs import Outputs
@@ -27,7 +27,46 @@ def turns(game: Game) -> tuple[Turn, ...]:
 
 
 def _turn(game, players):
-  return Turn(objective(game, players), {player.name: _owned(player) for player in players})
+  turn = Turn(objective(game, players), {player.name: _owned(player) for player in players})
+  if game.perturb_inputs:
+    turn = dataclasses.replace(turn, perturb_inputs=_perturbed_views(game))
+  perturbed = players[0].perturb_weights
+  if perturbed is None:
+    return turn
+  climber = dataclasses.replace(players[0], terms=perturbed.terms)
+  return dataclasses.replace(
+    turn, perturb_weights=_moved_weights(perturbed), climbed=objective(game, (climber,))
+  )
+
+
+def _perturbed_views(game):
+  """What makes the perturbed views of a batch against the parts as they stand."""
+
+  def perturb(variables, batch, key):
+    views, batch = {}, dict(batch)
+    variables, batch = jax.lax.stop_gradient((variables, batch))
+    for name, view in game.perturb_inputs.items():
+      part = game.parts[view.part]
+      of_part = outputs.variables_of(variables, view.part)
+
+      def respond(images, part=part, of_part=of_part, train=view.mode == 'batch'):
+        return outputs.apply(part.module, of_part, (images,), train)[0]
+
+      key_of_view = jax.random.fold_in(key, name_number(f'view/{name}'))
+      numbers = whole_batch.row_numbers(len(batch['weight']))
+      keys = jax.vmap(lambda number, key=key_of_view: jax.random.fold_in(key, number))(numbers)
+      views[name] = batch[name] = jax.lax.stop_gradient(view.change(respond, batch, keys))
+    return views
+
+  return perturb
+
+
+def _moved_weights(perturbed):
+  def move(gradient, params, key):
+    key = jax.random.fold_in(key, name_number('weights'))
+    return jax.lax.stop_gradient(perturbed.move(gradient, params, key))
+
+  return move
 
 
 def objective(game: Game, players: Sequence[Player]):

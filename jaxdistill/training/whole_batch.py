@@ -4,11 +4,13 @@ statistics for batch normalisation."""
 import contextlib
 import contextvars
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxdistill.models import normalisation
+from jaxdistill.training import parallel
 
 _axis = contextvars.ContextVar('axis of the batch', default=None)
 
@@ -35,6 +37,17 @@ def row_numbers(count: int) -> jax.Array:
   axis = _axis.get()
   first = 0 if axis is None else jax.lax.axis_index(axis) * count
   return first + jnp.arange(count)
+
+
+def summed(tree: Any) -> Any:
+  """Returns the sums over the devices that share the batch, of numbers that each has of its own
+  part; as they are where it is not shared.
+
+  >>> summed({'a': jnp.float32(2.0)})
+  {'a': Array(2., dtype=float32)}
+  """
+  axis = _axis.get()
+  return tree if axis is None else parallel.sum_over(tree, axis)
 
 
 @contextlib.contextmanager

@@ -33,6 +33,8 @@ class Part:
       uses its running statistics then. 'eval': running statistics. 'batch': the statistics of the
       batch, and nothing moves.
     function: (variables, images) -> dict of arrays [n, ...] as a guide.
+    twin_of: name of a part before it whose network it is, on another view: it has no weights of its
+      own, and moves the running statistics further.
   """
 
   module: nn.Module | None = None
@@ -40,6 +42,7 @@ class Part:
   reads: Callable[[Scene], tuple] | None = None
   mode: str = 'train'
   function: Callable[[Any, jax.Array], Mapping[str, jax.Array]] | None = None
+  twin_of: str = ''
 
   def __post_init__(self):
     if self.mode not in MODES:
@@ -175,9 +178,11 @@ class Game:
     for name, part in self.parts.items():
       if part.module is None:
         raise ValueError(f'The part {name!r} is a function: only guides are.')
+      if part.twin_of and part.twin_of not in self._owners_before(name, part.module):
+        raise ValueError(f'The part {name!r} is the twin of no part before it with its network.')
     for name, guide in self.guides.items():
-      if guide.reads is not None:
-        raise ValueError(f'The guide {name!r} reads a view, not what others give.')
+      if guide.reads is not None or guide.twin_of:
+        raise ValueError(f'The guide {name!r} reads a view by itself, not what others give.')
     for name, view in self.perturb_inputs.items():
       if view.part not in self.parts:
         raise errors.unknown('part', view.part, self.parts)
@@ -187,6 +192,11 @@ class Game:
       for player in self.players:
         if player.perturb_weights is not None:
           raise ValueError(f'The player {player.name!r} with perturbed weights moves in turn.')
+
+  def _owners_before(self, name, module):
+    """Names of the parts before one that have a network, with weights of their own."""
+    before = itertools.takewhile(lambda item: item[0] != name, self.parts.items())
+    return [owner for owner, part in before if part.module is module and not part.twin_of]
 
 
 def _check_once(kind, names):

@@ -195,7 +195,8 @@ def _first_variables(game, views, forms, guide_variables, key):
   )
   arguments = jax.tree.map(lambda form: jnp.zeros(form.shape, form.dtype), arguments)
   variables = {}
-  for name, part in game.parts.items():
+  owners = {name: part for name, part in game.parts.items() if not part.twin_of}
+  for name, part in owners.items():
     first = part.module.init(_key(key, name), *arguments[name])
     for collection, tree in first.items():
       variables[collection] = {**variables.get(collection, {}), name: tree} if name else tree

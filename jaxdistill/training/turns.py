@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import jax
 
 from jaxdistill import errors, metrics
-from jaxdistill.training import outputs, whole_batch
+from jaxdistill.training import outputs, parts, whole_batch
 from jaxdistill.training.game import Game, Player
 from jaxdistill.training.learner import MEMORY, Outcome, Owned, Turn
 from jaxdistill.training.outputs import Outputs
@@ -47,7 +47,7 @@ def _perturbed_views(game):
     variables, batch = jax.lax.stop_gradient((variables, batch))
     for name, view in game.perturb_inputs.items():
       part = game.parts[view.part]
-      of_part = outputs.variables_of(variables, view.part)
+      of_part = outputs.variables_of(variables, part.twin_of or view.part)
 
       def respond(images, part=part, of_part=of_part, train=view.mode == 'batch'):
         return outputs.apply(part.module, of_part, (images,), train)[0]
@@ -158,23 +158,26 @@ def _scenes(game, players, variables, seen):
   by_player = {player.name: dict(guides) for player in players}
   live, moved = {player.name: set() for player in players}, {}
   for name, part in game.parts.items():
-    is_trained = any(_any_of(mask, name) for mask in trained)
+    owner = part.twin_of or name
+    # A twin goes on from the statistics that the network has moved by now.
+    current = parts.replace(variables, moved) if part.twin_of else variables
+    is_trained = any(_any_of(mask, owner) for mask in trained)
     train = part.mode == 'batch' or part.mode == 'train' and is_trained
     versions = {}
     for player in players:
       scene = dataclasses.replace(seen, outputs=by_player[player.name])
       arguments, read = part_arguments(part, scene)
-      if _any_of(masks[player.name], name) or read & live[player.name]:
+      if _any_of(masks[player.name], owner) or read & live[player.name]:
         live[player.name].add(name)
-        half_live = _constant_but(variables, masks[player.name], name)
+        half_live = _constant_but(current, masks[player.name], owner)
         versions[player.name] = outputs.apply(part.module, half_live, arguments, train)
     if not versions:
-      still = jax.lax.stop_gradient((outputs.variables_of(variables, name), arguments))
+      still = jax.lax.stop_gradient((outputs.variables_of(current, owner), arguments))
       versions[''] = outputs.apply(part.module, *still, train)
     first, statistics = next(iter(versions.values()))
     if part.mode == 'train':
       for collection, tree in statistics.items():
-        moved[collection] = {**moved.get(collection, {}), name: tree} if name else tree
+        moved[collection] = {**moved.get(collection, {}), owner: tree} if name else tree
     constant = jax.lax.stop_gradient(first)
     for player, seen_outputs in by_player.items():
       arrays = versions[player][0] if name in live[player] else constant

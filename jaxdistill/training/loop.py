@@ -17,7 +17,7 @@ from jaxdistill.training.cost import Estimate
 from jaxdistill.training.interrupt import Interrupted
 from jaxdistill.training.machine import peak_memory_bytes
 from jaxdistill.training.phase import Phase
-from jaxdistill.training.problem import Problem
+from jaxdistill.training.problem import Problem, Refresh
 from jaxdistill.training.run import Run
 
 _TIMED = 3  # steps of an estimate
@@ -29,6 +29,7 @@ __all__ = [
   'HostSource',
   'Interrupted',
   'Problem',
+  'Refresh',
   'estimate',
   'fit',
 ]
@@ -136,13 +137,16 @@ def fit(
   state = program.settle(problem.state, sharding)
   per_call = 1
   if isinstance(problem.source, ArraySource):
-    interval = min((steps for _, steps in timed if steps), default=every or num_steps)
+    intervals = [steps for _, steps in timed if steps]
+    if problem.refresh is not None:
+      intervals.append(problem.refresh.every)
+    interval = min(intervals, default=every or num_steps)
     platform = next(iter(sharding.device_set)).platform
     per_call = program.steps_per_call(
       steps_per_call or run.steps_per_call, platform, min(interval, num_steps)
     )
   with interrupt.remembering(run.handle_signals):
-    phase = Phase(run, name, num_steps, timed, every, keep_final, problem.rows)
+    phase = Phase(run, name, num_steps, timed, every, keep_final, problem.rows, problem.refresh)
     finished = phase.resume(state)
     del state
     if finished:
@@ -157,7 +161,7 @@ def estimate(problem: Problem, *, dtype: str = 'float32', seconds: float = 3.0) 
 
   Compiles the one-step program (kept for a `fit` that follows), warms up with one step and times up
   to 3 steps or `seconds`, with the reading of their batches. `dtype` is the type that the networks
-  compute in, for the share of the peak. Evaluations and checkpoints come on top.
+  compute in, for the share of the peak. Evaluations, refreshes and checkpoints come on top.
   """
   source, num_steps = problem.source, problem.num_steps
   sharding = program.common_sharding(problem.state, getattr(source, 'data', ()))

@@ -4,8 +4,8 @@ The library's `pmap` is `per_device`: jax.jit of jax.shard_map over this mesh, w
 jax.pmap itself has become. Code per device with collectives over a named axis, arrays without a
 leading device axis, the same on one host and on many. Whatever is independent goes over the one
 axis: classes when condensing, the batch when training, networks when evaluating. The number of
-  devices never changes a result beyond rounding: batch sizes and learning rates are those of
-the whole.
+devices never changes a result beyond rounding: batch sizes and learning rates are those of the
+whole.
 """
 
 from collections.abc import Callable

@@ -15,6 +15,7 @@ from jaxdistill.report import numbers
 from jaxdistill.training import hosts, interrupt, program, progress, records, trace
 from jaxdistill.training.checkpoint import NonFinite
 from jaxdistill.training.interrupt import Interrupted
+from jaxdistill.training.problem import Refresh
 from jaxdistill.training.run import Run
 
 # Calls that the device may have before it while the host waits for an older one: enough to keep it
@@ -38,10 +39,13 @@ class Phase:
     checkpoint_every: int,
     keep_final: bool,
     rows: int | None = None,
+    refresh: Refresh | None = None,
   ):
     self.run, self.name, self.num_steps = run, name, num_steps
-    self.evaluations = evaluations
+    self.evaluations, self.refresh = evaluations, refresh
     self.intervals = tuple(every for _, every in evaluations if every)
+    if refresh is not None:
+      self.intervals += (refresh.every,)
     self.checkpoint_every, self.keep_final, self.rows = checkpoint_every, keep_final, rows
     self.checkpoints = run.checkpoints(name)
     self.state, self.at, self.landed, self.saved = None, 0, 0, None
@@ -107,7 +111,7 @@ class Phase:
           self.stop(stop)
         if late or self.save_due():
           self.save()
-        self.advance(feed, step, source.sample, per_call)
+        self.advance(feed, step, source.sample, per_call, place)
       self.drain()
       if self.interval.count:
         self.log()
@@ -122,10 +126,11 @@ class Phase:
     finally:
       self.close()
 
-  def advance(self, feed, step, sample, per_call):
+  def advance(self, feed, step, sample, per_call, place):
     """Gives the device one more call, and waits for an older one."""
     inputs = feed.take()
     self.position = feed.position
+    state = self.refreshed(place)
     length = program.call_length(self.at, per_call, self.num_steps, self.intervals)
     if length not in self.programs:
       self.programs[length] = program.build(step, sample, self.state, inputs, length)
@@ -134,7 +139,7 @@ class Phase:
       interrupt.check()
     if self.trace:
       self.trace.before_call(self.calls, lambda: jax.block_until_ready(self.state))
-    self.state, metrics = self.programs[length](self.state, inputs)
+    self.state, metrics = self.programs[length](state, inputs)
     self.at += length
     self.calls += 1
     metrics.values.copy_to_host_async()
@@ -145,6 +150,13 @@ class Phase:
       self.check_first_call()
     while len(self.flight) > _IN_FLIGHT:
       self.land()
+
+  def refreshed(self, place):
+    """The state that the next call begins with. `self.state`, which alone is ever saved, stays what
+    it was before the refresh: after a restart there, the refresh is repeated."""
+    if self.refresh is None or not self.refresh.is_due(self.at):
+      return self.state
+    return place(self.refresh(self.state))
 
   def check_first_call(self):
     """Waits for the first call, this once: how long it took to get there, and whether the step

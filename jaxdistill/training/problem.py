@@ -4,8 +4,8 @@ its batches.
 Whatever is learned (the images of a condensed set, the weights of one network or of many) is
 written as `Functions` for one device and a `Placement`, which says what each device of a mesh gets.
 The rest is the same for all: `spread` makes the functions those of the mesh, `start` makes the
-  first state
-where its parts belong, `source` draws the batches from images on the devices or on disk.
+first state where its parts belong, `source` draws the batches from images on the devices or on
+disk.
 """
 
 import dataclasses
@@ -42,6 +42,53 @@ class Functions(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Refresh:
+  """What is thought of the whole data anew, now and then while a problem is trained: weights of
+  examples, soft labels, neighbours, groups.
+
+  Attributes:
+    function: state -> state of the same form, made of the state alone, so that what it does at a
+      step can be repeated after a restart. It must not keep or destroy arrays of the state.
+    every: steps from one to the next; it comes before a step.
+    first: number of the step before which it first comes, a multiple of `every`.
+
+  Raises:
+    ValueError: the numbers of steps are not such.
+
+  >>> refresh = Refresh(lambda state: state, every=10, first=20)
+  >>> [step for step in range(50) if refresh.is_due(step)]
+  [20, 30, 40]
+  """
+
+  function: Callable[[Any], Any]
+  every: int
+  first: int = 0
+
+  def __post_init__(self):
+    if self.every < 1 or self.first < 0 or self.first % self.every:
+      raise ValueError(
+        'A refresh comes every so many steps, and first before a multiple of them; got '
+        f'every={self.every} and first={self.first}.'
+      )
+
+  def is_due(self, step: int) -> bool:
+    """Returns whether it comes before a step."""
+    return step >= self.first and step % self.every == 0
+
+  def __call__(self, state: Any) -> Any:
+    """Returns the refreshed state.
+
+    Raises:
+      TypeError: it has another form.
+    """
+    refreshed = self.function(state)
+    before, after = jax.eval_shape(lambda: state), jax.eval_shape(lambda: refreshed)
+    if before != after:
+      raise TypeError('A refresh gave a state of another form than it was given.')
+    return refreshed
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Problem:
   """What `loop.fit` takes.
 
@@ -54,6 +101,7 @@ class Problem:
       real, the rest being padding to a multiple of the devices; None: all.
     epoch_steps: steps of one pass over the data, for what is to happen every so many passes; 0
       where there is no such thing.
+    refresh: of the state, before some of the steps; None: none.
   """
 
   step: Callable
@@ -62,6 +110,7 @@ class Problem:
   num_steps: int
   rows: int | None = None
   epoch_steps: int = 0
+  refresh: Refresh | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The loop on a linear model and on counters, with numbers worked out by hand."""
 
+import dataclasses
 import time
 
 import flax
@@ -300,6 +301,57 @@ def test_resume_equals_uninterrupted_bit_for_bit(tmp_path, per_call):
     with quiet(workdir) as run:  # from the file alone
       assert without_seconds(run.history('fit')) == without_seconds(history)
       assert without_seconds(run.curve('fit')) == without_seconds(lines)
+
+
+def doubled(state):
+  """Twice the weights, and a number that it draws for the step."""
+  noise = jax.random.uniform(jax.random.fold_in(state.key, 1000 + state.step), state.w.shape)
+  return state.replace(w=2 * state.w + noise)
+
+
+def refreshing():
+  refresh = loop.Refresh(doubled, every=3)
+  return loop.Problem(descend, first_state(), source(), 9, refresh=refresh)
+
+
+@pytest.mark.parametrize('per_call', [1, 2, 3])
+@pytest.mark.parametrize('first, weight', [(0, 28.0), (3, 24.0)])
+def test_a_refresh_comes_before_its_steps_and_never_in_a_call(first, weight, per_call):
+  """Each step adds 1, each refresh makes 2 w + 1 of w: 0, 1, 4, 9, 12, 25, 28."""
+  twice_and_one = loop.Refresh(lambda s: s.replace(w=2 * s.w + 1), every=3, first=first)
+  made = loop.Problem(count, first_state(), COUNTS, 9, refresh=twice_and_one)
+  with quiet() as run:
+    end = loop.fit(run, 'count', made, steps_per_call=per_call)
+  assert end.w.tolist() == [weight] * 3
+
+
+@pytest.mark.parametrize('at', [0, 3, 6])
+@pytest.mark.parametrize('checkpoint_every', [2, 3])
+def test_a_refresh_is_repeated_bit_for_bit_after_a_restart(tmp_path, at, checkpoint_every):
+  """Of a run that is stopped in one: the state before it is what is saved."""
+  with quiet(tmp_path / 'whole') as run:
+    whole = loop.fit(run, 'fit', refreshing(), steps_per_call=1)
+
+  def stopping(state):
+    if int(state.step) == at:
+      raise KeyboardInterrupt
+    return doubled(state)
+
+  stopped = dataclasses.replace(refreshing(), refresh=loop.Refresh(stopping, every=3))
+  with quiet(tmp_path / 'stopped') as run, pytest.raises(KeyboardInterrupt):
+    loop.fit(run, 'fit', stopped, steps_per_call=1, checkpoint_every=checkpoint_every)
+  with quiet(tmp_path / 'stopped') as run:
+    resumed = loop.fit(run, 'fit', refreshing(), steps_per_call=1)
+  np.testing.assert_array_equal(resumed.w, whole.w)
+
+
+def test_a_refresh_that_changes_the_form_of_the_state_is_told():
+  wrong = loop.Refresh(lambda state: state.replace(w=state.w[:2]), every=3)
+  made = loop.Problem(descend, first_state(), source(), 3, refresh=wrong)
+  with quiet() as run, pytest.raises(TypeError, match='another form'):
+    loop.fit(run, 'fit', made)
+  with pytest.raises(ValueError, match='every=3 and first=4'):
+    loop.Refresh(doubled, every=3, first=4)
 
 
 def test_work_of_an_earlier_start_is_taken_up_with_a_word_where_nothing_tells_its_data(

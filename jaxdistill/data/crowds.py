@@ -17,10 +17,10 @@ from jaxdistill.data import crowd_files
 from jaxdistill.errors import UserError, brief
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True)
 class Names:
   """What files call the examples, annotators and classes of a crowd, in their order; empty where
-  they are the numbers 0, 1, ... Compiled functions tell two crowds' names apart by identity."""
+  they are the numbers 0, 1, ..."""
 
   examples: tuple[str, ...] = ()
   annotators: tuple[str, ...] = ()

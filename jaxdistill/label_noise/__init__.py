@@ -4,7 +4,9 @@ plain arrays."""
 import importlib
 
 # Loaded on first use.
-_PUBLIC: dict[str, str] = {}
+_PUBLIC: dict[str, str] = {
+  'aggregate': 'jaxdistill.label_noise.aggregation',
+}
 __all__ = sorted(_PUBLIC)
 
 

@@ -6,6 +6,9 @@ import importlib
 # Loaded on first use.
 _PUBLIC: dict[str, str] = {
   'aggregate': 'jaxdistill.label_noise.aggregation',
+  'corrupt': 'jaxdistill.label_noise.noise',
+  'simulate': 'jaxdistill.label_noise.simulation',
+  'simulate_by_image': 'jaxdistill.label_noise.simulation',
 }
 __all__ = sorted(_PUBLIC)
 

@@ -2,6 +2,7 @@
 queue of the last ones, or among the images of the batch. The batch is that of all devices.
 
 Both sides are embedded to `width` numbers of length 1; the teacher's embedding is trained too.
+`warmup` is that of `pieces.weighted`, in epochs of 240.
 """
 
 import dataclasses

@@ -48,7 +48,8 @@ def method(
     temperature: of both KD.
     stages: M, the last ones of both networks, as many as both have at most; 0: no modules.
     width: numbers of g.
-    warmup: epochs over which α, β and γ rise linearly; 0: they are there from the start.
+    warmup: epochs, of 240, over which α, β and γ rise linearly; a shorter training takes the same
+      share of it, see `pieces.weighted`. 0: they are there from the start.
 
   Raises:
     UserError: a teacher that is no network of this library, or of other classes.

@@ -1,4 +1,7 @@
-"""Terms that compare what student and teacher say of the classes: KD, DKD and DIST."""
+"""Terms that compare what student and teacher say of the classes: KD, DKD and DIST.
+
+`warmup` is that of `pieces.weighted`, in epochs of 240.
+"""
 
 from jaxdistill import losses
 from jaxdistill.distillation.method import Pair

@@ -3,6 +3,7 @@ to learn the labels, and FT, whose paraphraser learns the teacher's maps.
 
 `share` is that phase's of the recipe's steps; it follows the recipe over them (the public code
 keeps the learning rate).
+`warmup` is that of `pieces.weighted`, in epochs of 240.
 """
 
 from jaxdistill import losses

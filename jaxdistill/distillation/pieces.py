@@ -22,6 +22,8 @@ from jaxdistill.training.players import Part, Player, Scene, Term
 CLASSIFIER = f'{STUDENT}/classifier'
 # Of the recipe's steps, for the phase that comes before the student's own: 30 epochs of 240.
 FIRST_SHARE = 0.125
+# Of the recipe by which the published warm-ups are given, `recipes.RECIPES['crd240']`.
+EPOCHS = 240
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,25 +46,39 @@ class Piece:
 def weighted(
   pair: Pair, name: str, loss: Callable, weight: float, warmup: int = 0, memory=None
 ) -> Term:
-  """Returns a term whose weight rises linearly over its first epochs.
+  """Returns a term whose weight rises linearly at the beginning.
 
-  In epoch e, from 1, it is weight * min(e / warmup, 1), as in mdistiller.
+  In epoch e, from 1, it is weight * min(e / warmup, 1). In a training of fewer than 240 epochs e
+  counts 240th parts of it: a warm-up of 20 epochs, meant for 240, is a twelfth of any shorter
+  training, which would else end within it.
 
   Args:
-    pair: for the steps of an epoch.
+    pair: for the steps of an epoch and of the training.
     name: of the term.
     loss, memory: see `players.Term`.
     weight: at the end.
-    warmup: epochs; 0: the weight is there from the start.
+    warmup: epochs of 240; 0: the weight is there from the start.
 
   Raises:
     UserError: for a weight that is no number, or a warm-up that is no whole one.
+
+  Source: the rise by the epoch is that of mdistiller; the share of a shorter training is our
+  choice.
+
+  >>> import types
+  >>> short = types.SimpleNamespace(steps=120, epoch_steps=40)  # 3 epochs: half a step a part
+  >>> weight = weighted(short, 'dkd', None, 6.0, warmup=20).weight
+  >>> [round(float(weight(step)), 2) for step in (0, 1, 5, 10, 119)]
+  [0.3, 0.9, 3.3, 6.0, 6.0]
   """
   errors.real_numbers(weight=weight)
   errors.whole('warmup', warmup)
+  length = max(1, min(pair.steps, EPOCHS * pair.epoch_steps))
 
   def schedule(step):
-    epoch = step // max(pair.epoch_steps, 1) + 1
+    # What is long past does not leave the whole numbers of 32 bits.
+    step = jnp.minimum(step, -(-warmup * length // EPOCHS))
+    epoch = EPOCHS * step // length + 1
     return weight * jnp.minimum(epoch / warmup, 1.0)
 
   return Term(name, loss, schedule if warmup else float(weight), memory)

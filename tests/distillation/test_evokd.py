@@ -122,7 +122,8 @@ def _kd(student, teacher, temperature=4.0):
 
 
 def test_without_modules_it_is_kd_with_a_live_teacher(pair):
-  method = evokd.method(pair, stages=0, warmup=4)
+  whole = dataclasses.replace(pair, steps=240 * pair.epoch_steps)
+  method = evokd.method(whole, stages=0, warmup=4)
   (stage,) = method.stages
   assert list(stage.parts) == ['teacher', 'student'] and stage.guides == ()
   teacher, student = stage.players

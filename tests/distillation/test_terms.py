@@ -281,12 +281,28 @@ def test_more_negatives_than_images_are_as_many():
   assert not any(16384 in shape for shape in shapes)
 
 
+# 240 epochs of 10 steps, as the warm-ups are meant for.
+WHOLE = dict(steps=2400, epoch_steps=10)
+
+
+def rising(step, fields=(('weight', 3.0),), **lengths):
+  (term,) = terms.make(toy_pairs.pair(**{**WHOLE, **lengths}), 'dkd', dict(fields)).terms
+  return float(term.weight(jnp.int32(step)))
+
+
 @pytest.mark.parametrize('step, share', [(0, 0.05), (9, 0.05), (10, 0.1), (199, 1.0), (500, 1.0)])
 def test_a_weight_rises_by_the_epoch(step, share):
-  (term,) = terms.make(toy_pairs.pair(), 'dkd', {'weight': 3.0}).terms
-  assert float(term.weight(jnp.int32(step))) == pytest.approx(3 * share)
+  assert rising(step) == pytest.approx(3 * share)
+  assert rising(step, steps=10 * WHOLE['steps']) == pytest.approx(3 * share)  # in a longer run too
   (term,) = terms.make(toy_pairs.pair(), 'dkd', {'weight': 3.0, 'warmup': 0}).terms
   assert term.weight == 3.0
+
+
+@pytest.mark.parametrize('step, part', [(0, 1), (4, 1), (5, 2), (94, 19), (95, 20), (1199, 20)])
+def test_a_shorter_training_has_the_same_share_of_warm_up(step, part):
+  """A 240th part of 120 epochs of 10 steps are 5 steps."""
+  assert rising(step, steps=1200) == pytest.approx(3 * part / 20)
+  assert rising(10**9, steps=1200) == 3.0
 
 
 def test_every_loss_has_a_term_or_a_reason():

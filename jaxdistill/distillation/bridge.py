@@ -36,16 +36,16 @@ def method(
   classify: float = 1.0,
   temperature: float = 4.0,
 ) -> Method:
-  """Returns Bridge Distillation, in two phases on the public images.
+  """Returns Bridge Distillation, in two phases on the public images, which are the students'.
 
       L_1 = CE(C1(a_i), y_i) + λ_1 ‖V(a_i) - h_i‖² / D       trains A, C1 and V on native images
       L_2 = CE(C2(s_i), y_i) + λ_2 ‖ŝ_i - â_i‖²              trains the student, C2 being its own
 
   as means over the images, with the teacher's feature h_i [D] of the native image, a_i = A(h_i) of
-  the student's width d (two linear layers with a batch norm and a ReLU between them), the linear V
-  and C1, and the student's feature s_i of the small image; ŝ is s / ‖s‖. C2 starts as C1. The
-  private images appear nowhere but in the teacher's weights, and its batch normalisation keeps
-  their statistics.
+  the student's width d (two linear layers, a batch norm and a ReLU between them and a ReLU behind,
+  as the student's pooled features have passed one), the linear V and C1, and the student's feature
+  s_i of the small image; ŝ is s / ‖s‖. C2 starts as C1. The private images appear nowhere but in
+  the teacher's weights, and its batch normalisation keeps their statistics.
 
   The targets a_i come from the native crop that the small one is made of: A is applied to the
   teacher's feature of the same view, which is read from a table where views can be enumerated.
@@ -112,7 +112,6 @@ def method(
     first_parts,
     (Player(_ADAPTATION, tuple(first_parts), tuple(first_terms), optimizer),),
     share=adaptation_share,
-    images='public',
   )
 
   def regression(scene):
@@ -130,7 +129,6 @@ def method(
     },
     (Player(STUDENT, (STUDENT,), tuple(terms), pair.optimizer(pair.steps)),),
     start={STUDENT: _ADAPTATION, _ADAPTER: _ADAPTATION},
-    images='public',
   )
   return Method((first, second), reconstruction=True)
 

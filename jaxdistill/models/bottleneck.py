@@ -8,7 +8,10 @@ from jaxdistill.models.linear import Linear
 
 
 class Bottleneck(nn.Module):
-  """a = W2 ReLU(BN(W1 h + b1)) + b2, features [n, D] made to `width` numbers.
+  """a = ReLU(W2 ReLU(BN(W1 h + b1)) + b2), features [n, D] made to `width` numbers.
+
+  The last ReLU is there because what a network pools has passed one: no student whose features are
+  not negative comes nearer to a target of either sign than cosines of about 0.7.
 
   Attributes:
     width: of the output.
@@ -31,7 +34,7 @@ class Bottleneck(nn.Module):
     # The layer reads maps: a vector is one pixel.
     maps = x.reshape(len(x), 1, 1, self.hidden)
     x = normalisation.norm('batch')(name='norm')(maps, train).reshape(x.shape)
-    return Linear(self.width, name='linear2')(nn.relu(x))
+    return nn.relu(Linear(self.width, name='linear2')(nn.relu(x)))
 
 
 class Classifier(nn.Module):

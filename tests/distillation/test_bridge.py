@@ -1,7 +1,10 @@
 """Bridge Distillation: its two losses, where the student starts, and what stays as it is."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import staged
 
@@ -45,6 +48,24 @@ def test_the_first_loss(pair):
   label = losses.cross_entropy(logits, jnp.asarray(staged.LABELS))
   assert losses_of['cross_entropy'] == pytest.approx(float(label), rel=1e-5)
   assert terms(first, {**outputs, 'decoder': {'output': features}})['recover'] == 0
+
+
+def test_the_first_phase_recovers_the_features(pair, entries):
+  """By the second term alone; with it left out, the labels are learned through A."""
+  far = dataclasses.replace(pair, steps=400, optimizer=lambda steps: optax.sgd(0.3, 0.9))
+  first, _ = bridge.method(far, hidden=32, adaptation_rate=1.0).stages
+  (player,) = first.players
+  only = dataclasses.replace(player, terms=player.terms[1:])
+  recovering = dataclasses.replace(first, players=(only,))
+  _, _, lines = staged.trained(far, recovering, entries, steps=100)
+  assert lines[-1]['recover'] < 0.02 * lines[0]['recover']
+
+
+def test_a_student_by_regression_alone_comes_to_the_targets(pair, entries):
+  far = dataclasses.replace(pair, optimizer=lambda steps: optax.sgd(0.3, 0.9))
+  _, second = bridge.method(far, hidden=8, classify=0.0).stages
+  _, _, lines = staged.trained(far, second, entries, steps=100)
+  assert 1 - lines[-1]['regress'] / 2 > 0.9 > 1 - lines[0]['regress'] / 2  # cosines
 
 
 def test_predictions_of_the_private_classes(pair):
@@ -91,7 +112,6 @@ def test_what_is_left_out(pair):
 
 def test_the_student_starts_from_the_public_classifier_and_the_adapter_is_frozen(pair, entries):
   first, second = bridge.method(pair, hidden=8).stages
-  assert (first.images, second.images) == ('public', 'public')
   assert second.start == {'student': 'adaptation', 'adapter': 'adaptation'}
   start, adapted, _ = staged.trained(pair, first, entries, networks=2)
   assert set(start['params']) == {'adapter', 'student', 'decoder'}

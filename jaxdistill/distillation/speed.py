@@ -1,4 +1,4 @@
-"""How fast a network answers, and how large it is, to stand beside its accuracy."""
+"""How fast a network answers, to stand beside its accuracy."""
 
 import statistics
 import time
@@ -75,18 +75,6 @@ def images_per_second(
     compiled = jax.jit(forward).lower(variables, images).compile()
     speeds[size] = size / _median_seconds(compiled, (variables, images), seconds)
   return speeds
-
-
-def parameters(variables: Mapping[str, Any]) -> tuple[int, int]:
-  """Returns the number of trained weights, and the bytes of all weights and running statistics.
-
-  >>> parameters({'params': {'bias': np.zeros(3, np.float32)},
-  ...   'batch_stats': {'mean': np.zeros(2, np.float32)}})
-  (3, 20)
-  """
-  trained = sum(np.size(leaf) for leaf in jax.tree.leaves(variables['params']))
-  bytes_of_all = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(variables))
-  return trained, bytes_of_all
 
 
 def _median_seconds(function, arguments, seconds):

@@ -9,9 +9,12 @@ import staged
 from staged import LABELS
 
 from jaxdistill.distillation import crrcd
+from jaxdistill.distillation import sum as sums
 from jaxdistill.models.relation import Relation
+from jaxdistill.training.players import Scene
 
 OWN, CROSS = 'relation_teacher', 'relation_cross'
+SIDES = ('student', 'teacher')
 
 
 @pytest.fixture(scope='module')
@@ -119,6 +122,17 @@ def test_without_relations_it_is_kd():
 
   assert terms(beta=0.0) == ([('cross_entropy', 1.0), ('kd', 1.0)], ['student'])
   assert terms(alpha=0.0, beta=0.0) == ([('cross_entropy', 1.0)], ['student'])
+
+
+def test_without_relations_its_loss_is_that_of_kd():
+  pair = staged.pair()
+  rng = np.random.default_rng(0)
+  logits = {name: {'logits': jnp.asarray(rng.normal(size=(6, 3)), jnp.float32)} for name in SIDES}
+  scene, totals = Scene(logits, staged.batch()), []
+  for method in (crrcd.method(pair, beta=0.0), sums.method(pair, terms='kd', gamma=1.0)):
+    (player,) = method.stages[-1].players
+    totals.append(sum(float(term.weight * term.loss(scene)) for term in player.terms))
+  assert totals[0] == totals[1]
 
 
 def test_a_bank_gives_the_negatives():

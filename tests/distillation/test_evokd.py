@@ -9,6 +9,7 @@ import staged
 
 from jaxdistill import errors
 from jaxdistill.distillation import evokd
+from jaxdistill.distillation import sum as sums
 from jaxdistill.models.guided import Guided
 
 LABELLED = ('cross_entropy', 'guided_labels')
@@ -134,6 +135,27 @@ def test_without_modules_it_is_kd_with_a_live_teacher(pair):
   assert weights == pytest.approx([0.25, 0.25, 0.5, 1.0, 1.0])
   modules = {name for name in evokd.method(pair).stages[0].parts if 'guided' in name}
   assert modules == set(MODULES)
+
+
+def test_with_a_frozen_teacher_and_without_modules_it_is_kd(pair, entries):
+  """The teacher's player is left out, so that its part stays what it starts as, in eval mode."""
+  (stage,) = evokd.method(pair, stages=0, warmup=0).stages
+  frozen = dataclasses.replace(stage, players=stage.players[1:])
+  (by_kd,) = sums.method(pair, terms='kd', gamma=1.0).stages
+  teacher = {
+    collection: {'teacher': jax.tree.map(lambda leaf: leaf[None], tree)}
+    for collection, tree in staged.teacher_variables(pair.teacher).items()
+  }
+  start, end, lines = staged.trained(pair, frozen, entries, steps=3, initial=teacher)
+  _, expected, expected_lines = staged.trained(pair, by_kd, entries, steps=3)
+  for collection in ('params', 'batch_stats'):
+    assert staged.same(start[collection]['teacher'], end[collection]['teacher'])
+    for name, leaf in staged.flat(expected[collection]['student']).items():
+      of_evokd = staged.flat(end[collection]['student'])[name]
+      np.testing.assert_allclose(of_evokd, leaf, atol=1e-6, err_msg=name)
+  assert [line['loss'] for line in lines] == pytest.approx(
+    [line['loss'] for line in expected_lines], rel=1e-5
+  )
 
 
 def test_a_teacher_that_cannot_train_is_refused():

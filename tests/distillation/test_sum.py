@@ -78,6 +78,17 @@ def test_the_classical_methods_are_sums(name):
   assert not any('/' in part for part in parts)
 
 
+@pytest.mark.parametrize('name', terms.TERMS)
+def test_whatever_a_term_brings_is_trained_in_some_phase(name):
+  """No adapter is left out of the optimisers."""
+  pair = toy_pairs.pair(4, 6, 4)
+  fields = {'crd_queue': {'length': toy_pairs.ROWS}} if name == 'crd_queue' else {}
+  stages = sums.method(pair, terms=name, fields=fields).stages
+  there = set().union(*(stage.parts for stage in stages))
+  trained = [path for stage in stages for player in stage.players for path in player.trains]
+  assert set(trained) == there and 'student' in there
+
+
 def test_every_term_but_orders_and_memories_is_a_classical_method():
   others = {'crd_batch', 'crd_queue', 'group', 'horkd', 'point'}
   assert set(terms.TERMS) == set(sums.CLASSICAL) - {'alone'} | others

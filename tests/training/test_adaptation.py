@@ -3,10 +3,14 @@ must not depend on."""
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from jaxdistill import errors, models
+from jaxdistill import data, errors, models
+from jaxdistill.data import degradations
+from jaxdistill.data.degradations import Blur, Darken, Noise
 from jaxdistill.training import adaptation
 from jaxdistill.training.adaptation import adapt_batch_stats
 
@@ -116,6 +120,68 @@ def test_a_shift_of_contrast_and_light_is_undone(network):
   # Images as those of the source move the statistics by no more than sampling noise.
   adapted = adapt_batch_stats(net, source, [images], mode='full')
   assert np.abs(logits(net, adapted, images) - expected).mean() < 0.3 * plain
+
+
+def unit(images):
+  return np.float32(images / 255 - 0.5)
+
+
+@pytest.fixture(scope='module')
+def reader():
+  """A network that has learned to read digits, its statistics those of all its images; and as many
+  other digits."""
+  train, _ = data.load('digits', image_size=8)
+  seen, others = train.take(np.arange(700)), train.take(np.arange(700, 1400))
+  images, labels = jnp.asarray(unit(seen.images)), jnp.asarray(seen.labels)
+  net = models.build({'name': 'convnet', 'norm': 'batch', 'width': 8, 'depth': 2}, 10, (8, 8, 1))
+  optimizer = optax.sgd(0.1, 0.9)
+
+  @jax.jit
+  def step(variables, state, rows):
+    def loss(params):
+      whole = {**variables, 'params': params}
+      (logits, _), moved = net.apply(whole, images[rows], True, mutable=['batch_stats'])
+      entropy = optax.softmax_cross_entropy_with_integer_labels(logits, labels[rows]).mean()
+      return entropy, moved
+
+    gradient, moved = jax.grad(loss, has_aux=True)(variables['params'])
+    updates, state = optimizer.update(gradient, state)
+    return {'params': optax.apply_updates(variables['params'], updates), **moved}, state
+
+  variables = dict(jax.jit(net.init)(jax.random.key(0), images[:2]))
+  state, random = optimizer.init(variables['params']), np.random.default_rng(0)
+  for _ in range(60):
+    variables, state = step(variables, state, random.choice(700, 100, replace=False))
+  return net, adapt_batch_stats(net, variables, [images], 'full'), others
+
+
+def read(reader, images, mode):
+  """The accuracy on images to which the network adapts in a mode, and its statistics then."""
+  net, variables, others = reader
+  batches = [(unit(part), weight) for part, weight in adaptation.shuffled(images, 128)]
+  adapted = adapt_batch_stats(net, variables, batches, mode)
+  right = np.asarray(logits(net, adapted, unit(images))).argmax(-1) == others.labels
+  return right.mean(), adapted['batch_stats']
+
+
+def test_images_like_those_of_the_source_change_next_to_nothing(reader):
+  """Means move by less than three standard errors of two sets of 700 images, were all pixels of an
+  image alike; of 700 answers a handful changes."""
+  images = reader[2].images
+  plain, source = read(reader, images, 'source')
+  accuracy, statistics = read(reader, images, 'full')
+  assert plain > 0.9 and abs(accuracy - plain) < 0.01
+  for layer, before in source.items():
+    moved = np.abs(statistics[layer]['mean'] - before['mean']) / np.sqrt(before['var'])
+    assert moved.max() < 3 * np.sqrt(2 / 700), layer
+
+
+def test_a_shift_that_costs_accuracy_is_largely_regained(reader):
+  shifted = degradations.degraded(reader[2], (Blur(0.5), Darken(0.5), Noise(0.05))).images
+  before, _ = read(reader, reader[2].images, 'source')
+  plain, online, full = (read(reader, shifted, mode)[0] for mode in ('source', 'online', 'full'))
+  drop = before - plain
+  assert drop > 0.3 and online > plain + 0.1 and full > plain + drop / 2
 
 
 def test_bad_arguments(network, target):

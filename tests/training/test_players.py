@@ -192,6 +192,20 @@ def test_what_nobody_trains_keeps_its_bits():
   assert paths and not any('assistant' in path or 'map' in path for path in paths)
 
 
+def test_a_guide_keeps_its_bits_and_is_in_no_state():
+  """Its weights and its running statistics lie with the data; nothing is kept of it to decay or to
+  move."""
+  made = ready(PUPIL)
+  before = jax.tree.map(np.array, made.source.data['guides'])
+  assert_same(before, {'teacher': jax.tree.map(np.array, teacher())})
+  assert sorted(before['teacher']) == ['batch_stats', 'params']
+  end, _ = advance(made, steps=20)
+  assert_same(made.source.data['guides'], before)
+  for state in (made.state, end):
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(state)]
+    assert paths and not any('teacher' in path for path in paths)
+
+
 def test_a_teacher_in_training_is_the_same_with_and_without_a_student_that_learns_from_it():
   """And a student that learns nothing from it is the same without it; each has an optimiser of its
   own."""

@@ -92,5 +92,6 @@ def method(
 
 
 def _has_prototypes(pair):
-  same_classes = pair.teacher_form['logits'].shape[-1] == pair.num_classes
+  same_number = pair.teacher_form['logits'].shape[-1] == pair.num_classes
+  same_classes = same_number and not pair.other_classes
   return same_classes and (pair.teacher is not None or PROTOTYPES in pair.teacher_form)

@@ -19,7 +19,8 @@ from jaxdistill.training import parallel
 @settled()
 def check(config: ConfigDict) -> None:
   """Raises `UserError` for what would fail later, cheapest first: fields, values, then the data
-  set, the views, the networks, the teacher that is to be taken, and the methods for this pair."""
+  set, the views, the networks, the teacher that is to be taken, the methods for this pair, and
+  what is verified."""
   check_fields(config)
   check_values(config)
   mesh = parallel.make_mesh(config.run.devices)
@@ -65,7 +66,6 @@ def of_methods(config: ConfigDict) -> dict[str, Mapping[str, Any]]:
 def check_parts(work: Work) -> None:
   """Raises `UserError` where the teacher, the methods, the kept outputs, the pairs or the devices
   do not go with the data and the networks."""
-  _ = work.pairs
   teacher = standing.teacher(work)
   teacher.part(work.fields.teaching.normalisation)
   _ = work.paired
@@ -75,3 +75,4 @@ def check_parts(work: Work) -> None:
       if stage.tables is None:  # a term that does not fit the networks
         game = flow.stage_game(Flow(work, teacher, method, {}), stage)
         keeping.asked(work, teacher, game, {})
+  _ = work.pairs

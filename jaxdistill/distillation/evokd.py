@@ -6,6 +6,8 @@ the teacher of that very step, so that the gap between the two stays small. Guid
 side make what the stages know comparable.
 """
 
+import dataclasses
+
 from jaxdistill import errors, losses
 from jaxdistill.distillation import pieces
 from jaxdistill.distillation.labelled import cross_entropy, label_term, logit_kd
@@ -65,7 +67,8 @@ def method(
     )
   errors.whole('stages', stages)
   errors.real_numbers(eta=eta, teacher_eta=teacher_eta)
-  pieces.check_classes(pair, 'EvoKD')
+  # It learns the students' classes itself, so that their number alone must fit.
+  pieces.check_classes(dataclasses.replace(pair, other_classes=''), 'EvoKD')
   guided = pieces.stages(pair, 'EvoKD', last=stages) if stages else []
   parts = {
     TEACHER: Part(pair.teacher),

@@ -22,8 +22,6 @@ from jaxdistill.training.players import Game
 from jaxdistill.training.problem import Problem
 from jaxdistill.training.run import Run
 
-_IMAGES = ('train', 'public')
-
 
 class Students(NamedTuple):
   """R students of one method.
@@ -63,27 +61,23 @@ class Flow:
   def features(
     self,
     name: str,
-    images: str = 'train',
     view: str = '',
     outputs: Sequence[str] = ('embedding',),
   ) -> dict[str, np.ndarray]:
-    """Returns what a network sees in every image, float32 [N, ...] by output: in eval mode and
-    without augmentation.
+    """Returns what a network sees in every image of the students, float32 [N, ...] by output: in
+    eval mode and without augmentation.
 
     A table of images is one for all students side by side; so of a part that they trained each for
     itself, that of the first counts.
 
     Args:
       name: 'teacher', or a part of an earlier stage that reads a view.
-      images: 'train' or 'public', which are both the students' own.
       view: that a part reads; '': its own. The teacher's is what it always reads.
       outputs: their names.
 
     Raises:
       UserError: a part, an output or a view that does not exist.
     """
-    if images not in _IMAGES:
-      raise unknown('set of images', images, _IMAGES)
     train = self.work.train
     if name == TEACHER:
       seen = self.work.teacher_seeing(self.teacher)

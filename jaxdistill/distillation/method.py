@@ -44,6 +44,7 @@ class Pair:
     assistant: a network between the two, which reads native images.
     assistant_form: its outputs of one native image; None: they have the student's form.
     teacher_variables: of the teacher's network; None: a function is the teacher.
+    other_classes: what tells the teacher's classes from the student's; '': they are the same.
   """
 
   student: nn.Module
@@ -63,6 +64,7 @@ class Pair:
   assistant: nn.Module
   assistant_form: Mapping[str, jax.ShapeDtypeStruct] | None = None
   teacher_variables: Mapping[str, Any] | None = None
+  other_classes: str = ''
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,8 +81,6 @@ class Stage:
     tables: flow (`flow.Flow`) -> arrays [N, ...] by name, computed before the stage from its
       images: further entries of the batch; None: none.
     share: of the recipe's steps.
-    images: which ones, 'train' or 'public': the students' own in either case, of which the teacher
-      may have seen other classes.
     in_turn: whether the players move one after the other in a step, see `players.Game`.
   """
 
@@ -91,7 +91,6 @@ class Stage:
   start: Mapping[str, str] = dataclasses.field(default_factory=dict)
   tables: Callable[[Any], Mapping[str, np.ndarray]] | None = None
   share: float = 1.0
-  images: str = 'train'
   in_turn: bool = False
 
 

@@ -212,12 +212,15 @@ def form(pair: Pair, side: str, name: str) -> tuple[int, ...]:
 
 
 def check_classes(pair: Pair, label: str) -> None:
-  """Raises `UserError` where student and teacher do not tell the same number of classes apart."""
+  """Raises `UserError` where student and teacher do not tell the same classes apart."""
   student, teacher = (form(pair, side, 'logits')[-1] for side in (STUDENT, TEACHER))
-  if student != teacher:
+  differ = pair.other_classes
+  if student != teacher and not differ:
+    differ = f'the student has {student} of them and the teacher {teacher}'
+  if differ:
     raise errors.UserError(
-      f'{label} compares logits of the same classes; the student has {student} of them and the '
-      f'teacher {teacher}.'
+      f'{label} compares logits of the same classes; {differ}: take a teacher of these classes, or '
+      'a method that compares features alone.'
     )
 
 

@@ -91,7 +91,9 @@ def run_all(run: Run, work: Work, tell: bool = True) -> Ran:
     )
   numbers, students = {}, {}
   # The teacher's answers, which all methods are compared with, are asked for once and if need be.
-  answers = functools.cache(lambda: teacher_outputs(work, teacher, work.test.images))
+  answers = None
+  if not work.other_classes(teacher):
+    answers = functools.cache(lambda: teacher_outputs(work, teacher, work.test.images))
   for name, section in methods_of(work.fields).items():
     numbers[name], students[name] = learn(run, work, teacher, name, section, answers)
     row = _row(work, teacher, numbers, name)
@@ -113,7 +115,7 @@ def learn(
   teacher: Teacher,
   name: str,
   section: Mapping[str, Any],
-  answers: Callable[[], np.ndarray],
+  answers: Callable[[], np.ndarray] | None,
 ) -> tuple[Numbers, Trained | None]:
   """Takes the students of a method through its stages, or reads back what an earlier start has come
   to.
@@ -124,6 +126,7 @@ def learn(
     name: of the method in the table.
     section: its fields.
     answers: () -> the teacher's logits [n, C] of the test images; asked for only where they count.
+      None: it has other classes.
 
   Returns:
     Their numbers, and them (None in all processes but the first).
@@ -166,12 +169,12 @@ def _numbers(
   work: Work,
   method: Method,
   ended: flow.Students,
-  answers: Callable[[], np.ndarray],
+  answers: Callable[[], np.ndarray] | None,
 ) -> Numbers:
   seeds, student = work.fields.distillation.seeds, work.seeing(work.student, work.student_view)
   logits = seeing.outputs(student, ended.variables, work.test.images, ['logits'], networks=seeds)
   imitation, correlation = {}, None
-  if work.fields.distillation.public == 0:
+  if answers is not None:
     imitation, correlation = scoring.imitate(logits['logits'], answers())
   verified = {}
   if work.pairs is not None:
@@ -240,7 +243,9 @@ def network_facts(
 
 def _teacher_rows(run: Run, work: Work, teacher: Teacher) -> list[Row]:
   """Rows of the teacher on native images, and on those of the students brought back to their old
-  size."""
+  size; none of a teacher from another data set, which has no test images here."""
+  if work.foreign_classes(teacher):
+    return []
   asked = work.fields.distillation
 
   def score(lower):
@@ -305,6 +310,8 @@ def describe(work: Work) -> str:
   low = f' at {asked.low} pixels ({asked.how}, {asked.shown})' if asked.low else ''
   few = f', {asked.share:.0%} of a class' if asked.share < 1 else ''
   teacher = work.given.label if work.given else fields.teacher_model['name']
+  if work.given and work.foreign_classes(work.given):
+    teacher += ' of other classes, whose features alone can be compared'
   lines = [
     work.taught.describe(),
     work.test.describe(),

@@ -76,14 +76,12 @@ def imitate(
   first.
 
   Args:
-    students: logits [R, n, C]. teacher: logits [n, C'].
+    students: logits [R, n, C]. teacher: logits [n, C] of the same classes.
 
   >>> logits = np.eye(3)
   >>> imitate(logits[None], logits)[0]['agreement'].tolist()
   [1.0]
   """
-  if students.shape[-1] != teacher.shape[-1]:
-    return {}, None
   agreement = [imitation.same_answers(logits, teacher) for logits in students]
   divergence = [imitation.teacher_divergence(logits, teacher) for logits in students]
   correlation = None

@@ -38,12 +38,10 @@ class _Blank(Flow):
   def features(
     self,
     name: str,
-    images: str = 'train',
     view: str = '',
     outputs: Sequence[str] = ('embedding',),
   ) -> dict[str, np.ndarray]:
     """Returns ones of the form of `Flow.features`."""
-    del images
     work, count = self.work, len(self.work.train)
     if name == TEACHER:
       form = teacher_form(self.teacher, work.teacher_shape(self.teacher))

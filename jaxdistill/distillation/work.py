@@ -156,6 +156,33 @@ class Work:
     channels = images.image_shape[2]
     return dataclasses.replace(Examples.of(images), mean=(0.0,) * channels, std=(1.0,) * channels)
 
+  def foreign_classes(self, teacher: Teacher) -> str:
+    """Returns what tells a teacher's classes from those that it is tested on here; '' for nothing.
+
+    Such a teacher comes from another data set: students may learn from its features.
+    """
+    given = teacher_form(teacher, self.teacher_shape(teacher))['logits'].shape[-1]
+    here, names = self.taught.class_names, teacher.class_names
+    if given != len(here):
+      return (
+        f'the teacher {teacher.label} answers with {given} classes, and {self.train.name} has '
+        f'{len(here)} here'
+      )
+    for number, (there, own) in enumerate(zip(names, here)):
+      if there != own:
+        return (
+          f'class {number} of the teacher {teacher.label} is {there!r}, and {own!r} in '
+          f'{self.train.name}'
+        )
+    return ''
+
+  def other_classes(self, teacher: Teacher) -> str:
+    """Returns what tells a teacher's classes from those of the students; '' for nothing."""
+    public = self.fields.distillation.public
+    if public:
+      return f'with distillation.public={public} the students have classes of their own'
+    return self.foreign_classes(teacher)
+
   @functools.cached_property
   def pairs(self) -> Pairs | None:
     """What is verified; None: nothing."""
@@ -199,6 +226,7 @@ class Work:
       assistant=assistant,
       assistant_form=outputs_form(assistant, self.train.image_shape),
       teacher_variables=None if teacher.module is None else teacher.variables,
+      other_classes=self.other_classes(teacher),
     )
 
 
@@ -221,7 +249,7 @@ def make(
 
   Raises:
     UserError: classes that do not divide so, a low size that does not divide the images, a network
-      that cannot take them, a teacher that is not there or of other classes.
+      that cannot take them, a teacher that is not there.
   """
   if train.class_names != test.class_names:
     raise UserError(
@@ -243,7 +271,7 @@ def make(
   if given is None and fields.teaching.given:
     network = {**fields.teacher_model, 'dtype': fields.dtype}
     given = teachers.read(fields.teaching.given, network, taught)
-  work = Work(
+  return Work(
     fields,
     taught,
     test.take_classes(private),
@@ -256,9 +284,6 @@ def make(
     given,
     mesh,
   )
-  if given is not None:
-    _check_classes(given, work)
-  return work
 
 
 def student_shape(
@@ -327,25 +352,6 @@ def _classes(fields: sections.Config, train: Dataset) -> tuple[list[int], list[i
   if not public:
     return everyone, everyone, list(range(left, train.num_classes))
   return everyone[: left - public], everyone[left - public :], list(range(left, train.num_classes))
-
-
-def _check_classes(teacher: Teacher, work: Work) -> None:
-  form = teacher_form(teacher, work.teacher_shape(teacher))
-  given = form['logits'].shape[-1]
-  wanted = work.taught.num_classes
-  if given != wanted and not work.fields.distillation.public:
-    raise UserError(
-      f'The teacher {teacher.label} answers with {given} classes, and {work.train.name} has '
-      f'{wanted} here; take a teacher of the same classes.'
-    )
-  names = teacher.class_names
-  if names and not work.fields.distillation.public and names != work.taught.class_names:
-    pairs = enumerate(zip(names, work.taught.class_names))
-    number = next(number for number, (there, here) in pairs if there != here)
-    raise UserError(
-      f'The classes of the teacher {teacher.label} are not those of {work.train.name}: number '
-      f'{number} is {names[number]!r} there and {work.taught.class_names[number]!r} here.'
-    )
 
 
 def _recipe(asked: Mapping[str, Any] | Any, images: Dataset) -> Recipe:

@@ -123,6 +123,32 @@ def test_methods_are_compared_seed_by_seed(digits):
     compared.difference('rkd')
 
 
+def foreign(images):
+  """A teacher of four classes of a data set that is not there."""
+  rows = images.reshape(len(images), -1)
+  return {'logits': rows @ jax.random.normal(jax.random.key(1), (64, 4)), 'embedding': rows}
+
+
+def test_a_teacher_from_another_data_set_teaches_by_its_features(digits):
+  """Its images are nowhere; what it has been compared through is not in the students."""
+  public = [images.take_classes([4, 5, 6, 7, 8, 9]) for images in digits]
+  small = {**SMALL, 'members.bridge.hidden': 8}
+  given = dict(student='mlp', low=4, seeds=2)
+  compared = distillation.compare(
+    foreign, *public, methods=['bridge', 'selective'], overrides=small, **given
+  )
+  assert [row.name for row in compared.rows] == ['bridge', 'selective']
+  for result in compared.results.values():
+    assert set(result.columns) == {'last', 'best_test'}
+    network = result.trained.built.network
+    form = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 4, 4, 1)))
+    of_one = jax.tree.map(lambda leaf: leaf.shape[1:], dict(result.students))
+    assert of_one == jax.tree.map(lambda leaf: leaf.shape, dict(form))
+    assert result.numbers.facts['parameters'] == models.count(form) < 250_000
+  with pytest.raises(UserError, match='foreign answers with 4 classes, and digits has 6 here'):
+    distil(foreign, public)
+
+
 def test_kept_outputs_are_the_live_ones(digits):
   changes = {'distillation.augmentation': 'none'}
   live, kept = (

@@ -7,8 +7,15 @@ import importlib
 _PUBLIC: dict[str, str] = {
   'aggregate': 'jaxdistill.label_noise.aggregation',
   'corrupt': 'jaxdistill.label_noise.noise',
+  'corrupt_multilabel': 'jaxdistill.label_noise.multilabel',
+  'find_issues': 'jaxdistill.label_noise.issues',
+  'multilabel_transition': 'jaxdistill.label_noise.multilabel',
+  'quality': 'jaxdistill.label_noise.scores',
+  'select': 'jaxdistill.label_noise.selection',
+  'select_small_losses': 'jaxdistill.label_noise.small_loss',
   'simulate': 'jaxdistill.label_noise.simulation',
   'simulate_by_image': 'jaxdistill.label_noise.simulation',
+  'transition': 'jaxdistill.label_noise.transitions',
 }
 __all__ = sorted(_PUBLIC)
 

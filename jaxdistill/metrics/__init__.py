@@ -14,6 +14,8 @@ function's docstring, and every function is tested against an independent refere
   agreement    do several raters, or several networks, say the same?
   imitation    does a student say what its teacher says: answers, probabilities, related classes
   verification    do two images show the same class: cosines, TAR at FAR, accuracy by folds
+  noise        label noise: what a selection is worth, errors of transition matrices and confusions
+  multilabel   several labels an example: mean average precision, overall and class F1
   identification  whose image is it: ranks in a gallery, with distractors; CMC
 """
 
@@ -53,12 +55,22 @@ from jaxdistill.metrics.incremental import (
   session_accuracies,
   summary_over_runs,
 )
+from jaxdistill.metrics.multilabel import LabelF1, label_f1, mean_average_precision
+from jaxdistill.metrics.noise import (
+  Retrieval,
+  confusion_error,
+  retrieval,
+  transition_error,
+  transition_errors,
+)
 from jaxdistill.metrics.ranking import average_precision, equal_error_rate, roc_auc, roc_curve
 from jaxdistill.metrics.summary import bootstrap_interval, mean_std, paired_difference, t_interval
 from jaxdistill.metrics.verification import cosine_scores, fold_accuracies, true_accept_rates
 
 __all__ = [
   'BINNINGS',
+  'LabelF1',
+  'Retrieval',
   'SessionAccuracies',
   'accuracy',
   'accuracy_by_class',
@@ -72,6 +84,7 @@ __all__ = [
   'calibration_bins',
   'class_shares',
   'cohen_kappa',
+  'confusion_error',
   'confusion_matrix',
   'correlation_difference',
   'cosine_scores',
@@ -85,12 +98,15 @@ __all__ = [
   'generalised_accuracy',
   'harmonic_mean',
   'krippendorff_alpha',
+  'label_f1',
   'maximum_calibration_error',
+  'mean_average_precision',
   'mean_std',
   'negative_log_likelihood',
   'paired_difference',
   'percent_agreement',
   'probe_ranks',
+  'retrieval',
   'roc_auc',
   'roc_curve',
   'row_normalised',
@@ -100,5 +116,7 @@ __all__ = [
   'summary_over_runs',
   't_interval',
   'teacher_divergence',
+  'transition_error',
+  'transition_errors',
   'true_accept_rates',
 ]

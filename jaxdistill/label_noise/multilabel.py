@@ -24,7 +24,7 @@ class MultilabelNoise(NamedTuple):
   labels: np.ndarray  # int32 [n, q], noisy
   truth: np.ndarray  # int32 [n, q]
   transition: np.ndarray  # [q, 2, 2], by which was drawn
-  realised: np.ndarray  # [q, 2, 2], the shares of flips; a row without examples is nan
+  realised: np.ndarray  # [q, 2, 2], the shares counted; a row without examples is zeros
 
 
 class MultilabelTransition(NamedTuple):
@@ -49,7 +49,7 @@ def corrupt_multilabel(
     labels: clean, a matrix of 0 and 1 [n, q].
     false_positive: rho-, of 0 to 1; one rate, or [q].
     false_negative: rho+, of 1 to 0; one rate, or [q].
-    seed: of the draws, 0 to 2^32 - 1; one seed, one result.
+    seed: of the draws, by numpy's frozen `RandomState`.
 
   Raises:
     UserError: for labels other than 0 and 1, rates outside [0, 1], or as many rates as no labels.
@@ -58,7 +58,7 @@ def corrupt_multilabel(
 
   >>> noise = corrupt_multilabel(np.array([[0, 1]] * 4), false_negative=1.0)
   >>> noise.labels.tolist(), noise.realised[1].tolist()
-  ([[0, 0], [0, 0], [0, 0], [0, 0]], [[nan, nan], [1.0, 0.0]])
+  ([[0, 0], [0, 0], [0, 0], [0, 0]], [[0.0, 0.0], [1.0, 0.0]])
   """
   truth = evidence.label_matrix(labels)
   number = truth.shape[1]
@@ -66,9 +66,9 @@ def corrupt_multilabel(
     _rates(name, rate, number)
     for name, rate in (('false_positive', false_positive), ('false_negative', false_negative))
   ]
-  draws = np.random.default_rng(errors.seed(seed)).random(truth.shape)
+  draws = np.random.RandomState(errors.seed(seed)).random_sample(truth.shape)
   noisy = truth ^ (draws < np.where(truth, rates[1], rates[0]))
-  realised = np.full((number, 2, 2), np.nan)
+  realised = np.zeros((number, 2, 2))
   for value in (0, 1):
     members = (truth == value).sum(0)
     ones = (noisy & (truth == value)).sum(0)

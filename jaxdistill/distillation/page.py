@@ -65,6 +65,8 @@ def columns(rows: Sequence[Mapping[str, Any]]) -> list[tuple]:
     ('correlation_gap', 'class correlations', 'number'),
     ('verification', 'verification', 'accuracy', 'max'),
     ('tar', 'TAR at FAR', 'accuracy'),
+    ('auc', 'AUC', 'accuracy', 'max'),
+    ('eer', 'equal error', 'accuracy'),
     ('verification_adapted', 'adapted (transductive)', 'accuracy', 'max'),
     ('gain_verification', 'verification, less alone', tables.gained),
     ('parameters', 'parameters', 'count'),

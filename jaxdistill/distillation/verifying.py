@@ -65,7 +65,8 @@ def verify(
   network: Seeing, variables: Any, drawn: Pairs, *, far: float, mirrored: bool, networks: int
 ) -> dict[str, np.ndarray]:
   """Returns how well R networks verify pairs, each [R]: 'verification', the accuracy over folds
-  with the thresholds of the others, and 'tar', true accepts at the share `far` of false ones.
+  with the thresholds of the others, 'tar', true accepts at the share `far` of false ones, 'auc',
+  the area under the ROC curve, and 'eer', the equal error rate.
 
   The score of a pair is the cosine of its embeddings; where mirrored images keep their class, an
   embedding is the sum of those of the image and of its mirror image.
@@ -78,12 +79,14 @@ def verify(
     mirrored: whether mirrored images keep their class.
     networks: R.
   """
-  columns = {'verification': [], 'tar': []}
+  columns = {'verification': [], 'tar': [], 'auc': [], 'eer': []}
   for number in range(networks):
     one = jax.tree.map(lambda leaf, number=number: jnp.asarray(leaf[number]), variables)
     numbers = verification.verify(network.embedding, one, drawn, rates=[far], mirrored=mirrored)
     columns['verification'].append(numbers['accuracy'])
     columns['tar'].append(numbers['tar'][0])
+    for name in ('auc', 'eer'):
+      columns[name].append(numbers[name])
   return {name: np.asarray(values) for name, values in columns.items()}
 
 

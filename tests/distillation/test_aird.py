@@ -1,5 +1,7 @@
 """AIRD: its four terms against their formulas, and what they do not see."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import staged
@@ -93,6 +95,32 @@ def test_what_is_left_out():
   assert names(beta=0.0, prototypes=False)[0] == ['cross_entropy', 'instance']
   assert names(staged.pair(teacher=None), beta=0.0)[0] == ['cross_entropy', 'instance']
   assert names(staged.pair(4, 6))[1] == ('student', 'student_to_teacher')
+
+
+def test_relations_alone_part_the_classes(features):
+  """Descent on the student's features by L_RlD, to a teacher whose classes are at right angles."""
+  teacher = np.eye(4)[LABELS]
+  (stage,) = aird.method(staged.pair(), alpha=0.0).stages
+  relations = [term for term in stage.players[0].terms if term.name in ('relation', 'contrast')]
+  assert len(relations) == 2
+
+  def loss(student):
+    outputs = {'student': {'embedding': student}, 'teacher': {'embedding': jnp.asarray(teacher)}}
+    scene = Scene(outputs, staged.batch())
+    return sum(term.loss(scene) for term in relations)
+
+  def angle(student):
+    """The mean between two images of two classes, in degrees."""
+    cosines = unit(student) @ unit(student).T
+    apart = LABELS[:, None] != LABELS[None]
+    return np.rad2deg(np.arccos(cosines[apart].clip(-1, 1))).mean()
+
+  # All directions are near each other at first.
+  student, step = jnp.asarray(features[0] + 2, jnp.float32), jax.jit(jax.grad(loss))
+  before = angle(np.asarray(student))
+  for _ in range(50):
+    student = student - 2.0 * step(student)
+  assert before < 45 and angle(np.asarray(student)) > before + 30
 
 
 def test_it_trains():

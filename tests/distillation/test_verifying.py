@@ -1,0 +1,133 @@
+"""Verification in a run: which pairs, what they suffer, several networks, and what adapts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import PIL.Image
+import pytest
+
+from jaxdistill import config as configs
+from jaxdistill import data, metrics, models
+from jaxdistill.data import augment, face_pairs
+from jaxdistill.distillation import checks, sections, verifying
+from jaxdistill.distillation.seeing import Seeing
+from jaxdistill.distillation.tasks import distill
+from jaxdistill.errors import UserError
+from jaxdistill.training import adaptation
+from jaxdistill.training.run import Run
+
+SHAPE, NETWORKS = (8, 8, 1), 2
+
+
+@pytest.fixture(scope='module')
+def digits():
+  """Training images, and test images of three classes."""
+  train, test = data.load('digits', image_size=8)
+  return train.take_classes([0, 1, 2]), test.take_classes([7, 8, 9])
+
+
+@pytest.fixture(scope='module')
+def networks(digits):
+  """Two networks with batch normalisation, as one tree, and what they read."""
+  net = models.build({'name': 'convnet', 'norm': 'batch', 'width': 4, 'depth': 1}, 3, SHAPE)
+  keys = jax.random.split(jax.random.key(0), NETWORKS)
+  variables = jax.vmap(lambda key: net.init(key, jnp.zeros((1, *SHAPE))))(keys)
+  return Seeing(net, (), digits[0].mean, digits[0].std), jax.tree.map(np.asarray, variables)
+
+
+def drawn(digits, **asked):
+  train, unknown = digits
+  return verifying.pairs(sections.Verifying(classes=3, pairs=40, far=0.1, **asked), unknown, train)
+
+
+def test_pairs_are_of_the_classes_that_nobody_is_trained_on(digits):
+  train, unknown = digits
+  pairs, expected = drawn(digits), face_pairs.draw(unknown, 40)
+  np.testing.assert_array_equal(pairs.images, expected.images)
+  np.testing.assert_array_equal(pairs.same, expected.same)
+  assert verifying.pairs(sections.Verifying(), None, train) is None
+
+
+def test_a_shift_changes_their_images_alone(digits):
+  pairs, dark = drawn(digits), drawn(digits, shift=('darken',))
+  np.testing.assert_allclose(dark.images, pairs.images / 2, atol=0.51)
+  np.testing.assert_array_equal(dark.left, pairs.left)
+  noisy = [drawn(digits, shift=('blur', 'noise')).images for _ in range(2)]
+  np.testing.assert_array_equal(*noisy)
+  assert (noisy[0] != pairs.images).any((1, 2, 3)).all()
+
+
+def test_listed_pictures_have_the_form_of_the_networks_images(digits, tmp_path):
+  for name in 'abc':
+    PIL.Image.new('RGB', (8, 8), (9, 90, 200)).save(tmp_path / f'{name}.png')
+  (tmp_path / 'pairs.csv').write_text(
+    'path1,path2,same\n' + 10 * 'a.png,b.png,1\n' + 10 * 'a.png,c.png,0\n'
+  )
+  asked = sections.Verifying(listed=str(tmp_path / 'pairs.csv'), folder=str(tmp_path), far=0.1)
+  with pytest.raises(UserError, match=r'are \(8, 8, 3\), and the networks read .*\(8, 8, 1\)'):
+    verifying.pairs(asked, None, digits[0])
+  colour = data.Dataset(np.zeros((2, 8, 8, 3), np.uint8), np.array([0, 1]))
+  pairs = verifying.pairs(asked, None, colour)
+  assert len(pairs) == 20 and pairs.images.shape == (3, 8, 8, 3) and pairs.same.sum() == 10
+
+
+def embedded(seeing, variables, images):
+  """Embeddings of one network in float64."""
+  unit = augment.normalise(jnp.asarray(images, jnp.float32) / 255, seeing.mean, seeing.std)
+  return np.asarray(seeing.model.apply(variables, unit)[1]['embedding'], np.float64)
+
+
+@pytest.mark.parametrize('mirrored', [False, True])
+def test_every_network_has_its_numbers(digits, networks, mirrored):
+  (seeing, variables), pairs = networks, drawn(digits)
+  options = dict(far=0.1, mirrored=mirrored, networks=NETWORKS)
+  numbers = verifying.verify(seeing, variables, pairs, **options)
+  assert {name: values.shape for name, values in numbers.items()} == dict.fromkeys(
+    ('verification', 'tar', 'auc', 'eer'), (NETWORKS,)
+  )
+  for number in range(NETWORKS):
+    one = jax.tree.map(lambda leaf, number=number: leaf[number], variables)
+    embeddings = embedded(seeing, one, pairs.images)
+    if mirrored:
+      embeddings += embedded(seeing, one, pairs.images[:, :, ::-1])
+    scores = metrics.cosine_scores(embeddings[pairs.left], embeddings[pairs.right])
+    folds = metrics.fold_accuracies(pairs.same, scores, pairs.fold)
+    assert numbers['verification'][number] == pytest.approx(folds.mean(), abs=0.05)
+    assert numbers['auc'][number] == pytest.approx(metrics.roc_auc(pairs.same, scores), abs=5e-3)
+    error = metrics.equal_error_rate(pairs.same, scores)
+    assert numbers['eer'][number] == pytest.approx(error, abs=0.06)
+
+
+def test_every_network_adapts_by_itself_and_nothing_else_of_it_changes(digits, networks):
+  (seeing, variables), pairs = networks, drawn(digits, shift=('darken',))
+  adapted = verifying.adapt(seeing, variables, pairs, 'full', NETWORKS)
+  jax.tree.map(np.testing.assert_array_equal, adapted['params'], variables['params'])
+  batches = [(seeing.view(images), w) for images, w in adaptation.shuffled(pairs.images, 128)]
+  for number in range(NETWORKS):
+    one = jax.tree.map(lambda leaf, number=number: jnp.asarray(leaf[number]), variables)
+    expected = adaptation.adapt_batch_stats(seeing.model, one, batches, 'full')
+    for name, leaf in expected['batch_stats']['norm1'].items():
+      of_both = adapted['batch_stats']['norm1'][name]
+      np.testing.assert_allclose(of_both[number], leaf, rtol=1e-5, atol=1e-6)
+      assert (of_both[number] != variables['batch_stats']['norm1'][name][number]).any()
+
+
+def test_a_run_tells_what_adapted_numbers_are(tmp_path):
+  config = configs.load('distillation/alone:digits,quick,seeds=2,teacher=mlp,verify=3')
+  changes = {
+    'data.image_size': 8,
+    'model.depth': 1,
+    'verification.far': 0.1,
+    'verification.shift': ('blur', 'darken'),
+    'verification.adapt': 'full',
+  }
+  for key, value in changes.items():
+    configs.override(config, key, value if isinstance(value, tuple) else str(value))
+  checks.check(config)
+  with Run(tmp_path, config, progress=False, tensorboard=False) as run:
+    content = distill.run(config, run)
+  assert content['transductive'] and content['class_names'] == list('0123456')
+  row = content['rows'][-1]
+  for name in ('verification', 'tar', 'auc', 'eer'):
+    assert len(row[name]['values']) == len(row[f'{name}_adapted']['values']) == 2
+  assert 'adapted (transductive)' in (tmp_path / 'report.html').read_text()

@@ -93,14 +93,7 @@ def table_row(group: Group) -> dict[str, Any]:
   """Returns what a table says of a group."""
   dataset, teacher, student = group.table
   run = next(iter(group.runs.values()), None)
-  config = run.result.config if run else {}
-  known = None
-  if config:
-    asked = config['distillation']
-    recipe = '' if asked['epochs'] or asked['steps'] else asked['recipe']
-    known = published.find(dataset, teacher, student, recipe, group['low'], group['share']).get(
-      group.name
-    )
+  known = published.of_config(run.result.config).get(group.name) if run else None
   accuracies = {name: aggregate.pooled(group, name) for name in _ACCURACIES}
   seconds = [row.seconds for _, row in group.rows.values()]
   return {

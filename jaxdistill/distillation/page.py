@@ -132,17 +132,7 @@ def note(result: Result, cited: Mapping[str, published.Published]) -> str:
 
 def references(result: Result) -> dict[str, published.Published]:
   """Returns the published numbers of the run's protocol by the row of ours."""
-  config, extras = result.config, result.extras
-  asked = config['distillation']
-  changed = asked['epochs'] or asked['steps'] or asked['batch'] or asked['learning_rate']
-  return published.find(
-    config['data']['name'].partition(':')[0],
-    config['teacher_model']['name'],
-    config['model']['name'],
-    '' if changed or asked['public'] else asked['recipe'],
-    extras['low'],
-    extras['share'],
-  )
+  return published.of_config(result.config)
 
 
 def charts(result: Result, run: Run) -> list[dict[str, Any]]:

@@ -9,7 +9,8 @@ Sources: the tables of the public code of Tian et al. (Contrastive Representatio
 paper and that of DKD are remembered, not read again.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 # How sure a number is: read in public code, or remembered.
 READ, REMEMBERED = 'public code', 'remembered'
@@ -49,6 +50,27 @@ _CIFAR100 = {
 }
 _REMEMBERED = ('reviewkd',)
 _RECIPE = 'crd240'
+# Fields of a training by which it is another one than its recipe's.
+_CHANGES = ('epochs', 'steps', 'batch', 'learning_rate')
+
+
+def of_config(config: Mapping[str, Any]) -> dict[str, Published]:
+  """Returns the published numbers of a run by the row of ours; {} where its config has changed what
+  the papers share, such as the recipe's length, or holds images or classes out of the training."""
+  asked, taught = config['distillation'], config['teaching']
+  is_changed = any(part[name] for part in (asked, taught) for name in _CHANGES)
+  held_out = config['data']['validation_share'] or config['verification']['classes']
+  is_other = asked['public'] or asked['augmentation'] != 'recipe' or taught['recipe'] != _RECIPE
+  if is_changed or held_out or is_other:
+    return {}
+  return find(
+    config['data']['name'].partition(':')[0],
+    config['teacher_model']['name'],
+    config['model']['name'],
+    asked['recipe'],
+    asked['low'],
+    asked['share'],
+  )
 
 
 def find(

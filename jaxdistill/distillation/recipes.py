@@ -35,7 +35,7 @@ _ROWS = (
   _CRD,
   # Our choice, the same in an eighth of the time: for smoke runs, no table of a paper has it.
   dataclasses.replace(_CRD, name='short', epochs=30, schedule=_multistep(0.05, 30, 18, 24, 28)),
-  # ImageNet as the public codes train it; with KD's terms 0.5 CE + 0.9 KD for distilled students.
+  # ImageNet as the public codes train it; KD beside it is 0.5 CE + 0.9 KD, see `sum.classical`.
   Recipe(
     'imagenet',
     batch=256,

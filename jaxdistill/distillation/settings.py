@@ -13,7 +13,7 @@ from jaxdistill import files, models
 from jaxdistill.data import presets as data_presets
 from jaxdistill.data import resolution
 from jaxdistill.distillation import methods, presets, sections, terms
-from jaxdistill.distillation.sum import CLASSICAL
+from jaxdistill.distillation.sum import CLASSICAL, classical
 from jaxdistill.errors import UserError
 from jaxdistill.experiment import explain as explaining
 from jaxdistill.experiment import schema
@@ -107,7 +107,8 @@ def summed(args: Arguments, name: str) -> ConfigDict:
   >>> config.method.terms, config.method.gamma, config.method.fields.kd.weight
   (('kd',), 0.1, 0.9)
   """
-  given = dict(CLASSICAL[name] if name in CLASSICAL else {'terms': terms.names_of(name)})
+  recipe = args.recipe or presets.find(args.data).recipe
+  given = classical(name, recipe) if name in CLASSICAL else {'terms': terms.names_of(name)}
   chosen = given.pop('fields', {})
   fields = {term: {**terms.defaults(term), **chosen.get(term, {})} for term in given['terms']}
   return defaults(args, 'sum', **given, fields=fields)

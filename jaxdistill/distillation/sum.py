@@ -49,6 +49,21 @@ CLASSICAL: Mapping[str, Mapping[str, Any]] = MappingProxyType(
   }
 )
 
+# Of the labels beside KD under the recipe of ImageNet, as RepDistiller's author gives it.
+_IMAGENET_GAMMA = 0.5
+
+
+def classical(name: str, recipe: str = '') -> dict[str, Any]:
+  """Returns what a classical method says of its sum, under a recipe of `recipes.RECIPES`.
+
+  >>> classical('kd', 'crd240')['gamma'], classical('kd', 'imagenet')['gamma']
+  (0.1, 0.5)
+  """
+  said = dict(CLASSICAL[name])
+  if name == 'kd' and recipe == 'imagenet':
+    said['gamma'] = _IMAGENET_GAMMA
+  return said
+
 
 def method(
   pair: Pair,

@@ -98,6 +98,9 @@ def test_the_fields_recipe_is_that_of_the_sheet():
 def test_kd_weighs_as_the_public_code_does():
   method = config.load('distillation/kd:cifar100').method
   assert (method.gamma, method.fields.kd.weight, method.fields.kd.temperature) == (0.1, 0.9, 4.0)
+  on_imagenet = config.load('distillation/kd:imagenet:x').method
+  assert (on_imagenet.gamma, on_imagenet.fields.kd.weight) == (0.5, 0.9)
+  assert config.load('distillation/kd:cifar100,recipe=imagenet').method.gamma == 0.5
 
 
 def test_mobile_students_start_at_their_own_rate():

@@ -44,7 +44,8 @@ def fit(
   The start is deterministic: centres at the quantiles (k + 1/2) / components, moved by at most 20
   steps of Lloyd's algorithm, whose groups give the first weights, means and variances. Every step
   is an E-step and an M-step; a mixture stands still from the step on that raises its mean log
-  likelihood by less than `tolerance`.
+  likelihood by less than `tolerance`. Of losses, `posterior(...)[..., 0]` is the probability of
+  being among the small ones; the methods below select what is above 0.5.
 
   Args:
     values: float [..., n].

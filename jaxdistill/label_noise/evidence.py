@@ -48,7 +48,8 @@ def class_labels(labels: np.ndarray, classes: int | None = None) -> np.ndarray:
 
 
 def single(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Returns labels as int64 [n] and the probabilities of the classes as float64 [n, C].
+  """Returns labels as int64 [n] and the probabilities of the classes as float64 [n, C], rows with
+  sum 1 up to 0.01.
 
   Raises:
     UserError: for shapes that do not fit, labels out of range, or rows that are no probabilities.
@@ -138,7 +139,7 @@ def unit_interval(**values: float) -> None:
 def _is_lists(labels):
   if not isinstance(labels, (list, tuple)) or not len(labels):
     return False
-  return isinstance(labels[0], (list, tuple, set, frozenset))
+  return isinstance(labels[0], (list, tuple, set, frozenset, np.ndarray))
 
 
 def _matrix_of_lists(labels, classes):
@@ -147,6 +148,10 @@ def _matrix_of_lists(labels, classes):
     chosen = list(chosen)
     for label in chosen:
       errors.whole(f'a label of example {row}', label, below=classes)
+    if len(set(chosen)) < len(chosen):
+      raise errors.UserError(
+        f'Example {row} lists a class twice; a matrix of 0 and 1 is given as one array.'
+      )
     matrix[row, chosen] = True
   return matrix
 

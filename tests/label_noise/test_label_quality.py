@@ -176,6 +176,8 @@ FINE = np.array([[0.5, 0.5], [0.2, 0.8]])
     ((FINE[:, 0], FINE), {}, 'type float64'),
     ((FINE, FINE), {}, 'holds 0 and 1'),
     (([[0, 3], []], FINE), {}, 'a label of example 0 is 3; it must be below 2'),
+    (([[0, 1, 1], [1]], FINE), {}, 'Example 0 lists a class twice'),
+    (([np.array([0.5]), np.array([1])], FINE), {}, 'a label of example 0 is .*whole number'),
     (([0, 1], FINE), dict(by_class=True), 'these are one each'),
   ],
 )

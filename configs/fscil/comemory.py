@@ -24,7 +24,7 @@ cub:PATH) and, behind commas:
   epochs=20           passes over the base images (the recipe's)
   rates=.1+1          factors of the learner's rate in the sessions, each a row (1)
   memory=m3d          what is remembered of every class: means, none, exemplars, random, cd2, m3d,
-                      dance or dm (as the learner's paper does)
+                      dance or dm (the learner's own)
   ipc=2               images a class of such a memory, but for means (1; of cd2 2)
   quick               a smoke run: every phase, no meaningful number
   learning_rate=0.02  of the sessions (0.01; digits 0.05)

@@ -69,7 +69,8 @@ class Result:
   @property
   def summary(self) -> dict[str, tuple[float, float]]:
     """Mean and standard deviation over the runs of 'average', 'last', 'pd', 'base', 'novel', 'hm',
-    'gacc', 'forgetting', 'bwt', 'nme_average' and 'nme_last', see `metrics.incremental`."""
+    'gacc', 'forgetting' and 'bwt', see `metrics.incremental`; of 'nme_average' and 'nme_last', the
+    same by the nearest class mean; of 'batch_average' and 'batch_last', by means over batches."""
     scores = scoring.row('', '', self.numbers).scores
     return {name: (score['mean'], score['std']) for name, score in scores.items()}
 
@@ -144,7 +145,7 @@ def run(
     indices: a fixed choice of the images in place of draws, see `protocol.sessions`.
     order: of the classes: a seed, or a file; '': as the data set has them.
     memory: what is remembered of every class, a name of `memory.MEMORIES`: 'means', 'exemplars',
-      'm3d' ...; '': as the learner's paper does.
+      'm3d' ...; '': the learner's own.
     ipc: images a class of such a memory; 0: its own number.
     base: a work dir whose base networks are taken, or a file of an encoder's weights.
     quick: a smoke run; no number means anything.

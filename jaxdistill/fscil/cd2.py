@@ -19,6 +19,7 @@ from jaxdistill.fscil.learner import (
   Learner,
   Task,
   cross_entropy,
+  in_sessions,
   new_means,
   remembered_rows,
 )
@@ -71,7 +72,7 @@ def learner(
     momentum, weight_decay: of SGD.
 
   Raises:
-    UserError: α is not above 0 by the paper's rule, for so few classes.
+    UserError: α is not above 0 by the paper's rule, for so few classes; or a factor is negative.
 
   Source: the two losses, α, β, learning rate, schedule and steps are the paper's. Projector, batch
   and optimiser are those of NC-FSCIL's public code (Yang et al., ICLR 2023). Our choices: cosine
@@ -85,8 +86,10 @@ def learner(
   Traceback (most recent call last):
   jaxdistill.errors.UserError: By the paper's rule the weight of structure retention, ...
   """
+  errors.real_numbers(alpha=alpha, beta=beta)
+  if min(alpha, beta) < 0:
+    raise errors.UserError(f'alpha and beta are at least 0; got alpha={alpha} and beta={beta}.')
   weights = _weights(task, alpha_rule, alpha)
-  errors.real_numbers(beta=beta)
 
   def start(key, start):
     del key
@@ -128,7 +131,7 @@ def learner(
     begin,
     loss=loss,
     trained=('projector', 'rows'),
-    steps=(steps,) * task.sessions if isinstance(steps, int) else tuple(steps),
+    steps=in_sessions(steps, task),
     batch=batch,
     schedule=Schedule('cosine', learning_rate),
     optimizer=Optimizer('sgd', momentum=momentum, weight_decay=weight_decay),
@@ -138,7 +141,6 @@ def learner(
 
 def _weights(task, rule, alpha):
   """α of every session, of the base session 0."""
-  errors.real_numbers(alpha=alpha)
   if rule == 'fixed':
     return (0.0,) + (alpha,) * task.sessions
   seen = [task.arriving(number)[1] for number in range(1, task.sessions + 1)]

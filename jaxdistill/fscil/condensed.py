@@ -45,13 +45,18 @@ class CondensedSet(Images):
   learning_rate: tuple[float, float]
   iterations: int
   width: int = 0
-  made: dict[str, np.ndarray] = dataclasses.field(default_factory=dict, init=False)
+  canvases_by_key: dict[str, np.ndarray] = dataclasses.field(default_factory=dict, init=False)
 
   def __post_init__(self):
     super().__post_init__()
     errors.whole('iterations', self.iterations)
     errors.whole('width', self.width)
     errors.whole('factor', self.settings.factor, at_least=1)
+    errors.real_numbers(learning_rate=self.learning_rate[0])
+    if min(self.learning_rate) <= 0:
+      raise errors.UserError(
+        f'The learning_rate of canvases is above 0; got {self.learning_rate[0]}.'
+      )
     methods.check(self.method)
 
   @property
@@ -62,7 +67,9 @@ class CondensedSet(Images):
     runs, number = course.engine.runs, standing.number
     canvases = self._of_draws(run, course, number)
     of_run = runs.draw if number else np.zeros(len(runs), int)
-    cells = jax.jit(jax.vmap(jax.vmap(lambda own: decode.decode(own / 255, self.settings.factor))))
+    cells = jax.jit(
+      jax.vmap(jax.vmap(lambda canvas: decode.decode(canvas / 255, self.settings.factor)))
+    )
     decoded = to_uint8(np.asarray(cells(canvases.astype(np.float32))))
     return canvases[of_run], self.read(course, decoded[of_run])
 
@@ -84,9 +91,11 @@ class CondensedSet(Images):
       canvases = self._condensed(run, images, numbers.ravel(), seed, mesh, f'session-{number}')
       return canvases.reshape(len(shots), end - first, *canvases.shape[1:])
     sets = []
-    for draw, (images, own) in enumerate(zip(shots, labels)):
+    for draw, (images, columns_of_draw) in enumerate(zip(shots, labels)):
       name = f'session-{number}-draw-{draw}'
-      sets.append(self._condensed(run, self._set(images, own), numbers[draw], seed, mesh, name))
+      sets.append(
+        self._condensed(run, self._set(images, columns_of_draw), numbers[draw], seed, mesh, name)
+      )
     return np.stack(sets)
 
   def _set(self, images, labels):
@@ -117,15 +126,15 @@ class CondensedSet(Images):
       state = loop.fit(run, phase, ready)
       return {'canvases': to_uint8(condensing.learned(state, settings, images))}
 
-    if key not in self.made:
+    if key not in self.canvases_by_key:
       form = jax.ShapeDtypeStruct((images.num_classes, self.ipc, *images.image_shape), np.uint8)
       content = kept.tree_once(
         run, self.pictures.directory, key, compute, lambda: {'canvases': form}
       )
       if self.pictures.directory:
         run.discard(phase)
-      self.made[key] = content['canvases']
-    return self.made[key]
+      self.canvases_by_key[key] = content['canvases']
+    return self.canvases_by_key[key]
 
   def _settings(self, images):
     small = min(images.image_shape[:2]) < _SMALL

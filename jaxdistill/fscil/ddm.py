@@ -6,9 +6,10 @@ For each class c of a session, by gradient descent on the pixels alone from real
     L_DDM(c) = || mean_m φ(x_m) - mean_i φ(x_i) ||²
 
 with x_m the synthetic and x_i the real images, and φ what the model gives: its logits, its
-projection, or the encoder's embedding. It is the engine of `synthesis` with one network throughout,
-the encoder followed by the learner as the session left it. The real images' responses are computed
-once. All runs of a base network share its encoder and go side by side.
+projection, the encoder's embedding, or all of these one behind another. It is the engine of
+`synthesis` with one network throughout, the encoder followed by the learner as the session left it.
+The real images' responses are computed once. All runs of a base network share its encoder and go
+side by side.
 """
 
 import dataclasses
@@ -31,7 +32,7 @@ from jaxdistill.fscil.session import Course, Standing
 from jaxdistill.synthesis import decode, engine, several
 from jaxdistill.training import loop, parallel, problem
 
-Feature = Literal['logits', 'projected', 'embedding']
+Feature = Literal['logits', 'projected', 'embedding', 'concat']
 PLUGS = engine.Plugs(engine.constant_network, losses.mean_discrepancy)
 
 
@@ -69,6 +70,7 @@ class Model:
     features = {'projected': self.learner.embed(own['state'], inputs)}
     if self.learner.reads == 'features':
       features['embedding'] = inputs
+    features['concat'] = jnp.concatenate([logits, *features.values()], axis=-1)
     return logits, features
 
 
@@ -100,6 +102,11 @@ class Distilled(Images):
     super().__post_init__()
     errors.whole_numbers(iterations=self.iterations, real_images=self.real_images)
     errors.real_numbers(learning_rate=self.learning_rate, momentum=self.momentum)
+    if self.learning_rate <= 0 or not 0 <= self.momentum < 1:
+      raise errors.UserError(
+        'The images of the memory cd2 need a learning_rate above 0 and a momentum from 0 to below '
+        f'1; got {self.learning_rate} and {self.momentum}.'
+      )
 
   def choose(self, run, course, standing):
     runs, mean, std = course.engine.runs, self.pictures.base.mean, self.pictures.base.std
@@ -256,7 +263,7 @@ def policy(
     iterations: steps on the pixels.
     learning_rate, momentum: of SGD on normalised pixels.
     ddm_feature: φ: the learner's 'logits' of the classes seen, its projection ('projected', what
-      its nearest-mean classifier compares), or the encoder's 'embedding'.
+      its nearest-mean classifier compares), the encoder's 'embedding', or 'concat', all three.
     real_images: of a class, drawn anew in every iteration; 0: all of them.
     clip: pixels come to the valid range in every iteration ('always'), or at the 'end' alone, by
       which images with much black or white lose most of what was learned.

@@ -122,7 +122,7 @@ class Everything(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Engine:
-  """The functions of the sessions, each compiled once; read `step` first.
+  """The functions of the sessions, each compiled once.
 
   Attributes:
     learner: what a run does.
@@ -162,10 +162,6 @@ class Engine:
 
   def rates(self, steps: int) -> np.ndarray:
     """Returns the learning rates float32 [longest session] of a session's steps."""
-    schedule = self.learner.schedule
-    schedule = (
-      schedule.build(steps) if isinstance(schedule, schedules.Schedule) else schedule(steps)
-    )
     place = np.arange(max(1, *self.learner.steps))
     if not steps:
       return np.zeros(len(place), np.float32)
@@ -195,8 +191,8 @@ class Engine:
     """(key, identity, Start [S, ...]) -> parts [R, ...]."""
 
     def one(key, identity, start):
-      own = jax.tree.map(lambda leaf: leaf[identity.seed], start)
-      return self.learner.start(self._key(draws.typed(key), identity, _START), own)
+      of_seed = jax.tree.map(lambda leaf: leaf[identity.seed], start)
+      return self.learner.start(self._key(draws.typed(key), identity, _START), of_seed)
 
     return self._over_runs(one, (WHOLE, SHARE, WHOLE), (1,))
 
@@ -206,8 +202,8 @@ class Engine:
     those of weight 0 last, and how many rows have a weight [R]."""
 
     def one(key, identity, parts, arrivals, memory):
-      own = self._key(draws.typed(key), identity, arrivals.number)
-      parts = self.learner.begin(own, parts, arrivals, memory)
+      run_key = self._key(draws.typed(key), identity, arrivals.number)
+      parts = self.learner.begin(run_key, parts, arrivals, memory)
       optimizer = self.optimizer.init({name: parts[name] for name in self.learner.trained})
       if self.learner.replays == 'everything':
         return parts, optimizer, (), ()
@@ -329,10 +325,10 @@ class Engine:
     key = jax.random.fold_in(draws.typed(state.key), state.step)
 
     def one(trained, optimizer, identity, frozen, rows, arrivals, memory):
-      own = self._key(key, identity, 0)
+      run_key = self._key(key, identity, 0)
 
       def loss_of(trained):
-        loss, metrics = learner.loss({**frozen, **trained}, rows, arrivals, memory, own)
+        loss, metrics = learner.loss({**frozen, **trained}, rows, arrivals, memory, run_key)
         return loss, {'loss': loss, **metrics}
 
       gradient, metrics = jax.grad(loss_of, has_aux=True)(trained)
@@ -360,8 +356,8 @@ class Engine:
     """The rows of a step: passes over all of them, each in a new order, one behind another."""
     place = jnp.uint32(step) * batch + jnp.arange(batch, dtype=jnp.uint32)
     count = jnp.maximum(jnp.uint32(count), 1)
-    own = self._key(key, identity, 0)
-    return samplers.shuffled_index(own, place % count, count, place // count)
+    run_key = self._key(key, identity, 0)
+    return samplers.shuffled_index(run_key, place % count, count, place // count)
 
   def _key(self, key, identity, number):
     for part in (identity.seed, identity.draw, number):
@@ -379,9 +375,9 @@ class Engine:
     R, the others are the same for all."""
 
     def function(*arguments):
-      def of_run(*own):
+      def of_run(*arguments_of_run):
         whole = list(arguments)
-        for place, argument in zip(by_run, own):
+        for place, argument in zip(by_run, arguments_of_run):
           whole[place] = argument
         return one(*whole)
 

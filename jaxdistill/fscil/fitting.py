@@ -126,8 +126,8 @@ def fit(
   """
   problem = setup(head, features, labels, base_classes, how, seed=seed, mesh=mesh)
   networks = len(features)
-  own = lambda leaf: jax.ShapeDtypeStruct((networks, *leaf.shape[1:]), leaf.dtype)
-  template = jax.tree.map(own, problem.state.variables['params']['head'])
+  form = lambda leaf: jax.ShapeDtypeStruct((networks, *leaf.shape[1:]), leaf.dtype)
+  template = jax.tree.map(form, problem.state.variables['params']['head'])
 
   def compute():
     state = loop.fit(run, name, problem, keep_final=False)

@@ -174,8 +174,8 @@ def with_head(run: Run, stage: Stage, networks: Bases, seen: Seen, head: str) ->
   """Returns the base networks with a head of this kind: their own, or one that is fitted to their
   features of the base images."""
   fields, model = stage.fields, stage.network(head)
-  own = networks.variables['params'].get('head')
-  if own is not None and repr(model.head) == repr(networks.model.head):
+  head_params = networks.variables['params'].get('head')
+  if head_params is not None and repr(model.head) == repr(networks.model.head):
     return networks
   fitted = fitting.fit(
     run,
@@ -205,19 +205,19 @@ def examples(stage: Stage, seen: Seen, learner: Learner) -> session.Examples:
   shot_labels = np.concatenate(labels).reshape(shape)
   replays = learner.replays == 'everything'
   if learner.reads == 'features':
-    shots, test, own = seen.shots, seen.test, seen.base
+    shots, test, base_rows = seen.shots, seen.test, seen.base
   else:
     rows = np.stack([np.concatenate(drawn.rows) for drawn in stage.draws])
     images = parts.train.images[rows.reshape(-1)]
     shots = np.asarray(images).reshape(1, *shape, *parts.train.image_shape)
     test = np.asarray(parts.test.images)[None]
-    own = np.asarray(parts.base.images)[None] if replays else None
+    base_rows = np.asarray(parts.base.images)[None] if replays else None
   return session.Examples(
     shots,
     shot_labels,
     test,
     parts.test.labels,
-    own if replays else None,
+    base_rows if replays else None,
     parts.base.labels if replays else None,
   )
 
@@ -294,10 +294,10 @@ def learn(
 
   def compute():
     head = learner_head(stage.fields, method)
-    own = with_head(run, stage, networks, seen, head)
-    course_of_it = course(run, stage, own, seen, name, method)
+    headed = with_head(run, stage, networks, seen, head)
+    course_of_it = course(run, stage, headed, seen, name, method)
     outcome = session.run_sessions(run, course_of_it)
-    learned = _learned(stage, own, course_of_it, outcome, head, method)
+    learned = _learned(stage, headed, course_of_it, outcome, head, method)
     computed.append(learned)
     run.write_bytes(path, learned.to_bytes())
     if isinstance(course_of_it.remember, memory.Images):

@@ -239,8 +239,8 @@ class Images:
       return images
     seeds, seen = engine.runs.seed, np.zeros((*images.shape[:3], engine.task.dim), np.float32)
     for seed in np.unique(seeds):
-      own = images[seeds == seed]
-      flat = own.reshape(-1, *own.shape[3:])
+      images_of_seed = images[seeds == seed]
+      flat = images_of_seed.reshape(-1, *images_of_seed.shape[3:])
       as_set = dataclasses.replace(
         pictures.base,
         images=flat,
@@ -252,7 +252,7 @@ class Images:
       vectors = features.embed(
         network, variables, as_set, mesh=engine.runs.mesh, view=pictures.view
       )
-      seen[seeds == seed] = vectors.reshape(*own.shape[:3], -1)
+      seen[seeds == seed] = vectors.reshape(*images_of_seed.shape[:3], -1)
     return seen
 
 
@@ -287,9 +287,9 @@ def by_class(labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
   counts = np.bincount(labels, minlength=classes).astype(np.int32)
   positions = np.zeros((classes, counts.max()), np.int64)
   for label in range(classes):
-    own = np.flatnonzero(labels == label)
-    positions[label] = own[0]
-    positions[label, : len(own)] = own
+    members = np.flatnonzero(labels == label)
+    positions[label] = members[0]
+    positions[label, : len(members)] = members
   return positions, counts
 
 

@@ -4,7 +4,8 @@ A learner's module has a function `learner(task, *, fields with defaults) -> lea
 fields are the section `method` of a config, and the text `HEAD`: the head that its base network is
 trained with. Where it remembers something else than class means, the text `MEMORY` names it, see
 `memory`; a false `READS_HEAD` says that features are all that it takes of a base network, so that
-any head serves it.
+any head serves it; a function `head_of(fields) -> str` says which head other fields than the
+defaults want.
 """
 
 from collections.abc import Callable, Mapping
@@ -122,6 +123,16 @@ def head(name: str) -> str:
   return LEARNERS.find(name).HEAD
 
 
+def head_of(method: Mapping[str, object]) -> str:
+  """Returns the same for a learner's section of the config: some fields want another head.
+
+  >>> head_of({'name': 'sdc'}), head_of({'name': 'sdc', 'classifier': 'etf'})
+  ('projector', 'etf')
+  """
+  choose = getattr(LEARNERS.find(method['name']), 'head_of', None)
+  return choose(_fields(method)) if choose else head(method['name'])
+
+
 def reads_head(name: str) -> bool:
   """Returns whether a learner starts from the head of its base network, not from features alone.
 
@@ -132,7 +143,8 @@ def reads_head(name: str) -> bool:
 
 
 def memory(name: str) -> str:
-  """Returns the memory that a learner's paper keeps, by its name in `memory.MEMORIES`.
+  """Returns the memory that a learner keeps unless it is told otherwise, by its name in
+  `memory.MEMORIES`: that of its paper, class means where the paper does not say.
 
   >>> memory('ncm'), memory('cd2')
   ('means', 'cd2')

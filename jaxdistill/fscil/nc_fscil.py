@@ -77,9 +77,8 @@ def learner(
   Raises:
     UserError: a value out of range.
 
-  Source: the paper and its public code, numbers included. The published session data are all of
-  one shuffled pass behind another, see `engine`; how the rows of a mixture are paired and that its
-  loss is mixed alike: our choice.
+  Source: the paper and its public code, numbers included. How the rows of a mixture are paired and
+  that its loss is mixed alike: our choice.
 
   >>> task = Task(num_classes=10, base_classes=4, way=2, shot=5, sessions=3, dim=8)
   >>> learner(task, steps=(5, 6, 7), copies=(1, 2, 3)).steps

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxdistill.experiment import page
 from jaxdistill.experiment.results import Result
-from jaxdistill.fscil import published, scoring
+from jaxdistill.fscil import presets, published, scoring
 from jaxdistill.fscil.columns import gained, points
 from jaxdistill.fscil.protocol import Sessions
 from jaxdistill.report import numbers, pictures
@@ -124,7 +124,8 @@ def note(result: Result, cited: bool) -> str:
   if any('differences' in row.extras for row in result.rows):
     text += ' Less NCM: paired differences of runs, with their 95 % interval.'
   if extras['reconstructed']:
-    labels = [row.label for row in result.rows if row.name in extras['reconstructed']]
+    ours = extras['reconstructed']
+    labels = [row.label for row in result.rows if row.name.partition('-rate-')[0] in ours]
     text += (
       f' {", ".join(labels)}: reconstructions, parts of the papers were not at hand; what is our '
       "choice is said in each learner's page of code, and is a field of the config."
@@ -138,15 +139,14 @@ def note(result: Result, cited: bool) -> str:
 
 
 def references(result: Result) -> list[dict[str, Any]]:
-  """Returns the published rows of the run's protocol: those of its learners, or of a comparison
-  all."""
-  protocol = result.config['protocol']
-  known = published.find(
-    result.config['data']['name'],
-    protocol['base_classes'],
-    protocol['way'],
-    protocol['shot'],
-  )
+  """Returns the published rows of the run's protocol, with all its sessions and classes in their
+  usual order: those of its learners, or of a comparison all."""
+  protocol, name = result.config['protocol'], result.config['data']['name']
+  settled = presets.find(name)
+  sessions = len(result.extras['sizes']) - 1
+  if settled is None or protocol['order'] or sessions != settled.sessions:
+    return []
+  known = published.find(name, protocol['base_classes'], protocol['way'], protocol['shot'])
   names = {row.name for row in result.rows}
   if result.task == 'compare':
     names |= {''}

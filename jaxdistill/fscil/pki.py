@@ -8,7 +8,7 @@ images and a memory of the classes before. Two variants, PKIV-1 and PKIV-2, keep
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from jaxdistill.fscil.learner import Learner, Task, in_sessions
@@ -18,6 +18,12 @@ from jaxdistill.training.optim import Optimizer
 from jaxdistill.training.schedules import Schedule
 
 HEAD = 'projector'
+
+
+def head_of(fields: Mapping[str, object]) -> str:
+  """Returns the head of the base network that a learner with these fields starts from."""
+  return HEAD if fields.get('unit_rows', True) else 'free_projector'
+
 
 # K_t: whether session t keeps projector k beside its new one, the base's being number 0.
 KEEP = {
@@ -47,7 +53,7 @@ def learner(
   """Returns PKI as a learner, or with `keep` one of its variants.
 
       v = Σ_{k in K_t} φ_k(f) + φ_t(f),   v̂ = v / ‖v‖,   logit_c = s · v̂ᵀ w_c / ‖w_c‖
-      E_t = Σ_{new images} L_ce + Σ_{memory} L_ce,  of which φ_t and w are trained
+      E_t = mean over new images and memory of L_ce,  of which φ_t and w are trained
 
   Args:
     task: the static facts.
@@ -58,17 +64,19 @@ def learner(
       'fresh' random weights.
     train_projector: False trains the classifier alone.
     scale: s.
-    unit_rows: whether the classifier's rows are divided by their length.
+    unit_rows: whether the classifier's rows are divided by their length, in base training too;
+      without it s is 1 there, and may be 1 here.
     steps: of every session, or one number a session.
     batch: rows a step.
     learning_rate: at the end of the warm-up; it falls along a cosine.
     warmup_steps: of every session.
     momentum, weight_decay: of SGD.
 
-  Source: the paper has the frozen ensemble, the new projector and what is trained. The projector,
-  batch, warm-up and optimiser are those of NC-FSCIL's public code (Yang et al., ICLR 2023), the
-  learning rate that of CD² (Bao et al., arXiv 2601.08519). Our choices: sum and concat, the sets
-  K_t of the variants, the copy, rows imprinted at the mean v̂ of the new images, unit rows and s.
+  Source: the paper has the frozen ensemble, the new projector, what is trained, and a memory, of
+  which the abstract says no more. Projector, batch, warm-up, optimiser and class means as memory
+  are those of NC-FSCIL's public code (Yang et al., ICLR 2023), the learning rate that of CD² (Bao
+  et al., arXiv 2601.08519). Our choices: sum and concat, the sets K_t of the variants, the copy,
+  rows imprinted at the mean v̂ of the new images, unit rows and s, a mean in place of the sum.
 
   >>> task = Task(num_classes=10, base_classes=4, way=2, shot=5, sessions=3, dim=8)
   >>> pki = learner(task, keep='pkiv2', steps=10)
@@ -114,6 +122,7 @@ class Variant(NamedTuple):
 
   learner: Callable[..., Learner]
   HEAD: str = HEAD
+  head_of: Callable[[Mapping[str, object]], str] = head_of
 
 
 PKIV1 = Variant(functools.partial(learner, keep='pkiv1'))

@@ -53,6 +53,8 @@ _ENDS = {
 }
 # Data set -> base classes, way, shot.
 _SPLITS = {'cifar100': (60, 5, 5), 'mini': (60, 5, 5), 'cub': (100, 10, 5)}
+# Other names of the same sets.
+_ALIASES = {'caltech_birds2011': 'cub'}
 
 
 def find(dataset: str, base_classes: int, way: int, shot: int) -> dict[str, list[Published]]:
@@ -70,6 +72,7 @@ def find(dataset: str, base_classes: int, way: int, shot: int) -> dict[str, list
   {}
   """
   name = dataset.partition(':')[0]
+  name = _ALIASES.get(name, name)
   if _SPLITS.get(name) != (base_classes, way, shot):
     return {}
   rows = {}

@@ -73,8 +73,8 @@ def run_all(run: Run, stage: Stage, tell: bool = True) -> Ran:
   numbers, classifiers = {}, {}
   for name, method in learners_of(stage.fields).items():
     numbers[name], classifiers[name] = flow.learn(run, stage, networks, seen, name, method)
-    for factor, own in numbers[name].by_scale().items():
-      say(f'{label(method, factor)}: {_line(own)}')
+    for factor, at_rate in numbers[name].by_scale().items():
+      say(f'{label(method, factor)}: {_line(at_rate)}')
   return Ran(networks, numbers, classifiers)
 
 
@@ -114,10 +114,10 @@ def rows(stage: Stage, ran: Ran) -> list[Row]:
   table = []
   for name, numbers in ran.numbers.items():
     compared = None if name == scoring.REFERENCE else reference
-    for factor, own in numbers.by_scale().items():
+    for factor, at_rate in numbers.by_scale().items():
       entry = name if factor == 1 else f'{name}-rate-{factor:g}'
       key = _row_key(stage, ran, name, factor)
-      table.append(scoring.row(entry, label(sections[name], factor), own, compared, key))
+      table.append(scoring.row(entry, label(sections[name], factor), at_rate, compared, key))
   return table
 
 
@@ -216,9 +216,9 @@ def phases(stage: Stage) -> Iterator[Phase]:
   networks, seen = flow.stand_in(stage)
   with Run(progress=False) as run:
     for name, method in learners_of(stage.fields).items():
-      own = flow.stand_in_head(stage, networks, method)
+      headed = flow.stand_in_head(stage, networks, method)
       # Whatever is remembered, an estimate has class means: nothing is condensed for it.
-      course = flow.course(None, stage, own, seen, name, method)
+      course = flow.course(None, stage, headed, seen, name, method)
       problem = dataclasses.replace(course, remember=session.class_means).estimated(run)
       if problem is not None:
         yield Phase(f'{name}/sessions', problem, stage.fields.dtype)

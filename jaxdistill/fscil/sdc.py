@@ -7,7 +7,7 @@ static memory: its frozen branch, encoder and projector φ_s, and the means of i
 sessions train one dynamic projector φ_y, jointly with that memory, and the classifier.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import jax
@@ -21,6 +21,11 @@ from jaxdistill.training.optim import Optimizer
 from jaxdistill.training.schedules import Schedule
 
 HEAD = 'projector'
+
+
+def head_of(fields: Mapping[str, object]) -> str:
+  """Returns the head of the base network that a learner with these fields starts from."""
+  return 'etf' if fields.get('classifier') == 'etf' else HEAD
 
 
 def learner(

@@ -13,11 +13,12 @@ from jaxdistill.experiment import sections as common
 from jaxdistill.experiment.sections import Run
 from jaxdistill.fscil import recipes
 from jaxdistill.fscil.generative import Generative
+from jaxdistill.models import heads
 
 # By what the weights of a base network are chosen. The last is how much public code does it, and is
 # optimistic, as it looks at the test images.
 SELECTIONS = ('last', 'val', 'best_test')
-HEADS = ('', 'cosine', 'linear', 'projector', 'etf', 'two_layer')
+HEADS = ('', *heads.HEADS)
 
 
 @dataclasses.dataclass(frozen=True)

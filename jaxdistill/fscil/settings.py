@@ -70,7 +70,7 @@ class Arguments:
     choices=MEMORIES,
     example='m3d',
     help='what is remembered of every class: means, none, exemplars, random, cd2, m3d, dance or dm '
-    "(as the learner's paper does)",
+    "(the learner's own)",
   )
   ipc: int = schema.field(
     0, example=2, help='images a class of such a memory, but for means (1; of cd2 2)'
@@ -87,7 +87,7 @@ def defaults(args: Arguments, name: str, **fields: Any) -> ConfigDict:
   (60, 1, 'nc_fscil')
   """
   method = {'name': name, **methods.defaults(name), **fields}
-  shared, replay = _shared(args, methods.head(name)), _replay(args, name)
+  shared, replay = _shared(args, methods.head_of(method)), _replay(args, name)
   config = ConfigDict(dict(shared, task='learn', method=method, replay=replay))
   return shrink(config) if args.quick else config
 
@@ -109,10 +109,10 @@ def comparison(args: Arguments, names: Iterable[str]) -> ConfigDict:
     methods.find(method)
     asked = ('data', 'base_classes', 'way', 'memory', 'ipc', 'quick')
     given = {field: getattr(args, field) for field in asked}
-    own = configs.load(f'fscil/{method}', {**given, **fields})
-    learners[name], memories[name] = own.method.to_dict(), own.replay.to_dict()
+    member = configs.load(f'fscil/{method}', {**given, **fields})
+    learners[name], memories[name] = member.method.to_dict(), member.replay.to_dict()
   parts = dict(compared=tuple(learners), members=learners, memories=memories)
-  heads = [methods.head(method['name']) for method in learners.values()]
+  heads = [methods.head_of(method) for method in learners.values()]
   wanted = [head for head in heads if head not in ('', 'cosine')] or ['cosine']
   head = collections.Counter(wanted).most_common(1)[0][0]
   config = ConfigDict(dict(_shared(args, head), task='compare', **parts))
@@ -172,7 +172,7 @@ def _protocol(args: Arguments, name: str) -> sections.Protocol:
 
 
 def _replay(args: Arguments, name: str) -> dict[str, Any]:
-  """Returns what a learner remembers: what is asked for, else what its paper keeps."""
+  """Returns what a learner remembers: what is asked for, else its own."""
   kept = args.memory or methods.memory(name)
   fields = memory.defaults(kept)
   if args.ipc and 'ipc' in fields:

@@ -88,14 +88,14 @@ def listed(
       parts = parts[1:]
   else:
     parts = _arrays(indices)
-  each = len(groups[0]) * shot
-  if len(parts) == 1 and len(parts[0]) in (len(groups) * each, possible * each):
-    parts = np.split(parts[0], range(each, len(parts[0]), each))
+  per_session = len(groups[0]) * shot
+  if len(parts) == 1 and len(parts[0]) in (len(groups) * per_session, possible * per_session):
+    parts = np.split(parts[0], range(per_session, len(parts[0]), per_session))
   if len(parts) not in (len(groups), possible):
     total = sum(map(len, parts))
     raise UserError(
       f'{train.name}: the list names {total:,} images for {len(parts)} sessions; {len(groups)} '
-      f'sessions of {each} images, {shot} a class, need {len(groups) * each:,}.'
+      f'sessions of {per_session} images, {shot} a class, need {len(groups) * per_session:,}.'
     )
   chosen = []
   for number, (part, group) in enumerate(zip(parts, groups), 1):

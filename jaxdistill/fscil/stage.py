@@ -198,7 +198,7 @@ def base_head(fields: sections.Config) -> str:
   first learner that wants a certain one."""
   if fields.base_training.head:
     return fields.base_training.head
-  wanted = [methods.head(method['name']) for method in learners_of(fields).values()]
+  wanted = [methods.head_of(method) for method in learners_of(fields).values()]
   return next(filter(None, wanted), 'cosine')
 
 
@@ -206,7 +206,7 @@ def learner_head(fields: sections.Config, method: Mapping[str, Any]) -> str:
   """Returns the head that a learner starts from; where it needs none, that of the base networks."""
   if not methods.reads_head(method['name']):
     return base_head(fields)
-  return methods.head(method['name']) or base_head(fields)
+  return methods.head_of(method) or base_head(fields)
 
 
 def runs(stage: Stage, trains: bool = True) -> engine.Runs:

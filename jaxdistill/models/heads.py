@@ -132,6 +132,36 @@ class ProjectorHead(nn.Module):
     return prototypes.cosine_logits(projected, rows, self.scale), prototypes.unit(projected)
 
 
+class FreeProjectorHead(nn.Module):
+  """logits_c = w_c^T v / ||v|| of the projector's output v, with rows w_c of any length;
+  'projected' is v / ||v||.
+
+  Attributes:
+    num_classes: rows.
+    width: of the projector's output.
+
+  Parameters: as of `ProjectorHead`.
+
+  Source: the other reading of the same classifier, in which no scale is needed, as the rows can
+  grow (our choice).
+
+  >>> import jax, jax.numpy as jnp
+  >>> form = lambda f: FreeProjectorHead(3, width=8).init_with_output(jax.random.key(0), f)
+  >>> (logits, v), variables = jax.eval_shape(form, jnp.ones((2, 5)))
+  >>> logits.shape, v.shape, sorted(variables['params'])
+  ((2, 3), (2, 8), ['projector', 'rows'])
+  """
+
+  num_classes: int
+  width: int = 512
+
+  @nn.compact
+  def __call__(self, embedding: jax.Array) -> tuple[jax.Array, jax.Array]:
+    projected = prototypes.unit(Projector(self.width, name='projector')(embedding))
+    rows = _rows(self, self.num_classes, self.width)
+    return jnp.matmul(projected, rows.T, precision=jax.lax.Precision.HIGHEST), projected
+
+
 class EtfHead(nn.Module):
   """logits_c = e_c^T v / ||v|| with the projector's output v and the fixed directions e_c of a
   simplex ETF over all classes; 'projected' is v / ||v||.
@@ -204,6 +234,7 @@ HEADS = Registry(
     'linear': LinearHead,
     'cosine': CosineHead,
     'projector': ProjectorHead,
+    'free_projector': FreeProjectorHead,
     'etf': EtfHead,
     'two_layer': TwoLayerHead,
   },

@@ -75,6 +75,23 @@ class TestNcm:
     )
     assert (accuracy(second.confusions[:, -1]) == accuracy(first.confusions[:, -1])).all()
 
+  def test_another_order_of_the_classes_within_sessions_changes_no_accuracy(self):
+    seen, order = gaussians.examples(), np.array([2, 0, 3, 1, 5, 4, 7, 6, 9, 8])
+    column = np.argsort(order)
+    turned = dataclasses.replace(
+      seen,
+      shot_labels=column[seen.shot_labels],
+      test_labels=column[seen.test_labels],
+      base_labels=column[seen.base_labels],
+    )
+    first, going = outcome(ncm.learner(TASK)), gaussians.course(ncm.learner(TASK))
+    going = dataclasses.replace(going, examples=turned, base=gaussians.start(turned))
+    with Run(progress=False) as run:
+      second = run_sessions(run, going)
+    permuted = second.confusions[:, :, column][..., column]
+    np.testing.assert_array_equal(permuted, first.confusions)
+    assert (accuracy(second.confusions) == accuracy(first.confusions)).all()
+
   def test_it_needs_no_steps_and_is_exactly_reproducible(self):
     first, second = outcome(ncm.learner(TASK)), outcome(ncm.learner(TASK), seed=5)
     np.testing.assert_array_equal(first.confusions, second.confusions)

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import projected
 import pytest
 
 from jaxdistill.errors import UserError
@@ -177,6 +178,22 @@ def test_each_retention_holds_what_it_is_about():
   assert after_steps(alpha=5.0, beta=0.0)['structure'] < 0.8 * free['structure']
 
 
+@pytest.mark.slow
+def test_without_a_memory_it_collapses_and_retention_costs_nothing():
+  """Accuracy on all classes after the last session, the mean over five draws; on such features
+  retention moves accuracy from base to novel classes."""
+  worlds, task = projected.worlds(draws=5, width=16), projected.TASK
+  make = functools.partial(cd2.learner, task, alpha_rule='fixed', learning_rate=0.05, steps=100)
+
+  def reached(remember=1.0, **fields):
+    base, novel = projected.final(make(**fields), worlds, remember)
+    share = task.base_classes / task.num_classes
+    return share * base + (1 - share) * novel
+
+  whole, plain, none = reached(), reached(alpha=0.0, beta=0.0), reached(remember=0.0)
+  assert whole > plain - 0.01 and plain > none + 0.3
+
+
 def test_alpha_follows_the_classes_seen():
   large = Task(num_classes=100, base_classes=60, way=5, shot=5, sessions=8, dim=DIM)
   weights = cd2._weights(large, 'paper', 0.5)
@@ -186,6 +203,18 @@ def test_alpha_follows_the_classes_seen():
 def test_few_classes_need_a_weight_of_their_own():
   with pytest.raises(UserError, match='session 1 ends with 6; set method.alpha_rule=fixed'):
     cd2.learner(TASK)
+
+
+@pytest.mark.parametrize('fields', [dict(alpha=-0.1), dict(beta=-0.1)])
+def test_factors_below_0_are_refused(fields):
+  with pytest.raises(UserError, match='alpha and beta are at least 0'):
+    learner(**fields)
+
+
+def test_steps_are_one_number_or_one_a_session():
+  assert learner(steps=(3, 4)).steps == (3, 4) and learner(steps=5).steps == (5, 5)
+  with pytest.raises(UserError, match='one for each of the 2 sessions; got 3'):
+    learner(steps=(1, 2, 3))
 
 
 def test_another_head_is_refused():

@@ -61,12 +61,12 @@ def start():
   return Start(base_head(), jnp.asarray(means), jnp.asarray(counts, jnp.int32))
 
 
-def arrivals(number):
+def arrivals(number, draw=0):
   first, end = TASK.arriving(number)
   column = np.arange(TASK.num_classes)
   return Arrivals(
     jnp.int32(number),
-    jnp.asarray(features(range(first, end), TASK.shot, seed=10 + number)),
+    jnp.asarray(features(range(first, end), TASK.shot, seed=10 + number + 100 * draw)),
     jnp.asarray(np.repeat(np.arange(first, end), TASK.shot), jnp.int32),
     jnp.ones(TASK.way * TASK.shot),
     new=jnp.asarray((column >= first) & (column < end)),
@@ -74,11 +74,12 @@ def arrivals(number):
   )
 
 
-def memory_before(number):
+def memory_before(number, draw=0):
   means = np.array(start().means)
   for earlier in range(1, number):
     first, end = TASK.arriving(earlier)
-    means[first:end] = np.asarray(arrivals(earlier).inputs).reshape(TASK.way, TASK.shot, -1).mean(1)
+    came = np.asarray(arrivals(earlier, draw).inputs)
+    means[first:end] = came.reshape(TASK.way, TASK.shot, -1).mean(1)
   there = np.arange(TASK.num_classes) < TASK.arriving(number)[0]
   return Memory(jnp.asarray(means)[:, None], jnp.asarray(there, jnp.float32)[:, None])
 
@@ -274,6 +275,29 @@ def test_without_memories_the_base_classes_are_forgotten_and_with_them_kept():
     reached[name] = accuracy(learner, states[2], range(4), 8)
   assert accuracy(learner, states[0], range(4), 4) > 0.9
   assert reached['none'] < 0.5 and reached['both'] > reached['none'] + 0.3
+
+
+@pytest.mark.slow
+def test_both_memories_are_better_than_one_and_one_is_better_than_none():
+  """HM after the last session, the mean over five draws of the few images."""
+  factors = {'none': (0.0, 0.0), 'weights': (0.0, 10.0), 'means': (10.0, 0.0), 'both': (10.0, 10.0)}
+  reached = {}
+  for name, (lambda_r, lambda_w) in factors.items():
+    fields = dict(lambda_r=lambda_r, lambda_w=lambda_w, learning_rate=0.05)
+    learner = comemory.learner(TASK, **fields)
+    run, begin = descent(learner), jax.jit(learner.begin)
+    values = []
+    for draw in range(5):
+      state = learner.start(jax.random.key(0), start())
+      for number in (1, 2):
+        session, memory = arrivals(number, draw), memory_before(number, draw)
+        state = run(begin(jax.random.key(0), state, session, memory), session, memory)
+        state = learner.finish(state, session, memory)
+      base, novel = accuracy(learner, state, range(4), 8), accuracy(learner, state, range(4, 8), 8)
+      values.append(2 * base * novel / max(base + novel, 1e-9))
+    reached[name] = np.mean(values)
+  assert reached['none'] < min(reached['weights'], reached['means'])
+  assert reached['both'] > max(reached['weights'], reached['means']) - 0.01
 
 
 def test_both_memories_hold_d_and_h_and_one_number_a_class_and_features_recomputed():

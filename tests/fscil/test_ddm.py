@@ -161,12 +161,37 @@ def test_the_base_model_knows_the_images_better_than_chance_draws():
     assert distance < np.median(away) / 10
 
 
-@pytest.mark.parametrize('feature', ['projected', 'embedding'])
-def test_other_responses_are_matched(feature):
+@pytest.mark.parametrize(
+  'feature, width',
+  [
+    ('projected', pictured.WIDTH),
+    ('embedding', pictured.DIM),
+    ('concat', pictured.COLUMNS + pictured.WIDTH + pictured.DIM),
+  ],
+)
+def test_other_responses_are_matched(feature, width):
   problem = problem_of(0, ddm_feature=feature)
-  width = {'projected': pictured.WIDTH, 'embedding': pictured.DIM}[feature]
   assert problem.source.data['images'].shape == (pictured.BASE, 1, width)
   assert (first_loss(problem) > 0).all()
+
+
+def test_all_responses_together_lose_the_sum_of_what_each_loses():
+  losses = [
+    first_loss(problem_of(0, ddm_feature=feature))
+    for feature in ('logits', 'projected', 'embedding', 'concat')
+  ]
+  np.testing.assert_allclose(losses[3], sum(losses[:3]), rtol=1e-4)
+
+
+@pytest.mark.parametrize('clip', ['always', 'end'])
+def test_pixels_stay_in_the_range_of_images_unless_they_come_to_it_at_the_end(clip):
+  ready = problem_of(1, iterations=20, learning_rate=5.0, clip=clip)
+  with Run(progress=False) as run:
+    learned = np.asarray(loop.fit(run, 'learn', ready).images)
+  base = pictured.parts().base
+  pixels = np.asarray(augment.denormalise(learned, base.mean, base.std))
+  inside = pixels.min() >= -1e-5 and pixels.max() <= 1 + 1e-5
+  assert inside == (clip == 'always')
 
 
 def test_a_sample_of_the_real_images():

@@ -1,6 +1,8 @@
 """Few-shot learning from Python on data of one's own: what comes back, what is kept, what is
 refused."""
 
+import json
+
 import jax
 import numpy as np
 import patterns
@@ -157,6 +159,41 @@ def test_the_base_networks_of_a_work_dir_serve_another_learner(learned, shelf):
     run('sdc', overrides={'model.width': 8}, **given)
 
 
+def test_one_base_network_serves_every_learner_that_wants_its_head(tmp_path):
+  """Found by what made it, without being named."""
+  weights_of = []
+  for method in ('ncm', 'teen'):
+    run(method, tmp_path / method, draws=1)
+    facts = json.loads((tmp_path / method / 'base.json').read_text())
+    weights_of.append((tmp_path / method / facts['weights']).resolve())
+    # Neither trains anything in the sessions.
+    assert (tmp_path / method / 'metrics.jsonl').is_file() == (method == 'ncm')
+  assert weights_of[0] == weights_of[1] and weights_of[0].is_file()
+
+
+@pytest.mark.parametrize(
+  'method, fields, head',
+  [
+    ('sdc', {'classifier': 'etf', 'fuse': 'dynamic'}, 'etf'),
+    ('pki', {'unit_rows': False, 'scale': 1.0}, 'free_projector'),
+  ],
+)
+def test_fields_that_want_another_head_train_the_base_network_with_it(method, fields, head):
+  overrides = {f'method.{name}': value for name, value in {'steps': 2, **fields}.items()}
+  result = run(method, None, overrides, draws=1)
+  assert result.learner.built.head == head
+  # The base network's own decisions, which another head would not leave.
+  assert result.base[0, 0] > 0.8
+
+
+def test_a_classifier_zooms_as_its_tests_did():
+  _, test = patterns.train_and_test()
+  result = run('ncm', None, {'base_training.zoom': 14}, draws=1)
+  assert result.learner.built.zoom == 14
+  right = result.learner.predict(test.images) == test.labels
+  assert right.mean() == pytest.approx(result.accuracy[0, -1])
+
+
 def test_an_encoder_comes_from_a_file_of_weights(tmp_path):
   train, test = patterns.train_and_test()
   encoder = models.build({'name': 'mlp', 'width': 16, 'depth': 1}, CLASSES, train.image_shape)
@@ -174,6 +211,12 @@ def test_an_encoder_comes_from_a_file_of_weights(tmp_path):
   cosines = tested @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T
   expected = (cosines.argmax(1) == test.labels[test.labels < 2]).mean()
   np.testing.assert_allclose(result.accuracy[:, 0], expected)
+  # With steps they begin where the file ends.
+  step = {'base_training.steps': 1, 'base_training.learning_rate': 1e-9}
+  moved = run('ncm', base=path, draws=1, overrides=step).learner.variables['params']['encoder']
+  for layer in ('linear1', 'linear2'):
+    given = variables['params']['encoder'][layer]['kernel']
+    np.testing.assert_allclose(moved[layer]['kernel'], given, atol=1e-6)
   with pytest.raises(UserError, match='architecture'):
     run('ncm', base=path, overrides={'model.width': 8})
 
@@ -213,6 +256,12 @@ def test_mistakes_are_refused_before_a_work_dir_is_made(changes, words, tmp_path
   with pytest.raises(UserError, match=words):
     run(changes.pop('method'), tmp_path / 'run', **changes)
   assert not (tmp_path / 'run').exists()
+
+
+def test_a_class_comes_once(tmp_path):
+  (tmp_path / 'order.txt').write_text('\n'.join('abcdea'))
+  with pytest.raises(UserError, match="The class 'a' comes twice"):
+    run('ncm', order=tmp_path / 'order.txt')
 
 
 def test_a_list_of_images_is_checked_by_length_and_label(tmp_path):

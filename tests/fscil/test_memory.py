@@ -50,6 +50,7 @@ POLICIES = {
   'random': {'ipc': 2},
   'cd2': {'ipc': 2, 'iterations': 0},
   'm3d': {'ipc': 1, 'factor': 2, **QUICK},
+  'dm': {'ipc': 1, **QUICK},
 }
 
 
@@ -216,6 +217,10 @@ def test_bytes_of_a_class():
     ({'name': 'means', 'ipc': 1}, "no field of memory means 'ipc'"),
     ({'name': 'cd2', 'ddm_feature': 'logit'}, "no ddm_feature 'logit'; did you mean 'logits'"),
     ({'name': 'random', 'ipc': 0}, 'ipc is 0; it must be at least 1'),
+    ({'name': 'cd2', 'learning_rate': -1.0}, 'learning_rate above 0 .* got -1.0 and 0.5'),
+    ({'name': 'cd2', 'momentum': 1.0}, 'momentum from 0 to below 1; got 0.2 and 1.0'),
+    ({'name': 'm3d', 'learning_rate': -1.0}, 'learning_rate of canvases is above 0; got -1.0'),
+    ({'name': 'dm', 'learning_rate': 0.0}, 'learning_rate of canvases is above 0; got 0.0'),
   ],
 )
 def test_what_cannot_be_is_refused(fields, message):

@@ -77,6 +77,20 @@ def test_without_steps_new_rows_are_nearest_means(worlds):
     np.testing.assert_allclose(logits[:, column], cosine, rtol=0, atol=1e-4)
 
 
+def test_without_steps_it_is_close_to_the_nearest_mean_classifier(worlds):
+  """That of unit outputs, whose base rows are means too."""
+  world, learner = part(worlds, 0), pki.learner(TASK, steps=0)
+  state = projected.starting(learner, world)[-1]
+  answers = np.asarray(jax.jit(learner.logits)(state, world.test)).argmax(1)
+  rows = np.array(state['rows'])
+  rows[: TASK.base_classes] = project(
+    world.start.head['projector'], world.start.means[: TASK.base_classes]
+  )
+  nearest = np.asarray(cosine_logits(jax.jit(learner.embed)(state, world.test), rows)).argmax(1)
+  accuracies = [float((labels == world.labels).mean()) for labels in (answers, nearest)]
+  assert abs(accuracies[0] - accuracies[1]) < 0.1 and min(accuracies) > 0.3
+
+
 def test_what_was_trained_before_stays_bit_for_bit(worlds, passed):
   first, sessions = passed
   stored = {0: first['projector']}

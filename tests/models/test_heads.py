@@ -13,7 +13,7 @@ from jaxdistill.training.loop import fit
 from jaxdistill.training.recipe import Recipe
 from jaxdistill.training.run import Run
 
-WIDTHS = {'projector': 7, 'etf': 7, 'two_layer': 4}
+WIDTHS = {'projector': 7, 'free_projector': 7, 'etf': 7, 'two_layer': 4}
 
 
 def headed(name, head, image_shape=(16, 16, 1), classes=5, **fields):
@@ -64,6 +64,7 @@ def test_parameters_of_the_projector(dim, parameters):
     (heads.CosineHead(10), 64 * 10),
     # 64 x 128 + 128, 2 x 256, 128^2 + 128, 128 x 512, 64 x 512; rows 10 x 512.
     (heads.ProjectorHead(10), 123_648 + 5_120),
+    (heads.FreeProjectorHead(10), 123_648 + 5_120),
     (heads.EtfHead(10), 123_648),
     (heads.TwoLayerHead(10), 65 * 64 + 65 * 10),
     (heads.TwoLayerHead(10, width=32), 65 * 32 + 33 * 10),
@@ -90,6 +91,9 @@ def test_heads_equal_their_formulas(random_variables, name):
   elif name == 'projector':
     expected_last = unit(projected(params['projector'], f))
     expected = 16 * expected_last @ unit(params['rows']).T
+  elif name == 'free_projector':
+    expected_last = unit(projected(params['projector'], f))
+    expected = expected_last @ params['rows'].T
   elif name == 'etf':
     expected_last = unit(projected(params['projector'], f))
     expected = expected_last @ losses.etf(5, 7)

@@ -4,6 +4,7 @@ the same numbers, and what the page shows."""
 import json
 import pathlib
 import sys
+import types
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from jaxdistill import config as configs
 from jaxdistill.errors import UserError
+from jaxdistill.experiment.results import Row
 from jaxdistill.fscil import page, published, running, scoring, selection
 from jaxdistill.fscil.scoring import Numbers
 from jaxdistill.fscil.tasks import compare, learn
@@ -142,15 +144,24 @@ def test_fields_that_are_not_there_are_told(own):
 # Parts of the flow, without a run.
 
 
-def test_the_best_check_of_each_network_is_kept_whatever_comes_twice(tmp_path):
+@pytest.mark.parametrize(
+  'select, split, other', [('val', 'validation', 'test'), ('best_test', 'test', 'validation')]
+)
+def test_the_best_check_of_each_network_is_kept_whatever_comes_twice(
+  select, split, other, tmp_path
+):
+  def update(best, step, accuracies):
+    checked = {split: np.array(accuracies), other: np.array([0.1 * step] * 2)}
+    best.update(step, checked, {'w': jnp.full((2, 3), step)})
+
   with Run(tmp_path, progress=False, tensorboard=False) as run:
-    best = selection.Best(run, 'val', networks=2)
+    best = selection.Best(run, select, networks=2)
     for step, accuracies in ((1, [0.5, 0.9]), (2, [0.7, 0.9]), (3, [0.6, 0.2])):
-      best.update(step, {'validation': np.array(accuracies)}, {'w': jnp.full((2, 3), step)})
+      update(best, step, accuracies)
     # A training that goes on from step 1 meets the checks of the steps 2 and 3 once more.
-    again = selection.Best(run, 'val', networks=2)
+    again = selection.Best(run, select, networks=2)
     for step, accuracies in ((2, [0.7, 0.9]), (3, [0.6, 0.2])):
-      again.update(step, {'validation': np.array(accuracies)}, {'w': jnp.full((2, 3), step)})
+      update(again, step, accuracies)
   for kept in (best, again):
     assert kept.variables({'w': jnp.zeros((2, 3), int)})['w'][:, 0].tolist() == [2, 1]
   last = selection.Best(run, 'last', networks=2)
@@ -164,6 +175,45 @@ def test_published_rows_stand_only_beside_their_own_protocol():
   assert round(nc_fscil.average, 3) == 0.675 and 'pki' not in rows and len(rows['']) >= 8
   assert published.find('cub:birds', 100, 10, 5)['nc_fscil'][0].average == 0.6728
   assert not published.find('cifar100', 60, 5, 1) and not published.find('digits', 4, 2, 5)
+
+
+def result_of(data, sizes, names=('pki', 'nc_fscil'), task='compare', order=''):
+  """As much of a result as the page's references read."""
+  protocol = dict(base_classes=sizes[0], way=sizes[1], shot=5, order=order)
+  return types.SimpleNamespace(
+    config={'data': {'name': data}, 'protocol': protocol},
+    rows=[types.SimpleNamespace(name=name) for name in names],
+    task=task,
+    extras={'sizes': sizes},
+  )
+
+
+def test_the_page_cites_the_rows_of_its_own_protocol():
+  cifar = (60, *(5,) * 8)
+  (row,) = page.references(result_of('cifar100', cifar, task='learn'))
+  assert row['label'] == 'NC-FSCIL, published' and row['network'] == 'ResNet-12'
+  assert row['pd']['mean'] == pytest.approx(0.2641) and row['average'] == 0.675
+  assert {row['label'] for row in page.references(result_of('cifar100', cifar))} > {
+    'NC-FSCIL, published',
+    'CEC, published',
+  }
+  assert len(page.references(result_of('caltech_birds2011', (100, *(10,) * 10)))) == 1
+  # Fewer sessions, another order of the classes, other data: no paper has that.
+  for other in (
+    result_of('cifar100', cifar[:4]),
+    result_of('cifar100', cifar, order='1'),
+    result_of('digits', (4, 2, 2, 2)),
+    result_of('npz:mine.npz', cifar),
+  ):
+    assert page.references(other) == []
+
+
+def test_the_note_names_reconstructions_at_any_rate():
+  rows = [Row('pki-rate-0.1', 'PKI, rate x 0.1', 1.0), Row('ncm', 'NCM', 0.0)]
+  base = {'networks': 1, 'head': 'projector'}
+  extras = {'draws': 2, 'base': base, 'reconstructed': ['pki']}
+  text = page.note(types.SimpleNamespace(extras=extras, rows=rows), cited=False)
+  assert ' PKI, rate x 0.1: reconstructions' in text
 
 
 def test_numbers_come_back_from_json(compared):

@@ -69,7 +69,8 @@ def trained(run: Run, stage: Stage) -> bool:
 
 @settled()
 def bases(run: Run, stage: Stage) -> Bases:
-  """Returns the base networks of a run: trained, read back, or taken from elsewhere."""
+  """Returns the base networks of a run: trained, read back, or taken from elsewhere. Of those that
+  are taken and trained on, all begin with the first one's encoder."""
   fields, head = stage.fields, base_head(stage.fields)
   asked, model = fields.base_training, stage.network(head)
   images, _ = stage.split

@@ -94,7 +94,7 @@ def listed(
   if len(parts) not in (len(groups), possible):
     total = sum(map(len, parts))
     raise UserError(
-      f'{train.name}: the list names {total:,} images for {len(parts)} sessions; {len(groups)} '
+      f'{train.name}: the list names {total:,} images in {len(parts)} part(s); {len(groups)} '
       f'sessions of {per_session} images, {shot} a class, need {len(groups) * per_session:,}.'
     )
   chosen = []

@@ -329,9 +329,9 @@ REST = divide().rows[1].tolist()
     (dict(indices='cecc'), 'no list of images cecc: neither a file, nor a .* published ones .cec.'),
     (
       dict(indices=SESSION),
-      'names 6 images for 1 sessions; 2 sessions of 6 images, 3 a class, need',
+      'names 6 images in 1 part.s.; 2 sessions of 6 images, 3 a class, need',
     ),
-    (dict(indices=[SESSION, REST, REST]), 'for 3 sessions'),
+    (dict(indices=[SESSION, REST, REST]), 'in 3 part.s.;'),
     (dict(indices=[SESSION, REST[:-1]]), r"session 2 names 2 images of class 7 \('hen'\)"),
     (dict(indices=[REST, SESSION]), r"session 1 names image .*'gnu'.* arrive are emu, fly"),
     (dict(indices=[SESSION[:-1] + SESSION[:1], REST]), 'session 1 names an image twice'),

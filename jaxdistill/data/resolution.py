@@ -84,6 +84,21 @@ class Lower(Transform):
     return images.reshape(count, shape[0], factor, shape[1], factor, channels).mean((2, 4))
 
 
+def seen_shape(
+  image_shape: tuple[int, int, int], low: int, shown: str = 'native'
+) -> tuple[int, int, int]:
+  """Returns height, width and channels of the low view of images; `low` 0: of the images.
+
+  >>> seen_shape((12, 8, 1), 4), seen_shape((12, 8, 1), 4, 'upsampled'), seen_shape((12, 8, 1), 0)
+  ((6, 4, 1), (12, 8, 1), (12, 8, 1))
+  """
+  height, width, channels = image_shape
+  if not low or shown != 'native':
+    return height, width, channels
+  factor = min(height, width) // low
+  return height // factor, width // factor, channels
+
+
 def check_low(low: int, sides: tuple[int, int], name: str = 'the images') -> None:
   """Raises `UserError` unless images with these `sides` have a low view whose shorter side is
   `low`: a size of at least 2 that divides them, both by the same factor.

@@ -15,6 +15,8 @@ from jaxdistill.report import numbers, pictures
 from jaxdistill.training.run import Run
 
 _PHASES = {'teacher': "The teacher's training", 'students': "The students' training"}
+# KD without its weight, of one player or of the student among several.
+_GAPS = ('kd', 'student/kd')
 _SHOWN = 12  # images of each view
 _CORRELATIONS = 4
 # The side of a picture of a matrix, in pixels.
@@ -136,21 +138,31 @@ def references(result: Result) -> dict[str, published.Published]:
 
 
 def charts(result: Result, run: Run) -> list[dict[str, Any]]:
-  """Returns test accuracy while the students train, and their losses."""
+  """Returns test accuracy while the students train, their losses, and how far their logits are from
+  the teacher's, frozen or live, where a method compares them."""
   drawn = [row for row in _competing(result.rows) if row.curve]
   if not drawn:
     return []
   shown = [page.accuracy_chart(drawn) | {'title': 'Test accuracy while they train'}]
-  losses = []
+  losses, gaps = [], []
   for row in drawn:
     for stage in row.extras.get('stages', ()):
-      curve = [line for line in run.curve(f'{row.name}/{stage}') if 'loss' in line]
-      if curve:
-        label = row.label if stage == row.extras['stages'][-1] else f'{row.label}, {stage}'
-        losses.append((label, [line['step'] for line in curve], [line['loss'] for line in curve]))
-  if losses:
-    shown.append(dict(title='Loss', x_title='step', series=losses))
+      curve = run.curve(f'{row.name}/{stage}')
+      label = row.label if stage == row.extras['stages'][-1] else f'{row.label}, {stage}'
+      losses += _series(label, curve, 'loss')
+      for name in _GAPS:
+        gaps += _series(label, curve, name)
+  titles = {'Loss': losses, 'Distance to the teacher (KD)': gaps}
+  shown += [
+    dict(title=title, x_title='step', series=lines) for title, lines in titles.items() if lines
+  ]
   return shown
+
+
+def _series(label, curve, name):
+  """The line of one number along a training; [] where it is not there."""
+  points = [(line['step'], line[name]) for line in curve if name in line]
+  return [(label, *map(list, zip(*points)))] if points else []
 
 
 def speed_charts(rows: Sequence[Row]) -> list[dict[str, Any]]:

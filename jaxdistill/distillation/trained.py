@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from jaxdistill import errors, files, models
-from jaxdistill.data.resolution import Lower
+from jaxdistill.data.resolution import Lower, seen_shape
 from jaxdistill.distillation import exporting, seeing
 from jaxdistill.distillation.seeing import Seeing
 from jaxdistill.errors import UserError
@@ -48,11 +48,7 @@ class Built:
   @property
   def student_shape(self) -> tuple[int, int, int]:
     """Height, width and channels of the images that the network reads."""
-    height, width, channels = self.image_shape
-    if not self.low or self.shown != 'native':
-      return self.image_shape
-    factor = min(height, width) // self.low
-    return height // factor, width // factor, channels
+    return seen_shape(self.image_shape, self.low, self.shown)
 
   @property
   def network(self) -> nn.Module:

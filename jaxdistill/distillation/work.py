@@ -19,7 +19,7 @@ from jaxdistill.data.crops import Flip, Resize
 from jaxdistill.data.examples import Examples
 from jaxdistill.data.face_pairs import Pairs
 from jaxdistill.data.paired import LOW, NATIVE, PairedViews
-from jaxdistill.data.resolution import Lower, check_low
+from jaxdistill.data.resolution import Lower, check_low, seen_shape
 from jaxdistill.distillation import recipes, sections, teachers, verifying
 from jaxdistill.distillation.method import TEACHER, Pair
 from jaxdistill.distillation.seeing import Seeing
@@ -89,7 +89,8 @@ class Work:
   @property
   def student_shape(self) -> tuple[int, int, int]:
     """Height, width and channels of the images that the students read."""
-    return student_shape(self.fields.distillation, self.train.image_shape)
+    asked = self.fields.distillation
+    return seen_shape(self.train.image_shape, asked.low, asked.shown)
 
   @functools.cached_property
   def paired(self) -> PairedViews:
@@ -266,7 +267,7 @@ def make(
   everything, validation, test_of_students = parts
   students = share_of(everything, asked.share) if asked.share < 1 else everything
   taught = train.take_classes(private)
-  shape = student_shape(asked, train.image_shape)
+  shape = seen_shape(train.image_shape, asked.low, asked.shown)
   student = models.build({**fields.model, 'dtype': fields.dtype}, len(public), shape)
   if given is None and fields.teaching.given:
     network = {**fields.teacher_model, 'dtype': fields.dtype}
@@ -284,17 +285,6 @@ def make(
     given,
     mesh,
   )
-
-
-def student_shape(
-  asked: sections.Distilling, image_shape: tuple[int, int, int]
-) -> tuple[int, int, int]:
-  """Returns the shape of the images that the students read."""
-  if not asked.low or asked.shown != 'native':
-    return tuple(image_shape)
-  height, width, channels = image_shape
-  factor = min(height, width) // asked.low
-  return height // factor, width // factor, channels
 
 
 def outputs_form(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, Any]:

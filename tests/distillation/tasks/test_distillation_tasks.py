@@ -62,7 +62,8 @@ def test_a_result_holds_teacher_alone_and_distilled(ran):
   again = Result.from_json(content).to_json()
   assert json.dumps(again, sort_keys=True) == json.dumps(content, sort_keys=True)
   page = (workdir / 'report.html').read_text()
-  for text in ('KD', 'Alone', 'What teacher and students see', 'less alone', 'shared batches'):
+  texts = ('KD', 'Alone', 'What teacher and students see', 'less alone', 'shared batches')
+  for text in (*texts, 'Distance to the teacher (KD)'):
     assert text in page
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxdistill.data.dataset import Dataset
 from jaxdistill.data.division import lines_of
+from jaxdistill.data.source_rows import rows_of
 from jaxdistill.errors import UserError, brief, shown, unknown
 from jaxdistill.files import expanded
 
@@ -43,7 +44,6 @@ _CEC = """
 """
 # Lists that the library has, by name.
 PUBLISHED = {'cec': _CEC}
-_ORIGINAL_ROW = re.compile(r'train_(\d+)')
 
 
 def published(name: str, train: Dataset) -> dict[int, np.ndarray]:
@@ -153,10 +153,9 @@ def _positions(path: pathlib.Path, train: Dataset) -> np.ndarray:
 
 def _by_row(train: Dataset) -> dict[int, int]:
   """The position of each row of the source: by what the images are called, or else as they lie."""
-  matches = [_ORIGINAL_ROW.fullmatch(str(entry)) for entry in train.ids]
-  if not matches or None in matches:
-    return {row: row for row in range(len(train))}
-  return {int(match[1]): position for position, match in enumerate(matches)}
+  rows = rows_of(train)
+  rows = range(len(train)) if rows is None else rows.tolist()
+  return {row: position for position, row in enumerate(rows)}
 
 
 def _by_file(train: Dataset) -> dict[str, list[tuple[tuple[str, ...], int]]]:

@@ -6,6 +6,7 @@ import importlib
 # Loaded on first use.
 _PUBLIC: dict[str, str] = {
   'aggregate': 'jaxdistill.label_noise.aggregation',
+  'cifar10n': 'jaxdistill.label_noise.human',
   'corrupt': 'jaxdistill.label_noise.noise',
   'corrupt_multilabel': 'jaxdistill.label_noise.multilabel',
   'find_issues': 'jaxdistill.label_noise.issues',

@@ -27,16 +27,13 @@ class Estimate(NamedTuple):
     beliefs: posterior of the true labels, [n, C].
     confusions: [R, C, C].
     prior: of the classes, [C].
-    history: the evidence bound per label after each iteration, [most iterations], NaN beyond the
-      last.
-    iterations: how many there were, int32.
+    history: the evidence bound per label after each iteration.
   """
 
   beliefs: jax.Array
   confusions: jax.Array
   prior: jax.Array
-  history: jax.Array
-  iterations: jax.Array
+  history: tuple[float, ...]
 
 
 @steady
@@ -59,16 +56,15 @@ def expected_counts(crowd: Crowd, beliefs: jax.Array) -> jax.Array:
 
 @steady
 @jax.jit
-def labels_used(crowd: Crowd) -> jax.Array:
-  """Returns which labels each annotator ever gave, bool [R, C].
+def labels_used(counts: jax.Array) -> jax.Array:
+  """Returns which labels each annotator ever gave, bool [R, C], from counts of whole labels, as
+  `expected_counts` are of beliefs that sum to 1.
 
-  >>> labels_used(Crowd.from_table([[0, 1], [1, -1]], classes=2)).tolist()
+  >>> crowd = Crowd.from_table([[0, 1], [1, -1]], classes=2)
+  >>> labels_used(expected_counts(crowd, jnp.full((2, 2), 0.5))).tolist()
   [[True, True], [False, True]]
   """
-  annotators, classes = crowd.num_annotators, crowd.num_classes
-  cell = jnp.asarray(crowd.annotator) * classes + jnp.asarray(crowd.label)
-  given = jax.ops.segment_sum(jnp.ones_like(cell), cell, annotators * classes)
-  return given.reshape(annotators, classes) > 0
+  return counts.sum(1) > 0.5
 
 
 @steady
@@ -143,22 +139,17 @@ def posterior(crowd: Crowd, confusions: jax.Array, prior: ArrayLike) -> jax.Arra
 
 @steady
 def evidence_bound(
-  crowd: Crowd, beliefs: jax.Array, counts: jax.Array, confusions: jax.Array, prior: jax.Array
+  beliefs: jax.Array, counts: jax.Array, confusions: jax.Array, prior: jax.Array, labels: int
 ) -> jax.Array:
   """Returns the evidence bound per label, by which the iterations stop.
 
-  sum of counts log confusions + sum over labels of beliefs log prior + entropy of the beliefs, over
-  the number of labels. As in crowd-kit, whose rule this is, an example's prior counts once for each
-  of its labels.
+  (sum of counts[r, i, j] (log confusions[r, i, j] + log prior[i]) + entropy of the beliefs) /
+  labels. As in crowd-kit, whose rule this is, an example's prior counts once for each of its
+  labels.
   """
-  given = jax.ops.segment_sum(
-    jnp.ones_like(crowd.example), jnp.asarray(crowd.example), crowd.num_examples
-  )
-  joint = jnp.sum(counts * _log(confusions))
-  class_mass = given.astype(beliefs.dtype) @ beliefs
-  joint += class_mass @ jnp.log(jnp.maximum(prior, FLOOR))
+  logs = _log(confusions) + jnp.log(jnp.maximum(prior, FLOOR))[None, :, None]
   floored = jnp.maximum(beliefs, FLOOR)
-  return (joint - jnp.sum(floored * jnp.log(floored))) / len(crowd)
+  return (jnp.sum(counts * logs) - jnp.sum(floored * jnp.log(floored))) / labels
 
 
 def _log(confusions):
@@ -166,8 +157,42 @@ def _log(confusions):
   return jnp.log(jnp.maximum(confusions, jnp.finfo(confusions.dtype).tiny))
 
 
+class Step(NamedTuple):
+  """What one iteration makes of beliefs.
+
+  Attributes:
+    beliefs: those of before, the gold labels certain, [n, C].
+    confusions, prior: what they imply, [R, C, C] and [C].
+    bound: of all three, see `evidence_bound`.
+    posterior: the beliefs of the next iteration, [n, C].
+  """
+
+  beliefs: jax.Array
+  confusions: jax.Array
+  prior: jax.Array
+  bound: jax.Array
+  posterior: jax.Array
+
+
 @steady
-@functools.partial(jax.jit, static_argnames=('model', 'iterations'))
+@functools.partial(jax.jit, static_argnames='model')
+def step(
+  crowd: Crowd,
+  beliefs: jax.Array,
+  prior: ArrayLike | None = None,
+  gold: ArrayLike | None = None,
+  model: str = 'dawid_skene',
+) -> Step:
+  """Returns matrices and prior by beliefs [n, C], and the posterior by these; as `fit`, which
+  repeats it."""
+  beliefs = votes.with_gold(beliefs, gold)
+  counts = expected_counts(crowd, beliefs)
+  matrices = one_coin(counts) if model == 'one_coin' else normalised(counts, labels_used(counts))
+  prior = beliefs.mean(0) if prior is None else jnp.asarray(prior, beliefs.dtype)
+  bound = evidence_bound(beliefs, counts, matrices, prior, len(crowd))
+  return Step(beliefs, matrices, prior, bound, posterior(crowd, matrices, prior))
+
+
 def fit(
   crowd: Crowd,
   start: jax.Array,
@@ -196,36 +221,12 @@ def fit(
   >>> fit(crowd, votes.soft(crowd)).beliefs.argmax(1).tolist()
   [1, 0, 1, 0]
   """
-  used = labels_used(crowd)
-
-  def step(state):
-    beliefs, last, previous = state
-    counts = expected_counts(crowd, beliefs)
-    matrices = one_coin(counts) if model == 'one_coin' else normalised(counts, used)
-    learned = beliefs.mean(0) if prior is None else jnp.asarray(prior, beliefs.dtype)
-    bound = evidence_bound(crowd, beliefs, counts, matrices, learned)
-    # The bound of the start does not count; its place is the one that is dropped.
-    history = last.history.at[last.iterations].set(bound)
-    estimate = Estimate(beliefs, matrices, learned, history, last.iterations + 1)
-    small = (last.iterations > 1) & (bound - previous < tolerance)
-    # What is too small a gain ends it: no bound is larger than infinity.
-    following = votes.with_gold(posterior(crowd, matrices, learned), gold)
-    return following, estimate, jnp.where(small, jnp.inf, bound)
-
-  def goes_on(state):
-    _, estimate, bound = state
-    return (estimate.iterations <= iterations) & (bound < jnp.inf)
-
-  beliefs = votes.with_gold(start, gold)
-  cells = (crowd.num_annotators, crowd.num_classes, crowd.num_classes)
-  blank = Estimate(
-    beliefs,
-    jnp.zeros(cells, start.dtype),
-    jnp.zeros(crowd.num_classes, start.dtype),
-    jnp.full(iterations + 1, jnp.nan, start.dtype),
-    jnp.int32(0),
-  )
-  _, estimate, _ = jax.lax.while_loop(
-    goes_on, step, (beliefs, blank, jnp.asarray(-jnp.inf, start.dtype))
-  )
-  return estimate._replace(history=estimate.history[1:], iterations=estimate.iterations - 1)
+  # A loop of one compiled step: the whole loop would take longer to compile than it runs.
+  state = step(crowd, start, prior, gold, model)
+  history = []
+  for _ in range(iterations):
+    state = step(crowd, state.posterior, prior, gold, model)
+    history.append(float(state.bound))
+    if len(history) > 1 and history[-1] - history[-2] < tolerance:
+      break
+  return Estimate(state.beliefs, state.confusions, state.prior, tuple(history))

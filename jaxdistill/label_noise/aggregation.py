@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -25,6 +24,8 @@ class Aggregated:
     confusions: of the annotators, float32 [R, C, C]; entry [r, i, j] is the probability that r says
       j of an example of class i. Of an annotator without labels it is uniform.
     prior: of the classes, float32 [C].
+    accuracy: of the annotators, float32 [R]: the mean probability of the labels that each gave, 0
+      where there are none.
     history: the evidence bound per label after each iteration; empty for votes.
   """
 
@@ -32,6 +33,7 @@ class Aggregated:
   probabilities: np.ndarray
   confusions: np.ndarray
   prior: np.ndarray
+  accuracy: np.ndarray
   history: tuple[float, ...]
 
 
@@ -87,15 +89,20 @@ def aggregate(
       start = np.eye(crowd.num_classes)[counted.argmax(1)]
     beliefs = votes.with_gold(start, gold)
     counts = confusions.expected_counts(crowd, beliefs)
-    matrices = confusions.normalised(counts, confusions.labels_used(crowd))
-    none = jnp.zeros(0)
-    estimate = confusions.Estimate(beliefs, matrices, beliefs.mean(0), none, jnp.int32(0))
+    matrices = confusions.normalised(counts, confusions.labels_used(counts))
+    estimate = confusions.Estimate(beliefs, matrices, beliefs.mean(0), ())
+  beliefs = np.asarray(estimate.beliefs)
+  given = np.maximum(crowd.per_annotator, 1)
+  believed = np.bincount(
+    crowd.annotator, beliefs[crowd.example, crowd.label], minlength=crowd.num_annotators
+  )
   return Aggregated(
-    labels=np.asarray(estimate.beliefs).argmax(1).astype(np.int32),
-    probabilities=np.asarray(estimate.beliefs, np.float32),
+    labels=beliefs.argmax(1).astype(np.int32),
+    probabilities=beliefs.astype(np.float32),
     confusions=np.asarray(estimate.confusions, np.float32),
     prior=np.asarray(estimate.prior, np.float32),
-    history=tuple(np.asarray(estimate.history)[: int(estimate.iterations)].tolist()),
+    accuracy=(believed / given).astype(np.float32),
+    history=estimate.history,
   )
 
 

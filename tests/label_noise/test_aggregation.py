@@ -86,6 +86,8 @@ def test_votes_are_shares_and_ties_go_to_the_lowest_label():
   np.testing.assert_array_equal(hard.probabilities, np.eye(3)[hard.labels])
   np.testing.assert_array_equal(soft.labels, hard.labels)
   assert hard.labels[2] == 0 and hard.history == ()
+  agrees = np.mean([TABLE[row][0] == hard.labels[row] for row in range(16) if TABLE[row][0] >= 0])
+  np.testing.assert_allclose(hard.accuracy[0], agrees, rtol=1e-6)
   # The first annotator's labels of what the vote calls class 0, and all of them.
   np.testing.assert_allclose(hard.confusions[0, 0], [6 / 7, 1 / 7, 0], atol=1e-6)
 

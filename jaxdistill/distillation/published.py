@@ -58,7 +58,7 @@ def of_config(config: Mapping[str, Any]) -> dict[str, Published]:
   """Returns the published numbers of a run by the row of ours; {} where its config has changed what
   the papers share, such as the recipe's length, or holds images or classes out of the training."""
   asked, taught = config['distillation'], config['teaching']
-  is_changed = any(part[name] for part in (asked, taught) for name in _CHANGES)
+  is_changed = any(asked[name] or taught[name] for name in _CHANGES)
   held_out = config['data']['validation_share'] or config['verification']['classes']
   is_other = asked['public'] or asked['augmentation'] != 'recipe' or taught['recipe'] != _RECIPE
   if is_changed or held_out or is_other:

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import flax.struct
-import jax
 import numpy as np
 from jax.typing import ArrayLike
 
 from jaxdistill import errors
-from jaxdistill.data import crowd_files
-from jaxdistill.errors import UserError, brief
+from jaxdistill.data import crowd_checks, crowd_files
+from jaxdistill.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +88,7 @@ class Crowd:
     [1, 0]
     """
     columns = [
-      _whole_numbers(name, values, 1)
+      crowd_checks.whole_numbers(name, values)
       for name, values in (('example', example), ('annotator', annotator), ('label', label))
     ]
     sizes = [len(column) for column in columns]
@@ -102,14 +101,13 @@ class Crowd:
     for kind, given, column in zip(
       ('examples', 'annotators', 'classes'), (examples, annotators, classes), columns
     ):
-      count, texts = _count_and_names(kind, given, column)
+      count, texts = crowd_checks.count_and_names(kind, given, column)
       counts.append(count)
       names.append(texts)
     order = np.lexsort((columns[1], columns[0]))
-    example, annotator, label = (column[order].astype(np.int32) for column in columns)
-    crowd = cls(example, annotator, label, *counts, names=Names(*names))
-    crowd._check()
-    return crowd
+    triples = tuple(column[order].astype(np.int32) for column in columns)
+    crowd_checks.sorted_triples(triples, counts, names)
+    return cls(*triples, *counts, names=Names(*names))
 
   @classmethod
   def from_table(cls, table: ArrayLike, classes: int | Sequence[str]) -> 'Crowd':
@@ -151,7 +149,7 @@ class Crowd:
     >>> Crowd.from_labels([2, 0], classes=3).to_table().tolist()
     [[2], [0]]
     """
-    labels = _whole_numbers('labels', labels, 1)
+    labels = crowd_checks.whole_numbers('labels', labels)
     rows = np.arange(len(labels))
     return cls.from_triples(rows, np.zeros_like(rows), labels, classes)
 
@@ -264,8 +262,8 @@ class Crowd:
     rows = np.asarray(examples)
     if rows.dtype == bool and rows.shape == (self.num_examples,):
       rows = np.flatnonzero(rows)
-    rows = _whole_numbers('examples', rows, 1)
-    _check_range('examples', rows, self.num_examples)
+    rows = crowd_checks.whole_numbers('examples', rows)
+    crowd_checks.in_range('examples', rows, self.num_examples)
     if not rows.size:
       raise UserError('A crowd needs at least one example; none was taken.')
     counts = self.per_example
@@ -283,70 +281,4 @@ class Crowd:
       label=np.asarray(self.label)[position],
       num_examples=len(rows),
       names=names,
-    )
-
-  def _check(self):
-    """Raises `UserError` for sorted triples that are no crowd."""
-    _check_range('example', self.example, self.num_examples)
-    _check_range('annotator', self.annotator, self.num_annotators)
-    _check_range('label', self.label, self.num_classes)
-    empty = np.flatnonzero(self.per_example == 0)
-    if empty.size:
-      name = _name(self.names.examples, empty[0])
-      raise UserError(
-        f'Nobody labelled example {name} ({empty.size:,} of {self.num_examples:,} examples have no '
-        'label); leave such examples out.'
-      )
-    twice = (np.diff(self.example) == 0) & (np.diff(self.annotator) == 0)
-    if twice.any():
-      at = int(twice.argmax())
-      raise UserError(
-        f'Annotator {_name(self.names.annotators, self.annotator[at])} labels example '
-        f'{_name(self.names.examples, self.example[at])} twice, and nothing tells which label '
-        'counts; keep one.'
-      )
-
-
-def _name(names: tuple[str, ...], number: int) -> str:
-  return brief(repr(names[number])) if names else str(int(number))
-
-
-def _whole_numbers(name: str, values: ArrayLike, ndim: int) -> np.ndarray:
-  """Returns whole numbers as int64 of `ndim` axes."""
-  if isinstance(values, jax.Array):
-    values = np.asarray(values)
-  try:
-    values = np.asarray(values)
-  except ValueError as error:  # lists of different lengths
-    raise UserError(f'{name} cannot be made one array ({brief(error)}).') from error
-  if values.ndim != ndim or values.size and values.dtype.kind not in 'iu':
-    raise UserError(
-      f'{name} must be whole numbers of an integer type, with {ndim} axis; it is {values.dtype} of '
-      f'shape {list(values.shape)}.'
-    )
-  return values.astype(np.int64)
-
-
-def _count_and_names(
-  kind: str, given: int | Sequence[str] | None, column: np.ndarray
-) -> tuple[int, tuple[str, ...]]:
-  """Returns how many there are of a kind, and their names, () where they are their numbers."""
-  if given is None:
-    return int(column.max()) + 1, ()
-  if isinstance(given, (int, np.integer)):
-    return errors.whole(kind, given, at_least=1), ()
-  if isinstance(given, (str, bytes)) or not isinstance(given, Sequence | np.ndarray):
-    raise UserError(f'{kind} is a number, or a list of names; it is {brief(repr(given))}.')
-  names = tuple(map(str, given))
-  if len(set(names)) < len(names):
-    raise UserError(f'{kind}: two of the names are the same; give each its own.')
-  plain = names == tuple(map(str, range(len(names))))
-  return len(names), () if plain else names
-
-
-def _check_range(name: str, values: np.ndarray, count: int) -> None:
-  outside = (values < 0) | (values >= count)
-  if outside.any():
-    raise UserError(
-      f'{name} {int(values[outside.argmax()])} is out of range; it must be from 0 to {count - 1}.'
     )

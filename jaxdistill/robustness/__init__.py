@@ -3,7 +3,12 @@
 import importlib
 
 # Loaded on first use.
-_PUBLIC: dict[str, str] = {}
+_PUBLIC: dict[str, str] = {
+  'ATTACKS': 'jaxdistill.robustness.attacks',
+  'Evaluation': 'jaxdistill.robustness.api',
+  'attack': 'jaxdistill.robustness.api',
+  'evaluate': 'jaxdistill.robustness.api',
+}
 __all__ = sorted(_PUBLIC)
 
 

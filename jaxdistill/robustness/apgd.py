@@ -64,7 +64,7 @@ def _ascent(
   def init(batch):
     images, row = batch.images, jnp.zeros(batch.labels.shape)
     return _Ascent(
-      **iteration.beginning(batch),
+      **iteration.beginning(batch, ball.eps),
       targets=objectives.ranked(batch.logits, batch.labels, turns),
       **dict.fromkeys(('points', 'before', 'best', 'best_gradient'), images),
       **dict.fromkeys(('loss', 'best_loss', 'length', 'marked_loss'), row),
@@ -74,11 +74,12 @@ def _ascent(
     )
 
   def step(f, state):
+    around = threat.Ball(state.eps, ball.norm)
     turn, k = jnp.divmod(state.number, steps + 1)
     targets = state.targets[:, turn]
     points = jax.lax.cond(
       k == 0,
-      lambda: ball.start(state.images, threat.fold(state.keys, turn)),
+      lambda: around.start(state.images, threat.fold(state.keys, turn)),
       lambda: state.points,
     )
 
@@ -89,9 +90,9 @@ def _ascent(
 
     gradient, (loss, logits) = jax.grad(losses, has_aux=True)(points)
     state = state.record(points, logits)
-    state = _climbed(state.replace(points=points), loss, gradient, k, ball)
+    state = _climbed(state.replace(points=points), loss, gradient, k, around)
     state, gradient = _checked(state, gradient, k, jnp.asarray(is_checkpoint)[k])
-    return _next(state, gradient, k, ball).replace(number=state.number + 1)
+    return _next(state, gradient, k, around).replace(number=state.number + 1)
 
   return iteration.Attack(init, (iteration.Phase(step, turns * (steps + 1)),))
 
@@ -180,7 +181,7 @@ def dlr(
 
 
 def _untargeted(objective, eps, norm, steps):
-  ball = threat.Ball(eps, norm)
+  ball = threat.ball(eps, norm)
   return _ascent(lambda logits, labels, _: objective(logits, labels), ball, steps, turns=1)
 
 
@@ -212,5 +213,5 @@ def targeted(
       f'The targeted DLR loss needs logits of at least 4 classes; these have {classes}.'
     )
   errors.whole('targets', targets, at_least=1)
-  ball = threat.Ball(eps, norm)
+  ball = threat.ball(eps, norm)
   return _ascent(objectives.targeted_dlr, ball, steps, min(targets, classes - 1))

@@ -68,10 +68,10 @@ def choose(name: str, eps: float, norm: str, given: Mapping[str, Any]) -> Chosen
   100
   >>> choose('pgd', 0.1, 'linf', {'restart': 3})
   Traceback (most recent call last):
-  jaxdistill.errors.UserError: There is no field of attack pgd 'restart'; did you mean 'restarts'? ...
+  jaxdistill.errors.UserError: There is no field of attack pgd 'restart'; did you mean '...
   """
   factory = ATTACKS.find(name)
-  threat.Ball(eps, norm)
+  threat.ball(eps, norm)
   registry.check([factory], given, f'attack {name}')
   fields = registry.defaults(factory) | dict(given) | dict(eps=eps, norm=norm)
   return Chosen(name, getattr(factory, 'func', factory), fields)

@@ -25,7 +25,7 @@ def attack(
   >>> attack(10).phases[0].steps
   101
   """
-  ball = threat.Ball(eps, norm)
+  ball = threat.ball(eps, norm)
 
   def objective(logits, labels):
     return -jnp.maximum(objectives.margin(logits, labels) + confidence, 0.0)

@@ -97,12 +97,12 @@ def targeted(
   """
   errors.whole('steps', steps, at_least=1)
   errors.whole('targets', targets, at_least=1)
-  ball, turns = threat.Ball(eps, norm), min(targets, classes - 1)
+  ball, turns = threat.ball(eps, norm), min(targets, classes - 1)
 
   def init(batch):
     unknown = jnp.full(batch.labels.shape, jnp.inf)
     return _Boundary(
-      **iteration.beginning(batch),
+      **iteration.beginning(batch, ball.eps),
       targets=objectives.ranked(batch.logits, batch.labels, turns),
       points=batch.images,
       best=batch.images,
@@ -113,6 +113,7 @@ def targeted(
     )
 
   def step(f, state):
+    around = threat.Ball(state.eps, ball.norm)
     turn, k = jnp.divmod(state.number, steps)
     points = jnp.where(k == 0, state.images, state.points)
     target = state.targets[:, turn]
@@ -122,14 +123,14 @@ def targeted(
       return jnp.sum(difference), difference
 
     gradient, difference = jax.grad(differences, has_aux=True)(points)
-    points = _towards(ball, points, state.images, gradient, difference)
-    state, wrong = _measured(state, points, f(points), ball)
+    points = _towards(around, points, state.images, gradient, difference)
+    state, wrong = _measured(state, points, f(points), around)
     back = state.images + _BACK * (points - state.images)
     points = jnp.where(wrong[:, None, None, None], back, points)
     return state.replace(points=points, number=state.number + 1)
 
   def search(f, state):
-    return _searched(f, state, ball).replace(number=state.number + 1)
+    return _searched(f, state, threat.Ball(state.eps, ball.norm)).replace(number=state.number + 1)
 
   return iteration.Attack(
     init, (iteration.Phase(step, turns * steps), iteration.Phase(search, _SEARCH))

@@ -22,5 +22,5 @@ def attack(
   >>> attack(10).phases[0].steps
   2
   """
-  ball = threat.Ball(eps, norm)
+  ball = threat.ball(eps, norm)
   return pgd.climb(objectives.cross_entropy, ball, steps=1, length=2 * eps, start=start)

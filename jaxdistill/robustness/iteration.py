@@ -37,6 +37,7 @@ class Search:
 
   Args:
     images, labels, keys: of the batch.
+    eps: float32, the radius of the ball; not part of the program, which serves all.
     adversarial: what the attack would return now, [b, h, w, c].
     fooled: bool [b], whether nothing is left to do for an image.
     number: int32, the steps done in this phase.
@@ -45,6 +46,7 @@ class Search:
   images: jax.Array
   labels: jax.Array
   keys: jax.Array
+  eps: jax.Array
   adversarial: jax.Array
   fooled: jax.Array
   number: jax.Array
@@ -75,13 +77,14 @@ class Attack(NamedTuple):
   phases: tuple[Phase, ...]
 
 
-def beginning(batch: Batch) -> dict[str, jax.Array]:
+def beginning(batch: Batch, eps: float) -> dict[str, jax.Array]:
   """Returns the fields of `Search` before the first step, by name: images that the network gets
   wrong as they are need no attack."""
   return dict(
     images=batch.images,
     labels=batch.labels,
     keys=batch.keys,
+    eps=jnp.float32(eps),
     adversarial=batch.images,
     fooled=objectives.wrong(batch.logits, batch.labels) | ~batch.real,
     number=jnp.int32(0),

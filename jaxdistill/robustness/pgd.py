@@ -50,7 +50,7 @@ def perturb(
   >>> perturb(lambda x: x.sum((1, 2, 3)), images, draws.key(0), eps=0.25).tolist()
   [[[[0.75, 0.75]]]]
   """
-  ball = threat.Ball(eps, norm)
+  ball = threat.ball(eps, norm)
   length = step_length(ball, step)
   images = jax.lax.stop_gradient(images)
   keys = key if key.ndim else threat.image_keys(key, images.shape[0])
@@ -67,7 +67,7 @@ def step_length(ball: threat.Ball, step: float | None) -> float:
   """Returns the length of a step: what is asked for, or for None the usual share of eps, 2 of 8 in
   L-inf and 15 of 128 in L2.
 
-  >>> step_length(threat.Ball(8 / 255, 'linf'), None) == 2 / 255
+  >>> step_length(threat.ball(8 / 255, 'linf'), None) == 2 / 255
   True
   """
   if step is not None:
@@ -79,7 +79,11 @@ def step_length(ball: threat.Ball, step: float | None) -> float:
 
 
 def moved(
-  ball: threat.Ball, length: float, points: jax.Array, gradient: jax.Array, images: jax.Array
+  ball: threat.Ball,
+  length: float | jax.Array,
+  points: jax.Array,
+  gradient: jax.Array,
+  images: jax.Array,
 ) -> jax.Array:
   """Returns the points one step further up, inside the ball around the images.
 
@@ -94,6 +98,7 @@ def moved(
 class _Climb(iteration.Search):
   points: jax.Array
   loss: jax.Array  # [b], of what would be returned
+  length: jax.Array  # of a step
 
 
 def climb(
@@ -115,18 +120,19 @@ def climb(
     raise errors.unknown('start', start, ('uniform', 'image'))
 
   def init(batch):
-    begun = iteration.beginning(batch) | dict(fooled=~batch.real)
+    begun = iteration.beginning(batch, ball.eps) | dict(fooled=~batch.real)
     loss = jnp.full(batch.labels.shape, -jnp.inf)
-    return _Climb(**begun, points=batch.images, loss=loss)
+    return _Climb(**begun, points=batch.images, loss=loss, length=jnp.float32(length))
 
-  def first(state, restart):
+  def first(around, state, restart):
     if start == 'image':
       return state.images
-    return ball.start(state.images, threat.fold(state.keys, restart))
+    return around.start(state.images, threat.fold(state.keys, restart))
 
   def step(f, state):
+    around = threat.Ball(state.eps, ball.norm)
     restart, place = jnp.divmod(state.number, steps + 1)
-    points = jax.lax.cond(place == 0, lambda: first(state, restart), lambda: state.points)
+    points = jax.lax.cond(place == 0, lambda: first(around, state, restart), lambda: state.points)
 
     def losses(points):
       logits = f(points)
@@ -135,7 +141,7 @@ def climb(
 
     gradient, (loss, logits) = jax.grad(losses, has_aux=True)(points)
     state = _keep(state, points, loss, logits, place == steps)
-    points = moved(ball, length, points, gradient, state.images)
+    points = moved(around, state.length, points, gradient, state.images)
     return state.replace(points=points, number=state.number + 1)
 
   return iteration.Attack(init, (iteration.Phase(step, restarts * (steps + 1)),))
@@ -168,7 +174,7 @@ def attack(
   >>> attack(10, steps=20, restarts=2).phases[0].steps   # the end of each is looked at
   42
   """
-  ball = threat.Ball(eps, norm)
+  ball = threat.ball(eps, norm)
   return climb(objectives.cross_entropy, ball, steps, step_length(ball, step), restarts, start)
 
 

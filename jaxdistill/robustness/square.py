@@ -92,15 +92,15 @@ def attack(
   errors.real_numbers(share=share)
   if not 0 < share <= 1:
     raise errors.UserError(f'share is {share}; it must be above 0 and at most 1.')
-  ball = threat.Ball(eps, norm)
+  ball = threat.ball(eps, norm)
 
   def init(batch):
     worst = jnp.full(batch.labels.shape, jnp.inf)
-    return _Random(**iteration.beginning(batch), points=batch.images, margin=worst)
+    return _Random(**iteration.beginning(batch, ball.eps), points=batch.images, margin=worst)
 
   def step(f, state):
     propose = _linf if norm == 'linf' else _l2
-    candidates = propose(ball, state, queries, share)
+    candidates = propose(threat.Ball(state.eps, norm), state, queries, share)
     logits = f(candidates)
     margin = objectives.margin(logits, state.labels)
     better = margin < state.margin

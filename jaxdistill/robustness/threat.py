@@ -19,26 +19,16 @@ class Ball:
   Points, images and gradients are float32 [b, h, w, c].
 
   Args:
-    eps: the radius, in units of pixels from 0 to 1.
+    eps: the radius, in units of pixels from 0 to 1; a number or, inside a program, a scalar.
     norm: 'linf', the largest change of a pixel, or 'l2', the root of the sum of squares.
-
-  Raises:
-    UserError: an unknown norm, or a radius that is no number from 0 on.
 
   >>> ball = Ball(0.25, 'linf')
   >>> ball.project(jnp.full((1, 1, 2, 1), 2.0), jnp.array([0.5, 1.0]).reshape(1, 1, 2, 1)).tolist()
   [[[[0.75], [1.0]]]]
   """
 
-  eps: float
+  eps: float | jax.Array
   norm: str
-
-  def __post_init__(self):
-    if self.norm not in get_args(Norm):
-      raise errors.unknown('norm', self.norm, get_args(Norm))
-    errors.real_numbers(eps=self.eps)
-    if not 0 <= self.eps < float('inf'):
-      raise errors.UserError(f'eps is {self.eps}; it must be a number from 0 on.')
 
   def project(self, points: jax.Array, images: jax.Array) -> jax.Array:
     """Returns the points, brought back to the ball and to [0, 1].
@@ -90,6 +80,24 @@ class Ball:
     if self.norm == 'linf':
       return jnp.max(jnp.abs(change), _AXES)
     return jnp.sqrt(jnp.sum(change**2, _AXES))
+
+
+def ball(eps: float, norm: str) -> Ball:
+  """Returns the ball of a radius and norm that someone asked for.
+
+  Raises:
+    UserError: an unknown norm, or a radius that is no number from 0 on.
+
+  >>> ball(-0.1, 'linf')
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: eps is -0.1; it must be a number from 0 on.
+  """
+  if norm not in get_args(Norm):
+    raise errors.unknown('norm', norm, get_args(Norm))
+  errors.real_numbers(eps=eps)
+  if not 0 <= eps < float('inf'):
+    raise errors.UserError(f'eps is {eps}; it must be a number from 0 on.')
+  return Ball(eps, norm)
 
 
 def image_keys(key: jax.Array, number: int) -> jax.Array:

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from jaxdistill import draws, errors
 from jaxdistill.numerics import settled
 from jaxdistill.robustness import attacks as attacks_by_name
-from jaxdistill.robustness import iteration, running, sanity
+from jaxdistill.robustness import iteration, running, sanity, threat
 from jaxdistill.robustness import network as networks
 
 
@@ -65,9 +65,9 @@ def attack(
   chosen = attacks_by_name.choose(name, eps, norm, fields)
   images, labels = _examples(images, labels)
   network = _network(f, images, labels, batch)
-  key = draws.key(seed)
+  keys = threat.image_keys(draws.key(seed), len(images))
   return running.attacked(
-    chosen.make(network.classes), network, images, labels, key, name, progress
+    chosen.make(network.classes), network, images, labels, keys, name, progress
   )
 
 
@@ -156,14 +156,14 @@ def evaluate(
   chosen = _chosen(attacks, eps, norm)
   images, labels = _examples(images, labels)
   network = _network(f, images, labels, batch)
-  key = draws.key(seed)
+  keys = threat.image_keys(draws.key(seed), len(images))
   stages = [one.make(network.classes) for one in chosen]  # refuses before anything runs
   clean = running.right(network, images, labels)
   left = np.flatnonzero(clean)
   correct = {'clean': clean}
   for one, made in zip(chosen, stages):
     adversarial = running.attacked(
-      made, network, images[left], labels[left], key, one.name, progress
+      made, network, images[left], labels[left], keys[left], one.name, progress
     )
     correct[one.name] = np.zeros_like(clean)
     correct[one.name][left] = running.right(network, adversarial, labels[left])

@@ -26,12 +26,14 @@ class Traced:
     weights: the arrays that it closes over.
     batch: rows.
     classes: of the logits.
+    programs: compiled so far, by what they compute.
   """
 
   jaxpr: Any
   weights: tuple[Any, ...]
   batch: int
   classes: int
+  programs: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
   def with_weights(self, weights: tuple[Any, ...]) -> iteration.Network:
     """Returns the function of images, inside a trace."""
@@ -95,15 +97,14 @@ def logits(network: Traced, images: np.ndarray) -> np.ndarray:
   def step(state, weights):
     return dict(state, logits=network.with_weights(weights)(state['images'])), {}
 
-  compiled, parts = None, [np.zeros((0, network.classes), np.float32)]
+  parts = [np.zeros((0, network.classes), np.float32)]
   for first in range(0, len(images), network.batch):
     rows = images[first : first + network.batch]
     state = dict(
       images=jnp.asarray(filled(rows, network.batch)),
       logits=jnp.zeros((network.batch, network.classes)),
     )
-    state, weights, compiled = ready(compiled, step, state, network.weights)
-    state, _ = compiled(state, weights)
+    state = computed(network, 'logits', step, state)
     parts.append(np.asarray(state['logits'])[: len(rows)])
   whole = np.concatenate(parts)
   bad = ~np.isfinite(whole).all(1)
@@ -124,9 +125,12 @@ def filled(rows: np.ndarray, number: int) -> np.ndarray:
   return np.concatenate([rows, np.repeat(rows[:1], number - len(rows), axis=0)])
 
 
-def ready(compiled: Any, step: Any, state: Any, weights: Any, length: int = 1) -> tuple:
-  """Returns state and weights on the device, and the program of `length` steps, compiled now where
-  there is none yet."""
-  sharding = program.common_sharding(state, weights)
-  state, weights = program.settle(state, sharding), program.placer(sharding)(weights)
-  return state, weights, compiled or program.build(step, None, state, weights, length)
+def computed(network: Traced, name: str, step: Any, state: Any) -> Any:
+  """Returns the state after step(state, weights) -> (state, {}), a program compiled once for each
+  `name`."""
+  sharding = program.common_sharding(state, network.weights)
+  state = program.settle(state, sharding)
+  weights = program.placer(sharding)(network.weights)
+  if name not in network.programs:
+    network.programs[name] = program.build(step, None, state, weights)
+  return network.programs[name](state, weights)[0]

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdistill import errors
+from jaxdistill.models import convolution
 from jaxdistill.robustness import iteration, objectives, threat
 
 Start = Literal['uniform', 'image']
@@ -60,7 +61,8 @@ def perturb(
     return moved(ball, length, points, gradient(points), images)
 
   first = ball.start(images, keys) if start == 'uniform' else images
-  return jax.lax.stop_gradient(jax.lax.fori_loop(0, steps, climb, first))
+  with convolution.inside_loop():
+    return jax.lax.stop_gradient(jax.lax.fori_loop(0, steps, climb, first))
 
 
 def step_length(ball: threat.Ball, step: float | None) -> float:

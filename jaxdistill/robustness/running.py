@@ -17,7 +17,7 @@ def attacked(
   network: networks.Traced,
   images: np.ndarray,
   labels: np.ndarray,
-  key: jax.Array,
+  keys: jax.Array,
   name: str = 'attack',
   progress: bool = False,
 ) -> np.ndarray:
@@ -29,19 +29,18 @@ def attacked(
     network: to attack.
     images: float32 [n, h, w, c] in [0, 1].
     labels: int32 [n].
-    key: an image's draws follow from it and from the image's place.
+    keys: [n], from which each image's draws follow.
     name: of the bar.
     progress: whether to show one.
   """
   adversarial, left = images.copy(), np.arange(len(images))
-  keys = threat.image_keys(key, len(images))
   for number, attack in enumerate(attacks):
     if number:
       left = left[right(network, adversarial[left], labels[left])]
     title = name if len(attacks) == 1 else f'{name}, {number + 1} of {len(attacks)}'
-    stage = threat.fold(keys, number)[left]
-    found = _one(attack, network, images[left], labels[left], stage, title, progress)
-    adversarial[left] = found
+    adversarial[left] = _one(
+      attack, network, images[left], labels[left], threat.fold(keys[left], number), title, progress
+    )
   return adversarial
 
 
@@ -55,7 +54,6 @@ def _one(attack, network, images, labels, keys, name, progress):
   batch = network.batch
   logits = networks.logits(network, images)
   phases = [_Steps(phase, network) for phase in attack.phases]
-  init = jax.jit(attack.init)
   length = sum(phase.steps for phase in attack.phases)
   adversarial = np.empty_like(images)
   starts = range(0, len(images), batch)
@@ -64,7 +62,7 @@ def _one(attack, network, images, labels, keys, name, progress):
     for number, first in enumerate(starts):
       rows = np.arange(first, min(first + batch, len(images)))
       place = networks.filled(rows, batch)
-      state = init(
+      state = attack.init(
         iteration.Batch(
           jnp.asarray(images[place]),
           jnp.asarray(labels[place]),

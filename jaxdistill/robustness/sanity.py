@@ -55,7 +55,7 @@ def broken(
   if 'square' in names and strongest and left['square'] < left[strongest]:
     sentences.append(
       f'square, which sees no gradients, leaves {share["square"]} and {strongest} '
-      f'{share[strongest]}: gradients mislead here, so the attacks that follow them overrate the '
+      f'{share[strongest]}: gradients may mislead here, and attacks that follow them overrate the '
       'network.'
     )
   for name in names:
@@ -98,7 +98,7 @@ def vanishing(network: networks.Traced, images: np.ndarray, labels: np.ndarray) 
     gradient, lead = jax.grad(loss, has_aux=True)(state['images'])
     return dict(state, zero=jnp.all(gradient == 0, (1, 2, 3)), lead=lead), {}
 
-  compiled, zero, lead = None, [], []
+  zero, lead = [], []
   for first in range(0, len(images), network.batch):
     rows = slice(first, first + network.batch)
     state = dict(
@@ -107,8 +107,7 @@ def vanishing(network: networks.Traced, images: np.ndarray, labels: np.ndarray) 
       zero=jnp.zeros(network.batch, bool),
       lead=jnp.zeros(network.batch),
     )
-    state, weights, compiled = networks.ready(compiled, step, state, network.weights)
-    state, _ = compiled(state, weights)
+    state = networks.computed(network, 'vanishing', step, state)
     number = len(images[rows])
     zero.append(np.asarray(state['zero'])[:number])
     lead.append(np.asarray(state['lead'])[:number])

@@ -56,7 +56,7 @@ def right(f, images, labels):
   return np.asarray(f(jnp.asarray(images))).argmax(1) == labels
 
 
-@pytest.mark.parametrize('name, norm', cases())
+@pytest.mark.parametrize('name, norm', list(cases()))
 def test_an_attack_stays_in_its_ball_and_is_the_same_in_any_company(curved, name, norm):
   images, labels, f = curved
   fields = dict(eps=BALLS[norm], norm=norm, batch=8, **SHORT[name])
@@ -123,6 +123,7 @@ def test_nothing_changes_without_a_radius_and_nothing_is_left_with_all(linear):
   assert result.accuracies == {'clean': 1.0, 'pgd20': 0.0, 'worst': 0.0}
 
 
+@pytest.mark.slow
 def test_accuracy_falls_with_the_radius_and_with_steps(curved):
   images, labels, f = curved
   accuracy = lambda steps, eps: right(

@@ -78,11 +78,11 @@ def test_worst_is_over_all_attacks_image_by_image(monkeypatch):
   for name, rows in (('even', 0), ('odd', 1)):
     entry = lambda classes, *, eps=0, norm='', rows=rows: moving(0.45, rows)
     monkeypatch.setitem(robustness.ATTACKS._entries, name, entry)
-  images, labels = grey(0.0, 0.3, 0.9), np.array([0, 1, 3])
+  images, labels = grey(0.0, 0.3, 0.9, 0.3), np.array([0, 1, 3, 0])
   result = robustness.evaluate(by_brightness, images, labels, ['even', 'odd'], eps=0.5)
-  assert result.correct['even'].tolist() == [False, True, True]
-  assert result.correct['odd'].tolist() == [True, True, False]
-  assert result.accuracies['worst'] == result.worst == 1 / 3
+  assert result.correct['even'].tolist() == [False, True, True, False]
+  assert result.correct['odd'].tolist() == [True, True, False, False]
+  assert result.accuracies['worst'] == result.worst == 0.25
 
 
 def answers(**left):

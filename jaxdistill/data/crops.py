@@ -1,5 +1,5 @@
-"""Operations of a view that move, mirror, turn, cut or resize: pad and crop, flip, rotation, random
-resized crop, centre crop, Cutout, two resolutions."""
+"""Operations of a view that move, mirror, turn, cut or resize: pad and crop with zeros or mirrors,
+flip, rotation, random resized crop, centre crop, Cutout, two resolutions."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -39,6 +39,37 @@ class Crop(Transform):
     padding = int(self.padding)
     shift = draws.integers(key, (2, len(images)), -padding, padding + 1)
     return operations.translate(images, shift[0], shift[1])
+
+
+@dataclasses.dataclass(frozen=True)
+class ReflectCrop(Crop):
+  """The same with the mirrored image in place of zeros: pixel -k is pixel k, and pixel h - 1 + k is
+  pixel h - 1 - k.
+
+  Source: the padding of the public codes of adversarial training on CIFAR (Rice et al., ICML 2020;
+    AWP, Wu et al., NeurIPS 2020).
+
+  >>> row = jnp.arange(4.).reshape(1, 1, 4, 1)
+  >>> seen = ReflectCrop(0)(jax.random.key(0), row).ravel().tolist()
+  >>> seen, ReflectCrop(3)(jax.random.key(0), jnp.tile(row, (1, 4, 1, 1))).shape
+  ([0.0, 1.0, 2.0, 3.0], (1, 4, 4, 1))
+  """
+
+  @steady
+  def __call__(self, key: jax.Array, images: jax.Array, choice: Any = ()) -> jax.Array:
+    count, height, width, _ = images.shape
+    padding = int(self.padding)
+    if padding >= min(height, width):
+      raise UserError(
+        f'ReflectCrop mirrors fewer pixels than a side of the images has; it has padding {padding} '
+        f'for images of {height}x{width}.'
+      )
+    shift = draws.integers(key, (2, count, 1), -padding, padding + 1)
+    rows, columns = (
+      _mirrored(jnp.arange(side)[None] - moved, side) for side, moved in zip((height, width), shift)
+    )
+    images = jnp.take_along_axis(images, rows[:, :, None, None], axis=1)
+    return jnp.take_along_axis(images, columns[:, None, :, None], axis=2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -283,6 +314,12 @@ class Cutout(Transform):
     first = draws.integers(key, (count, 1), 0, size) - self.side // 2
     position = jnp.arange(size)[None]
     return (position >= first) & (position < first + self.side)
+
+
+def _mirrored(position, size):
+  """Positions up to a side outside as those inside that a mirror at the border shows."""
+  position = jnp.abs(position)
+  return jnp.minimum(position, 2 * (size - 1) - position)
 
 
 def _resized(images, size, method, antialias):

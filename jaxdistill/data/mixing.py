@@ -1,7 +1,8 @@
-"""Mixing of the images of a batch with their labels: Mixup, CutMix, and a choice among them."""
+"""Mixing of the images of a batch with their labels: Mixup, CutMix, a choice among them, and the
+mixup of one view for losses of pairs."""
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -173,6 +174,53 @@ class OneOf(Mixing):
     return jax.lax.switch(
       index, [*branches, lambda images, labels: (images, labels)], images, labels
     )
+
+
+class Mixed(NamedTuple):
+  """A view whose images are mixed in pairs, and what a loss needs to know of it.
+
+  images: float [n, h, w, c]. share: scalar l, of an image's own pixels. partner: int [n], whose
+  pixels are the others.
+  """
+
+  images: jax.Array
+  share: jax.Array
+  partner: jax.Array
+
+
+@steady
+def mixup_view(
+  key: jax.Array, images: jax.Array, weight: jax.Array | None = None, *, alpha: float = 1.0
+) -> Mixed:
+  """Mixes one view of a batch, x <- l x + (1 - l) x[partner], with l = max(m, 1 - m) of
+  m ~ Beta(alpha, alpha): every image stays the larger part of its own.
+
+  One l and one permutation serve the view; another view is mixed with another key. A loss of pairs
+  takes l times its value for an image and 1 - l times that for its partner.
+
+  Args:
+    key: of l and of the permutation.
+    images: float [n, h, w, c].
+    weight: [n]; images of weight 0 (the padding of a short batch) neither give nor receive.
+    alpha: of the Beta distribution.
+
+  Raises:
+    UserError: an alpha that is not above 0.
+
+  Source: Ortego et al., CVPR 2021 (MOIT), and Sel-CL (Li et al., CVPR 2022), which mix each of two
+    views so.
+
+  >>> images, share, partner = mixup_view(jax.random.key(0), jnp.ones((2, 8, 8, 1)))
+  >>> images.shape, 0.5 <= share.item() <= 1, sorted(partner.tolist())
+  ((2, 8, 8, 1), True, [0, 1])
+  """
+  Mixup(alpha)  # checks it
+  key_share, key_order = draws.split(key)
+  share = draws.beta(key_share, alpha, alpha)
+  share = jnp.maximum(share, 1 - share)
+  partner = augment.permutation(key_order, len(images), weight)
+  # Written as a step towards the partner: who is its own partner stays bit for bit.
+  return Mixed(images + (1 - share) * (images[partner] - images), share, partner)
 
 
 def _check_alpha(mixing):

@@ -95,6 +95,7 @@ TRANSFORMS = Registry(
     lower=resolution.Lower,
     noise=degradations.Noise,
     normalise=Normalise,
+    reflect_crop=crops.ReflectCrop,
     resize=crops.Resize,
     resized_crop=crops.ResizedCrop,
     rotate=crops.Rotate,

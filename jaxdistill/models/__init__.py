@@ -28,15 +28,18 @@ REGISTRY = Registry(
   'model',
   {
     'alexnet': 'jaxdistill.models.alexnet:AlexNet',
+    'cifar_resnet': 'jaxdistill.models.imagenet_resnet:CifarResNet',
     'cifar_vgg': 'jaxdistill.models.vgg:CifarVGG',
     'convnet': 'jaxdistill.models.convnet:ConvNet',
     'densenet': 'jaxdistill.models.densenet:DenseNet',
+    'dropout_mlp': 'jaxdistill.models.dropout_mlp:DropoutMLP',
     'face_convnet': 'jaxdistill.models.face_convnet:FaceConvNet',
     'imagenet_resnet': 'jaxdistill.models.imagenet_resnet:ImageNetResNet',
     'lenet': 'jaxdistill.models.lenet:LeNet',
     'mae_vit': 'jaxdistill.models.mae_vit:MaeViT',
     'mlp': 'jaxdistill.models.mlp:MLP',
     'mobilenetv2': 'jaxdistill.models.mobilenet:MobileNetV2',
+    'preact_resnet': 'jaxdistill.models.preact_resnet:PreActResNet',
     'resnet': 'jaxdistill.models.resnet:ResNet',
     'resnet12': 'jaxdistill.models.resnet12:ResNet12',
     'resnet_ap': 'jaxdistill.models.resnet_ap:ResNetAP',
@@ -213,6 +216,9 @@ def _checked(name, field, value, default, choices):
   if isinstance(default, int) and not isinstance(default, bool):
     # Zero is a value only where it is the default and means that the network chooses.
     return _whole_number(name, field, value, min(default, 1))
+  if isinstance(default, float):
+    errors.real_numbers(**{f'The {field} of the model {name!r}': value})
+    return float(value)
   return value
 
 

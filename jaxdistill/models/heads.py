@@ -18,6 +18,7 @@ from jaxdistill import errors
 from jaxdistill.losses import prototypes
 from jaxdistill.models import initializers, normalisation
 from jaxdistill.models.linear import Linear
+from jaxdistill.models.projection import ContrastiveHead
 from jaxdistill.numerics import settled
 from jaxdistill.registry import Registry
 
@@ -237,6 +238,7 @@ HEADS = Registry(
     'free_projector': FreeProjectorHead,
     'etf': EtfHead,
     'two_layer': TwoLayerHead,
+    'contrastive': ContrastiveHead,
   },
 )
 

@@ -1,5 +1,6 @@
-"""The networks of the literature on distillation by their short names, each a network of the
-registry with its fields; ShuffleNets stand in the registry under their usual names."""
+"""The networks of the literature on distillation and on adversarial training by their short names,
+each a network of the registry with its fields; ShuffleNets stand in the registry under their usual
+names."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -12,7 +13,7 @@ def _resnets():
 
 
 def _wide():
-  sizes = ((16, 1), (16, 2), (40, 1), (40, 2))
+  sizes = ((16, 1), (16, 2), (28, 10), (34, 10), (40, 1), (40, 2))
   return {f'wrn_{d}_{k}': dict(name='wrn', depth=d, width=16 * k) for d, k in sizes}
 
 

@@ -50,6 +50,24 @@ def synchronised(axis: str | None) -> Iterator[None]:
     yield
 
 
+def row_numbers(count: int) -> jax.Array:
+  """Returns where `count` rows that a network is given stand in the whole batch: int [count].
+
+  Inside `synchronised` the devices hold its rows in order, as many each. Several views of the rows
+  that are `weighted` are numbered one whole view behind another.
+
+  >>> row_numbers(3).tolist()
+  [0, 1, 2]
+  """
+  axis, weight = _axis.get(), _weight.get()
+  own = count if weight is None or count % len(weight) else len(weight)
+  first, whole = 0, own
+  if axis is not None:
+    first, whole = jax.lax.axis_index(axis) * own, jax.lax.axis_size(axis) * own
+  view, row = jnp.divmod(jnp.arange(count), own)
+  return view * whole + first + row
+
+
 @contextlib.contextmanager
 def weighted(weight: jax.Array | None) -> Iterator[None]:
   """Inside, while a network is traced, batch normalisation counts every row by its weight.

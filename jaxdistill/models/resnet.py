@@ -12,6 +12,9 @@ from jaxdistill.models.convolution import Conv
 from jaxdistill.models.linear import Linear
 from jaxdistill.numerics import settled
 
+# Channels behind a bottleneck for one inside.
+EXPANSION = 4
+
 
 class ResNet(nn.Module):
   """The CIFAR ResNet of 6 k + 2 layers: 3x3 stem, three stages of k basic blocks, global average,
@@ -146,16 +149,45 @@ class BasicBlock(nn.Module):
     conv = bare_conv(self.features, 3, self.stride, self.norm, self.dtype, 'conv1')
     y = normalisation.conv_norm_relu(conv, norm(name='norm1'), x, train)
     y = norm(name='norm2')(bare_conv(self.features, 3, 1, self.norm, self.dtype, 'conv2')(y), train)
-    if self.stride == 1 and x.shape[-1] == self.features:
-      return y + x
-    if self.shortcut == 'A':
-      new = self.features - x.shape[-1]
-      x = jnp.pad(
-        x[:, :: self.stride, :: self.stride], ((0, 0), (0, 0), (0, 0), (new // 2, new - new // 2))
-      )
-      return y + x
-    x = bare_conv(self.features, 1, self.stride, self.norm, self.dtype, 'conv_shortcut')(x)
-    return y + norm(name='norm_shortcut')(x, train)
+    return y + _shortcut(self, x, self.features, train)
+
+
+class BottleneckBlock(nn.Module):
+  """norm(1x1 conv(a(3x3 conv(a(1x1 conv(x)))))) + shortcut(x) with a = ReLU(norm(.)): `features`
+  channels inside and four times as many behind it; the stride is the 3x3 convolution's, and the
+  ReLU behind the sum the caller's.
+
+  Source: He et al., CVPR 2016, figure 5; the place of the stride is that of torchvision.
+  """
+
+  features: int
+  stride: int
+  norm: str
+  shortcut: str
+  dtype: jnp.dtype
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    norm = normalisation.norm(self.norm, self.dtype)
+    widened = EXPANSION * self.features
+    y = x
+    for number, size, stride in ((1, 1, 1), (2, 3, self.stride)):
+      conv = bare_conv(self.features, size, stride, self.norm, self.dtype, f'conv{number}')
+      y = normalisation.conv_norm_relu(conv, norm(name=f'norm{number}'), y, train)
+    y = norm(name='norm3')(bare_conv(widened, 1, 1, self.norm, self.dtype, 'conv3')(y), train)
+    return y + _shortcut(self, x, widened, train)
+
+
+def _shortcut(block, x, features, train):
+  """x of a block that is being applied, in the shape of its output."""
+  if block.stride == 1 and x.shape[-1] == features:
+    return x
+  if block.shortcut == 'A':
+    new = features - x.shape[-1]
+    channels = (new // 2, new - new // 2)
+    return jnp.pad(x[:, :: block.stride, :: block.stride], ((0, 0), (0, 0), (0, 0), channels))
+  x = bare_conv(features, 1, block.stride, block.norm, block.dtype, 'conv_shortcut')(x)
+  return normalisation.norm(block.norm, block.dtype)(name='norm_shortcut')(x, train)
 
 
 def bare_conv(
@@ -166,14 +198,15 @@ def bare_conv(
   dtype: jnp.dtype,
   name: str,
   feature_group_count: int = 1,
+  padding: int | None = None,
 ) -> Conv:
   """The convolution of residual networks: He-normal over the fan-out, a bias only where no
-  normalisation follows."""
+  normalisation follows; padding None keeps the size of the maps but for the stride."""
   return Conv(
     features,
     (size, size),
     (stride, stride),
-    padding=size // 2,
+    padding=size // 2 if padding is None else padding,
     use_bias=norm == 'none',
     kernel_init=initializers.he_normal_fan_out,
     dtype=dtype,

@@ -99,16 +99,14 @@ def _numbered(form: str) -> Callable[[re.Match], str]:
   return lambda match: form.format(*match.groups()[:-1], int(match[match.lastindex]) - 1)
 
 
-# torchvision's names of ResNets of basic blocks, which timm shares.
+# torchvision's names of ResNets of basic blocks and of bottlenecks, which timm shares.
 _RESNET = Scheme(
   (
     ('conv', 'conv1'),
     ('norm', 'bn1'),
     ('classifier', 'fc'),
-    (r'stage(\d+)_block(\d+)/conv1', _numbered('layer{}.{}.conv1')),
-    (r'stage(\d+)_block(\d+)/norm1', _numbered('layer{}.{}.bn1')),
-    (r'stage(\d+)_block(\d+)/conv2', _numbered('layer{}.{}.conv2')),
-    (r'stage(\d+)_block(\d+)/norm2', _numbered('layer{}.{}.bn2')),
+    (r'stage(\d+)_block(\d+)/conv(\d)', lambda match: _of_stage(match, 'conv')),
+    (r'stage(\d+)_block(\d+)/norm(\d)', lambda match: _of_stage(match, 'bn')),
     (r'stage(\d+)_block(\d+)/conv_shortcut', _numbered('layer{}.{}.downsample.0')),
     (r'stage(\d+)_block(\d+)/norm_shortcut', _numbered('layer{}.{}.downsample.1')),
   ),

@@ -19,13 +19,14 @@ class WideResNet(nn.Module):
 
   Stages have width, 2 width and 4 width channels, width = 16 k, on maps of side h, h/2 and h/4
   (rounded up). With 100 classes WRN-40-2, WRN-16-2 and WRN-40-1 have 2,255,156, 703,284 and 569,780
-  parameters. Convolutions start He-normal over the fan-out and have no bias unless there is no
-  normalisation; the bias of the classifier starts at 0.
+  parameters; with ten classes WRN-28-10 and WRN-34-10, the networks of the papers on adversarial
+  training, have 36,479,194 and 46,160,474. Convolutions start He-normal over the fan-out and have
+  no bias unless there is no normalisation; the bias of the classifier starts at 0.
 
   Attributes:
     num_classes: outputs.
     width: channels of the first stage, 16 k.
-    depth: 10, 16, 22, 28, 40, ...
+    depth: 10, 16, 22, 28, 34, 40, ...
     norm: 'instance', 'batch', 'group' or 'none'.
     stem: channels of the stem.
     dtype: of the computation.
@@ -96,7 +97,7 @@ class PreActivationBlock(nn.Module):
   """conv(ReLU(norm(conv(a)))) + shortcut with a = ReLU(norm(x)), two 3x3 convolutions, the first
   with the stride.
 
-  The shortcut is x, or a 1x1 convolution of a where the number of channels changes.
+  The shortcut is x, or a 1x1 convolution where the shape changes: of a ('active'), or of x ('raw').
 
   Returns:
     (the sum, norm(x)).
@@ -106,6 +107,7 @@ class PreActivationBlock(nn.Module):
   stride: int
   norm: str
   dtype: jnp.dtype
+  shortcut: str = 'active'
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
@@ -118,4 +120,4 @@ class PreActivationBlock(nn.Module):
     if self.stride == 1 and x.shape[-1] == self.features:
       return y + x, normalised
     shortcut = bare_conv(self.features, 1, self.stride, self.norm, self.dtype, 'conv_shortcut')
-    return y + shortcut(active), normalised
+    return y + shortcut(active if self.shortcut == 'active' else x), normalised

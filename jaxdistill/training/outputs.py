@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 
 from jaxdistill import errors
+from jaxdistill.models import dropout
 from jaxdistill.training.learner import MEMORY
 
 # What a guide tells beside the outputs of the rows: the rows [C, d] of its last, linear layer.
@@ -54,7 +55,11 @@ class Outputs(Mapping):
 
 
 def apply(
-  module: nn.Module, variables: Any, arguments: tuple, train: bool
+  module: nn.Module,
+  variables: Any,
+  arguments: tuple,
+  train: bool,
+  key: jax.Array | None = None,
 ) -> tuple[dict[str, jax.Array], dict[str, Any]]:
   """Returns the outputs of a network by name, and the running statistics that it has moved.
 
@@ -63,6 +68,7 @@ def apply(
     variables: of it.
     arguments: of it.
     train: whether batch normalisation takes the statistics of the batch.
+    key: of the random numbers of a network that draws some in training, see `models.dropout`.
 
   >>> import jax.numpy as jnp
   >>> outputs, moved = apply(nn.Dense(2, use_bias=False), {'params': {'kernel': jnp.ones((3, 2))}},
@@ -73,6 +79,8 @@ def apply(
   settings = {'train': train} if _takes_train(module) else {}
   if not train:
     return named(module.apply(variables, *arguments, **settings)), {}
+  if key is not None and dropout.is_random(module):
+    settings['rngs'] = {dropout.STREAM: key}
   result, moved = module.apply(variables, *arguments, mutable=['batch_stats'], **settings)
   return named(result), dict(moved)
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import jax
 
 from jaxdistill import errors, metrics
+from jaxdistill.models import dropout
 from jaxdistill.training import outputs, parts, whole_batch
 from jaxdistill.training.game import Game, Player
 from jaxdistill.training.learner import MEMORY, Outcome, Owned, Turn
@@ -163,6 +164,9 @@ def _scenes(game, players, variables, seen):
     current = parts.replace(variables, moved) if part.twin_of else variables
     is_trained = any(_any_of(mask, owner) for mask in trained)
     train = part.mode == 'batch' or part.mode == 'train' and is_trained
+    key = seen.key
+    if key is not None and part.module is not None and dropout.is_random(part.module):
+      key = jax.random.fold_in(key, name_number(f'{dropout.STREAM}/{name}'))
     versions = {}
     for player in players:
       scene = dataclasses.replace(seen, outputs=by_player[player.name])
@@ -170,10 +174,10 @@ def _scenes(game, players, variables, seen):
       if _any_of(masks[player.name], owner) or read & live[player.name]:
         live[player.name].add(name)
         half_live = _constant_but(current, masks[player.name], owner)
-        versions[player.name] = outputs.apply(part.module, half_live, arguments, train)
+        versions[player.name] = outputs.apply(part.module, half_live, arguments, train, key)
     if not versions:
       still = jax.lax.stop_gradient((outputs.variables_of(current, owner), arguments))
-      versions[''] = outputs.apply(part.module, *still, train)
+      versions[''] = outputs.apply(part.module, *still, train, key)
     first, statistics = next(iter(versions.values()))
     if part.mode == 'train':
       for collection, tree in statistics.items():

@@ -8,7 +8,15 @@ import pytest
 from PIL import Image
 
 from jaxdistill.data import crops, resample
-from jaxdistill.data.crops import CentreCrop, Crop, Cutout, Flip, Resize, ResizedCrop
+from jaxdistill.data.crops import (
+  CentreCrop,
+  Crop,
+  Cutout,
+  Flip,
+  ReflectCrop,
+  Resize,
+  ResizedCrop,
+)
 from jaxdistill.errors import UserError
 
 KEY = jax.random.key(0)
@@ -126,6 +134,19 @@ def test_pad_and_crop_shows_every_window_of_the_padded_image(padding):
   }
   out = jax.jit(Crop(padding))(KEY, jnp.tile(PLACES, (400, 1, 1, 1)))
   assert {np.asarray(image).tobytes() for image in out[..., 0]} == windows
+
+
+def test_a_reflected_border_shows_every_window_of_the_mirrored_image():
+  wide = np.asarray(PLACES[0, :5, :, 0])
+  padded = np.pad(wide, 2, mode='reflect')
+  windows = {padded[top : top + 5, left : left + 8].tobytes() for top, left in np.ndindex(5, 5)}
+  images = jnp.tile(jnp.asarray(wide)[None, :, :, None], (400, 1, 1, 1))
+  out = jax.jit(ReflectCrop(2))(KEY, images)
+  assert {np.asarray(image).tobytes() for image in out[..., 0]} == windows
+  zeros = np.asarray(Crop(2)(KEY, images))
+  np.testing.assert_array_equal(out[zeros > 0], zeros[zeros > 0])
+  with pytest.raises(UserError, match='fewer pixels than a side.*padding 5 for images of 5x8'):
+    ReflectCrop(5)(KEY, images)
 
 
 def test_half_of_the_images_are_mirrored():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxdistill.data import augment
-from jaxdistill.data.mixing import CutMix, Mixup, OneOf
+from jaxdistill.data.mixing import CutMix, Mixup, OneOf, mixup_view
 from jaxdistill.errors import UserError
 
 COUNT = 5
@@ -80,7 +80,26 @@ def test_one_of_draws_with_its_probabilities_and_applies_what_it_drew():
   assert set(np.unique(hard)) == {0, 1} and len(np.unique(soft)) > 10
 
 
+def test_a_view_is_mixed_in_pairs_of_which_each_stays_the_larger_part():
+  mix = jax.jit(jax.vmap(lambda key: mixup_view(key, IMAGES, WEIGHT, alpha=0.7)))
+  images, share, partner = jax.tree.map(np.asarray, mix(KEYS))
+  assert share.shape == (len(KEYS),) and share.min() >= 0.5
+  rest = (1 - share)[:, None, None, None, None].astype(np.float64)
+  pixels = np.asarray(IMAGES, np.float64)
+  np.testing.assert_allclose(images, (1 - rest) * pixels + rest * pixels[partner], atol=1e-6)
+  np.testing.assert_array_equal(np.sort(partner), np.tile(np.arange(COUNT), (len(KEYS), 1)))
+  assert (partner[:, 1] == 1).all() and len(np.unique(partner, axis=0)) == 24
+  # max(m, 1 - m) of m ~ Beta(1, 1) is uniform from 1/2 to 1.
+  keys = jax.random.split(jax.random.key(3), 2000)
+  uniform = jax.jit(jax.vmap(lambda key: mixup_view(key, IMAGES).share))(keys)
+  np.testing.assert_allclose(
+    np.quantile(uniform, [0.25, 0.5, 0.75]), [0.625, 0.75, 0.875], atol=0.02
+  )
+
+
 def test_fields_are_checked():
+  with pytest.raises(UserError, match='needs an alpha above 0; it is -1'):
+    mixup_view(KEYS[0], IMAGES, alpha=-1)
   with pytest.raises(UserError, match='Mixup needs an alpha above 0; it is 0'):
     Mixup(0)
   with pytest.raises(UserError, match='CutMix needs probability from 0 to 1; it is 2'):

@@ -11,7 +11,16 @@ import pytest
 
 from jaxdistill.data import augment, views
 from jaxdistill.data.autoaugment import AutoAugment
-from jaxdistill.data.crops import CentreCrop, Crop, Cutout, Flip, Resize, ResizedCrop, Rotate
+from jaxdistill.data.crops import (
+  CentreCrop,
+  Crop,
+  Cutout,
+  Flip,
+  ReflectCrop,
+  Resize,
+  ResizedCrop,
+  Rotate,
+)
 from jaxdistill.data.degradations import Blur, Darken, Noise
 from jaxdistill.data.mixing import MIXINGS, CutMix, Mixup, OneOf
 from jaxdistill.data.photometric import Grey, Jitter, Lighting, UnclippedJitter
@@ -205,7 +214,8 @@ def test_all_views_of_a_mixed_batch_keep_one_label():
 
 def test_every_operation_takes_grey_and_oblong_images():
   transforms = (
-    *(Crop(2), Flip(), CentreCrop(9, resize=12), AutoAugment(), Jitter(0.4, 0.4, 0.4, 0.1)),
+    *(Crop(2), ReflectCrop(2), Flip(), CentreCrop(9, resize=12), AutoAugment()),
+    Jitter(0.4, 0.4, 0.4, 0.1),
     *(UnclippedJitter(0.4, 0.4, 0.4), Lighting(0.1)),
     *(Rotate(20), Lower(3, 'area', 'upsampled'), Blur(0.5), Darken(0.9), Noise(0.01)),
     *(Grey(0.5), ResizedCrop(7), Resize(5, back=6), Normalise(), DiffAug('color_scale')),

@@ -7,13 +7,13 @@ import pytest
 
 from jaxdistill import data, errors, losses, models
 from jaxdistill.data.examples import Examples
-from jaxdistill.models import convolution, heads
+from jaxdistill.models import convolution, heads, projection
 from jaxdistill.training import classifier, parts
 from jaxdistill.training.loop import fit
 from jaxdistill.training.recipe import Recipe
 from jaxdistill.training.run import Run
 
-WIDTHS = {'projector': 7, 'free_projector': 7, 'etf': 7, 'two_layer': 4}
+WIDTHS = {'projector': 7, 'free_projector': 7, 'etf': 7, 'two_layer': 4, 'contrastive': 4}
 
 
 def headed(name, head, image_shape=(16, 16, 1), classes=5, **fields):
@@ -28,6 +28,10 @@ def plain(variables):
 
 def unit(rows):
   return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def layer(params, x):
+  return x @ params['kernel'] + params['bias']
 
 
 def projected(params, f):
@@ -68,6 +72,8 @@ def test_parameters_of_the_projector(dim, parameters):
     (heads.EtfHead(10), 123_648),
     (heads.TwoLayerHead(10), 65 * 64 + 65 * 10),
     (heads.TwoLayerHead(10, width=32), 65 * 32 + 33 * 10),
+    (projection.ContrastiveHead(10), 65 * 10 + 65 * 128),
+    (projection.ContrastiveHead(10, width=32, hidden=64), 65 * 10 + 65 * 64 + 65 * 32),
   ],
 )
 def test_parameters_of_heads(head, parameters):
@@ -97,6 +103,9 @@ def test_heads_equal_their_formulas(random_variables, name):
   elif name == 'etf':
     expected_last = unit(projected(params['projector'], f))
     expected = expected_last @ losses.etf(5, 7)
+  elif name == 'contrastive':
+    expected_last = unit(layer(params['projection']['linear1'], f))
+    expected = layer(params['classifier'], f)
   else:
     hidden = f @ params['hidden']['kernel'] + params['hidden']['bias']
     normal = np.vectorize(
@@ -107,6 +116,17 @@ def test_heads_equal_their_formulas(random_variables, name):
   np.testing.assert_allclose(last, expected_last, rtol=1e-4, atol=1e-5)
   np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
   assert logits.dtype == last.dtype == jnp.float32
+
+
+def test_a_projection_with_hidden_units_equals_its_formula(random_variables):
+  module = projection.Projection(4, hidden=5)
+  f = jax.random.normal(jax.random.key(1), (6, 3))
+  variables = random_variables(module, f)
+  params = plain(variables)
+  hidden = np.maximum(layer(params['linear1'], np.asarray(f, np.float64)), 0)
+  expected = unit(layer(params['linear2'], hidden))
+  np.testing.assert_allclose(module.apply(variables, f), expected, rtol=1e-4, atol=1e-5)
+  assert 0 < (hidden == 0).mean() < 1
 
 
 @pytest.mark.parametrize('name', models.REGISTRY)

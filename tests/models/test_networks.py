@@ -12,15 +12,18 @@ from jaxdistill.models.resnet import BasicBlock
 # The smallest of each kind, on images of 16x16.
 TINY = {
   'alexnet': {'width': 4},
+  'cifar_resnet': {'width': 4, 'depth': 10, 'stem_padding': 0},
   'cifar_vgg': {'width': 4},
   'convnet': {'width': 4, 'depth': 2},
   'densenet': {'width': 2, 'blocks': (1, 1)},
+  'dropout_mlp': {'width': 6, 'dropout': 0.0, 'norm': 'batch'},
   'face_convnet': {'width': 4},
   'imagenet_resnet': {'width': 4, 'depth': 10},
   'lenet': {'width': 3},
   'mae_vit': {'width': 8, 'depth': 1},
   'mlp': {'width': 6, 'depth': 1},
   'mobilenetv2': {'width': 4},
+  'preact_resnet': {'width': 4, 'depth': 10},
   'resnet': {'width': 4, 'depth': 8},
   'resnet12': {'width': 4},
   'resnet_ap': {'width': 4},

@@ -53,21 +53,13 @@ class Dataset:
     where = f'{self.name} ({self.split})'
     images = self.images
     if not isinstance(images, Streamed):
-      images = _as_array(where, 'images', images)
-    labels = _as_array(where, 'labels', self.labels)
-    _check_images(where, images)
-    _check_labels(where, labels, len(images))
-    last = int(labels.max())
-    names = texts(where, self.class_names) or tuple(map(str, range(_count(where, last))))
-    if last >= len(names):
-      raise UserError(
-        f'{where}: label {last} needs at least {last + 1} class names; there are {len(names)}.'
-      )
-    _check_names(where, names)
-    ids = np.asarray(self.ids, object)
-    if ids.shape not in ((0,), labels.shape):
-      raise UserError(f'{where}: {len(labels)} images need as many ids, or none; got {len(ids)}.')
-    mean, std = _statistics(where, self.mean, self.std, images)
+      images = as_array(where, 'images', images)
+    labels = as_array(where, 'labels', self.labels)
+    check_images(where, images)
+    check_labels(where, labels, len(images))
+    names = known_classes(where, self.class_names, int(labels.max()))
+    ids = checked_ids(where, self.ids, len(labels))
+    mean, std = channel_statistics(where, self.mean, self.std, images)
     fields = dict(
       images=images,
       labels=labels.astype(np.int32),
@@ -108,7 +100,7 @@ class Dataset:
     >>> pair.take([1], 'last').labels
     array([1], dtype=int32)
     """
-    indices = _positions(self.name, indices, len(self))
+    indices = positions(self.name, indices, len(self))
     return dataclasses.replace(
       self,
       images=select(self.images, indices),
@@ -237,19 +229,60 @@ def hold_out(train: Dataset, share: float, seed: int = 0) -> tuple[Dataset, Data
   return train.take(kept), train.take(held, 'validation')
 
 
-def _positions(where: str, indices: object, count: int) -> np.ndarray:
-  """Returns what picks some of `count` images: positions [n], or booleans [count]."""
-  indices = _as_array(where, 'indices', indices)
+def positions(where: str, indices: object, count: int, many: str = 'images') -> np.ndarray:
+  """Returns what picks some of `count` images, or of what `many` names: positions [n], or booleans
+  [count].
+
+  Raises `UserError` for anything else.
+
+  >>> positions('mine', [1, -1], 3)
+  array([ 1, -1])
+  """
+  indices = as_array(where, 'indices', indices)
   if not indices.size:
     indices = indices.astype(np.int64)
   mask = indices.dtype == bool and indices.shape == (count,)
   whole = indices.ndim == 1 and indices.dtype.kind in 'iu'
   if not mask and not (whole and ((indices >= -count) & (indices < count)).all()):
     raise UserError(
-      f'{where}: images are taken by positions from 0 to {count - 1}, or by a true or false for '
+      f'{where}: {many} are taken by positions from 0 to {count - 1}, or by a true or false for '
       f'each; got {indices.dtype} of shape {list(indices.shape)}.'
     )
   return indices
+
+
+def known_classes(where: str, names: Iterable[str | bytes], last: int) -> tuple[str, ...]:
+  """Returns the names of the classes 0 to at least `last`, their numbers where there are none.
+
+  Raises `UserError` for too few names, and for names that cannot be written.
+
+  >>> known_classes('mine', (), 2), known_classes('mine', ['cat', 'dog'], 0)
+  (('0', '1', '2'), ('cat', 'dog'))
+  """
+  names = texts(where, names) or tuple(map(str, range(_count(where, last))))
+  if last >= len(names):
+    raise UserError(
+      f'{where}: label {last} needs at least {last + 1} class names; there are {len(names)}.'
+    )
+  _check_names(where, names)
+  return names
+
+
+def checked_ids(
+  where: str, ids: np.ndarray | Sequence[object], count: int, many: str = 'images'
+) -> np.ndarray:
+  """Returns what a source calls its images, or what `many` names: an array of objects [count] or
+  [0].
+
+  Raises `UserError` for another number of them.
+
+  >>> checked_ids('mine', ['a', 'b'], 2).tolist()
+  ['a', 'b']
+  """
+  ids = np.asarray(ids, object)
+  if ids.shape not in ((0,), (count,)):
+    raise UserError(f'{where}: {count} {many} need as many ids, or none; got {len(ids)}.')
+  return ids
 
 
 def texts(where: str, names: Iterable[str | bytes]) -> tuple[str, ...]:
@@ -281,7 +314,14 @@ def boolean(where: str, flip: object) -> bool:
   return bool(flip)
 
 
-def _as_array(where: str, field: str, values: object) -> np.ndarray:
+def as_array(where: str, field: str, values: object) -> np.ndarray:
+  """Returns values as one array.
+
+  Raises `UserError` for lists of different lengths.
+
+  >>> as_array('mine', 'labels', [0, 1])
+  array([0, 1])
+  """
   try:
     return np.asarray(values)
   except ValueError as error:  # lists of different lengths
@@ -300,8 +340,16 @@ def _count(where: str, last: int) -> int:
   return last + 1
 
 
-def _statistics(where, mean, std, images):
-  """Returns mean and deviation per channel, measured where both are left out."""
+def channel_statistics(
+  where: str, mean: Sequence[float], std: Sequence[float], images: np.ndarray | Streamed
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+  """Returns mean and deviation per channel, measured where both are left out.
+
+  Raises `UserError` for others than a number a channel, every deviation above 0.
+
+  >>> channel_statistics('mine', (), (), np.array([0, 255], np.uint8).reshape(2, 1, 1, 1))
+  ((0.5,), (0.5,))
+  """
   channels = images.shape[-1]
   mean, std = np.asarray(mean), np.asarray(std)
   if not mean.size and not std.size:
@@ -324,7 +372,11 @@ def _statistics(where, mean, std, images):
   return tuple(map(float, mean)), tuple(map(float, std))
 
 
-def _check_images(where: str, images: np.ndarray) -> None:
+def check_images(where: str, images: np.ndarray) -> None:
+  """Raises `UserError` unless these are uint8 images [n, h, w, c].
+
+  >>> check_images('mine', np.zeros((1, 2, 2, 1), np.uint8))
+  """
   if images.ndim != 4 or images.dtype != np.uint8:
     raise UserError(
       f'{where}: images must be uint8 of shape [n, height, width, channels]; '
@@ -344,15 +396,22 @@ def _check_names(where: str, names: tuple[str, ...]) -> None:
       ) from None
 
 
-def _check_labels(where: str, labels: np.ndarray, num_images: int) -> None:
+def check_labels(
+  where: str, labels: np.ndarray, count: int, one: str = 'an image', many: str = 'images'
+) -> None:
+  """Raises `UserError` unless these are whole numbers from 0, one each of `count` images, or of
+  what `one` and `many` name.
+
+  >>> check_labels('mine', np.array([0, 1]), 2)
+  """
   if labels.ndim != 1 or labels.dtype.kind not in 'iu':
     raise UserError(
-      f'{where}: labels must be integers of shape [n], one an image; '
+      f'{where}: labels must be integers of shape [n], one {one}; '
       f'they are {labels.dtype} of shape {list(labels.shape)}.'
     )
-  if len(labels) != num_images:
+  if len(labels) != count:
     raise UserError(
-      f'{where}: {num_images} images but {len(labels)} labels; there must be one label an image.'
+      f'{where}: {count} {many} but {len(labels)} labels; there must be one label {one}.'
     )
   if labels.min() < 0:
     raise UserError(f'{where}: labels must be 0 or more; the smallest is {labels.min()}.')

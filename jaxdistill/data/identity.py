@@ -190,11 +190,12 @@ def stamp(name: str, data_dir: str = '') -> str:
 def _place(name: str, data_dir: str) -> tuple[pathlib.Path | None, int]:
   """Returns the file or folder in which a data set lies, None of one that ships with a package, and
   how many levels of folders below it are read."""
+  _, name = presets.mosaic_of(name)
   preset = presets.find(name)
-  if name == 'digits' or not preset.name.rstrip(':').isidentifier():
+  if preset.ships(name) or not preset.name.rstrip(':').isidentifier():
     return None, 0
-  if preset.reader and name.startswith(preset.name):
-    path = os.path.expanduser(name.removeprefix(preset.name))
+  if (preset.reader or preset.maker) and name.startswith(preset.name):
+    path = os.path.expanduser(name.removeprefix(preset.name).removeprefix(':'))
     return pathlib.Path(path), _LEVELS if preset.folders else 0
   from jaxdistill.data import tfds_sets
 

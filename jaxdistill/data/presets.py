@@ -40,6 +40,8 @@ class Preset:
     reader: 'module:function' that reads what lies at the path: (path, image_size) -> `Stored`.
     folders: whether the classes are folders, of which some may be chosen, and whose images may stay
       on disk: the reader takes (path, image_size, classes, stream_above), as `folders.read_folder`.
+    maker: in place of a reader, of sets that are no `Dataset`: 'module:function' that returns
+      (train, test): (what follows the name, `others.Asked`).
   """
 
   name: str
@@ -55,6 +57,7 @@ class Preset:
   variant: str = ''
   reader: str = ''
   folders: bool = False
+  maker: str = ''
 
   def statistics(self, convention: str) -> Statistics | None:
     """Returns the published mean and deviation by a convention ('idc', 'dm' or 'crd'), None where
@@ -65,9 +68,19 @@ class Preset:
     """
     return {'dm': self.dm, 'crd': self.crd}.get(convention) or self.idc
 
+  def ships(self, name: str) -> bool:
+    """Returns whether a name of this row stands for what an installed package brings: it has no
+    path and no version.
+
+    >>> find('digits').ships('digits'), find('yeast').ships('yeast:mine.csv')
+    (True, False)
+    """
+    return name == 'digits' or bool(self.maker) and name == self.name
+
 
 _ARRAYS = 'jaxdistill.data.arrays'
 _FOLDERS = 'jaxdistill.data.folders'
+_OTHERS = 'jaxdistill.data.others'
 # A mirrored digit or character is another one, or none: neither DSA nor IDC flips such sets. The
 # sides of 'digits' and 'folder:' are our choice; 128 is that of DANCE's ten-class subsets, 224 that
 # of IDC's; 84 and 224 of mini and CUB are those of few-shot class-incremental learning.
@@ -146,6 +159,11 @@ _ROWS = (
     reader='jaxdistill.data.cub:read_cub',
     folders=True,
   ),
+  Preset('idx:', offered=False, flip=False, reader='jaxdistill.data.idx:read_idx'),
+  Preset('vectors:', offered=False, maker=f'{_OTHERS}:vectors'),
+  Preset('multilabel:', offered=False, maker=f'{_OTHERS}:multilabel'),
+  Preset('yeast', offered=False, maker=f'{_OTHERS}:yeast'),
+  Preset('mosaic:', offered=False, maker=f'{_OTHERS}:mosaic'),
   Preset('imagenet2012', offered=False, idc=_IMAGENET),
   Preset('imagenet_resized', offered=False, idc=_IMAGENET),
   Preset('binary_alpha_digits', offered=False, flip=False),
@@ -170,6 +188,17 @@ def find(name: str) -> Preset:
   """
   base = re.split('[:/]', name)[0]
   return TABLE.get(base) or Preset(base, offered=False)
+
+
+def mosaic_of(name: str) -> tuple[int, str]:
+  """Returns how many mosaics a name asks for, 0 where it does not say, and the set that they are
+  made of; of another name 0 and itself.
+
+  >>> mosaic_of('mosaic:80:npz:mine.npz'), mosaic_of('mosaic:digits'), mosaic_of('digits')
+  ((80, 'npz:mine.npz'), (0, 'digits'), (0, 'digits'))
+  """
+  count, base = re.fullmatch(r'(?:mosaic:(?:(\d+):)?)?(.*)', name, re.DOTALL).groups()
+  return int(count or 0), base
 
 
 class _Offered(Sequence):

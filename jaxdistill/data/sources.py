@@ -37,7 +37,12 @@ def load(
   else the environment variable TFDS_DATA_DIR, else ~/tensorflow_datasets; 'npz:PATH' (see
   `arrays.read_npz`); 'folder:PATH', 'imagenet:PATH' and 'imagenet224:PATH' (see
   `folders.read_folder`); 'tiny_imagenet:PATH' (see `imagenet`); 'mini:PATH' (see `mini_imagenet`);
-  'cub:PATH' (see `cub`).
+  'cub:PATH' (see `cub`); 'idx:PATH', a folder of MNIST's or Fashion-MNIST's files (see `idx`).
+
+  Of some names the two are no `Dataset`: 'vectors:PATH' gives `Vectors` (see
+  `vector_files.read_vectors`), and 'multilabel:PATH' (see `vector_files.read_multilabelled`),
+  'mosaic:NAME' (2x2 mosaics of another set's images, see `others.mosaic`), 'yeast' and 'yeast:PATH'
+  (see `yeast`) give `MultiLabelled`.
 
   `image_size` n gives [n, n] images, resized by the short side and cut about the centre; 0 keeps
   the stored size (16 for digits, 32 for folders, 128 and 224 for ImageNet, 64 for Tiny-ImageNet,
@@ -113,6 +118,12 @@ def load_splits(
       f'{name}: classes chooses among the folders of {", ".join(folders)}; '
       f'leave it empty here, it is {classes!r}.'
     )
+  if preset.maker and name.startswith(preset.name):
+    from jaxdistill.data import others
+
+    asked = others.Asked(data_dir, image_size, normalisation, seed, flip, tell)
+    train, test = registry.load(preset.maker)(name.removeprefix(preset.name), asked)
+    return train, None, test
   if name == 'digits':
     stored = _read_digits(image_size or preset.size)
   elif preset.reader and name.startswith(preset.name):

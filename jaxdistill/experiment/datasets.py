@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from jaxdistill import data, terminal
 from jaxdistill.data import Dataset, identity, statistics
 from jaxdistill.data.identity import Identity
-from jaxdistill.errors import unknown
+from jaxdistill.errors import UserError, unknown
 from jaxdistill.experiment import schema
 from jaxdistill.training import hosts, machine, provenance
 from jaxdistill.training.run import Run
@@ -110,8 +110,8 @@ def _read(source: DataSource, stream_above: int | None, stamp: str) -> _Loaded:
 def _splits(
   source: DataSource, stream_above: int | None, tell: Callable[[str], None]
 ) -> tuple[Dataset, Dataset | None, Dataset]:
-  """Returns (train, validation, test) as they are stored."""
-  return data.load_splits(
+  """Returns (train, validation, test) as they are stored; refuses what is no labelled images."""
+  parts = data.load_splits(
     source.name,
     data_dir=source.dir,
     image_size=source.image_size,
@@ -120,6 +120,13 @@ def _splits(
     stream_above=stream_above,
     tell=tell,
   )
+  if not isinstance(parts[0], Dataset):
+    what = 'vectors' if isinstance(parts[0], data.Vectors) else 'a matrix of labels'
+    raise UserError(
+      f'{source.name} holds {what}, and this task takes images with one label each, such as digits '
+      'or npz:PATH; data.load reads it for the functions that take it.'
+    )
+  return parts
 
 
 def _tell(notice: str) -> None:

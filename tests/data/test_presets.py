@@ -75,6 +75,7 @@ def test_characters_are_never_mirrored():
     'cmaterdb',
     'digits',
     'emnist',
+    'idx',
     'kmnist',
     'mnist',
     'mnist_corrupted',

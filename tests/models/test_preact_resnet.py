@@ -1,6 +1,8 @@
 """Residual networks of four stages for small images: pre-activation, stems with and without
 padding, bottlenecks; sizes counted anew, and logits of plain NumPy networks."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,7 +56,6 @@ FIFTY = (3, 4, 6, 3)
     ({}, (32, 32, 3), 10, 11_172_170),
     ({'last_norm': False}, (32, 32, 3), 10, 11_171_146),
     ({'last_norm': False, 'stem_norm': True}, (32, 32, 3), 10, 11_171_146 + 128),
-    ({'depth': 34}, (32, 32, 3), 100, preact((3, 4, 6, 3), 3, 100, (512,))),
     ({'depth': 10, 'shortcut': 'raw'}, (28, 28, 1), 10, preact((1, 1, 1, 1), 1, 10, (512,))),
   ],
 )
@@ -71,10 +72,8 @@ def test_parameters_of_pre_activation(shapes, fields, image_shape, num_classes, 
     ('cifar_resnet', {'stem_padding': 0}, (28, 28, 1), 10, 11_173_962 - 2 * 9 * 64),
     ('cifar_resnet', {'depth': 34, 'stem_padding': 0}, (32, 32, 3), 10, 21_282_122),
     ('cifar_resnet', {'depth': 50}, (32, 32, 3), 10, bottlenecks(FIFTY, 27 * 64, 10)),
-    ('cifar_resnet', {}, (224, 224, 3), 10, 11_173_962),
     # torchvision's resnet50.
     ('torchvision_resnet', {'depth': 50}, (224, 224, 3), 1000, 25_557_032),
-    ('imagenet_resnet', {'depth': 50}, (224, 224, 3), 1000, bottlenecks(FIFTY, 147 * 64, 1000)),
   ],
 )
 def test_parameters_of_stems_and_bottlenecks(
@@ -204,9 +203,9 @@ def test_a_stem_without_padding_equals_a_plain_network(random_variables):
 def test_a_bottleneck_equals_a_plain_one(random_variables, channels, stride):
   block = BottleneckBlock(2, stride, 'batch', 'B', jnp.float32)
   x = jax.random.normal(jax.random.key(1), (2, 5, 4, channels))
-  variables = jax.eval_shape(lambda x: block.init(jax.random.key(0), x, False), x)
+  evaluated = types.SimpleNamespace(init=lambda key, x: block.init(key, x, False))
+  variables = random_variables(evaluated, x)
   assert ('conv_shortcut' in variables['params']) == (channels == 3)
-  variables = random_variables(block, x, False)
   statistics = jax.tree.map(lambda leaf: np.abs(leaf) + 0.5, variables['batch_stats'])
   total = block.apply({**variables, 'batch_stats': statistics}, x, False)
   expected = residual(Plain(variables, statistics), '', np.asarray(x, np.float64), (1, stride, 1))

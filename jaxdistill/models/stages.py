@@ -6,8 +6,8 @@
 'embedding'            [n, d], what the classifier reads
 
 Where a stage ends without a ReLU its file says what the two names stand for: in a pre-activation
-network (`wrn`) 'stage1' is the raw sum and 'stage1_pre' that sum behind the next normalisation, in
-one with linear bottlenecks (`mobilenetv2`) both are the same maps.
+network (`wrn`, `preact_resnet`) 'stage1' is the raw sum and 'stage1_pre' that sum behind the next
+normalisation, in one with linear bottlenecks (`mobilenetv2`) both are the same maps.
 
 Source: the feature lists of the public code of Tian et al., ICLR 2020 (CRD), and of Zhao et al.,
 CVPR 2022 (DKD).

@@ -24,6 +24,10 @@ def numbered(config):
     ({'name': 'resnet', 'depth': 20}, [f'stage{stage}_block3/norm2' for stage in (1, 2, 3)]),
     ({'name': 'stem_resnet', 'depth': 8}, [f'stage{stage}_block1/norm2' for stage in (1, 2, 3)]),
     ({'name': 'wrn', 'depth': 16}, ['stage2_block1/norm1', 'stage3_block1/norm1', 'norm']),
+    (
+      {'name': 'preact_resnet', 'depth': 10, 'stem_norm': True},
+      [*(f'stage{stage}_block1/norm1' for stage in (2, 3, 4)), 'norm'],
+    ),
     ({'name': 'cifar_vgg', 'depth': 13}, [f'stage{stage}_norm2' for stage in (1, 2, 3, 4)]),
     (
       {'name': 'imagenet_resnet', 'depth': 18, 'norm': 'batch'},
@@ -45,6 +49,7 @@ def test_the_norm_before_a_relu(config, expected):
     ('convnet', 'block1'),
     ({'name': 'resnet', 'norm': 'none'}, 'stage1_pre'),
     ('wrn', 'stage9_pre'),
+    ({'name': 'preact_resnet', 'depth': 10, 'last_norm': False}, 'stage4_pre'),
   ],
 )
 def test_networks_without_one_are_refused(config, feature):

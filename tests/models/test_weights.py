@@ -11,7 +11,7 @@ import pytest
 import torch_layout
 
 from jaxdistill import errors, models
-from jaxdistill.models import heads, mae, safetensors, weights
+from jaxdistill.models import heads, mae, safetensors, torch_names, weights
 
 RESNET = {'name': 'torchvision_resnet', 'width': 4, 'depth': 10}
 VIT = {'name': 'mae_vit', 'width': 8, 'depth': 2, 'heads': 2, 'patch': 4}
@@ -120,6 +120,24 @@ def test_published_names_come_back(path, random_variables, fields):
   state = resnet_state() if fields is RESNET else vit_state(classes=5, learned=True)
   shapes = {name: array.shape for name, array in safetensors.read(path).items()}
   assert shapes == {n: a.shape for n, a in state.items() if 'num_batches' not in n}
+
+
+def test_a_resnet_of_bottlenecks_has_torchvisions_names():
+  """Those of resnet50: 53 convolutions, as many norms of four arrays, a classifier of two."""
+  network = build({'name': 'torchvision_resnet', 'depth': 50}, 1000)
+  shapes = {}
+  for collection, tree in form(network).items():
+    for path, form_of_leaf in jax.tree_util.tree_leaves_with_path(tree):
+      leaf = jax.tree_util.keystr(path, simple=True, separator='/')
+      shapes[f'{collection}/{leaf}'] = form_of_leaf.shape
+  names, _ = torch_names.names(torch_names.find(network), shapes, beside=False)
+  assert len(set(names.values())) == 53 + 4 * 53 + 2
+  by_name = {names[leaf]: shape for leaf, shape in shapes.items()}
+  assert by_name['conv1.weight'] == (7, 7, 3, 64)
+  assert by_name['layer1.0.downsample.0.weight'] == (1, 1, 64, 256)
+  assert by_name['layer3.5.conv2.weight'] == (3, 3, 256, 256)
+  assert by_name['layer4.2.bn3.running_var'] == (2048,)
+  assert by_name['fc.weight'] == (2048, 1000)
 
 
 # With PyTorch itself, in its full sizes.

@@ -1,28 +1,15 @@
 """How `load` reads sets that are no labelled images: vectors, and matrices of labels."""
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 from jaxdistill.data import mosaic as mosaics_of
 from jaxdistill.data import presets, sources, vector_files
 from jaxdistill.data import yeast as yeast_files
 from jaxdistill.data.dataset import Dataset
 from jaxdistill.data.multilabelled import MultiLabelled
+from jaxdistill.data.stored import Asked
 from jaxdistill.data.vectors import Vectors
 from jaxdistill.errors import UserError
 
 _TRAINING_FOR_ONE_TEST = 4
-
-
-class Asked(NamedTuple):
-  """What a caller of `sources.load_splits` has asked for, see there."""
-
-  data_dir: str = ''
-  image_size: int = 0
-  normalisation: str = 'idc'
-  seed: int = 0
-  flip: bool | None = None
-  tell: Callable[[str], None] = print
 
 
 def vectors(path: str, asked: Asked) -> tuple[Vectors, Vectors]:

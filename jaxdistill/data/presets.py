@@ -41,7 +41,7 @@ class Preset:
     folders: whether the classes are folders, of which some may be chosen, and whose images may stay
       on disk: the reader takes (path, image_size, classes, stream_above), as `folders.read_folder`.
     maker: in place of a reader, of sets that are no `Dataset`: 'module:function' that returns
-      (train, test): (what follows the name, `others.Asked`).
+      (train, test): (what follows the name, `stored.Asked`).
   """
 
   name: str

@@ -9,7 +9,7 @@ import numpy as np
 from jaxdistill import errors, registry
 from jaxdistill.data import exported, presets, statistics, streaming
 from jaxdistill.data.dataset import Dataset, boolean, stratified
-from jaxdistill.data.stored import Stored, check_size, resize
+from jaxdistill.data.stored import Asked, Stored, check_size, resize
 from jaxdistill.data.streaming import Streamed
 from jaxdistill.errors import UserError, brief, shown
 
@@ -119,9 +119,7 @@ def load_splits(
       f'leave it empty here, it is {classes!r}.'
     )
   if preset.maker and name.startswith(preset.name):
-    from jaxdistill.data import others
-
-    asked = others.Asked(data_dir, image_size, normalisation, seed, flip, tell)
+    asked = Asked(data_dir, image_size, normalisation, seed, flip, tell)
     train, test = registry.load(preset.maker)(name.removeprefix(preset.name), asked)
     return train, None, test
   if name == 'digits':

@@ -2,7 +2,7 @@
 size."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +38,18 @@ class Stored(NamedTuple):
   statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
   validation: tuple[np.ndarray, np.ndarray] | None = None
   ids: Sequence[object] = ()
+
+
+class Asked(NamedTuple):
+  """What a caller of `sources.load_splits` has asked for, see there, as the makers of other kinds
+  of sets take it."""
+
+  data_dir: str = ''
+  image_size: int = 0
+  normalisation: str = 'idc'
+  seed: int = 0
+  flip: bool | None = None
+  tell: Callable[[str], None] = print
 
 
 def check_size(image_size: int, smallest: int = 1) -> None:

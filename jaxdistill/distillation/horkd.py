@@ -36,13 +36,14 @@ def method(
   temperature: float = 0.1,
   assistant: float = 0.5,
   assistant_share: float = 1.0,
+  gamma: float = 1.0,
   kd: float = 0.0,
   kd_temperature: float = 4.0,
 ) -> Method:
   """Returns HORKD, in two phases.
 
       L_A = CE + Σ_o λ_o L_o(a; t)                               the assistant, on native images
-      L_S = CE + Σ_o λ_o ((1 - ρ) L_o(s; t) + ρ L_o(s; a))       the student, the assistant frozen
+      L_S = γ CE + Σ_o λ_o ((1 - ρ) L_o(s; t) + ρ L_o(s; a))     the student, the assistant frozen
 
   with the pooled features t, a, s and L_1 to L_4 of `losses.point_order`, `losses.rkd_distance`,
   `losses.rkd_angle` and `losses.group_order`. For L_1 the learner's features go through a linear
@@ -55,6 +56,7 @@ def method(
     temperature: of the softmax over similarities in L_4.
     assistant: ρ, its share from 0 to 1; 0: there is no assistant.
     assistant_share: of the recipe's steps, for the assistant.
+    gamma: γ, weight of the student's cross-entropy.
     kd: weight of KD with the teacher's logits beside it; 0: none.
     kd_temperature: of that.
 
@@ -62,10 +64,10 @@ def method(
     UserError: a share out of range.
 
   Source: streams, orders and assistant are the paper's. Orders 2 and 3 are RKD's, with the weights
-  of RepDistiller. Our choice: λ_1, the form of order 4 and that it is off, ρ, unit length and the
+  of RepDistiller. Our choice: γ, λ_1, the form of order 4 and that it is off, ρ, unit length and the
   projection in order 1, the assistant being trained first.
   """
-  errors.real_numbers(assistant=assistant, assistant_share=assistant_share)
+  errors.real_numbers(assistant=assistant, assistant_share=assistant_share, gamma=gamma)
   if not 0 <= assistant <= 1 or assistant_share <= 0:
     raise errors.UserError(
       f'assistant is a share from 0 to 1, assistant_share above 0; got {assistant} and '
@@ -74,7 +76,7 @@ def method(
   orders = _Orders(dict(point=order1, pair=order2, triplet=order3, group=order4), temperature)
   width, teacher_width = vectors(pair, 'embedding', 'embedding')
   assistant_width = (pair.assistant_form or pair.student_form)['embedding'].shape[-1]
-  stages, terms = [], [label_term(STUDENT)]
+  stages, terms = [], [label_term(STUDENT, gamma)]
   parts = {STUDENT: student_part(pair)}
   if kd:
     check_classes(pair, 'HORKD with KD')

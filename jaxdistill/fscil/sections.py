@@ -18,7 +18,8 @@ from jaxdistill.models import heads
 # By what the weights of a base network are chosen. The last is how much public code does it, and is
 # optimistic, as it looks at the test images.
 SELECTIONS = ('last', 'val', 'best_test')
-HEADS = ('', *heads.HEADS)
+# A base session has no loss for the second output of a contrastive head.
+HEADS = ('', *(name for name in heads.HEADS if name != 'contrastive'))
 
 
 @dataclasses.dataclass(frozen=True)

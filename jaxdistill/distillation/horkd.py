@@ -64,8 +64,8 @@ def method(
     UserError: a share out of range.
 
   Source: streams, orders and assistant are the paper's. Orders 2 and 3 are RKD's, with the weights
-  of RepDistiller. Our choice: γ, λ_1, the form of order 4 and that it is off, ρ, unit length and the
-  projection in order 1, the assistant being trained first.
+  of RepDistiller. Our choice: γ, λ_1, the form of order 4 and that it is off, ρ, unit length and
+  the projection in order 1, the assistant being trained first.
   """
   errors.real_numbers(assistant=assistant, assistant_share=assistant_share, gamma=gamma)
   if not 0 <= assistant <= 1 or assistant_share <= 0:

@@ -14,6 +14,7 @@ behind commas:
   assistant=resnet32        network of an assistant, where the method has one (the student's)
   low=16                    side of the students' images, 0 for native (digits 4, else 0)
   shown=upsampled           such images stay small, or are brought back (native)
+  degrade=blur+darken       what these small images suffer: blur, darken, noise
   seeds=10                  students in one program (5; of ImageNet 1)
   batches=own               all students see the same batches, or each has its own (shared)
   share=0.1                 of the images of a class that the students see; the teacher saw all

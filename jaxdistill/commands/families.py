@@ -10,6 +10,8 @@ A family is a sub-package, one of `jaxdistill.FAMILIES`, with a module `settings
                          seed, a list of texts
   TRIAL                  flags of a run of half a minute that goes through every kind of phase,
                          with checkpoints; a family may lack it
+  recorded(config)       a config as work dirs and hashes hold it, without what earlier versions had
+                         no field for; a family may lack it
 
 and with configs in a folder of its name. A module `columns`, where it has one, says what the
 tables of its results hold.
@@ -34,6 +36,19 @@ def settings(config: ConfigDict) -> ModuleType:
   if family not in jaxdistill.FAMILIES:
     raise unknown('family', family, jaxdistill.FAMILIES)
   return importlib.import_module(f'jaxdistill.{family}.settings')
+
+
+def recorded(config: ConfigDict) -> ConfigDict:
+  """Returns a config as its work dir and the hash of a sweep's cell hold it.
+
+  >>> from jaxdistill import config
+  >>> 'degrade' in recorded(config.load('distillation/kd:digits')).distillation
+  False
+  """
+  if config.get('family') not in jaxdistill.FAMILIES:
+    return config  # which its check refuses
+  family = settings(config)
+  return family.recorded(config) if hasattr(family, 'recorded') else config
 
 
 def trial() -> tuple[str, ...]:

@@ -126,7 +126,7 @@ def run_config(
     # Of several processes none may leave the others: a signal between two phases waits for the next
     # one, where all stop.
     with (
-      Run(workdir, config, **options) as run,
+      Run(workdir, families.recorded(config), **options) as run,
       interrupt.holding(lambda: bucket.is_address(workdir)),
       interrupt.together(hosts.count() > 1),
     ):

@@ -215,7 +215,8 @@ def _hint(arguments: list[str], fields: dict[str, Any]) -> str:
 
 
 def _hash(config: ConfigDict) -> str:
-  content = {key: value for key, value in config.to_dict().items() if key != _FREE}
+  described = families.recorded(config).to_dict()
+  content = {key: value for key, value in described.items() if key != _FREE}
   return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 

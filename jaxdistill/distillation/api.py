@@ -69,9 +69,10 @@ class Result:
     """Variables of the students, leading axis seeds; None in all processes but the first."""
     return self.trained and self.trained.variables
 
-  def predict(self, images: np.ndarray) -> np.ndarray:
-    """Returns logits float32 [seeds, n, C] of native images, uint8 or in [0, 1]."""
-    return self._here().logits(images)
+  def predict(self, images: np.ndarray, degraded: bool = True) -> np.ndarray:
+    """Returns logits float32 [seeds, n, C] of native images, uint8 or in [0, 1]; `degraded` as of
+    `Trained.logits`."""
+    return self._here().logits(images, degraded)
 
   def export(self, path: str | os.PathLike, student: int = 0) -> pathlib.Path:
     """Writes one student as a folder that runs without the library, on native images, see
@@ -314,7 +315,7 @@ def _run(
   mesh = parallel.make_mesh(config.run.devices)
   work = works.make(fields, train, validation, test, mesh, given)
   checks.check_parts(work)
-  with Run(workdir, config, progress=progress) as opened:
+  with Run(workdir, settings.recorded(config), progress=progress) as opened:
     if workdir is not None:
       data = {'training': Identity(train), 'test': Identity(test, statistics=False)}
       provenance.settle(opened, {'data': data, 'code': provenance.code(opened.config)})

@@ -75,4 +75,4 @@ def check_parts(work: Work) -> None:
       if stage.tables is None:  # a term that does not fit the networks
         game = flow.stage_game(Flow(work, teacher, method, {}), stage)
         keeping.asked(work, teacher, game, {})
-  _ = work.pairs
+  _ = work.pairs, work.wanted

@@ -4,8 +4,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxdistill.distillation import published
-from jaxdistill.experiment import aggregate
+from jaxdistill.distillation import published, sections
+from jaxdistill.experiment import aggregate, schema
 from jaxdistill.experiment.aggregate import Group, Grouping
 from jaxdistill.report import numbers
 
@@ -49,6 +49,7 @@ RESULT = (
   ('gain', 'Less alone', gained),
   ('agreement', 'Agreement (%)', 'accuracy'),
   ('verification', 'Verification (%)', 'accuracy'),
+  ('rank1', 'Rank-1 (%)', 'accuracy'),
   ('verification_adapted', 'Adapted, transductive (%)', 'accuracy'),
   ('parameters', 'Parameters', 'count'),
   ('activation_bytes', 'Activations', 'bytes'),
@@ -70,14 +71,16 @@ GROUPING = Grouping(
   ),
   elsewhere=('data.dir', 'model.name', 'teacher_model.name', 'distillation.speed'),
   size=('low', 'share'),
+  absent=schema.optional(sections.DistilConfig),
 )
 TERMINAL = ('label', 'setting', 'low', 'last', 'best_test', 'published', 'seconds')
 NOTE = (
   'Accuracy in percent on the test set, mean ± standard deviation over all students of all seeds. '
   '"last" is a student at the end of its training; "best on test" its best check on the test set, '
   'which is optimistic. Agreement: the share of test images to which student and teacher answer '
-  'alike. Adapted: the normalisation has seen the images of the pairs, without their labels. Time '
-  'is that of the training, all students of a run together.'
+  'alike. Rank-1 and rank-5: the class of an image that nobody was trained on comes first, or '
+  'among the first five, in a gallery. Adapted: the normalisation has seen the images of the pairs '
+  'without their labels. Time is that of the training, all students of a run together.'
 )
 _ACCURACIES = (
   'last',
@@ -85,6 +88,8 @@ _ACCURACIES = (
   'best_test',
   'agreement',
   'verification',
+  'rank1',
+  'rank5',
   'verification_adapted',
 )
 
@@ -156,6 +161,8 @@ def columns(rows: Sequence[Mapping[str, Any]], best: str = '') -> list[tuple]:
     ('best_test', 'best on test', 'accuracy', best),
     ('agreement', 'agreement', 'accuracy'),
     ('verification', 'verification', 'accuracy', best),
+    ('rank1', 'rank-1', 'accuracy', best),
+    ('rank5', 'rank-5', 'accuracy', best),
     ('verification_adapted', 'adapted (transductive)', 'accuracy', best),
     ('published', 'published', 'accuracy'),
     ('source', 'source'),

@@ -69,7 +69,11 @@ def columns(rows: Sequence[Mapping[str, Any]]) -> list[tuple]:
     ('tar', 'TAR at FAR', 'accuracy'),
     ('auc', 'AUC', 'accuracy', 'max'),
     ('eer', 'equal error', 'accuracy'),
+    ('rank1', 'rank-1', 'accuracy', 'max'),
+    ('rank5', 'rank-5', 'accuracy', 'max'),
     ('verification_adapted', 'adapted (transductive)', 'accuracy', 'max'),
+    ('rank1_adapted', 'rank-1, adapted', 'accuracy', 'max'),
+    ('rank5_adapted', 'rank-5, adapted', 'accuracy', 'max'),
     ('gain_verification', 'verification, less alone', tables.gained),
     ('parameters', 'parameters', 'count'),
     ('activation_bytes', 'activations', 'bytes'),
@@ -89,6 +93,8 @@ def note(result: Result, cited: Mapping[str, published.Published]) -> str:
   """Returns the remark below the table: what its columns mean."""
   extras, config = result.extras, result.config
   seen = f', who read images at {extras["low"]} pixels, {extras["shown"]}' if extras['low'] else ''
+  if extras.get('degrade'):
+    seen += f', after {" and ".join(extras["degrade"])}, in training and in tests,'
   drawn = (
     'the same batches, with one forward of the teacher a step'
     if extras['batches'] == 'shared'
@@ -114,6 +120,11 @@ def note(result: Result, cited: Mapping[str, published.Published]) -> str:
     )
   if config['distillation']['recipe'] == 'short':
     text += ' Recipe "short": a smoke run of 30 epochs, not that of the tables of papers.'
+  if any('rank1' in row.scores for row in result.rows):
+    text += (
+      ' Rank-1 and rank-5: the class of an image comes first or among the first five by its most '
+      f'similar image; {extras["identified"]}.'
+    )
   if extras['transductive']:
     text += (
       f' Adapted: the normalisation has seen the images of the pairs without their labels, mode '
@@ -190,7 +201,9 @@ def views(work: Work) -> list[tuple]:
   if work.fields.distillation.low:
     low = np.asarray(work.seeing(None, work.student_view).view(images))
     low = low * np.asarray(work.train.std) + np.asarray(work.train.mean)
-    caption = f'At {work.fields.distillation.low} pixels, as the students see them'
+    asked = work.fields.distillation
+    worse = f' after {" and ".join(asked.degrade)}' if asked.degrade else ''
+    caption = f'At {asked.low} pixels{worse}, as the students see them'
     shown.append((caption, pictures.grid(low.clip(0, 1), columns=6)))
   return shown
 

@@ -1,5 +1,6 @@
 """A run of this family from its work to its numbers, the same for one method and for several."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -8,7 +9,6 @@ import jax
 import numpy as np
 
 from jaxdistill import draws, files, models
-from jaxdistill.data.resolution import Lower
 from jaxdistill.data.transform import Transform
 from jaxdistill.distillation import (
   flow,
@@ -104,7 +104,7 @@ def run_all(run: Run, work: Work, tell: bool = True) -> Ran:
 
 def _line(row: Row) -> str:
   """The accuracies of a row in a few words."""
-  shown = [name for name in ('last', 'selected', 'verification') if name in row.scores]
+  shown = [name for name in ('last', 'selected', 'verification', 'rank1') if name in row.scores]
   return ', '.join(f'{name} {written.accuracy(row.scores[name])} %' for name in shown)
 
 
@@ -161,6 +161,7 @@ def built(work: Work) -> Built:
     asked.shown,
     train.mean,
     train.std,
+    asked.degrade,
   )
 
 
@@ -176,15 +177,15 @@ def _numbers(
   imitation, correlation = {}, None
   if answers is not None:
     imitation, correlation = scoring.imitate(logits['logits'], answers())
-  verified = {}
-  if work.pairs is not None:
-    asked = work.fields.verification
-    options = dict(far=asked.far, mirrored=work.train.flip, networks=seeds)
-    verified = verifying.verify(student, ended.variables, work.pairs, **options)
-    if asked.adapt:
-      adapted = verifying.adapt(student, ended.variables, work.pairs, asked.adapt, seeds)
-      again = verifying.verify(student, adapted, work.pairs, **options)
-      verified |= {f'{name}_adapted': values for name, values in again.items()}
+  verified = verifying.numbers(
+    student,
+    ended.variables,
+    work.fields.verification,
+    work.pairs,
+    work.wanted,
+    mirrored=work.train.flip,
+    networks=seeds,
+  )
 
   def measure():
     one = jax.tree.map(lambda leaf: leaf[0], ended.variables)
@@ -257,13 +258,13 @@ def _teacher_rows(run: Run, work: Work, teacher: Teacher) -> list[Row]:
     native = network_facts(work, teacher.network, teacher.variables, work.teacher_shape(teacher))
     accuracies = {'teacher': score(())}
     if asked.low:
-      accuracies['teacher_low'] = score((Lower(asked.low, asked.how, 'upsampled'),))
+      accuracies['teacher_low'] = score((dataclasses.replace(work.worsened, shown='upsampled'),))
     return {'accuracies': accuracies, 'facts': native}
 
   known = run.once('teacher', compute)
   labels = {
     'teacher': f'Teacher {teacher.label}',
-    'teacher_low': f'Teacher {teacher.label} at {asked.low} pixels',
+    'teacher_low': f'Teacher {teacher.label} at {asked.low} pixels{suffering(asked)}',
   }
   facts = {**_conditions(work), **known['facts']}
   return [
@@ -274,12 +275,23 @@ def _teacher_rows(run: Run, work: Work, teacher: Teacher) -> list[Row]:
 
 def _conditions(work: Work) -> dict[str, Any]:
   """What tells rows of one method apart in a table of many runs."""
-  return {'low': work.fields.distillation.low, 'share': work.fields.distillation.share}
+  asked = work.fields.distillation
+  degraded = {'degrade': list(asked.degrade)} if asked.degrade else {}
+  return {'low': asked.low, 'share': asked.share, **degraded}
+
+
+def suffering(asked: sections.Distilling) -> str:
+  """Returns what the students' images suffer, behind their size; '' for nothing.
+
+  >>> suffering(sections.Distilling('digits', low=4, degrade=('blur', 'darken')))
+  ', blur + darken'
+  """
+  return f', {" + ".join(asked.degrade)}' if asked.degrade else ''
 
 
 def _key(work: Work, teacher: Teacher, section: Mapping[str, Any]) -> str:
   """The hash of what decides a row."""
-  described = schema.section(work.fields).to_dict()
+  described = schema.recorded(type(work.fields), schema.section(work.fields)).to_dict()
   for name in ('run', 'method', 'members', 'compared'):
     described.pop(name, None)
   return files.content_hash([], {**described, 'teacher': teacher.key, 'method': dict(section)})
@@ -307,7 +319,9 @@ def describe(work: Work) -> str:
   """Returns the images, the networks and the training in a few lines."""
   asked, fields = work.fields.distillation, work.fields
   batches = 'the same batches' if asked.batches == 'shared' else 'batches of their own'
-  low = f' at {asked.low} pixels ({asked.how}, {asked.shown})' if asked.low else ''
+  low = ''
+  if asked.low:
+    low = f' at {asked.low} pixels ({asked.how}, {asked.shown}{suffering(asked)})'
   few = f', {asked.share:.0%} of a class' if asked.share < 1 else ''
   teacher = work.given.label if work.given else fields.teacher_model['name']
   if work.given and work.foreign_classes(work.given):
@@ -320,6 +334,8 @@ def describe(work: Work) -> str:
   ]
   if work.pairs is not None:
     lines.append(f'{len(work.pairs):,} pairs of images of unknown classes are verified')
+  if work.wanted is not None:
+    lines.append(work.wanted.describe())
   return '\n'.join(lines)
 
 
@@ -328,7 +344,11 @@ def result(run: Run, work: Work, ran: Ran, config: Mapping[str, Any]) -> results
   fields, asked, table = work.fields, work.fields.distillation, ran.table
   labels = [row.label for row in table if not row.reference and row.name != scoring.REFERENCE]
   names = ', '.join(labels) if 0 < len(labels) <= 3 else f'{len(labels)} methods'
-  low = f' at {asked.low} pixels' if asked.low else ''
+  low = f' at {asked.low} pixels{suffering(asked)}' if asked.low else ''
+  special = {'degrade': list(asked.degrade)} if asked.degrade else {}
+  # A method that an earlier version has finished has no such number.
+  if work.wanted is not None and any('rank1' in row.scores for row in table):
+    special['identified'] = work.wanted.describe()
   return results.of_run(
     run,
     title=f'{names or "Alone"}: {ran.teacher.label} to {fields.model["name"]}{low} on '
@@ -361,6 +381,7 @@ def result(run: Run, work: Work, ran: Ran, config: Mapping[str, Any]) -> results
     seeds=asked.seeds,
     transductive=bool(work.pairs is not None and fields.verification.adapt),
     class_names=list(work.train.class_names),
+    **special,
   )
 
 

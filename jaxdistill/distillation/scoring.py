@@ -28,7 +28,8 @@ class Numbers:
     imitation: [R] a name, how well each imitates the teacher: 'agreement', the share of test images
       with the same answer, and 'divergence', KL(teacher || student) in nats; {} where the teacher
       has other classes.
-    verified: [R] a name, of the pairs of images of unknown classes; {}: none are verified.
+    verified: [R] a name, of the pairs of images of unknown classes and of their gallery; {}: none
+      are verified.
     correlation: [C, C], the teacher's class correlations less those of the first student; None: of
       too many classes, or those of the teacher are others.
     facts: numbers of one student: 'parameters', 'activation_bytes', and the images a second of

@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxdistill.data import resolution
+from jaxdistill.data import degradations, resolution
 from jaxdistill.distillation import recipes
 from jaxdistill.errors import UserError
 from jaxdistill.experiment import schema
@@ -19,7 +19,7 @@ NORMALISATIONS = ('running', 'batch')
 AUGMENTATIONS = ('recipe', 'flip', 'none')
 CACHES = ('none', 'flip')
 ADAPTATIONS = ('batch', 'online', 'full')
-SHIFTS = ('blur', 'darken', 'noise')
+DEGRADATIONS = tuple(degradations.NAMED)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +58,15 @@ class Distilling:
     'native',
     choices=resolution.SHOWN,
     help='whether they stay small or are brought back to the old size',
+  )
+  # Configs of before it was there lack it.
+  degrade: tuple[str, ...] = schema.field(
+    (),
+    choices=DEGRADATIONS,
+    kind='degradation',
+    optional=True,
+    help='what these small images suffer one after the other, in training and in tests; the '
+    "teacher's stay clean",
   )
   share: float = schema.field(
     1.0, at_least=0, help='of the images of a class that the students see; the teacher saw all'
@@ -110,7 +119,7 @@ class Distilling:
 @dataclasses.dataclass(frozen=True)
 class Verifying:
   """What is verified beside the classes: whether two images that nobody was trained on are of one
-  class, by the cosine of their embeddings."""
+  class, by the cosine of their embeddings; and of which class in a gallery an image is."""
 
   classes: int = schema.field(
     0,
@@ -127,13 +136,39 @@ class Verifying:
     0.01, at_least=0, below=1, help='share of false accepts at which true ones are counted'
   )
   shift: tuple[str, ...] = schema.field(
-    (), choices=SHIFTS, kind='shift', help='what the images of the pairs suffer'
+    (),
+    choices=DEGRADATIONS,
+    kind='shift',
+    help='what the images of pairs and gallery suffer at full size',
   )
   adapt: str = schema.field(
     '',
     choices=('', *ADAPTATIONS),
     help="how the students' normalisation adapts to these images, without labels; '': it does not",
   )
+  # Configs of before they were there lack them.
+  gallery: int = schema.field(
+    1,
+    at_least=0,
+    optional=True,
+    help='images of each of these classes in which the other ones are looked up; 0: nobody is '
+    'identified',
+  )
+  distractors: int = schema.field(
+    0,
+    at_least=0,
+    optional=True,
+    help='further classes that nobody is trained on, the last ones before those, whose test images '
+    'stand in the gallery, too',
+  )
+
+  def __post_init__(self):
+    if self.distractors and (self.listed or not self.classes or not self.gallery):
+      raise UserError(
+        'verification.distractors stand among the images in which those of other unknown classes '
+        'are looked up; that needs verification.classes and verification.gallery above 0, and no '
+        'list of pairs.'
+      )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

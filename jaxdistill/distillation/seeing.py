@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxdistill import draws
-from jaxdistill.data import augment
+from jaxdistill.data import augment, degradations
 from jaxdistill.data.chain import Chain, Normalise
 from jaxdistill.data.transform import Transform
 from jaxdistill.numerics import settled
@@ -44,10 +44,14 @@ class Seeing:
     return self.apply(variables, images, train=False)[1]['embedding']
 
   def view(self, images: jax.Array) -> jax.Array:
-    """Returns the normalised view of images, uint8 or in [0, 1], without any chance."""
+    """Returns the normalised view of images, uint8 or in [0, 1]: what an operation would draw is
+    fixed for every image, by its pixels alone, wherever it is seen."""
     chain = Chain(self.transforms, Normalise(self.mean, self.std), flip=True, last=True)
+    unit = augment.unit(images)
+    if any(transform.random for transform in self.transforms):
+      return chain.by_row(degradations.keys_of(unit), unit)
     key = draws.key(0)
-    return chain(key, augment.unit(images), chain.draw(key))
+    return chain(key, unit, chain.draw(key))
 
 
 @settled()

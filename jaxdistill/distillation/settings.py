@@ -61,6 +61,9 @@ class Arguments:
     example='upsampled',
     help='such images stay small, or are brought back',
   )
+  degrade: str = schema.field(
+    '', example='blur+darken', help='what these small images suffer: blur, darken, noise'
+  )
   seeds: int = schema.field(0, example=10, help='students in one program (5; of ImageNet 1)')
   batches: str = schema.field(
     'shared',
@@ -150,6 +153,7 @@ def _shared(args: Arguments, staged: bool = False) -> dict[str, Any]:
     seeds=args.seeds or usual.seeds,
     low=_number('low', args.low, usual.low),
     shown=args.shown,
+    degrade=tuple(name for name in args.degrade.split('+') if name),
     share=args.share,
     public=args.public,
     batches=args.batches,
@@ -210,6 +214,8 @@ def workdir_parts(config: ConfigDict) -> list[str]:
   parts.append(f'{teacher}-{config.model.name}')
   if distilling.low:
     parts.append(f'low{distilling.low}')
+  if distilling.degrade:
+    parts.append('+'.join(distilling.degrade))
   if distilling.share < 1:
     parts.append(f'share{distilling.share:g}')
   return parts
@@ -225,8 +231,15 @@ def shrink(config: ConfigDict) -> ConfigDict:
   distilling = config.distillation
   distilling.update(steps=_STEPS, seeds=min(distilling.seeds, 2), checks=2, batch=16, speed=False)
   config.verification.pairs = min(config.verification.pairs, 40)
+  if config.verification.classes:
+    config.verification.far = 0.1  # of so few pairs no smaller share can be told
   config.run.update(checkpoint_every=2, log_every=1)
   return config
+
+
+def recorded(config: ConfigDict) -> ConfigDict:
+  """Returns a config as work dirs and hashes hold it, see `schema.recorded`."""
+  return schema.recorded(sections.CONFIGS.get(config.get('task'), sections.Config), config)
 
 
 def explain(config: ConfigDict) -> dict[str, str]:

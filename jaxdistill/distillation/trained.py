@@ -1,7 +1,6 @@
 """Students that have been trained: they answer, and are saved, read back and handed on."""
 
 import dataclasses
-import functools
 import json
 import os
 import pathlib
@@ -13,6 +12,7 @@ import jax
 import numpy as np
 
 from jaxdistill import errors, files, models
+from jaxdistill.data.degradations import NAMED
 from jaxdistill.data.resolution import Lower, seen_shape
 from jaxdistill.distillation import exporting, seeing
 from jaxdistill.distillation.seeing import Seeing
@@ -34,6 +34,7 @@ class Built:
     low: side of the images that they read; 0: native.
     how, shown: of such images, see `data.resolution.Lower`.
     mean, std: per channel, of images in [0, 1].
+    degrade: what the low images suffered in training and in tests, see `degradations.NAMED`.
   """
 
   model: Mapping[str, Any]
@@ -44,6 +45,7 @@ class Built:
   shown: str
   mean: tuple[float, ...]
   std: tuple[float, ...]
+  degrade: tuple[str, ...] = ()
 
   @property
   def student_shape(self) -> tuple[int, int, int]:
@@ -60,11 +62,13 @@ class Built:
     """What makes native images those that the network reads; None: nothing."""
     return Lower(self.low, self.how, self.shown) if self.low else None
 
-  @property
-  def seeing(self) -> Seeing:
-    """The network behind the view that it reads."""
-    lower = (self.lower,) if self.low else ()
-    return Seeing(self.network, lower, self.mean, self.std)
+  def seeing(self, degraded: bool = True) -> Seeing:
+    """Returns the network behind the view that it reads, with or without what images suffered."""
+    if not self.low:
+      return Seeing(self.network, (), self.mean, self.std)
+    suffered = tuple(NAMED[name] for name in self.degrade) if degraded else ()
+    lower = dataclasses.replace(self.lower, degrade=suffered)
+    return Seeing(self.network, (lower,), self.mean, self.std)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -86,17 +90,15 @@ class Trained:
     """R."""
     return len(jax.tree.leaves(self.variables)[0])
 
-  @functools.cached_property
-  def _seeing(self) -> Seeing:
-    return self.built.seeing
-
   @settled()
-  def logits(self, images: np.ndarray) -> np.ndarray:
+  def logits(self, images: np.ndarray, degraded: bool = True) -> np.ndarray:
     """Returns float32 [R, n, C] of native images, which are made low here where the students read
     low ones.
 
     Args:
       images: uint8 [n, h, w, c], or floats in [0, 1].
+      degraded: whether they then suffer what those of the training and the tests did, so that the
+        answers are those that were scored; False: pictures that are as bad already.
 
     Raises:
       UserError: for images of another shape.
@@ -107,9 +109,8 @@ class Trained:
         f'These students take images [n, {", ".join(map(str, shape))}], uint8 or in [0, 1]; got '
         f'{images.dtype} of shape {list(images.shape)}.'
       )
-    return seeing.outputs(self._seeing, self.variables, images, ['logits'], networks=self.seeds)[
-      'logits'
-    ]
+    seen = self.built.seeing(degraded)
+    return seeing.outputs(seen, self.variables, images, ['logits'], networks=self.seeds)['logits']
 
   def student(self, number: int = 0) -> Any:
     """Returns the variables of one student.
@@ -123,8 +124,16 @@ class Trained:
 
   def export(self, folder: str | os.PathLike, number: int = 0) -> pathlib.Path:
     """Writes one student as a folder that runs without the library, on native images, see
-    `exporting.export`; returns its path."""
-    built = self.built
+    `exporting.export`; returns its path.
+
+    The program makes images low where the student reads low ones, and nothing else: pictures come
+    to it from a camera as bad as they are. The description says what the student has learned on.
+    """
+    built, description = self.built, {}
+    if built.low:
+      description = {'low': built.low, 'shown': built.shown}
+    if built.degrade:
+      description['learned_on'] = built.degrade
     return exporting.export(
       folder,
       built.network,
@@ -134,12 +143,15 @@ class Trained:
       std=built.std,
       class_names=built.class_names,
       view=built.lower,
-      description={'low': built.low, 'shown': built.shown} if built.low else {},
+      description=description,
     )
 
   def to_bytes(self) -> bytes:
     """Returns the content of the file."""
-    built = json.dumps(files.jsonable(dataclasses.asdict(self.built)))
+    fields = dataclasses.asdict(self.built)
+    if not self.built.degrade:
+      del fields['degrade']  # as files of before it was there lack it
+    built = json.dumps(files.jsonable(fields))
     return trees.encode({'format': _FORMAT, 'built': built, 'variables': self.variables})
 
   def save(self, path: str | os.PathLike) -> pathlib.Path:
@@ -170,6 +182,6 @@ class Trained:
     if content['format'] != _FORMAT:
       raise ValueError('another format')
     built = json.loads(content['built'])
-    for name in ('class_names', 'image_shape', 'mean', 'std'):
-      built[name] = tuple(built[name])
+    for name in ('class_names', 'image_shape', 'mean', 'std', 'degrade'):
+      built[name] = tuple(built.get(name, ()))
     return cls(Built(**built), content['variables'])

@@ -1,14 +1,15 @@
-"""Verification: are two images of one class, which no network was trained on?"""
+"""Verification and identification: are two images of one class, which no network was trained on,
+and of which such class is an image?"""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxdistill.data import Dataset, face_pairs
-from jaxdistill.data.degradations import Blur, Darken, Noise, degraded
+from jaxdistill.data.degradations import NAMED, degraded
 from jaxdistill.data.face_pairs import Pairs
 from jaxdistill.distillation import sections
 from jaxdistill.distillation import verify as verification
@@ -18,9 +19,39 @@ from jaxdistill.metrics.verification import check_rates
 from jaxdistill.numerics import settled
 from jaxdistill.training import adaptation
 
+_RANK = 5  # the last one that is reported
 _ADAPTED = 128  # images a batch of an adaptation, as in AIRD's setting here
-# Our choice: what blurred, dark and noisy pictures of a camera look like at 32 pixels.
-SHIFTS = {'blur': Blur(1.0), 'darken': Darken(0.5), 'noise': Noise(0.05)}
+
+
+class Wanted(NamedTuple):
+  """Who is identified.
+
+  images: of the classes, gallery and probes. gallery: images of each class that are known.
+  distractors: uint8 [k, h, w, c], of other classes in the gallery; None: there are none.
+  """
+
+  images: Dataset
+  gallery: int
+  distractors: np.ndarray | None = None
+
+  @property
+  def entries(self) -> int:
+    """Classes of the gallery; each distractor is one of its own."""
+    return self.images.num_classes + self.strangers
+
+  @property
+  def strangers(self) -> int:
+    """Images of the distractors."""
+    return 0 if self.distractors is None else len(self.distractors)
+
+  def describe(self) -> str:
+    """Returns who is looked up among whom."""
+    known = self.gallery * self.images.num_classes
+    among = f' and {self.strangers:,} images of other classes' if self.strangers else ''
+    return (
+      f'{len(self.images) - known:,} images of {self.images.num_classes} unknown classes are '
+      f'looked up in a gallery of {self.gallery} each{among}'
+    )
 
 
 @settled()
@@ -48,9 +79,37 @@ def pairs(asked: sections.Verifying, unknown: Dataset | None, like: Dataset) -> 
     clean = dataclasses.replace(
       like, images=drawn.images, labels=np.zeros(len(drawn.images), np.int32), ids=()
     )
-    chain = [SHIFTS[name] for name in asked.shift]
-    drawn = dataclasses.replace(drawn, images=degraded(clean, chain).images)
+    drawn = dataclasses.replace(drawn, images=_shifted(asked, clean).images)
   return drawn
+
+
+@settled()
+def wanted(
+  asked: sections.Verifying, unknown: Dataset | None, others: Dataset | None
+) -> Wanted | None:
+  """Returns who is identified; None for nobody: none is asked for, the pairs are those of a file,
+  or a class of a single image leaves none to be looked up.
+
+  Args:
+    asked: how.
+    unknown: test images of classes that nobody is trained on; None: there are none.
+    others: the same of further classes, the distractors; None: there are none.
+
+  Raises:
+    UserError: a class whose images all stand in the gallery.
+  """
+  if unknown is None or asked.listed or not asked.gallery:
+    return None
+  if unknown.counts.min() < 2 and asked.gallery == 1 and others is None:
+    return None
+  face_pairs.gallery_and_probes(unknown.labels, asked.gallery)
+  strangers = None if others is None else _shifted(asked, others, seed=1).images
+  return Wanted(_shifted(asked, unknown), asked.gallery, strangers)
+
+
+def _shifted(asked, images, seed=0):
+  chain = [NAMED[name] for name in asked.shift]
+  return degraded(images, chain, seed) if chain else images
 
 
 def _check_channels(name, drawn, like):
@@ -88,6 +147,68 @@ def verify(
     for name in ('auc', 'eer'):
       columns[name].append(numbers[name])
   return {name: np.asarray(values) for name, values in columns.items()}
+
+
+def identify(
+  network: Seeing, variables: Any, asked: Wanted, *, mirrored: bool, networks: int
+) -> dict[str, np.ndarray]:
+  """Returns how often R networks find the class of an image in the gallery, each [R]: 'rank1', and
+  'rank5', among the first five, where the gallery has more classes than these.
+
+  Args:
+    network, variables, mirrored, networks: see `verify`.
+    asked: who is looked up among whom.
+  """
+  columns = {'rank1': []} | ({f'rank{_RANK}': []} if asked.entries > _RANK else {})
+  for number in range(networks):
+    one = jax.tree.map(lambda leaf, number=number: jnp.asarray(leaf[number]), variables)
+    shares = verification.identify(
+      network.embedding,
+      one,
+      asked.images,
+      per_class=asked.gallery,
+      distractors=asked.distractors,
+      mirrored=mirrored,
+    )
+    for name, values in columns.items():
+      values.append(shares[name])
+  return {name: np.asarray(values) for name, values in columns.items()}
+
+
+def numbers(
+  network: Seeing,
+  variables: Any,
+  asked: sections.Verifying,
+  drawn: Pairs | None,
+  identified: Wanted | None,
+  *,
+  mirrored: bool,
+  networks: int,
+) -> dict[str, np.ndarray]:
+  """Returns all columns of R networks, each [R]: of `verify` and `identify`, and the same under
+  names that end with _adapted where their normalisation adapts; {} without pairs.
+
+  Args:
+    network, variables, mirrored, networks: see `verify`.
+    asked: how.
+    drawn: the pairs; None: there are none.
+    identified: who is identified; None: nobody.
+  """
+  if drawn is None:
+    return {}
+  options = dict(mirrored=mirrored, networks=networks)
+
+  def measure(variables):
+    columns = verify(network, variables, drawn, far=asked.far, **options)
+    if identified is not None:
+      columns |= identify(network, variables, identified, **options)
+    return columns
+
+  columns = measure(variables)
+  if asked.adapt:
+    adapted = measure(adapt(network, variables, drawn, asked.adapt, networks))
+    columns |= {f'{name}_adapted': values for name, values in adapted.items()}
+  return columns
 
 
 @settled()

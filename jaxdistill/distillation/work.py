@@ -3,7 +3,7 @@ network without weights, how both are trained and which views a step computes.""
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -16,10 +16,12 @@ from jax.sharding import Mesh
 from jaxdistill import draws, models
 from jaxdistill.data import Dataset, paired, share_of
 from jaxdistill.data.crops import Flip, Resize
+from jaxdistill.data.degradations import NAMED
 from jaxdistill.data.examples import Examples
 from jaxdistill.data.face_pairs import Pairs
 from jaxdistill.data.paired import LOW, NATIVE, PairedViews
 from jaxdistill.data.resolution import Lower, check_low, seen_shape
+from jaxdistill.data.transform import Transform
 from jaxdistill.distillation import recipes, sections, teachers, verifying
 from jaxdistill.distillation.method import TEACHER, Pair
 from jaxdistill.distillation.seeing import Seeing
@@ -45,6 +47,7 @@ class Work:
     student: the network, without weights.
     given: a teacher that is there already; None: it is trained.
     mesh: the devices.
+    distractors: test images of further such classes; None: there are none.
   """
 
   fields: sections.Config
@@ -58,6 +61,7 @@ class Work:
   student: nn.Module
   given: Teacher | None = None
   mesh: Mesh | None = None
+  distractors: Dataset | None = None
 
   @functools.cached_property
   def recipe(self) -> Recipe:
@@ -108,6 +112,7 @@ class Work:
       asked.shown,
       augment=augment,
       mixing=self.recipe.mixing if asked.augmentation == 'recipe' else None,
+      degrade=degradations_of(asked.degrade),
       guides={TEACHER: own} if own else {},
       keep=bool(asked.cache),
       fixed_draws=int(asked.cache) if asked.cache.isdecimal() else 0,
@@ -147,9 +152,15 @@ class Work:
     asked = self.fields.distillation
     return Lower(asked.low, asked.how, asked.shown) if asked.low else None
 
+  @property
+  def worsened(self) -> Lower | None:
+    """The same with what these images suffer; None: they are native."""
+    asked = self.fields.distillation
+    return self.lower and dataclasses.replace(self.lower, degrade=degradations_of(asked.degrade))
+
   def seeing(self, model: Any, view: str) -> Seeing:
     """Returns a network behind the native or the low view, as it is asked outside of training."""
-    lower = (self.lower,) if view == LOW else ()
+    lower = (self.worsened,) if view == LOW else ()
     return Seeing(model, lower, self.train.mean, self.train.std)
 
   def unit_examples(self, images: Dataset) -> Examples:
@@ -188,6 +199,11 @@ class Work:
   def pairs(self) -> Pairs | None:
     """What is verified; None: nothing."""
     return verifying.pairs(self.fields.verification, self.unknown, self.train)
+
+  @functools.cached_property
+  def wanted(self) -> verifying.Wanted | None:
+    """Who is identified; None: nobody."""
+    return verifying.wanted(self.fields.verification, self.unknown, self.distractors)
 
   @property
   def optimizer(self) -> Any:
@@ -260,7 +276,12 @@ def make(
   asked = fields.distillation
   if asked.low:
     check_low(asked.low, train.image_shape)
-  private, public, held_out = _classes(fields, train)
+  elif asked.degrade:
+    raise UserError(
+      'distillation.degrade is what the small images of the students suffer, and distillation.low '
+      f'is 0; set low to {min(train.image_shape[:2])} for students at full size.'
+    )
+  private, public, held_out, others = _classes(fields, train)
   parts = [
     None if images is None else images.take_classes(public) for images in (train, validation, test)
   ]
@@ -284,7 +305,17 @@ def make(
     student,
     given,
     mesh,
+    test.take_classes(others) if others else None,
   )
+
+
+def degradations_of(names: Sequence[str]) -> tuple[Transform, ...]:
+  """Returns the operations of some degradations.
+
+  >>> degradations_of(('darken',))
+  (Darken(factor=0.5),)
+  """
+  return tuple(NAMED[name] for name in names)
 
 
 def outputs_form(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, Any]:
@@ -324,24 +355,28 @@ def teacher_form(teacher: Teacher, shape: tuple[int, int, int]) -> dict[str, Any
   return form
 
 
-def _classes(fields: sections.Config, train: Dataset) -> tuple[list[int], list[int], list[int]]:
-  """The classes of the teacher, of the students, and of nobody."""
+def _classes(fields: sections.Config, train: Dataset) -> tuple[list[int], ...]:
+  """The classes of the teacher, of the students, and of nobody: those to be recognised, and the
+  distractors before them."""
   held_out, public = fields.verification.classes, fields.distillation.public
+  distractors = fields.verification.distractors
   names = {'verification.classes': held_out, 'distillation.public': public}
-  left = train.num_classes - held_out
+  left = train.num_classes - held_out - distractors
   least = {'verification.classes': 2, 'distillation.public': 2}
   for name, number in names.items():
     if number and number < least[name]:
       raise UserError(f'{name} is {number}; it must be 0 or at least {least[name]}.')
   if left - public < 2:
+    more = f', verification.distractors={distractors}' if distractors else ''
     raise UserError(
-      f'{train.name} has {train.num_classes} classes: with verification.classes={held_out} and '
-      f'distillation.public={public} fewer than 2 are left for the teacher.'
+      f'{train.name} has {train.num_classes} classes: with verification.classes={held_out}{more} '
+      f'and distillation.public={public} fewer than 2 are left for the teacher.'
     )
-  everyone = list(range(left))
+  everyone, unknown = list(range(left)), list(range(left, train.num_classes))
+  nobody = unknown[distractors:], unknown[:distractors]
   if not public:
-    return everyone, everyone, list(range(left, train.num_classes))
-  return everyone[: left - public], everyone[left - public :], list(range(left, train.num_classes))
+    return everyone, everyone, *nobody
+  return everyone[: left - public], everyone[left - public :], *nobody
 
 
 def _recipe(asked: Mapping[str, Any] | Any, images: Dataset) -> Recipe:

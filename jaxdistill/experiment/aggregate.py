@@ -39,6 +39,7 @@ class Grouping:
     elsewhere: dotted fields of those sections that decide nothing, or that the table says anyway.
     size: fields of a row that tell groups of one name apart.
     method: the field of a result that names the row of the run itself; other rows are baselines.
+    absent: values of dotted fields that the configs of earlier versions lack.
   """
 
   table: tuple[str, ...]
@@ -46,6 +47,7 @@ class Grouping:
   elsewhere: tuple[str, ...]
   size: tuple[str, ...]
   method: str = 'method'
+  absent: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
@@ -145,7 +147,7 @@ def _divided(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
   """Returns the fields of a config by which rows are scored, and the others that decide one."""
   conditions, others = {}, {}
-  for key, value in configs.flat(config).items():
+  for key, value in {**grouping.absent, **configs.flat(config)}.items():
     section = key.split('.')[0]
     if section not in (*grouping.conditions, *_FREE):
       others[key] = value

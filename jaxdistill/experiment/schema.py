@@ -254,6 +254,45 @@ def _read(cls: type, config: Mapping[str, Any], prefix: str) -> Any:
   return cls(**values)
 
 
+def recorded(cls: type, config: Mapping[str, Any]) -> ConfigDict:
+  """Returns a config, or a section of one, as work dirs and hashes hold it: without the optional
+  fields that have their default, which those of before such a field was there lack as well.
+
+  >>> @dataclasses.dataclass(frozen=True)
+  ... class Storage:
+  ...   ipc: int = field(help='stored images a class')
+  ...   space: str = field('pixels', optional=True)
+  >>> recorded(Storage, dict(ipc=1, space='pixels')).to_dict(), recorded(
+  ...   Storage, dict(ipc=1, space='unit')).to_dict()
+  ({'ipc': 1}, {'ipc': 1, 'space': 'unit'})
+  """
+  content = ConfigDict(config)
+  for item in declared(cls):
+    if item.name not in content:
+      continue
+    value = content[item.name]
+    if item.is_section and isinstance(value, ConfigDict):
+      content[item.name] = recorded(item.type, value)
+    elif item.rule.optional:
+      # A list of JSON equals the tuple that it was.
+      if (tuple(value) if isinstance(value, list) else value) == item.default:
+        del content[item.name]
+  return content
+
+
+def optional(cls: type) -> dict[str, Any]:
+  """Returns the defaults of the optional fields, those of sections too, by dotted key.
+
+  >>> @dataclasses.dataclass(frozen=True)
+  ... class Storage:
+  ...   ipc: int = field(help='stored images a class')
+  ...   space: str = field('pixels', optional=True)
+  >>> optional(Storage)
+  {'space': 'pixels'}
+  """
+  return {item.key: item.default for item in flat(cls) if item.rule.optional}
+
+
 def section(value: Any) -> ConfigDict:
   """Returns a declared value as a config or a section of one; `read` gives an equal value back."""
   config = ConfigDict()

@@ -83,6 +83,17 @@ def test_students_of_fewer_classes_are_told_apart():
   assert shown['verification_adapted'] == 'adapted (transductive)'
 
 
+def test_results_of_before_a_field_was_there_stand_with_its_default():
+  older, newer = finished(loaded(), 0), finished(loaded(), 1)
+  del older.result.config['distillation']['degrade'], older.result.config['verification']['gallery']
+  rows = table(older, newer)
+  assert [row['name'] for row in rows] == ['kd', 'alone'] and rows[0]['last']['n'] == 4
+  low = {'distillation.low': 16}
+  worse = loaded(**low, **{'distillation.degrade': 'blur,darken'})
+  settings = {row['setting'] for row in table(finished(loaded(**low)), finished(worse, 2))}
+  assert len(settings) == 2 and any('blur' in setting for setting in settings)
+
+
 def test_published_numbers_stand_beside_the_same_protocol_alone():
   (kd, alone) = table(finished(loaded()))
   assert kd['published']['mean'] == 0.7066 and kd['source'] == 'public code'

@@ -71,6 +71,58 @@ def test_listed_pictures_have_the_form_of_the_networks_images(digits, tmp_path):
   assert len(pairs) == 20 and pairs.images.shape == (3, 8, 8, 3) and pairs.same.sum() == 10
 
 
+def test_unknown_images_are_looked_up_among_each_other_and_strangers(digits, networks):
+  (seeing, variables), unknown = networks, digits[1].take_classes([1, 2])
+  strangers = digits[1].take_classes([0])
+  asked = sections.Verifying(classes=2, distractors=1, gallery=2)
+  identified = verifying.wanted(asked, unknown, strangers)
+  assert identified.entries == 2 + len(strangers)
+  assert f'{len(unknown) - 4} images of 2 unknown classes' in identified.describe()
+  shares = verifying.identify(seeing, variables, identified, mirrored=False, networks=NETWORKS)
+  assert list(shares) == ['rank1', 'rank5']
+  gallery, probes = face_pairs.gallery_and_probes(unknown.labels, 2, 0)
+  for number in range(NETWORKS):
+    one = jax.tree.map(lambda leaf, number=number: leaf[number], variables)
+    known, others = (embedded(seeing, one, part.images) for part in (unknown, strangers))
+    known, others = (part / np.linalg.norm(part, axis=1)[:, None] for part in (known, others))
+    scores = known[probes] @ known[gallery].T
+    same = unknown.labels[probes][:, None] == unknown.labels[gallery][None]
+    mate = np.where(same, scores, -2).max(1)
+    better = np.where(same, -2, scores).max(1) > mate  # the other class
+    ranks = 1 + better + (known[probes] @ others.T > mate[:, None]).sum(1)
+    assert shares['rank1'][number] == pytest.approx((ranks == 1).mean(), abs=0.03)
+    assert shares['rank5'][number] == pytest.approx((ranks <= 5).mean(), abs=0.03)
+  # Without them there is no fifth class.
+  few = verifying.wanted(sections.Verifying(classes=2), unknown, None)
+  shares = verifying.identify(seeing, variables, few, mirrored=False, networks=1)
+  assert list(shares) == ['rank1']
+
+
+def test_nobody_is_identified_where_that_makes_no_sense(digits):
+  unknown = digits[1]
+  for asked in (
+    sections.Verifying(),
+    sections.Verifying(classes=3, gallery=0),
+    sections.Verifying(listed='pairs.txt', classes=3),
+  ):
+    assert verifying.wanted(asked, unknown if asked.classes else None, None) is None
+  single = unknown.take([0, *np.flatnonzero(unknown.labels != unknown.labels[0])])
+  assert verifying.wanted(sections.Verifying(classes=3), single, None) is None
+  with pytest.raises(UserError, match='with 40 in the gallery none is left'):
+    verifying.wanted(sections.Verifying(classes=3, gallery=40), unknown, None)
+  for wrong in (dict(), dict(classes=3, gallery=0), dict(classes=3, listed='pairs.txt')):
+    with pytest.raises(UserError, match='that needs verification.classes and verification.gallery'):
+      sections.Verifying(distractors=2, **wrong)
+
+
+def test_a_shift_reaches_gallery_and_strangers(digits):
+  unknown, strangers = digits[1].take_classes([1, 2]), digits[1].take_classes([0])
+  asked = sections.Verifying(classes=2, distractors=1, shift=('darken',))
+  dark = verifying.wanted(asked, unknown, strangers)
+  np.testing.assert_allclose(dark.images.images, unknown.images / 2, atol=0.51)
+  np.testing.assert_allclose(dark.distractors, strangers.images / 2, atol=0.51)
+
+
 def embedded(seeing, variables, images):
   """Embeddings of one network in float64."""
   unit = augment.normalise(jnp.asarray(images, jnp.float32) / 255, seeing.mean, seeing.std)
@@ -117,7 +169,7 @@ def test_a_run_tells_what_adapted_numbers_are(tmp_path):
   changes = {
     'data.image_size': 8,
     'model.depth': 1,
-    'verification.far': 0.1,
+    'verification.distractors': 2,
     'verification.shift': ('blur', 'darken'),
     'verification.adapt': 'full',
   }
@@ -126,8 +178,11 @@ def test_a_run_tells_what_adapted_numbers_are(tmp_path):
   checks.check(config)
   with Run(tmp_path, config, progress=False, tensorboard=False) as run:
     content = distill.run(config, run)
-  assert content['transductive'] and content['class_names'] == list('0123456')
+  assert content['transductive'] and content['class_names'] == list('01234')
+  assert 'images of 3 unknown classes are looked up' in content['identified']
   row = content['rows'][-1]
-  for name in ('verification', 'tar', 'auc', 'eer'):
+  for name in ('verification', 'tar', 'auc', 'eer', 'rank1', 'rank5'):
     assert len(row[name]['values']) == len(row[f'{name}_adapted']['values']) == 2
-  assert 'adapted (transductive)' in (tmp_path / 'report.html').read_text()
+  page = (tmp_path / 'report.html').read_text()
+  for text in ('adapted (transductive)', 'rank-1', 'images of other classes'):
+    assert text in page

@@ -29,8 +29,9 @@ from jaxdistill import draws, models
 from jaxdistill.benchmarks import Settings, process, timing
 from jaxdistill.data import Dataset
 from jaxdistill.data.resolution import check_low
-from jaxdistill.distillation import methods, sections, settings, speed, standing, work
+from jaxdistill.distillation import methods, sections, speed, standing, work
 from jaxdistill.distillation.teachers import Teacher
+from jaxdistill.experiment import arguments
 from jaxdistill.numerics import settled
 from jaxdistill.training import program
 from jaxdistill.training.machine import peak_memory_bytes
@@ -169,8 +170,8 @@ def _config(name: str, chosen: Settings, students: int = 1) -> ConfigDict:
   if name not in _methods():
     name, given['terms'] = 'sum', name
   config = configs.load(f'{_FOLDER}{name}', given)
-  config.model = settings.network('', _fields(chosen.student))
-  config.teacher_model = settings.network('', _fields(chosen.teacher))
+  config.model = arguments.network('', _fields(chosen.student))
+  config.teacher_model = arguments.network('', _fields(chosen.teacher))
   config.dtype, config.distillation.batch = chosen.dtype, chosen.batch
   return config
 

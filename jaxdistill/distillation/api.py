@@ -271,7 +271,7 @@ def _teacher(teacher: Any) -> tuple[Teacher | None, dict[str, Any]]:
   if isinstance(teacher, str | os.PathLike):
     name = os.fspath(teacher)
     if name in models.names():
-      return None, {'teacher_model': settings.network(name, {'name': ''})}
+      return None, {'teacher_model': arguments.network(name, {'name': ''})}
     return None, {'teaching': {'given': name}} if name else {}
   if callable(teacher):
     return teachers.of_function(teacher), {}
@@ -306,7 +306,7 @@ def _run(
   config.teaching.update(named.get('teaching', {}))
   if student:
     network = {'name': student} if isinstance(student, str) else dict(student)
-    config.model = settings.network(network.get('name', ''), network)
+    config.model = arguments.network(network.get('name', ''), network)
   for key, value in {'seed': seed, **(overrides or {})}.items():
     configs.override(config, key, value)
   checks.check_fields(config)

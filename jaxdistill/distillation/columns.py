@@ -10,18 +10,6 @@ from jaxdistill.experiment.aggregate import Group, Grouping
 from jaxdistill.report import numbers
 
 
-def gained(difference: Mapping[str, float] | None) -> str:
-  """Writes a paired difference with its standard error in percentage points.
-
-  >>> gained(dict(mean=0.0123, standard_error=0.0041, low=0.0, high=0.02, n=5)), gained(None)
-  ('+1.2 ± 0.4', '–')
-  """
-  if not difference:
-    return numbers.MISSING
-  mean, error = (100 * difference[name] for name in ('mean', 'standard_error'))
-  return f'{mean:+.1f} ± {error:.1f}'
-
-
 def plain(value: Mapping[str, Any] | None) -> str:
   """Writes a number with its deviation that is no share.
 
@@ -34,19 +22,13 @@ def plain(value: Mapping[str, Any] | None) -> str:
   return f'{text} ± {value["std"]:.2f}' if value.get('std') else text
 
 
-def flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns a row of result.json as tables show it."""
-  gains = {f'gain_{name}': gain for name, gain in row.get('differences', {}).items()}
-  return {**row, **gains}
-
-
 # What a finished run prints.
 RESULT = (
   ('label', 'Students'),
   ('last', 'Last (%)', 'accuracy'),
   ('selected', 'Selected (%)', 'accuracy'),
   ('best_test', 'Best on test (%)', 'accuracy'),
-  ('gain', 'Less alone', gained),
+  ('gain', 'Less alone', numbers.gained),
   ('agreement', 'Agreement (%)', 'accuracy'),
   ('verification', 'Verification (%)', 'accuracy'),
   ('rank1', 'Rank-1 (%)', 'accuracy'),

@@ -11,6 +11,7 @@ from jaxdistill.distillation import published, scoring
 from jaxdistill.distillation.work import Work
 from jaxdistill.experiment import page
 from jaxdistill.experiment.results import Result, Row
+from jaxdistill.experiment.rows import flat
 from jaxdistill.report import numbers, pictures
 from jaxdistill.training.run import Run
 
@@ -26,7 +27,7 @@ _SIDE = 240
 def html(result: Result, run: Run, images: Sequence[tuple] = ()) -> str:
   """Returns the page as one HTML text; `images` are pictures of the views."""
   report = page.begin(result, about(result))
-  rows = [tables.flat_row(row.to_json()) for row in result.rows]
+  rows = [flat(row) for row in result.rows]
   cited = references(result)
   report.headline(page.headline(_competing(result.rows) or result.rows))
   title = 'Test accuracy'
@@ -61,7 +62,7 @@ def columns(rows: Sequence[Mapping[str, Any]]) -> list[tuple]:
     ('selected', 'selected on validation', 'accuracy', 'max'),
     ('best_test', 'best on test', 'accuracy', 'max'),
     ('published', 'published', 'accuracy'),
-    ('gain_last', 'last, less alone', tables.gained),
+    ('gain_last', 'last, less alone', numbers.gained),
     ('agreement', 'agreement', 'accuracy', 'max'),
     ('divergence', 'KL with the teacher', tables.plain),
     ('correlation_gap', 'class correlations', 'number'),
@@ -74,7 +75,7 @@ def columns(rows: Sequence[Mapping[str, Any]]) -> list[tuple]:
     ('verification_adapted', 'adapted (transductive)', 'accuracy', 'max'),
     ('rank1_adapted', 'rank-1, adapted', 'accuracy', 'max'),
     ('rank5_adapted', 'rank-5, adapted', 'accuracy', 'max'),
-    ('gain_verification', 'verification, less alone', tables.gained),
+    ('gain_verification', 'verification, less alone', numbers.gained),
     ('parameters', 'parameters', 'count'),
     ('activation_bytes', 'activations', 'bytes'),
     ('images_per_second_1', 'images/s at 1', 'number'),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxdistill import metrics
+from jaxdistill.experiment import rows
 from jaxdistill.experiment.results import Row
 from jaxdistill.metrics import imitation
 from jaxdistill.training import classifier
@@ -114,14 +115,10 @@ def row(
     extras['correlation'] = np.asarray(numbers.correlation).tolist()
     extras['correlation_gap'] = float(np.abs(numbers.correlation).mean())
   if reference is not None and len(numbers.test[0]) > 1:
-    extras['differences'] = differences(numbers, reference)
+    extras['differences'] = rows.differences(numbers.columns, reference.columns)
     extras['gain'] = extras['differences']['last']
   scores = {key: metrics.mean_std(values) for key, values in numbers.columns.items()}
-  curve = {
-    'steps': np.asarray(numbers.steps).tolist(),
-    'mean': numbers.test.mean(1).tolist(),
-    'std': _spread(numbers.test).tolist(),
-  }
+  curve = rows.curve(numbers.steps, numbers.test)
   return Row(name, label, numbers.seconds, scores, curve, False, key, extras)
 
 
@@ -131,18 +128,3 @@ def teacher_row(
   """Returns the row of the teacher, native or with the students' images, which does not compete."""
   scores = {'last': metrics.mean_std([accuracy])}
   return Row(name, label, 0.0, scores, reference=True, key=key, extras=dict(facts))
-
-
-def differences(numbers: Numbers, reference: Numbers) -> dict[str, dict[str, float]]:
-  """Returns what a method has more than another with the same seeds: mean, standard error and 95 %
-  interval of the paired differences by column."""
-  others = reference.columns
-  return {
-    name: metrics.paired_difference(values, others[name])._asdict()
-    for name, values in numbers.columns.items()
-    if name in others and len(values) == len(others[name])
-  }
-
-
-def _spread(values):
-  return values.std(1, ddof=1) if values.shape[1] > 1 else np.zeros(len(values))

@@ -3,7 +3,7 @@ numbers of a method."""
 
 import dataclasses
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -15,8 +15,8 @@ from jaxdistill.data import resolution
 from jaxdistill.distillation import methods, presets, sections, terms
 from jaxdistill.distillation.sum import CLASSICAL, classical
 from jaxdistill.errors import UserError
+from jaxdistill.experiment import arguments, schema
 from jaxdistill.experiment import explain as explaining
-from jaxdistill.experiment import schema
 from jaxdistill.experiment.datasets import DataSource
 from jaxdistill.training import replicas
 
@@ -170,8 +170,8 @@ def _shared(args: Arguments, staged: bool = False) -> dict[str, Any]:
     seed=0,
     dtype='float32',
     data=schema.section(source),
-    model=network(args.student, usual.student),
-    teacher_model=network(args.teacher if is_network else '', usual.teacher),
+    model=arguments.network(args.student, usual.student),
+    teacher_model=arguments.network(args.teacher if is_network else '', usual.teacher),
     teaching=schema.section(teaching),
     distillation=schema.section(distilling),
     verification=schema.section(sections.Verifying(classes=args.verify)),
@@ -186,20 +186,6 @@ def _number(name: str, text: str, usual: int | float) -> int | float:
   except ValueError:
     kind = 'whole number' if isinstance(usual, int) else 'number'
     raise UserError(f'{name}={text} behind the data set must be a {kind}.') from None
-
-
-def network(asked: str, usual: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns all fields of the network that is asked for, else of the usual one; where both have one
-  name, with the usual fields.
-
-  >>> network('', {'name': 'mlp', 'width': 4})['width'], network('mlp', {'name': 'lenet'})['name']
-  (4, 'mlp')
-  """
-  chosen = dict(usual) if asked in ('', usual['name']) else {'name': asked}
-  fields = models.defaults(chosen['name'])
-  del fields['dtype']  # which is one for the whole run
-  chosen.pop('dtype', None)
-  return {**fields, **chosen}
 
 
 def workdir_parts(config: ConfigDict) -> list[str]:

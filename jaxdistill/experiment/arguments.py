@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxdistill import config as configs
+from jaxdistill import models
 
 _WIDTH = 100
 
@@ -48,6 +49,20 @@ def read(cls: type, given: str | Mapping[str, Any] = '') -> Any:
     else:
       defaults[item.name] = item.default
   return cls(**configs.parse_argument(given, presets, **defaults))
+
+
+def network(asked: str, usual: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns all fields of the network that is asked for, else of the usual one; where both have one
+  name, with the usual fields.
+
+  >>> network('', {'name': 'mlp', 'width': 4})['width'], network('mlp', {'name': 'lenet'})['name']
+  (4, 'mlp')
+  """
+  chosen = dict(usual) if asked in ('', usual['name']) else {'name': asked}
+  fields = models.defaults(chosen['name'])
+  del fields['dtype']  # which is one for the whole run
+  chosen.pop('dtype', None)
+  return {**fields, **chosen}
 
 
 def listing(cls: type) -> str:

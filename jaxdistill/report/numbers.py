@@ -133,6 +133,18 @@ def accuracy(value: float | Mapping | None) -> str:
   return ' '.join(filter(None, (mean, deviation, f'({runs})' if runs else '')))
 
 
+def gained(difference: Mapping[str, float] | None) -> str:
+  """Writes a paired difference with its standard error in percentage points.
+
+  >>> gained(dict(mean=0.0123, standard_error=0.0041, low=0.0, high=0.02, n=5)), gained(None)
+  ('+1.2 ± 0.4', '–')
+  """
+  if not difference:
+    return MISSING
+  mean, error = (100 * difference[name] for name in ('mean', 'standard_error'))
+  return f'{mean:+.1f} ± {error:.1f}'
+
+
 def _is_finite(value) -> bool:
   return value is not None and math.isfinite(value)
 

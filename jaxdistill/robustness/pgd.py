@@ -12,11 +12,12 @@ import flax
 import jax
 import jax.numpy as jnp
 
-from jaxdistill import errors
+from jaxdistill import draws, errors
 from jaxdistill.models import convolution
 from jaxdistill.robustness import iteration, objectives, threat
 
 Start = Literal['uniform', 'image']
+_NEAR = 1e-3  # deviation of the start 'near'
 
 
 def perturb(
@@ -28,7 +29,7 @@ def perturb(
   norm: str = 'linf',
   steps: int = 10,
   step: float | None = None,
-  start: Start = 'uniform',
+  start: Start | Literal['near'] = 'uniform',
 ) -> jax.Array:
   """The ascent itself, for a jitted training step: x <- P(x + step · direction of ∇ loss(x)).
 
@@ -41,12 +42,12 @@ def perturb(
     norm: 'linf' or 'l2'.
     steps: 0 returns the start.
     step: length of a step; None: see `step_length`.
-    start: 'uniform' in the ball, or the 'image' itself.
+    start: 'uniform' in the ball, the 'image' itself, or 'near' it: normal noise of deviation .001,
+      for losses whose gradient is 0 at the image, such as TRADES's.
 
   Returns:
     The last points, float32 [b, h, w, c] in the ball and in [0, 1], without a gradient.
 
-  >>> from jaxdistill import draws
   >>> images = jnp.full((1, 1, 1, 2), 0.5)
   >>> perturb(lambda x: x.sum((1, 2, 3)), images, draws.key(0), eps=0.25).tolist()
   [[[[0.75, 0.75]]]]
@@ -60,7 +61,11 @@ def perturb(
   def climb(_, points):
     return moved(ball, length, points, gradient(points), images)
 
-  first = ball.start(images, keys) if start == 'uniform' else images
+  if start == 'near':
+    noise = jax.vmap(lambda key: draws.normal(key, images.shape[1:]))(keys)
+    first = ball.project(images + _NEAR * noise, images)
+  else:
+    first = ball.start(images, keys) if start == 'uniform' else images
   with convolution.inside_loop():
     return jax.lax.stop_gradient(jax.lax.fori_loop(0, steps, climb, first))
 

@@ -1,0 +1,52 @@
+"""Rows of networks that were trained side by side: curves of their checks, what one method has more
+than another network by network."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxdistill import metrics
+from jaxdistill.experiment.results import Row
+
+
+def curve(steps: Sequence[int] | np.ndarray, values: np.ndarray) -> dict[str, list]:
+  """Returns the mean and the standard deviation over R networks of values [k, R] at k checks, as
+  `Row.curve` has them.
+
+  >>> curve([4], np.array([[0.25, 0.75]]))['mean']
+  [0.5]
+  """
+  spread = values.std(1, ddof=1) if values.shape[1] > 1 else np.zeros(len(values))
+  return {
+    'steps': np.asarray(steps).tolist(),
+    'mean': values.mean(1).tolist(),
+    'std': spread.tolist(),
+  }
+
+
+def differences(
+  columns: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, float]]:
+  """Returns what networks have more than others with the same seeds: mean, standard error and 95 %
+  interval of the paired differences, by column that both have as often.
+
+  >>> differences({'last': np.array([0.5, 0.7])}, {'last': np.array([0.4, 0.6])})['last']['n']
+  2
+  """
+  return {
+    name: metrics.paired_difference(values, others[name])._asdict()
+    for name, values in columns.items()
+    if name in others and len(values) == len(others[name])
+  }
+
+
+def flat(row: Row) -> dict[str, Any]:
+  """Returns a row as tables show it: its `differences` as columns 'gain_NAME'.
+
+  >>> flat(Row('kd', 'KD', 1.0, extras={'differences': {'last': {'mean': 0.1}}}))['gain_last']
+  {'mean': 0.1}
+  """
+  content = row.to_json()
+  gains = content.get('differences', {})
+  return {**content, **{f'gain_{name}': gain for name, gain in gains.items()}}

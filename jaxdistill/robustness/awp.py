@@ -1,0 +1,48 @@
+"""AWP: adversarial weight perturbation (Wu et al., NeurIPS 2020)."""
+
+from jaxdistill.robustness import bases, weights
+from jaxdistill.robustness.adversary import BatchNorm
+from jaxdistill.robustness.bases import Base
+from jaxdistill.robustness.method import Method, Setting, mean, minimised
+from jaxdistill.training.game import PerturbedWeights
+
+
+def method(
+  setting: Setting,
+  *,
+  base: Base = 'at',
+  gamma: float = 0.01,
+  warmup: int = 0,
+  beta: float = 6.0,
+  attack_steps: int = 10,
+  step_size: float = 0.0,
+  attack_bn: BatchNorm = 'eval',
+) -> Method:
+  """Returns AWP on AT or on TRADES.
+
+      v_l = gamma · ||w_l|| / ||g_l|| · g_l   for every kernel l, g = grad_w L(w)
+      w <- w - step of the optimiser at w + v
+
+  Args:
+    setting: what it is for.
+    base: whose loss L is.
+    gamma: share of a kernel's length; .01 with AT, .005 with TRADES.
+    warmup: epochs before the first perturbation.
+    beta: of TRADES.
+    attack_steps, step_size, attack_bn: see `at.method`.
+
+  Raises:
+    UserError: a number below 0.
+
+  Source: Wu et al. and their public code.
+  """
+  bases.check_share(gamma, warmup)
+  risk = bases.risk(base, setting, beta, attack_steps, step_size, attack_bn)
+  if gamma == 0:
+    return minimised(risk, setting)
+
+  def move(gradient, params, key):
+    return weights.ascended(gradient, params, gamma=gamma, scaling='layer')
+
+  climbed = bases.after(warmup, setting, mean(risk))
+  return minimised(risk, setting, PerturbedWeights((climbed,), move))

@@ -1,0 +1,287 @@
+"""Adversarial training in Python: from two data sets and the name of a method to networks."""
+
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxdistill import config as configs
+from jaxdistill import errors, files, metrics
+from jaxdistill.data import Dataset, hold_out
+from jaxdistill.data.identity import Identity
+from jaxdistill.errors import UserError
+from jaxdistill.experiment import arguments
+from jaxdistill.numerics import settled
+from jaxdistill.robustness import checks, learning, sections, settings
+from jaxdistill.robustness import work as works
+from jaxdistill.robustness.methods import METHODS
+from jaxdistill.robustness.scoring import Numbers
+from jaxdistill.robustness.trained import Trained
+from jaxdistill.training import parallel, provenance, trees
+from jaxdistill.training.run import Run
+
+_FOLDER = 'robustness/'
+# Of the training images, held out to test on where there are no test images.
+_TEST_SHARE = 0.1
+_FORMAT = 'jaxdistill robust result, version 1'
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Result:
+  """What the networks of a method have come to.
+
+  Attributes:
+    numbers: all that was measured.
+    trained: the networks; None in all processes but the first.
+  """
+
+  numbers: Numbers
+  trained: Trained | None = None
+
+  @property
+  def scores(self) -> dict[str, np.ndarray]:
+    """All that a table has of each network, [seeds] each, see `scoring.Numbers.columns`: 'last' is
+    the robust accuracy at the end of the training, 'clean' that without an attack."""
+    return self.numbers.columns
+
+  @property
+  def robust(self) -> np.ndarray:
+    """Accuracy on the test images under PGD at the end of the training, [seeds] in [0, 1]."""
+    return self.scores['last']
+
+  @property
+  def clean(self) -> np.ndarray:
+    """Accuracy on the test images as they are, [seeds]."""
+    return self.scores['clean']
+
+  def predict(self, images: np.ndarray) -> np.ndarray:
+    """Returns logits float32 [seeds, n, C] of images, uint8 or in [0, 1]."""
+    return self._here().logits(images)
+
+  def function(self, number: int = 0) -> Callable[[jax.Array], jax.Array]:
+    """Returns one network as what `attack` and `evaluate` take: images in [0, 1] -> logits."""
+    return self._here().function(number)
+
+  def save(self, path: str | os.PathLike) -> pathlib.Path:
+    """Writes numbers and networks as one file, and returns its path.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    content = {
+      'format': _FORMAT,
+      'numbers': json.dumps(files.jsonable(self.numbers.to_json())),
+      'networks': self.trained.to_bytes() if self.trained else b'',
+    }
+    return trees.write(path, trees.encode(content), 'result')
+
+  @classmethod
+  def load(cls, path: str | os.PathLike) -> 'Result':
+    """Reads what `save` has written.
+
+    Raises:
+      UserError: there is no such file, or it holds no result.
+    """
+
+    def decode(content):
+      content = trees.plain(content)
+      if content['format'] != _FORMAT:
+        raise ValueError('another format')
+      numbers = Numbers.from_json(json.loads(content['numbers']))
+      trained = Trained.from_bytes(content['networks']) if content['networks'] else None
+      return cls(numbers, trained)
+
+    return trees.read(path, decode, 'result')
+
+  def _here(self) -> Trained:
+    if self.trained is None:
+      raise UserError('The networks are in the first process alone; ask there.')
+    return self.trained
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Comparison:
+  """Networks of several methods.
+
+  Attributes:
+    results: by the name of the method.
+    rows: of the table, see `experiment.results.Row`.
+  """
+
+  results: Mapping[str, Result]
+  rows: Sequence[Any]
+
+  def difference(self, method: str, other: str = 'at', column: str = 'last') -> Any:
+    """Returns what a method has more than another seed by seed, see `metrics.paired_difference`.
+
+    Raises:
+      UserError: a method or column that is not there, or a single seed.
+    """
+    for name in (method, other):
+      if name not in self.results:
+        raise errors.unknown('method of this comparison', name, self.results)
+    values = [self.results[name].scores for name in (method, other)]
+    if column not in values[0]:
+      raise errors.unknown('column', column, values[0])
+    return metrics.paired_difference(values[0][column], values[1][column])
+
+
+@settled()
+def fit(
+  train: Dataset,
+  test: Dataset | None = None,
+  method: str = 'rwp',
+  model: str | Mapping[str, Any] = '',
+  seeds: int = 1,
+  seed: int = 0,
+  *,
+  eps: float | None = None,
+  norm: str = 'linf',
+  base: str = 'at',
+  attacks: Sequence[str] = (),
+  validation: Dataset | None = None,
+  overrides: Mapping[str, Any] | None = None,
+  workdir: str | os.PathLike | None = None,
+  quick: bool = False,
+  progress: bool = False,
+) -> Result:
+  """Trains networks that withstand small changes of their images.
+
+  Args:
+    train, test: of one set of classes, see `data.load`; without test images a tenth of the training
+      images is held out for them. Float images lie in [0, 1].
+    method: 'standard', 'at', 'trades', 'awp' or 'rwp', one that was registered, or the .py file of
+      a config of your own.
+    model: a network of `models.build`, by name or with its fields; '': the data set's usual one.
+    seeds: networks, in one program.
+    seed: of everything random.
+    eps: radius of the attacker's ball, in units of pixels from 0 to 1; None: the usual one.
+    norm: of that ball, 'linf' or 'l2'.
+    base: whose loss 'awp' and 'rwp' are put on, 'at' or 'trades'.
+    attacks: of the final networks, names of `ATTACKS`; (): none.
+    validation: held-out images to choose a check by; None: the column 'selected' is not there.
+    overrides: further fields of the config by dotted name, such as {'robustness.epochs': 5}.
+    workdir: keeps checkpoints and metrics and resumes from them; None: in memory.
+    quick: a smoke run; no number means anything.
+    progress: whether to draw progress bars.
+
+  Returns:
+    What the networks have come to, and they.
+
+  Raises:
+    UserError: for a method, field or value that does not exist, or data that do not go together.
+  """
+  given = _arguments(train, seeds, eps, norm, base, quick)
+  make = functools.partial(_config, method, given)
+  ran = _run(make, train, test, model, seed, attacks, validation, overrides, workdir, progress)
+  name, numbers = list(ran.numbers.items())[-1]
+  return Result(numbers, ran.networks[name])
+
+
+@settled()
+def compare(
+  train: Dataset,
+  test: Dataset | None = None,
+  methods: Sequence[str] = settings.COMPARED,
+  model: str | Mapping[str, Any] = '',
+  seeds: int = 2,
+  seed: int = 0,
+  *,
+  eps: float | None = None,
+  norm: str = 'linf',
+  base: str = 'at',
+  attacks: Sequence[str] = (),
+  validation: Dataset | None = None,
+  overrides: Mapping[str, Any] | None = None,
+  workdir: str | os.PathLike | None = None,
+  quick: bool = False,
+  progress: bool = False,
+) -> Comparison:
+  """Trains networks by several methods, on the same images from the same seeds; `methods` are their
+  names, the other arguments those of `fit`.
+
+  Raises:
+    UserError: see `fit`.
+  """
+  if isinstance(methods, str) or not methods:
+    raise UserError(f"methods is a list of names, such as ['at', 'rwp']; got {methods!r}.")
+  given = {**_arguments(train, seeds, eps, norm, base, quick), 'methods': '+'.join(methods)}
+  make = functools.partial(configs.load, f'{_FOLDER}compare', given)
+  ran = _run(make, train, test, model, seed, attacks, validation, overrides, workdir, progress)
+  results = {name: Result(numbers, ran.networks[name]) for name, numbers in ran.numbers.items()}
+  return Comparison(results, ran.table)
+
+
+def _arguments(train, seeds, eps, norm, base, quick):
+  if not isinstance(train, Dataset):
+    raise UserError(
+      'Adversarial training needs training and test images as Datasets, the two that '
+      'data.load(name) returns.'
+    )
+  errors.whole('seeds', seeds, at_least=1)
+  if eps is not None:
+    errors.real_numbers(eps=eps)
+  known = train.name if train.name in settings.PRESETS else ''
+  radius = '' if eps is None else repr(float(eps))
+  return dict(data=known, seeds=seeds, eps=radius, norm=norm, base=base, quick=quick)
+
+
+def _config(method: str, given: Mapping[str, Any]) -> ConfigDict:
+  """The config of a method: a file of the user's, a shipped one, or of what the user has
+  registered."""
+  if not isinstance(method, str):
+    raise UserError(f'method is the name of a method, or a .py file; it is {method!r}.')
+  if method.endswith('.py'):
+    return configs.load(method, given)
+  if f'{_FOLDER}{method}' in configs.names() and method in METHODS:
+    return configs.load(f'{_FOLDER}{method}', given)
+  if method in METHODS:
+    return settings.defaults(arguments.read(settings.Arguments, given), method)
+  raise errors.unknown('method of adversarial training', method, METHODS)
+
+
+def _run(
+  make: Callable[[], ConfigDict],
+  train: Dataset,
+  test: Dataset | None,
+  model: str | Mapping[str, Any],
+  seed: int,
+  attacks: Sequence[str],
+  validation: Dataset | None,
+  overrides: Mapping[str, Any] | None,
+  workdir: str | os.PathLike | None,
+  progress: bool,
+) -> learning.Ran:
+  """Runs a config on data that are there already."""
+  errors.seed(seed)
+  if test is None:
+    train, test = hold_out(train, _TEST_SHARE)
+  if not isinstance(test, Dataset) or not isinstance(validation, Dataset | None):
+    raise UserError('test and validation are Datasets, as data.load returns them.')
+  config = make()
+  config.data.name = train.name
+  if model:
+    asked = {'name': model} if isinstance(model, str) else dict(model)
+    config.model = arguments.network(asked.get('name', ''), asked)
+  # All images that were handed over, unless the overrides say fewer.
+  handed = {'seed': seed, 'robustness.attacks': tuple(attacks), 'robustness.train_images': 0}
+  for key, value in {**handed, **(overrides or {})}.items():
+    configs.override(config, key, value)
+  checks.check_fields(config)
+  checks.check_values(config)
+  fields = sections.of_config(config)
+  mesh = parallel.make_mesh(config.run.devices)
+  work = works.make(fields, train, validation, test, mesh)
+  checks.check_parts(work)
+  with Run(workdir, config, progress=progress) as opened:
+    if workdir is not None:
+      data = {'training': Identity(train), 'test': Identity(test, statistics=False)}
+      provenance.settle(opened, {'data': data, 'code': provenance.code(opened.config)})
+    return learning.run_all(opened, work, tell=False)

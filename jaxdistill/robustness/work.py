@@ -1,0 +1,162 @@
+"""What a run works on before anything is trained: the images, the network without weights, the
+attacker, and how is trained."""
+
+import dataclasses
+import functools
+
+import flax.linen as nn
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxdistill import backend, models
+from jaxdistill.data import Dataset, views
+from jaxdistill.data.examples import Examples
+from jaxdistill.data.views import Views
+from jaxdistill.errors import UserError
+from jaxdistill.models.pixels import OfPixels
+from jaxdistill.numerics import settled
+from jaxdistill.robustness import recipes, sections
+from jaxdistill.robustness.method import Setting
+from jaxdistill.robustness.threat import Ball
+from jaxdistill.training.recipe import Recipe
+
+_DRAWN = 0  # seed of the training images that are taken
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Work:
+  """What a run works on.
+
+  Attributes:
+    fields: of its config.
+    train: images that the networks learn from.
+    validation: held out to choose by; None: none are.
+    test: of the same classes.
+    network: without weights, it reads images in [0, 1].
+    mesh: the devices.
+  """
+
+  fields: sections.Config
+  train: Dataset
+  validation: Dataset | None
+  test: Dataset
+  network: OfPixels
+  mesh: Mesh | None = None
+
+  @functools.cached_property
+  def recipe(self) -> Recipe:
+    """How is trained, unmirrored where images lose their class."""
+    asked = self.fields.robustness
+    recipe = recipes.find(
+      asked.recipe, epochs=asked.epochs, batch=asked.batch, learning_rate=asked.learning_rate
+    )
+    return recipe if self.train.flip else recipe.unmirrored()
+
+  @property
+  def steps(self) -> int:
+    """Of the training."""
+    return self.fields.robustness.steps or self.recipe.steps(len(self.train))
+
+  @property
+  def batch(self) -> int:
+    """Images a step."""
+    return min(self.recipe.batch, len(self.train))
+
+  @property
+  def ball(self) -> Ball:
+    """What the attacker may do to an image."""
+    return Ball(self.fields.robustness.eps, self.fields.robustness.norm)
+
+  @property
+  def views(self) -> Views:
+    """What a step makes of its images, in [0, 1]."""
+    raw = self.examples(self.train)
+    return views.make(
+      self.recipe.transforms,
+      mean=raw.mean,
+      std=raw.std,
+      num_classes=raw.num_classes,
+      flip=raw.flip,
+    )
+
+  @property
+  def setting(self) -> Setting:
+    """What a method is made for."""
+    recipe, count = self.recipe, len(self.train)
+    rate = recipe.learning_rate(count, self.steps)
+    optimizer = recipe.optimizer.build(rate, recipe.groups)
+    return Setting(self.network, self.ball, optimizer, recipe.epoch_steps(count))
+
+  @property
+  def way(self) -> str:
+    """How networks side by side share a program: on a CPU in a loop, as a step holds many passes
+    whose copies would compile for minutes; elsewhere as usual, see `together.choose_way`."""
+    return 'loop' if backend.platform() == 'cpu' else 'auto'
+
+  @functools.cached_property
+  def seen(self) -> Dataset:
+    """Training images on which the networks are scored, without augmentation: as many as there are
+    test images, evenly taken."""
+    taken = np.linspace(0, len(self.train) - 1, min(len(self.train), len(self.test)))
+    return self.train.take(taken.astype(int))
+
+  @functools.cached_property
+  def attacked(self) -> Dataset:
+    """Test images that the final networks are attacked on, evenly taken."""
+    asked = self.fields.robustness.attack_images or len(self.test)
+    taken = np.linspace(0, len(self.test) - 1, min(asked, len(self.test)))
+    return self.test.take(taken.astype(int))
+
+  def examples(self, images: Dataset) -> Examples:
+    """Returns images as the network reads them, in [0, 1]."""
+    channels = images.image_shape[2]
+    return dataclasses.replace(Examples.of(images), mean=(0.0,) * channels, std=(1.0,) * channels)
+
+
+@settled()
+def make(
+  fields: sections.Config,
+  train: Dataset,
+  validation: Dataset | None,
+  test: Dataset,
+  mesh: Mesh | None = None,
+) -> Work:
+  """Returns what a run works on.
+
+  Args:
+    fields: of its config.
+    train, validation, test: of one set of classes.
+    mesh: the devices.
+
+  Raises:
+    UserError: other classes on one side, more training images than there are, or a network that
+      cannot take them.
+  """
+  if train.class_names != test.class_names:
+    raise UserError(
+      f'{train.name}: training and test images have different classes ({train.num_classes} and '
+      f'{test.num_classes}, or other names); load them as one data set.'
+    )
+  asked = fields.robustness
+  if asked.train_images > len(train):
+    raise UserError(
+      f'robustness.train_images is {asked.train_images}; {train.name} has {len(train)} training '
+      'images here.'
+    )
+  if asked.train_images:
+    order = np.random.default_rng(_DRAWN).permutation(len(train))
+    train = train.take(np.sort(order[: asked.train_images]))
+  network = {**fields.model, 'dtype': fields.dtype}
+  model = models.build(network, train.num_classes, train.image_shape)
+  return Work(fields, train, validation, test, of_pixels(model, train, asked.first_layer), mesh)
+
+
+def of_pixels(model: nn.Module, images: Dataset, first_layer: str) -> OfPixels:
+  """Returns a network behind the normalisation that a config asks for."""
+  channels = images.image_shape[2]
+  mean, std = {
+    'statistics': (images.mean, images.std),
+    'half': ((0.5,) * channels, (0.5,) * channels),
+    'none': ((0.0,) * channels, (1.0,) * channels),
+  }[first_layer]
+  return OfPixels(model, tuple(mean), tuple(std))

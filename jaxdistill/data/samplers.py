@@ -128,6 +128,31 @@ def epoch_batch(
 
 
 @steady
+def halves_batch(
+  key: jax.Array, step: ArrayLike, first: ArrayLike, second: ArrayLike, batch: int
+) -> tuple[jax.Array, jax.Array]:
+  """Returns the positions [batch] of step number `step`, and their weights float32 [batch], in two
+  sets one behind another, of `first` and `second` images: half of the batch from each.
+
+  Each half goes through shuffled epochs of its own set, see `epoch_batch`.
+
+  Raises `UserError` for a batch that has no halves.
+
+  >>> index, weight = halves_batch(jax.random.key(0), step=0, first=2, second=10, batch=4)
+  >>> sorted(index[:2].tolist()), bool((index[2:] >= 2).all()), weight.tolist()
+  ([0, 1], True, [1.0, 1.0, 1.0, 1.0])
+  """
+  batch = errors.whole('batch', batch, at_least=2)
+  if batch % 2:
+    raise UserError(f'A batch of {batch} has no halves; take an even number of images.')
+  key_first, key_second = draws.split(key)
+  index, weight = epoch_batch(key_first, step, first, batch // 2)
+  other, other_weight = epoch_batch(key_second, step, second, batch // 2)
+  behind = jnp.asarray(first, jnp.int32) + other
+  return jnp.concatenate([index, behind]), jnp.concatenate([weight, other_weight])
+
+
+@steady
 def class_batch(
   key: jax.Array,
   step: ArrayLike,

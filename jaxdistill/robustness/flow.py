@@ -1,6 +1,7 @@
 """What the tasks of this family do with their work: train the networks of a method, a phase of the
 one loop, and look at them under attack on the way."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -62,9 +63,9 @@ def train(run: Run, work: Work, method: Method, name: str) -> Networks:
 
 def problem(work: Work, method: Method) -> Problem:
   """Returns the training of a method's networks, ready for the loop or for an estimate."""
-  return players.problem(
+  training = players.problem(
     method.game,
-    work.examples(work.train),
+    work.learned,
     work.recipe,
     views=work.views,
     networks=work.fields.robustness.seeds,
@@ -72,7 +73,9 @@ def problem(work: Work, method: Method) -> Problem:
     num_steps=work.steps,
     mesh=work.mesh,
     way=work.way,
+    rows=work.rows,
   )
+  return dataclasses.replace(training, epoch_steps=work.epoch_steps)
 
 
 def on_host(work: Work, state: Any) -> Any:

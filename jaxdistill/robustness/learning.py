@@ -189,6 +189,8 @@ def describe(work: Work) -> str:
     f'{work.steps:,} steps of {work.batch}; attacker {asked.norm} with eps = {asked.eps:.3g} '
     f'({255 * asked.eps:.3g}/255)',
   ]
+  if work.pseudo is not None:
+    lines.append(f'Half of every batch from {len(work.pseudo):,} pseudo-labelled images')
   if asked.attacks:
     lines.append(f'Then {", ".join(asked.attacks)} on {len(work.attacked):,} test images')
   return '\n'.join(lines)

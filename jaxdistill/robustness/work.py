@@ -3,14 +3,16 @@ attacker, and how is trained."""
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import flax.linen as nn
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxdistill import backend, models
-from jaxdistill.data import Dataset, views
+from jaxdistill import backend, data, models
+from jaxdistill.data import Dataset, samplers, views
 from jaxdistill.data.examples import Examples
+from jaxdistill.data.streaming import Streamed
 from jaxdistill.data.views import Views
 from jaxdistill.errors import UserError
 from jaxdistill.models.pixels import OfPixels
@@ -34,6 +36,7 @@ class Work:
     test: of the same classes.
     network: without weights, it reads images in [0, 1].
     mesh: the devices.
+    pseudo: pseudo-labelled images that fill half of every batch; None: there are none.
   """
 
   fields: sections.Config
@@ -42,6 +45,7 @@ class Work:
   test: Dataset
   network: OfPixels
   mesh: Mesh | None = None
+  pseudo: Dataset | None = None
 
   @functools.cached_property
   def recipe(self) -> Recipe:
@@ -53,14 +57,48 @@ class Work:
     return recipe if self.train.flip else recipe.unmirrored()
 
   @property
+  def passes(self) -> Recipe:
+    """The same with the batch that a step takes of the training images: half of it where the other
+    half is pseudo-labelled."""
+    recipe = self.recipe
+    return recipe if self.pseudo is None else recipe.changed(batch=max(1, recipe.batch // 2))
+
+  @property
   def steps(self) -> int:
     """Of the training."""
-    return self.fields.robustness.steps or self.recipe.steps(len(self.train))
+    return self.fields.robustness.steps or self.passes.steps(len(self.train))
+
+  @property
+  def epoch_steps(self) -> int:
+    """Of a pass over the training images."""
+    return self.passes.epoch_steps(len(self.train))
 
   @property
   def batch(self) -> int:
     """Images a step."""
-    return min(self.recipe.batch, len(self.train))
+    return self.recipe.batch if self.pseudo else min(self.recipe.batch, len(self.train))
+
+  @property
+  def learned(self) -> Examples:
+    """What the networks learn from, in [0, 1]: the training images, pseudo-labelled ones behind
+    them."""
+    examples = self.examples(self.train)
+    if self.pseudo is None:
+      return examples
+    pairs = ('images', 'labels')
+    both = {
+      name: np.concatenate([getattr(self.train, name), getattr(self.pseudo, name)])
+      for name in pairs
+    }
+    return dataclasses.replace(examples, **both)
+
+  @property
+  def rows(self) -> Callable | None:
+    """Which of them a step takes; None: shuffled passes of the batch."""
+    if self.pseudo is None:
+      return None
+    first, second, batch = len(self.train), len(self.pseudo), self.recipe.batch
+    return lambda key, step: samplers.halves_batch(key, step, first, second, batch)
 
   @property
   def ball(self) -> Ball:
@@ -82,10 +120,10 @@ class Work:
   @property
   def setting(self) -> Setting:
     """What a method is made for."""
-    recipe, count = self.recipe, len(self.train)
-    rate = recipe.learning_rate(count, self.steps)
+    recipe = self.passes
+    rate = recipe.learning_rate(len(self.train), self.steps)
     optimizer = recipe.optimizer.build(rate, recipe.groups)
-    return Setting(self.network, self.ball, optimizer, recipe.epoch_steps(count))
+    return Setting(self.network, self.ball, optimizer, self.epoch_steps)
 
   @property
   def way(self) -> str:
@@ -148,7 +186,25 @@ def make(
     train = train.take(np.sort(order[: asked.train_images]))
   network = {**fields.model, 'dtype': fields.dtype}
   model = models.build(network, train.num_classes, train.image_shape)
-  return Work(fields, train, validation, test, of_pixels(model, train, asked.first_layer), mesh)
+  network = of_pixels(model, train, asked.first_layer)
+  pseudo = _pseudo_labelled(asked.pseudo, train) if asked.pseudo else None
+  return Work(fields, train, validation, test, network, mesh, pseudo)
+
+
+def _pseudo_labelled(name: str, train: Dataset) -> Dataset:
+  """The training images of a data set beside those of another one, of the same classes."""
+  pseudo, _ = data.load(name, image_size=train.image_shape[0])
+  if pseudo.image_shape != train.image_shape or pseudo.num_classes != train.num_classes:
+    raise UserError(
+      f'robustness.pseudo={name} has images {list(pseudo.image_shape)} of {pseudo.num_classes} '
+      f'classes; {train.name} has {list(train.image_shape)} of {train.num_classes}.'
+    )
+  if isinstance(train.images, Streamed):
+    raise UserError(
+      f'Half of every batch of {train.name} is pseudo-labelled, which images that are streamed from '
+      'disk cannot be: set data.stream=off.'
+    )
+  return pseudo
 
 
 def of_pixels(model: nn.Module, images: Dataset, first_layer: str) -> OfPixels:

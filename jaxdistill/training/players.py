@@ -10,7 +10,7 @@ ready for the loop.
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -81,6 +81,7 @@ def problem(
   spread: str = 'auto',
   batches: str = 'own',
   initial: Mapping[str, Any] | None = None,
+  rows: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]] | None = None,
 ) -> Problem:
   """Returns the training of `networks` games side by side, ready for the loop.
 
@@ -101,6 +102,8 @@ def problem(
     spread: 'networks', 'batch' or 'auto', see `replicas.choose_spread`.
     initial: variables [networks, ...] that the parts begin with, or those of some of them:
       {'params': {'student': ...}}; None: random ones.
+    rows: (key, step) -> (positions [n], weights [n]) of the images of a step, see `data.samplers`;
+      None: shuffled passes of the recipe's batch.
 
   Returns:
     The problem, whose state is a `replicas.State`. It reports what `turns.objective` says, as means
@@ -129,7 +132,7 @@ def problem(
     data[replicas.GUIDES] = guide_variables
   optimizers = {player.name: player.optimizer for player in game.players}
   return replicas.problem(
-    learner(game, entries, recipe, views or recipe.views(examples), guide_variables),
+    learner(game, entries, recipe, views or recipe.views(examples), guide_variables, rows=rows),
     optimizers if len(optimizers) > 1 else game.players[0].optimizer,
     options,
     data,
@@ -147,6 +150,7 @@ def learner(
   views: Views,
   guide_variables: Mapping[str, Any] | None = None,
   images: int = 0,
+  rows: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]] | None = None,
 ) -> Learner:
   """Returns what one network, or row of networks, of a game does: draws shuffled batches, sees them
   through the views, and lets the players move.
@@ -158,6 +162,7 @@ def learner(
     views: what a step makes of its rows.
     guide_variables: of the guides, or only their forms.
     images: N, where the entries hold several sets one behind another; 0: all are one.
+    rows: of a step, see `problem`.
   """
   images = images or len(entries['labels'])
   batch = min(recipe.batch, images)
@@ -171,14 +176,14 @@ def learner(
   def init(key):
     return _first_variables(game, views, forms, guide_variables or {}, key)
 
-  def rows(key, step):
+  def shuffled(key, step):
     return samplers.epoch_batch(key, step, images, batch, recipe.drop_last)
 
   return Learner(
     init,
-    rows,
+    rows or shuffled,
     views,
-    always_full=recipe.drop_last or images % batch == 0,
+    always_full=rows is None and (recipe.drop_last or images % batch == 0),
     turns=turns.turns(game),
     guides=guides.watching(game.guides) if game.guides else None,
   )

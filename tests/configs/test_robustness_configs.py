@@ -1,0 +1,167 @@
+"""The shipped configs of adversarial training: the numbers of the sheet, headers that say what a
+newcomer needs, fields that are explained."""
+
+import importlib.util
+
+import pytest
+
+from jaxdistill import config, models
+from jaxdistill.errors import UserError
+from jaxdistill.experiment import arguments, explain, schema
+from jaxdistill.robustness import checks, methods, published, recipes, sections, settings
+
+NAMES = [name for name in config.names() if name.startswith('robustness/')]
+METHODS = [name for name in NAMES if name != 'robustness/compare']
+DATA = [f'{preset}x.npz' if preset.endswith(':') else preset for preset in settings.PRESETS]
+
+
+def test_every_method_of_adversarial_training_has_a_config():
+  assert {name.split('/')[1] for name in METHODS} == set(methods.METHODS)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_robustness_header_lists_the_arguments_that_the_config_takes(name):
+  path = config.find(name)
+  spec = importlib.util.spec_from_file_location(path.stem, path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  listed = arguments.listing(module.Arguments)
+  assert f'\n\n{listed}\n' in module.__doc__, (
+    f'The header of {path} lists other arguments; put these there:\n{listed}'
+  )
+
+
+@pytest.mark.parametrize('task', sections.CONFIGS)
+def test_every_field_of_a_robustness_config_is_explained(task):
+  loaded = next(shipped for shipped in map(config.load, NAMES) if shipped.task == task)
+  open_ones = ('model', 'method', 'members')
+  keys = {key for key in config.flat(loaded) if key.split('.')[0] not in open_ones}
+  assert keys == set(settings.explain(loaded))
+
+
+def test_the_page_of_robustness_fields_is_current():
+  table = explain.markdown(*sections.CONFIGS.values())
+  page = config.root() / 'robustness' / 'FIELDS.md'
+  assert table in page.read_text(), f'{page} shows another table; put this one there:\n{table}'
+
+
+@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('data', DATA)
+def test_every_preset_passes_the_robustness_checks_that_need_no_data(name, data):
+  for arg in (data, f'{data},quick', f'{data},norm=l2'):
+    loaded = config.load(f'{name}:{arg}')
+    checks.check_fields(loaded)
+    checks.check_values(loaded)
+    assert loaded.data.name.startswith(data) and loaded.family == 'robustness'
+    assert config.from_json(config.to_json(loaded)) == loaded
+    schema.read(sections.CONFIGS[loaded.task], loaded)
+
+
+@pytest.mark.parametrize('name', METHODS)
+def test_a_config_shows_all_fields_of_its_method_of_adversarial_training(name):
+  loaded = config.load(name)
+  assert set(loaded.method) == {'name', *methods.defaults(loaded.method.name)}
+
+
+@pytest.mark.parametrize(
+  'data, network, recipe, c_min, warmup, step_size, first_layer',
+  [
+    ('cifar10', 'preact_resnet', 'at200', 1.7, 0, 0.0, 'statistics'),
+    ('cifar100', 'preact_resnet', 'black200', 4.0, 0, 0.0, 'statistics'),
+    ('svhn_cropped', 'preact_resnet', 'svhn200', 1.7, 5, 1 / 255, 'half'),
+  ],
+)
+def test_rwps_numbers_are_those_of_the_sheet(
+  data, network, recipe, c_min, warmup, step_size, first_layer
+):
+  loaded = config.load(f'robustness/rwp:{data}')
+  method, robust = loaded.method, loaded.robustness
+  assert (loaded.model.name, robust.recipe, robust.first_layer) == (network, recipe, first_layer)
+  assert (method.c_min, method.gamma, method.ascents, method.rate) == (c_min, 0.01, 10, 0.01)
+  assert (method.warmup, method.attack_steps, method.step_size) == (warmup, 10, step_size)
+  assert (robust.eps, robust.norm, robust.pgd_steps) == (8 / 255, 'linf', 20)
+  assert loaded.data.validation_share == 0 and robust.attacks == ('pgd20', 'autoattack')
+  models.build(loaded.model, 10, (32, 32, 3))
+
+
+def test_trades_and_rst_have_their_own_numbers():
+  trades = config.load('robustness/rwp:cifar10,base=trades')
+  method = trades.method
+  assert (method.base, method.gamma, method.rate, method.warmup) == ('trades', 0.005, 0.1, 10)
+  assert (method.beta, trades.model.name, trades.robustness.first_layer) == (
+    6.0,
+    'wrn_34_10',
+    'none',
+  )
+  assert config.load('robustness/trades:cifar10').model.name == 'wrn_34_10'
+  rst = config.load('robustness/rwp:cifar10,base=rst,pseudo=npz:made.npz')
+  assert (rst.method.base, rst.robustness.recipe, rst.model.name) == (
+    'trades',
+    'rst200',
+    'wrn_28_10',
+  )
+  assert rst.robustness.pseudo == 'npz:made.npz'
+  with pytest.raises(UserError, match='pseudo=npz:made.npz'):
+    config.load('robustness/rwp:cifar10,base=rst')
+
+
+def test_the_recipe_of_adversarial_training_is_that_of_the_sheet():
+  recipe = recipes.find('at200')
+  assert (recipe.epochs, recipe.batch, recipe.optimizer.momentum) == (200, 128, 0.9)
+  assert recipe.optimizer.weight_decay == 5e-4
+  rate, step = recipe.learning_rate(50_000), 391
+  rates = [float(rate(epoch * step)) for epoch in (99, 100, 150, 199)]
+  assert rates == pytest.approx([0.1, 0.01, 1e-3, 1e-3])
+  assert float(recipes.find('svhn200').learning_rate(73_257)(0)) == pytest.approx(0.01)
+  rst = recipes.find('rst200')
+  assert rst.batch == 256 and rst.optimizer.nesterov and rst.schedule.name == 'cosine'
+
+
+def test_digits_are_the_sheets_small_run():
+  loaded = config.load('robustness/rwp:digits')
+  robust = loaded.robustness
+  assert (robust.train_images, robust.eps, robust.seeds) == (512, 0.2, 5)
+  assert (loaded.model.width, loaded.model.norm) == (8, 'batch')
+  assert recipes.find(robust.recipe).epochs == 40 and loaded.method.attack_steps == 5
+
+
+def test_a_ball_may_be_a_fraction_and_of_l2():
+  assert config.load('robustness/at:cifar10,eps=4/255').robustness.eps == 4 / 255
+  loaded = config.load('robustness/at:svhn_cropped,norm=l2')
+  assert (loaded.robustness.eps, loaded.method.step_size) == (128 / 255, 0.0)
+  with pytest.raises(
+    UserError, match='eps=wide behind the data set must be a number or a fraction'
+  ):
+    config.load('robustness/at:digits,eps=wide')
+
+
+def test_a_comparison_gives_every_method_of_adversarial_training_its_own_fields():
+  loaded = config.load('robustness/compare:cifar100,methods=standard+at+rwp')
+  assert loaded.compared == ('standard', 'at', 'rwp')
+  assert loaded.members.rwp == config.load('robustness/rwp:cifar100').method
+  with pytest.raises(UserError, match="no config 'robustness/rwpp'; did you mean"):
+    config.load('robustness/compare:digits,methods=at+rwpp')
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_quick_adversarial_training_is_small_in_everything_that_costs(name):
+  quick = config.load(f'{name}:cifar10,quick')
+  assert quick.robustness.steps <= 10 and quick.robustness.seeds <= 2
+  assert quick.robustness.pgd_steps <= 2 and quick.model.get('width', 8) <= 8
+
+
+def test_published_numbers_stand_beside_their_own_protocol_alone():
+  asked = ('cifar100', 'preact_resnet', 'black200', 8 / 255, 'linf', 0)
+  known = published.find(*asked)
+  assert (known['at'].last, known['at'].best_test) == (0.2069, 0.2777)
+  assert (known['awp'].clean, known['awp'].clean_best) == (0.5421, 0.5419)
+  for place, other in (
+    (0, 'digits'),
+    (1, 'convnet'),
+    (2, 'short'),
+    (3, 4 / 255),
+    (4, 'l2'),
+    (5, 9),
+  ):
+    changed = [*asked[:place], other, *asked[place + 1 :]]
+    assert published.find(*changed) == {}

@@ -1,0 +1,154 @@
+"""Adversarial training in Python: results, pseudo-labels, methods of one's own, what is refused."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxdistill import data, robustness
+from jaxdistill.errors import UserError
+from jaxdistill.robustness import methods, standard
+from jaxdistill.robustness.threat import Ball
+from jaxdistill.robustness.under_attack import Attacked
+
+SMALL = {
+  'model.depth': 1,
+  'model.width': 8,
+  'robustness.steps': 4,
+  'robustness.batch': 16,
+  'robustness.checks': 1,
+  'robustness.pgd_steps': 3,
+}
+SHORT = {'at': {'method.attack_steps': 1}, 'rwp': {'method.attack_steps': 1, 'method.ascents': 2}}
+
+
+@pytest.fixture(scope='module')
+def digits():
+  train, test = data.load('digits', image_size=8)
+  return train.take(np.arange(64)), test.take(np.arange(30))
+
+
+def fit(digits, method='at', **options):
+  given = {'model': 'mlp', 'seeds': 2, 'eps': 0.05, **options}
+  overrides = {**SMALL, **SHORT.get(method, {}), **given.pop('overrides', {})}
+  return robustness.fit(*digits, method, overrides=overrides, **given)
+
+
+@pytest.fixture(scope='module')
+def result(digits):
+  return fit(digits, attacks=('fgsm',))
+
+
+def test_a_result_has_a_number_a_network(result, digits):
+  assert set(result.scores) == {
+    *('last', 'best_test', 'clean', 'clean_best', 'train', 'gap', 'drop', 'fgsm', 'worst')
+  }
+  assert result.robust.shape == result.clean.shape == (2,)
+  logits = result.predict(digits[1].images)
+  assert logits.shape == (2, 30, 10)
+  right = (logits.argmax(-1) == digits[1].labels).mean(1)
+  np.testing.assert_allclose(right, result.clean, atol=1e-6)
+
+
+def test_a_network_is_a_function_that_attacks_take(result, digits):
+  images, labels = digits[1].images / np.float32(255), digits[1].labels
+  evaluation = robustness.evaluate(result.function(1), images, labels, ['fgsm'], eps=0.05)
+  assert evaluation.worst == pytest.approx(result.scores['fgsm'][1], abs=1e-6)
+  with pytest.raises(UserError, match='There are 2 networks, from 0; got 2'):
+    result.function(2)
+
+
+def test_networks_side_by_side_are_attacked_as_each_alone(result, digits):
+  """And not less than clean, and less with more room."""
+  trained = result.trained
+  examples = data.examples.Examples.of(digits[1])
+  scored = {}
+  for eps in (0.0, 0.05, 1.0):
+    scored[eps] = Attacked(trained.network, examples, Ball(eps, 'linf'), 3)(trained.variables)
+  np.testing.assert_allclose(scored[0.0].robust, scored[0.0].clean)
+  np.testing.assert_allclose(scored[0.05].robust, result.robust, atol=1e-6)
+  assert (scored[1.0].robust <= scored[0.05].robust).all()
+  second = jax.tree.map(lambda leaf: leaf[1:], trained.variables)
+  alone = Attacked(trained.network, examples, Ball(0.05, 'linf'), 3)(second)
+  np.testing.assert_allclose(alone.robust, result.robust[1:], atol=1e-6)
+
+
+def test_saved_it_is_the_same(result, digits, tmp_path):
+  again = robustness.Result.load(result.save(tmp_path / 'at.msgpack'))
+  np.testing.assert_array_equal(again.robust, result.robust)
+  np.testing.assert_array_equal(again.predict(digits[1].images), result.predict(digits[1].images))
+  (tmp_path / 'other').write_bytes(b'nothing')
+  with pytest.raises(UserError, match='holds no result of this library'):
+    robustness.Result.load(tmp_path / 'other')
+
+
+def test_methods_are_compared_seed_by_seed(digits):
+  compared = robustness.compare(
+    *digits,
+    methods=['standard', 'at'],
+    model='mlp',
+    eps=0.05,
+    overrides={**SMALL, 'members.at.attack_steps': 1},
+  )
+  gain = compared.difference('at', 'standard')
+  expected = compared.results['at'].robust - compared.results['standard'].robust
+  assert gain.n == 2 and gain.mean == pytest.approx(expected.mean())
+  with pytest.raises(UserError, match="no method of this comparison 'rwp'"):
+    compared.difference('rwp')
+
+
+def test_a_method_of_ones_own_trains(digits):
+  robustness.register('plainly', lambda setting, *, weight=1.0: standard.method(setting))
+  try:
+    mine, shipped = fit(digits, 'plainly'), fit(digits, 'standard')
+  finally:
+    del methods.METHODS['plainly']
+  np.testing.assert_array_equal(mine.robust, shipped.robust)
+  close = lambda one, other: np.testing.assert_array_equal(one, other)
+  jax.tree.map(close, mine.trained.variables, shipped.trained.variables)
+
+
+def test_half_of_every_batch_is_pseudo_labelled(digits, tmp_path):
+  """With labels that are all one class the networks learn it in half of their images."""
+  train, _ = digits
+  path = tmp_path / 'made.npz'
+  labels = np.zeros(40, int)
+  labels[:10] = np.arange(10)
+  np.savez(path, images=np.zeros((40, 8, 8), np.uint8), labels=labels)
+  options = {'method.base': 'trades', 'method.attack_steps': 1, 'method.ascents': 2}
+  with_pseudo, without = (
+    fit(digits, 'rwp', overrides={**options, 'robustness.pseudo': pseudo})
+    for pseudo in (f'npz:{path}', '')
+  )
+  blank = np.zeros((1, 8, 8, 1), np.uint8)
+  first = [
+    result.predict(blank)[:, 0, 0] - result.predict(blank)[:, 0].mean(1)
+    for result in (with_pseudo, without)
+  ]
+  assert (first[0] > first[1]).all()
+
+
+@pytest.mark.parametrize(
+  'changes, message',
+  [
+    (dict(method='rwpp'), "no method of adversarial training 'rwpp'; did you mean 'rwp'"),
+    (dict(method=3), 'method is the name of a method, or a .py file; it is 3'),
+    (dict(model='mlpp'), "no model 'mlpp'"),
+    (dict(eps=8), 'eps is 8.0; it is in units of pixels'),
+    (dict(norm='l3'), "no norm 'l3'"),
+    (dict(attacks=('pgd21',)), "no attack 'pgd21'"),
+    (dict(seeds=0), 'seeds is 0; it must be at least 1'),
+    (dict(base='rst'), 'base=rst fills half of every batch'),
+  ],
+)
+def test_a_mistake_ends_in_one_sentence(changes, message, digits):
+  with pytest.raises(UserError, match=message):
+    fit(digits, **changes)
+
+
+def test_images_outside_of_the_pixels_are_refused(digits):
+  train, test = digits
+  bright = data.Dataset(
+    train.images.astype(np.float32) / 100, train.labels, class_names=train.class_names
+  )
+  with pytest.raises(UserError, match='in \\[0, 1\\]'):
+    fit((bright, test))

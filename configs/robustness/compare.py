@@ -10,8 +10,8 @@ behind commas:
   model=wrn_34_10             the network (the data set's usual one)
   eps=8/255                   radius of the attacker's ball, in pixels from 0 to 1 (the usual one)
   norm=l2                     of that ball (linf)
-  base=trades                 whose loss awp and rwp are put on: at, trades, or rst, which is trades
-                              with pseudo= (at)
+  over=trades                 whose loss awp and rwp are put over: at, trades, or rst, which is
+                              trades with pseudo= (at)
   pseudo=npz:made.npz         pseudo-labelled images, which fill half of every batch (none)
   attacks=pgd20+autoattack    of the final networks, joined by + (of digits apgd_ce, else
                               pgd20+autoattack)

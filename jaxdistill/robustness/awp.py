@@ -1,16 +1,16 @@
 """AWP: adversarial weight perturbation (Wu et al., NeurIPS 2020)."""
 
-from jaxdistill.robustness import bases, weights
+from jaxdistill.robustness import risks, weights
 from jaxdistill.robustness.adversary import BatchNorm
-from jaxdistill.robustness.bases import Base
 from jaxdistill.robustness.method import Method, Setting, mean, minimised
+from jaxdistill.robustness.risks import Over
 from jaxdistill.training.game import PerturbedWeights
 
 
 def method(
   setting: Setting,
   *,
-  base: Base = 'at',
+  over: Over = 'at',
   gamma: float = 0.01,
   warmup: int = 0,
   beta: float = 6.0,
@@ -18,14 +18,14 @@ def method(
   step_size: float = 0.0,
   attack_bn: BatchNorm = 'eval',
 ) -> Method:
-  """Returns AWP on AT or on TRADES.
+  """Returns AWP over AT or TRADES.
 
       v_l = gamma · ||w_l|| / ||g_l|| · g_l   for every kernel l, g = grad_w L(w)
       w <- w - step of the optimiser at w + v
 
   Args:
     setting: what it is for.
-    base: whose loss L is.
+    over: whose loss L is.
     gamma: share of a kernel's length; .01 with AT, .005 with TRADES.
     warmup: epochs before the first perturbation.
     beta: of TRADES.
@@ -36,13 +36,13 @@ def method(
 
   Source: Wu et al. and their public code.
   """
-  bases.check_share(gamma, warmup)
-  risk = bases.risk(base, setting, beta, attack_steps, step_size, attack_bn)
+  risks.check_share(gamma, warmup)
+  risk = risks.risk(over, setting, beta, attack_steps, step_size, attack_bn)
   if gamma == 0:
     return minimised(risk, setting)
 
   def move(gradient, params, key):
-    return weights.ascended(gradient, params, gamma=gamma, scaling='layer')
+    return weights.ascended(gradient, params, gamma=gamma, norms='layer')
 
-  climbed = bases.after(warmup, setting, mean(risk))
+  climbed = risks.after(warmup, setting, mean(risk))
   return minimised(risk, setting, PerturbedWeights((climbed,), move))

@@ -144,7 +144,7 @@ def fit(
   *,
   eps: float | None = None,
   norm: str = 'linf',
-  base: str = 'at',
+  over: str = 'at',
   attacks: Sequence[str] = (),
   validation: Dataset | None = None,
   overrides: Mapping[str, Any] | None = None,
@@ -164,7 +164,7 @@ def fit(
     seed: of everything random.
     eps: radius of the attacker's ball, in units of pixels from 0 to 1; None: the usual one.
     norm: of that ball, 'linf' or 'l2'.
-    base: whose loss 'awp' and 'rwp' are put on, 'at' or 'trades'.
+    over: whose loss 'awp' and 'rwp' are put over, 'at' or 'trades'.
     attacks: of the final networks, names of `ATTACKS`; (): none.
     validation: held-out images to choose a check by; None: the column 'selected' is not there.
     overrides: further fields of the config by dotted name, such as {'robustness.epochs': 5}.
@@ -178,7 +178,7 @@ def fit(
   Raises:
     UserError: for a method, field or value that does not exist, or data that do not go together.
   """
-  given = _arguments(train, seeds, eps, norm, base, quick)
+  given = _arguments(train, seeds, eps, norm, over, quick)
   make = functools.partial(_config, method, given)
   ran = _run(make, train, test, model, seed, attacks, validation, overrides, workdir, progress)
   name, numbers = list(ran.numbers.items())[-1]
@@ -196,7 +196,7 @@ def compare(
   *,
   eps: float | None = None,
   norm: str = 'linf',
-  base: str = 'at',
+  over: str = 'at',
   attacks: Sequence[str] = (),
   validation: Dataset | None = None,
   overrides: Mapping[str, Any] | None = None,
@@ -212,14 +212,14 @@ def compare(
   """
   if isinstance(methods, str) or not methods:
     raise UserError(f"methods is a list of names, such as ['at', 'rwp']; got {methods!r}.")
-  given = {**_arguments(train, seeds, eps, norm, base, quick), 'methods': '+'.join(methods)}
+  given = {**_arguments(train, seeds, eps, norm, over, quick), 'methods': '+'.join(methods)}
   make = functools.partial(configs.load, f'{_FOLDER}compare', given)
   ran = _run(make, train, test, model, seed, attacks, validation, overrides, workdir, progress)
   results = {name: Result(numbers, ran.networks[name]) for name, numbers in ran.numbers.items()}
   return Comparison(results, ran.table)
 
 
-def _arguments(train, seeds, eps, norm, base, quick):
+def _arguments(train, seeds, eps, norm, over, quick):
   if not isinstance(train, Dataset):
     raise UserError(
       'Adversarial training needs training and test images as Datasets, the two that '
@@ -230,7 +230,7 @@ def _arguments(train, seeds, eps, norm, base, quick):
     errors.real_numbers(eps=eps)
   known = train.name if train.name in settings.PRESETS else ''
   radius = '' if eps is None else repr(float(eps))
-  return dict(data=known, seeds=seeds, eps=radius, norm=norm, base=base, quick=quick)
+  return dict(data=known, seeds=seeds, eps=radius, norm=norm, over=over, quick=quick)
 
 
 def _config(method: str, given: Mapping[str, Any]) -> ConfigDict:
@@ -248,7 +248,7 @@ def _config(method: str, given: Mapping[str, Any]) -> ConfigDict:
 
 
 def _run(
-  make: Callable[[], ConfigDict],
+  make: Callable,
   train: Dataset,
   test: Dataset | None,
   model: str | Mapping[str, Any],

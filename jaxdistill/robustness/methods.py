@@ -88,14 +88,14 @@ def defaults(name: str) -> dict[str, object]:
 
 
 def label_of(method: Mapping[str, object]) -> str:
-  """Returns how tables call a method, with the base of one that has a base other than AT.
+  """Returns how tables call a method, with what it is put over where that is not AT.
 
-  >>> label_of({'name': 'rwp', 'base': 'trades'}), label_of({'name': 'awp', 'base': 'at'})
-  ('RWP on TRADES', 'AWP')
+  >>> label_of({'name': 'rwp', 'over': 'trades'}), label_of({'name': 'awp', 'over': 'at'})
+  ('RWP over TRADES', 'AWP')
   """
   name = str(method['name'])
-  label, base = LABELS.get(name, name), method.get('base', 'at')
-  return label if base == 'at' else f'{label} on {LABELS.get(base, base)}'
+  label, over = LABELS.get(name, name), method.get('over', 'at')
+  return label if over == 'at' else f'{label} over {LABELS.get(over, over)}'
 
 
 def _fields(method: Mapping[str, object]) -> dict[str, object]:

@@ -139,8 +139,7 @@ def charts(result: Result, run: Run) -> list[dict[str, Any]]:
   for row in rows:
     curve = [line for line in run.curve(row.name) if 'loss' in line]
     if curve:
-      steps, values = ([line[key] for line in curve] for key in ('step', 'loss'))
-      losses.append((row.label, steps, values))
+      losses.append((row.label, [line['step'] for line in curve], [line['loss'] for line in curve]))
   if losses:
     shown.append(dict(title='Loss', x_title='step', series=losses))
   return shown

@@ -70,18 +70,18 @@ _TRADES = dict(model={'name': 'wrn_34_10'}, recipe='black200', first_layer='none
 _RST = dict(_TRADES, model={'name': 'wrn_28_10'}, recipe='rst200')
 
 
-def find(name: str, base: str = 'at') -> Preset:
+def find(name: str, over: str = 'at') -> Preset:
   """Returns what is usual on a preset of the data table, whatever path its name has.
 
   Args:
     name: of the data set.
-    base: whose loss is minimised, 'at', 'trades' or 'rst'.
+    over: whose loss is minimised, 'at', 'trades' or 'rst'.
 
   >>> find('digits').eps, find('cifar100').c_min, find('cifar10', 'trades').model['name']
   (0.2, 4.0, 'wrn_34_10')
   """
   row = data_presets.find(name).name.rstrip(':')
   usual = _BY_NAME.get(row, _CIFAR10)
-  if base == 'at' or row == 'digits':
+  if over == 'at' or row == 'digits':
     return usual
-  return dataclasses.replace(usual, **(_TRADES if base == 'trades' else _RST))
+  return dataclasses.replace(usual, **(_TRADES if over == 'trades' else _RST))

@@ -9,32 +9,32 @@ import jax
 
 from jaxdistill import errors
 from jaxdistill.losses.classification import weighted_mean
-from jaxdistill.robustness import bases, weights
+from jaxdistill.robustness import risks, weights
 from jaxdistill.robustness.adversary import BatchNorm
-from jaxdistill.robustness.bases import Base
 from jaxdistill.robustness.method import Method, Risk, Setting, minimised
-from jaxdistill.robustness.weights import Scaling
+from jaxdistill.robustness.risks import Over
+from jaxdistill.robustness.weights import Norms
 from jaxdistill.training.game import PerturbedWeights, Term
 
 
 def method(
   setting: Setting,
   *,
-  base: Base = 'at',
+  over: Over = 'at',
   c_min: float = 1.7,
   gamma: float = 0.01,
   ascents: int = 10,
   rate: float = 0.01,
-  scaling: Scaling = 'global',
+  norms: Norms = 'global',
   warmup: int = 0,
   beta: float = 6.0,
   attack_steps: int = 10,
   step_size: float = 0.0,
   attack_bn: BatchNorm = 'eval',
 ) -> Method:
-  """Returns RWP on AT or on TRADES.
+  """Returns RWP over AT or TRADES.
 
-  From u = v = 0, `ascents` times, with the losses l_i of the base at w + v:
+  From u = v = 0, `ascents` times, with the losses l_i at w + v:
 
       u <- u + rate · grad_v (1/B) sum_i 1[l_i < c_min] l_i      B the whole batch
       v <- gamma · ||w|| / ||u|| · u                             lengths of all kernels together
@@ -44,13 +44,13 @@ def method(
 
   Args:
     setting: what it is for.
-    base: whose losses l_i are.
-    c_min: loss up to which an image counts: 1.7, on CIFAR-100 4; at 0 or below it is the base
-      itself.
+    over: whose losses l_i are.
+    c_min: loss below which an image counts: 1.7, on CIFAR-100 4; at 0 or below nothing is
+      perturbed.
     gamma: share of the weights' length; .01 with AT, .005 with TRADES.
     ascents: K2.
     rate: of an ascent: .01 with AT, .1 with TRADES. The length of v does not depend on it.
-    scaling: 'global' as in RWP, or 'layer' by layer as in AWP.
+    norms: 'global' as in RWP, or 'layer' by layer as in AWP.
     warmup: epochs before the first perturbation: 0, on SVHN 5, with TRADES 10.
     beta: of TRADES.
     attack_steps, step_size, attack_bn: see `at.method`.
@@ -60,23 +60,21 @@ def method(
 
   Source: the public code of Yu et al. Ours: the divergence of TRADES is summed over the classes
     (the released sum of unlike shapes cannot run), the clean images go through the network once,
-    the attack as `at.method` says, and `scaling`.
+    the attack as `at.method` says, and `norms`.
   """
-  bases.check_share(gamma, warmup)
+  risks.check_share(gamma, warmup)
   errors.real_numbers(c_min=c_min, rate=rate)
   errors.whole('ascents', ascents, at_least=1)
   if rate <= 0:
     raise errors.UserError(f'rate is {rate}; it must be above 0.')
-  risk = bases.risk(base, setting, beta, attack_steps, step_size, attack_bn)
+  risk = risks.risk(over, setting, beta, attack_steps, step_size, attack_bn)
   if gamma == 0 or c_min <= 0:
     return minimised(risk, setting, reconstruction=True)
 
   def move(gradient, params, key):
-    return weights.ascended(
-      gradient, params, gamma=gamma, steps=ascents, rate=rate, scaling=scaling
-    )
+    return weights.ascended(gradient, params, gamma=gamma, steps=ascents, rate=rate, norms=norms)
 
-  climbed = bases.after(warmup, setting, fitted(risk, c_min))
+  climbed = risks.after(warmup, setting, fitted(risk, c_min))
   perturb = PerturbedWeights((climbed,), move)
   return minimised(risk, setting, perturb, reconstruction=True)
 

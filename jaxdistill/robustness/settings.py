@@ -21,10 +21,11 @@ from jaxdistill.robustness.threat import Norm
 # dry_run(config).
 TASKS = {'train': 'tasks.train', 'compare': 'tasks.compare'}
 PRESETS = presets.OFFERED
-BASES = ('at', 'trades', 'rst')
+RISKS = ('at', 'trades', 'rst')
 # What compares where nothing is said.
 COMPARED = ('at', 'awp', 'rwp')
-# Of a perturbation of the weights: its length, and the rate of RWP's ascents, by the base.
+# Of a perturbation of the weights: its length, and the rate of RWP's ascents, by whose loss it is
+# put over.
 _GAMMA = {'at': 0.01, 'trades': 0.005}
 _RATE = {'at': 0.01, 'trades': 0.1}
 _WIDTH = 8
@@ -41,11 +42,11 @@ class Arguments:
     '', example='8/255', help="radius of the attacker's ball, in pixels from 0 to 1 (the usual one)"
   )
   norm: str = schema.field('linf', choices=get_args(Norm), example='l2', help='of that ball')
-  base: str = schema.field(
+  over: str = schema.field(
     'at',
-    choices=BASES,
+    choices=RISKS,
     example='trades',
-    help='whose loss awp and rwp are put on: at, trades, or rst, which is trades with pseudo=',
+    help='whose loss awp and rwp are put over: at, trades, or rst, which is trades with pseudo=',
   )
   pseudo: str = schema.field(
     '',
@@ -83,37 +84,37 @@ def defaults(args: Arguments, name: str, **fields: Any) -> ConfigDict:
   >>> config.method.c_min, config.method.gamma, config.robustness.recipe
   (4.0, 0.01, 'black200')
   """
-  base = _base_of(args, name)
+  over = _over_of(args, name)
   own = methods.defaults(name)
-  given = {field: value for field, value in _usual(args, base).items() if field in own}
+  given = {field: value for field, value in _usual(args, over).items() if field in own}
   method = {'name': name, **own, **given, **fields}
-  config = ConfigDict(dict(_shared(args, base), task='train', method=method))
+  config = ConfigDict(dict(_shared(args, over), task='train', method=method))
   return shrink(config) if args.quick else config
 
 
 def comparison(args: Arguments, names: Iterable[str]) -> ConfigDict:
   """Returns the whole config of a comparison of methods, by the names of their configs; each has
-  the fields of its own one, all the network and the recipe of the base."""
+  the fields of its own one, all the network and the recipe of `over`."""
   asked = {item.name: getattr(args, item.name) for item in dataclasses.fields(Arguments)}
   members = {}
   for name in names:
     own = configs.load(f'robustness/{name}', asked)
     members[name] = own.method.to_dict()
   parts = dict(compared=tuple(members), members=members)
-  config = ConfigDict(dict(_shared(args, args.base), task='compare', **parts))
+  config = ConfigDict(dict(_shared(args, args.over), task='compare', **parts))
   return shrink(config) if args.quick else config
 
 
-def _base_of(args, name):
-  """Whose numbers a method has: those of TRADES for itself and where it is the base."""
-  return 'trades' if name == 'trades' and args.base == 'at' else args.base
+def _over_of(args, name):
+  """Whose numbers a method has: those of TRADES for itself and where others are put over it."""
+  return 'trades' if name == 'trades' and args.over == 'at' else args.over
 
 
-def _usual(args, base):
-  """The fields of methods that depend on the data set and the base."""
-  usual, loss = presets.find(args.data, base), 'at' if base == 'at' else 'trades'
+def _usual(args, over):
+  """The fields of methods that depend on the data set and `over`."""
+  usual, loss = presets.find(args.data, over), 'at' if over == 'at' else 'trades'
   return dict(
-    base=loss,
+    over=loss,
     gamma=_GAMMA[loss],
     rate=_RATE[loss],
     warmup=usual.warmup,
@@ -123,12 +124,12 @@ def _usual(args, base):
   )
 
 
-def _shared(args: Arguments, base: str) -> dict[str, Any]:
+def _shared(args: Arguments, over: str) -> dict[str, Any]:
   """Returns what the configs of all tasks have."""
-  known, usual = data_presets.find(args.data), presets.find(args.data, base)
-  if base == 'rst' and not args.pseudo:
+  known, usual = data_presets.find(args.data), presets.find(args.data, over)
+  if over == 'rst' and not args.pseudo:
     raise UserError(
-      'base=rst fills half of every batch with pseudo-labelled images: name them behind the data '
+      'over=rst fills half of every batch with pseudo-labelled images: name them behind the data '
       'set, as in pseudo=npz:made.npz.'
     )
   source = DataSource(
@@ -171,11 +172,11 @@ def _number(name: str, text: str, usual: float) -> float:
 
 
 def workdir_parts(config: ConfigDict) -> list[str]:
-  """Returns what tells the work dirs of this family apart: the methods of a comparison, the base,
+  """Returns what tells the work dirs of this family apart: the methods of a comparison, `over`,
   the network, the ball."""
   parts = ['+'.join(config.compared)] if 'compared' in config else []
-  if config.get('method', {}).get('base', 'at') != 'at':
-    parts.append(config.method.base)
+  if config.get('method', {}).get('over', 'at') != 'at':
+    parts.append(config.method.over)
   robust = config.robustness
   return [*parts, config.model.name, f'{robust.norm}{robust.eps:.3g}']
 

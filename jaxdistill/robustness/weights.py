@@ -10,7 +10,7 @@ import optax
 
 from jaxdistill.models import convolution
 
-Scaling = Literal['global', 'layer']
+Norms = Literal['global', 'layer']
 _TINY = 1e-20  # in place of a length of 0, as in the public codes
 
 
@@ -31,7 +31,7 @@ def ascended(
   gamma: float,
   steps: int = 1,
   rate: float = 1.0,
-  scaling: Scaling = 'global',
+  norms: Norms = 'global',
 ) -> Any:
   """Returns w + v, where v is as long as gamma times w and raises a loss.
 
@@ -46,7 +46,7 @@ def ascended(
     gamma: share of the weights' length.
     steps: how often u grows.
     rate: of a step; of several it weighs all alike.
-    scaling: 'global': lengths are those of all kernels together; 'layer': each kernel has its own.
+    norms: 'global': lengths are those of all kernels together; 'layer': each kernel has its own.
 
   >>> w = {'kernel': jnp.array([[3.0, 4.0]]), 'bias': jnp.array([7.0])}
   >>> slope = lambda w: {'kernel': jnp.array([[1.0, 0.0]]), 'bias': jnp.array([5.0])}
@@ -63,7 +63,7 @@ def ascended(
   def ascend(ascent, change):
     slope = mine(gradient(optax.tree.add(params, change)))
     ascent = jax.tree.map(lambda u, g: u + rate * g, ascent, slope)
-    return ascent, scaled(ascent, weights, gamma, scaling)
+    return ascent, scaled(ascent, weights, gamma, norms)
 
   nothing = optax.tree.zeros_like(params)
   if steps == 1:
@@ -76,13 +76,13 @@ def ascended(
   return optax.tree.add(params, change)
 
 
-def scaled(direction: Any, weights: Any, gamma: float, scaling: Scaling) -> Any:
+def scaled(direction: Any, weights: Any, gamma: float, norms: Norms) -> Any:
   """Returns a direction with gamma times the length of the weights.
 
   >>> scaled({'a': jnp.array([2.0])}, {'a': jnp.array([4.0])}, 0.5, 'layer')['a'].tolist()
   [2.0]
   """
-  if scaling == 'global':
+  if norms == 'global':
     factor = _factor(optax.tree.norm(direction), optax.tree.norm(weights), gamma)
     return jax.tree.map(lambda u: factor * u, direction)
   return jax.tree.map(

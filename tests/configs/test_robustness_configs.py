@@ -85,24 +85,24 @@ def test_rwps_numbers_are_those_of_the_sheet(
 
 
 def test_trades_and_rst_have_their_own_numbers():
-  trades = config.load('robustness/rwp:cifar10,base=trades')
+  trades = config.load('robustness/rwp:cifar10,over=trades')
   method = trades.method
-  assert (method.base, method.gamma, method.rate, method.warmup) == ('trades', 0.005, 0.1, 10)
+  assert (method.over, method.gamma, method.rate, method.warmup) == ('trades', 0.005, 0.1, 10)
   assert (method.beta, trades.model.name, trades.robustness.first_layer) == (
     6.0,
     'wrn_34_10',
     'none',
   )
   assert config.load('robustness/trades:cifar10').model.name == 'wrn_34_10'
-  rst = config.load('robustness/rwp:cifar10,base=rst,pseudo=npz:made.npz')
-  assert (rst.method.base, rst.robustness.recipe, rst.model.name) == (
+  rst = config.load('robustness/rwp:cifar10,over=rst,pseudo=npz:made.npz')
+  assert (rst.method.over, rst.robustness.recipe, rst.model.name) == (
     'trades',
     'rst200',
     'wrn_28_10',
   )
   assert rst.robustness.pseudo == 'npz:made.npz'
   with pytest.raises(UserError, match='pseudo=npz:made.npz'):
-    config.load('robustness/rwp:cifar10,base=rst')
+    config.load('robustness/rwp:cifar10,over=rst')
 
 
 def test_the_recipe_of_adversarial_training_is_that_of_the_sheet():

@@ -12,7 +12,7 @@ from jaxdistill.data.examples import Examples
 from jaxdistill.data.views import Views, soft_labels
 from jaxdistill.errors import UserError
 from jaxdistill.models import linear
-from jaxdistill.robustness import bases, methods, rwp
+from jaxdistill.robustness import methods, risks, rwp
 from jaxdistill.robustness.method import ADVERSARIAL, NET, Setting
 from jaxdistill.robustness.threat import Ball
 from jaxdistill.training import players
@@ -179,11 +179,11 @@ def test_the_whole_machinery_with_nothing_below_c_min_has_the_numbers_of_at():
     np.testing.assert_allclose(mine, expected, atol=1e-7)
 
 
-@pytest.mark.parametrize('base', ['at', 'trades'])
-def test_one_unmasked_step_scaled_by_layer_is_awp_bit_for_bit(base):
-  fields = dict(base=base, gamma=0.02, **REACH)
+@pytest.mark.parametrize('over', ['at', 'trades'])
+def test_one_unmasked_step_scaled_by_layer_is_awp_bit_for_bit(over):
+  fields = dict(over=over, gamma=0.02, **REACH)
   (_, one, _), (_, other, _) = (
-    advanced('rwp', 2, c_min=1e9, ascents=1, rate=1.0, scaling='layer', **fields),
+    advanced('rwp', 2, c_min=1e9, ascents=1, rate=1.0, norms='layer', **fields),
     advanced('awp', 2, **fields),
   )
   jax.tree.map(np.testing.assert_array_equal, arrays(one), arrays(other))
@@ -218,7 +218,7 @@ def test_a_mask_counts_images_below_c_min_over_the_whole_batch():
   """Losses log 3 and about .1 and 2.1: those below 1.5, over the weight of three images."""
   logits = jnp.array([[0.0, 0.0, 0.0], [3.0, 0.0, 0.0], [0.0, 2.0, 0.0], [9.0, 0.0, 0.0]])
   batch = {'labels': jnp.eye(3)[jnp.zeros(4, int)], 'weight': jnp.array([1.0, 1.0, 1.0, 0.0])}
-  risk = bases.risk('at', setting(), BETA, 1, 0.0, 'eval')
+  risk = risks.risk('at', setting(), BETA, 1, 0.0, 'eval')
   scene = Scene({NET: {'logits': logits}}, batch)
   losses = -np.log(softmax(np.asarray(logits, np.float64))[:, 0])
   expected = (losses[0] + losses[1]) / 3
@@ -230,7 +230,7 @@ def test_the_losses_of_trades_are_those_of_float64():
   p, q = softmax(clean), softmax(adversarial)
   labels = np.eye(CLASSES)[[0, 1, 2, 0]]
   expected = -np.log((p * labels).sum(1)) + BETA * (p * np.log(p / q)).sum(1)
-  risk = bases.risk('trades', setting(), BETA, 1, 0.0, 'eval')
+  risk = risks.risk('trades', setting(), BETA, 1, 0.0, 'eval')
   outputs = {NET: {'logits': jnp.asarray(clean)}, ADVERSARIAL: {'logits': jnp.asarray(adversarial)}}
   scene = Scene(outputs, {'labels': jnp.asarray(labels), 'weight': jnp.ones(4)})
   np.testing.assert_allclose(risk.losses(scene), expected, rtol=1e-4)
@@ -239,7 +239,7 @@ def test_the_losses_of_trades_are_those_of_float64():
 @pytest.mark.parametrize('start', ['at', 'trades'])
 def test_attacked_images_stay_in_the_ball_and_in_the_pixels(start):
   """Whatever the start and however long the steps, and every image by its own key."""
-  risk = bases.risk(start, setting(), BETA, 3, 0.3, 'eval')
+  risk = risks.risk(start, setting(), BETA, 3, 0.3, 'eval')
   view = risk.views[ADVERSARIAL]
   weight = jnp.asarray(np.random.default_rng(2).normal(size=(9, CLASSES)), jnp.float32)
   respond = lambda images: {'logits': images.reshape(len(images), -1) @ weight}
@@ -261,7 +261,7 @@ def test_attacked_images_stay_in_the_ball_and_in_the_pixels(start):
     (dict(name='rwp', ascents=0), 'ascents is 0; it must be at least 1'),
     (dict(name='rwp', rate=0.0), 'rate is 0.0; it must be above 0'),
     (dict(name='awp', warmup=-1), 'warmup is -1; it must be at least 0'),
-    (dict(name='awp', base='mart'), "no base 'mart'"),
+    (dict(name='awp', over='mart'), "no over 'mart'"),
     (dict(name='trades', beta=-1), 'beta is -1; it must be at least 0'),
     (dict(name='at', step_size=-0.1), 'step_size is -0.1; it must be at least 0'),
     (dict(name='at', attack_steps=-1), 'attack_steps is -1'),

@@ -114,7 +114,7 @@ def test_half_of_every_batch_is_pseudo_labelled(digits, tmp_path):
   labels = np.zeros(40, int)
   labels[:10] = np.arange(10)
   np.savez(path, images=np.zeros((40, 8, 8), np.uint8), labels=labels)
-  options = {'method.base': 'trades', 'method.attack_steps': 1, 'method.ascents': 2}
+  options = {'method.over': 'trades', 'method.attack_steps': 1, 'method.ascents': 2}
   with_pseudo, without = (
     fit(digits, 'rwp', overrides={**options, 'robustness.pseudo': pseudo})
     for pseudo in (f'npz:{path}', '')
@@ -137,7 +137,7 @@ def test_half_of_every_batch_is_pseudo_labelled(digits, tmp_path):
     (dict(norm='l3'), "no norm 'l3'"),
     (dict(attacks=('pgd21',)), "no attack 'pgd21'"),
     (dict(seeds=0), 'seeds is 0; it must be at least 1'),
-    (dict(base='rst'), 'base=rst fills half of every batch'),
+    (dict(over='rst'), 'over=rst fills half of every batch'),
   ],
 )
 def test_a_mistake_ends_in_one_sentence(changes, message, digits):

@@ -10,29 +10,29 @@ from jaxdistill.robustness import adversary, at, trades
 from jaxdistill.robustness.method import Risk, Setting
 from jaxdistill.training.game import Term
 
-Base = Literal['at', 'trades']
+Over = Literal['at', 'trades']
 
 
 def risk(
-  base: str, setting: Setting, beta: float, attack_steps: int, step_size: float, attack_bn: str
+  over: str, setting: Setting, beta: float, attack_steps: int, step_size: float, attack_bn: str
 ) -> Risk:
   """Returns the risk of AT or of TRADES.
 
   Args:
-    base: 'at' or 'trades'.
+    over: 'at' or 'trades'.
     setting: what it is for.
     beta: of TRADES; AT reads none.
     attack_steps, step_size, attack_bn: see `at.method`.
 
   Raises:
-    UserError: another base, or fields that `at.method` or `trades.method` refuse.
+    UserError: another one, or fields that `at.method` or `trades.method` refuse.
   """
   attacker = adversary.of_fields(setting, attack_steps, step_size, attack_bn)
-  if base == 'at':
+  if over == 'at':
     return at.risk(setting, attacker)
-  if base == 'trades':
+  if over == 'trades':
     return trades.risk(setting, attacker, beta)
-  raise errors.unknown('base', base, ('at', 'trades'))
+  raise errors.unknown('over', over, ('at', 'trades'))
 
 
 def check_share(gamma: float, warmup: int) -> None:

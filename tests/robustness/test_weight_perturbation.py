@@ -53,11 +53,11 @@ def ascended_64(steps, by_layer):
   return {name: KERNELS[name] + v[name] for name in v}
 
 
-@pytest.mark.parametrize('scaling', ['global', 'layer'])
+@pytest.mark.parametrize('norms', ['global', 'layer'])
 @pytest.mark.parametrize('steps', [1, 10])
-def test_the_ascent_is_that_of_float64(steps, scaling):
-  moved = weights.ascended(gradient, PARAMS, gamma=GAMMA, steps=steps, rate=RATE, scaling=scaling)
-  for name, expected in ascended_64(steps, scaling == 'layer').items():
+def test_the_ascent_is_that_of_float64(steps, norms):
+  moved = weights.ascended(gradient, PARAMS, gamma=GAMMA, steps=steps, rate=RATE, norms=norms)
+  for name, expected in ascended_64(steps, norms == 'layer').items():
     np.testing.assert_allclose(moved[name]['kernel'], expected, atol=2e-6)
 
 
@@ -70,7 +70,7 @@ def test_v_has_its_share_of_the_length_of_all_kernels_and_lives_on_them_alone():
 
 
 def test_awp_gives_each_kernel_its_share():
-  moved = weights.ascended(gradient, PARAMS, gamma=GAMMA, scaling='layer')
+  moved = weights.ascended(gradient, PARAMS, gamma=GAMMA, norms='layer')
   for name, kernel in KERNELS.items():
     change = np.asarray(moved[name]['kernel']) - kernel
     assert norm([change]) == pytest.approx(GAMMA * norm([kernel]), rel=1e-4)
@@ -78,15 +78,14 @@ def test_awp_gives_each_kernel_its_share():
 
 def test_without_a_gradient_nothing_moves():
   still = lambda params: jax.tree.map(jnp.zeros_like, params)
-  for scaling in ('global', 'layer'):
-    moved = weights.ascended(still, PARAMS, gamma=GAMMA, steps=2, scaling=scaling)
+  for norms in ('global', 'layer'):
+    moved = weights.ascended(still, PARAMS, gamma=GAMMA, steps=2, norms=norms)
     jax.tree.map(np.testing.assert_array_equal, moved, PARAMS)
 
 
 def test_one_step_of_rwp_points_where_awp_points_in_every_layer():
   whole, by_layer = (
-    weights.ascended(gradient, PARAMS, gamma=GAMMA, scaling=scaling)
-    for scaling in ('global', 'layer')
+    weights.ascended(gradient, PARAMS, gamma=GAMMA, norms=norms) for norms in ('global', 'layer')
   )
   for name, kernel in KERNELS.items():
     one, other = (np.asarray(w[name]['kernel']) - kernel for w in (whole, by_layer))

@@ -201,8 +201,8 @@ def _pseudo_labelled(name: str, train: Dataset) -> Dataset:
     )
   if isinstance(train.images, Streamed):
     raise UserError(
-      f'Half of every batch of {train.name} is pseudo-labelled, which images that are streamed from '
-      'disk cannot be: set data.stream=off.'
+      f'Half of every batch of {train.name} is pseudo-labelled, which cannot be where images are '
+      'streamed from disk: set data.stream=off.'
     )
   return pseudo
 

@@ -3,14 +3,15 @@ withstands them.
 
 >>> import jaxdistill
 >>> train, test = jaxdistill.data.load('digits', image_size=8)
->>> small = {'model.width': 4, 'model.depth': 1, 'robustness.steps': 4, 'robustness.checks': 1}
->>> result = jaxdistill.robustness.fit(train.take(range(40)), test.take(range(20)), 'at', seeds=2,
-...   eps=0.1, overrides={**small, 'robustness.pgd_steps': 2, 'method.attack_steps': 1})
+>>> small = {'model.width': 4, 'model.depth': 1, 'robustness.steps': 2, 'robustness.checks': 1,
+...   'robustness.pgd_steps': 2, 'method.attack_steps': 1}
+>>> result = jaxdistill.robustness.fit(train.take(range(40)), test.take(range(20)), 'at', 'mlp',
+...   eps=0.1, overrides=small)
 >>> result.robust.shape, bool((result.robust <= result.clean).all())
-((2,), True)
->>> f = result.function(0)
+((1,), True)
 >>> images = test.images[:5] / 255
->>> evaluation = jaxdistill.robustness.evaluate(f, images, test.labels[:5], ['fgsm'], eps=0.1)
+>>> evaluation = jaxdistill.robustness.evaluate(result.function(0), images, test.labels[:5],
+...   ['fgsm'], eps=0.1)
 >>> evaluation.worst <= evaluation.clean
 True
 

@@ -76,7 +76,7 @@ class Work:
   @property
   def batch(self) -> int:
     """Images a step."""
-    return self.recipe.batch if self.pseudo else min(self.recipe.batch, len(self.train))
+    return self.recipe.batch if self.pseudo is not None else min(self.recipe.batch, len(self.train))
 
   @property
   def learned(self) -> Examples:

@@ -3,12 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from jaxdistill import files
-from jaxdistill.data import Dataset
-from jaxdistill.data.streaming import Streamed
 from jaxdistill.errors import UserError, unknown
 from jaxdistill.experiment import datasets, schema
 from jaxdistill.numerics import settled
@@ -67,30 +64,9 @@ def of_methods(config: ConfigDict) -> dict[str, Mapping[str, Any]]:
 
 
 def check_parts(work: Work) -> None:
-  """Raises `UserError` where images, methods or attacks do not go together."""
-  for images in (work.train, work.validation, work.test):
-    if images is not None:
-      check_pixels(images)
+  """Raises `UserError` where classes, methods or attacks do not go together."""
   asked = work.fields.robustness
   for name in asked.attacks:
     attacks.choose(name, asked.eps, asked.norm, {}).make(work.train.num_classes)
   for section in learning.methods_of(work.fields).values():
     methods.make(work.setting, section)
-
-
-def check_pixels(images: Dataset) -> None:
-  """Raises `UserError` for images outside of [0, 1], on which no ball of an attacker is defined.
-
-  >>> check_pixels(Dataset(np.full((2, 4, 4, 1), 1.5, np.float32), np.array([0, 1])))
-  Traceback (most recent call last):
-  jaxdistill.errors.UserError: ...
-  """
-  pixels = images.images
-  if isinstance(pixels, Streamed) or pixels.dtype == np.uint8:
-    return
-  low, high = float(pixels.min()), float(pixels.max())
-  if not 0 <= low <= high <= 1:
-    raise UserError(
-      f'{images.name}: the pixels of float images lie in [0, 1] for an attacker to know where they '
-      f'end; these go from {low:g} to {high:g}.'
-    )

@@ -156,7 +156,7 @@ def fit(
 
   Args:
     train, test: of one set of classes, see `data.load`; without test images a tenth of the training
-      images is held out for them. Float images lie in [0, 1].
+      images is held out for them.
     method: 'standard', 'at', 'trades', 'awp' or 'rwp', one that was registered, or the .py file of
       a config of your own.
     model: a network of `models.build`, by name or with its fields; '': the data set's usual one.

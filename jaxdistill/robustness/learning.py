@@ -121,8 +121,7 @@ def attack(work: Work, trained: Trained) -> tuple[dict[str, np.ndarray], tuple[s
   asked, images = work.fields.robustness, work.attacked
   if not asked.attacks:
     return {}, ()
-  pixels = np.asarray(images.images)
-  pixels = pixels / np.float32(255) if pixels.dtype == np.uint8 else pixels
+  pixels = np.asarray(images.images) / np.float32(255)
   accuracies, warnings = {}, []
   for number in range(trained.seeds):
     evaluation = api.evaluate(

@@ -149,9 +149,7 @@ def adversarial(work: Work, trained: Trained, label: str) -> list[tuple]:
   """Returns pictures of test images, of what PGD makes of them against the first network of a
   method, and of the change, as grey where there is none."""
   taken = np.linspace(0, len(work.test) - 1, min(_SHOWN, len(work.test))).astype(int)
-  images = np.asarray(work.test.images[taken], np.float32)
-  if work.test.images.dtype == np.uint8:
-    images = images / 255
+  images = np.asarray(work.test.images[taken]) / np.float32(255)
   labels = np.asarray(work.test.labels[taken])
   function, ball = trained.function(0), work.ball
   changed = api.attack(

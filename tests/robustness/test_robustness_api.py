@@ -143,12 +143,3 @@ def test_half_of_every_batch_is_pseudo_labelled(digits, tmp_path):
 def test_a_mistake_ends_in_one_sentence(changes, message, digits):
   with pytest.raises(UserError, match=message):
     fit(digits, **changes)
-
-
-def test_images_outside_of_the_pixels_are_refused(digits):
-  train, test = digits
-  bright = data.Dataset(
-    train.images.astype(np.float32) / 100, train.labels, class_names=train.class_names
-  )
-  with pytest.raises(UserError, match='in \\[0, 1\\]'):
-    fit((bright, test))

@@ -256,6 +256,14 @@ def test_attacked_images_stay_in_the_ball_and_in_the_pixels(start):
   np.testing.assert_allclose(view.change(respond, few, keys[:2]), changed[:2], atol=1e-6)
 
 
+@pytest.mark.parametrize('attack_bn, mode', [('eval', 'eval'), ('train', 'batch')])
+@pytest.mark.parametrize('over', ['at', 'trades'])
+def test_the_attacked_network_normalises_as_asked_and_moves_nothing(over, attack_bn, mode):
+  """Either mode of a perturbed view leaves the running statistics as they are."""
+  risk = risks.risk(over, setting(), BETA, 1, 0.0, attack_bn)
+  assert risk.views[ADVERSARIAL].mode == mode
+
+
 @pytest.mark.parametrize(
   'method, sentence',
   [

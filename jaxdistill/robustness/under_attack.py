@@ -63,7 +63,7 @@ class Attacked:
 
   @settled()
   def __call__(self, variables) -> Accuracies:
-    variables = jax.tree.map(parallel.local, variables)
+    variables = jax.tree.map(parallel.local, jax.tree.map(jnp.asarray, variables))
     networks = len(jax.tree.leaves(variables)[0])
     hits = np.zeros((2, networks))
     for images, start, labels, weight in self.batches:

@@ -134,7 +134,7 @@ def test_half_of_every_batch_is_pseudo_labelled(digits, tmp_path):
     (dict(method=3), 'method is the name of a method, or a .py file; it is 3'),
     (dict(model='mlpp'), "no model 'mlpp'"),
     (dict(eps=8), 'eps is 8.0; it is in units of pixels'),
-    (dict(norm='l3'), "no norm 'l3'"),
+    (dict(norm='l3'), "no value of norm 'l3'"),
     (dict(attacks=('pgd21',)), "no attack 'pgd21'"),
     (dict(seeds=0), 'seeds is 0; it must be at least 1'),
     (dict(over='rst'), 'over=rst fills half of every batch'),

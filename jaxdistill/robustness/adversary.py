@@ -7,7 +7,6 @@ from typing import Literal
 import jax
 
 from jaxdistill import errors
-from jaxdistill.models import convolution
 from jaxdistill.robustness import example_losses, pgd
 from jaxdistill.robustness.method import NET, Setting
 from jaxdistill.robustness.threat import Ball
@@ -70,18 +69,8 @@ class Adversary:
     return PerturbedView(NET, change, mode=_MODES[self.batch_norm])
 
   def _climb(self, losses, images, keys, start):
-    ball = self.ball
-    with convolution.inside_loop():
-      return pgd.perturb(
-        losses,
-        images,
-        keys,
-        eps=ball.eps,
-        norm=ball.norm,
-        steps=self.steps,
-        step=self.step,
-        start=start,
-      )
+    fields = dict(eps=self.ball.eps, norm=self.ball.norm, steps=self.steps, step=self.step)
+    return pgd.perturb(losses, images, keys, **fields, start=start)
 
 
 def of_fields(setting: Setting, attack_steps: int, step_size: float, attack_bn: str) -> Adversary:

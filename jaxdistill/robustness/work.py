@@ -17,7 +17,7 @@ from jaxdistill.data.views import Views
 from jaxdistill.errors import UserError
 from jaxdistill.models.pixels import OfPixels
 from jaxdistill.numerics import settled
-from jaxdistill.robustness import recipes, sections
+from jaxdistill.robustness import recipes, sections, threat
 from jaxdistill.robustness.method import Setting
 from jaxdistill.robustness.threat import Ball
 from jaxdistill.training.recipe import Recipe
@@ -103,7 +103,7 @@ class Work:
   @property
   def ball(self) -> Ball:
     """What the attacker may do to an image."""
-    return Ball(self.fields.robustness.eps, self.fields.robustness.norm)
+    return threat.ball(self.fields.robustness.eps, self.fields.robustness.norm)
 
   @property
   def views(self) -> Views:
@@ -194,6 +194,8 @@ def make(
 def _pseudo_labelled(name: str, train: Dataset) -> Dataset:
   """The training images of a data set beside those of another one, of the same classes."""
   pseudo, _ = data.load(name, image_size=train.image_shape[0])
+  if not isinstance(pseudo, Dataset):
+    raise UserError(f'robustness.pseudo={name} holds no images with one label each.')
   if pseudo.image_shape != train.image_shape or pseudo.num_classes != train.num_classes:
     raise UserError(
       f'robustness.pseudo={name} has images {list(pseudo.image_shape)} of {pseudo.num_classes} '

@@ -1,4 +1,7 @@
-"""The small run of the sheet: on a few hundred digits AT over-fits robustly, and RWP less."""
+"""The small run of the sheet: on a few hundred digits AT over-fits robustly, and RWP less; and the
+example of the page."""
+
+import re
 
 import numpy as np
 import pytest
@@ -17,3 +20,12 @@ def test_rwp_ends_more_robust_than_at_with_a_smaller_gap():
   )
   assert compared.difference('rwp').mean > 0
   assert compared.difference('rwp', column='gap').mean < 0
+
+
+@pytest.mark.slow
+def test_the_example_of_the_familys_page_runs(tmp_path, monkeypatch, capsys):
+  page = (config.root() / 'robustness' / 'README.md').read_text()
+  (code,) = re.findall(r'```python\n(.*?)```', page, re.DOTALL)
+  monkeypatch.chdir(tmp_path)
+  exec(compile(code, 'page.py', 'exec'), {'__name__': '__main__'})
+  assert 'PGD-20' in capsys.readouterr().out and (tmp_path / 'rwp.msgpack').is_file()

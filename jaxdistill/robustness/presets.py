@@ -17,6 +17,7 @@ class Preset:
   Attributes:
     model: what `models.build` takes.
     recipe: one of `recipes.RECIPES`.
+    size: side of the images; 0: that of the data set.
     eps: radius of the L-inf ball.
     eps_l2: of the L2 ball.
     first_layer: how networks normalise their images, one of `sections.FIRST_LAYERS`.
@@ -31,6 +32,7 @@ class Preset:
 
   model: Mapping[str, Any]
   recipe: str
+  size: int = 0
   eps: float = 8 / 255
   eps_l2: float = 128 / 255
   first_layer: str = 'statistics'
@@ -49,8 +51,9 @@ _CIFAR10 = Preset({'name': 'preact_resnet'}, 'at200')
 _BY_NAME = {
   # Our choice: robust over-fitting in half a minute.
   'digits': Preset(
-    {'name': 'convnet', 'width': 8, 'depth': 3, 'norm': 'batch'},
+    {'name': 'convnet', 'width': 8, 'depth': 2, 'norm': 'batch'},
     'digits',
+    size=8,
     eps=0.2,
     eps_l2=1.0,
     train_images=512,

@@ -134,7 +134,7 @@ def _shared(args: Arguments, over: str) -> dict[str, Any]:
     )
   source = DataSource(
     name=known.variant or args.data,
-    image_size=known.size,
+    image_size=usual.size or known.size,
     normalisation='measured',
     validation_share=_number('val', args.val, 0.0 if known.published else 0.1),
   )

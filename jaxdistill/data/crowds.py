@@ -2,18 +2,20 @@
 and label, as most annotators see few examples."""
 
 import dataclasses
-import functools
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import flax.struct
+import jax
 import numpy as np
 from jax.typing import ArrayLike
 
 from jaxdistill import errors
 from jaxdistill.data import crowd_checks, crowd_files
 from jaxdistill.errors import UserError
+
+# Of a field that a compiled function knows by its value.
+_STATIC = {'static': True}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Padded(NamedTuple):
   mask: np.ndarray
 
 
-@functools.partial(flax.struct.dataclass, eq=False)
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
 class Crowd:
   """What annotators said, a pytree: m triples, sorted by example, then by annotator.
 
@@ -57,10 +60,10 @@ class Crowd:
   example: ArrayLike
   annotator: ArrayLike
   label: ArrayLike
-  num_examples: int = flax.struct.field(pytree_node=False)
-  num_annotators: int = flax.struct.field(pytree_node=False)
-  num_classes: int = flax.struct.field(pytree_node=False)
-  names: Names = flax.struct.field(pytree_node=False, default=Names())
+  num_examples: int = dataclasses.field(metadata=_STATIC)
+  num_annotators: int = dataclasses.field(metadata=_STATIC)
+  num_classes: int = dataclasses.field(metadata=_STATIC)
+  names: Names = dataclasses.field(metadata=_STATIC, default=Names())
 
   @classmethod
   def from_triples(
@@ -275,7 +278,8 @@ class Crowd:
     if names.examples:
       kept = tuple(names.examples[row] for row in rows.tolist())
       names = dataclasses.replace(names, examples=kept)
-    return self.replace(
+    return dataclasses.replace(
+      self,
       example=np.repeat(np.arange(len(rows), dtype=np.int32), chosen),
       annotator=np.asarray(self.annotator)[position],
       label=np.asarray(self.label)[position],

@@ -1,5 +1,7 @@
 """Crowds from triples, tables and files and back, and what is refused on the way."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -52,7 +54,7 @@ def test_taking_examples_takes_rows_of_the_table(rows):
 
 def test_a_crowd_is_a_pytree_of_its_triples():
   crowd = Crowd.from_table(TABLE, classes=3)
-  later = jax.jit(lambda crowd: crowd.replace(label=crowd.label + 0))(crowd)
+  later = jax.jit(lambda crowd: dataclasses.replace(crowd, label=crowd.label + 0))(crowd)
   assert len(jax.tree.leaves(crowd)) == 3 and later.num_annotators == 4
   np.testing.assert_array_equal(later.to_table(), TABLE)
 

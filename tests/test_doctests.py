@@ -25,6 +25,27 @@ HEAVY = (
 )
 
 
+# Examples that compile for seconds are run with the slow tests.
+SLOW = {
+  'condensation',
+  'condensation.drift',
+  'condensation.evaluation',
+  'data.augment',
+  'data.autoaugment',
+  'data.crops',
+  'data.operations',
+  'data.photometric',
+  'data.samplers',
+  'distillation',
+  'fscil',
+  'losses.banks',
+  'models.convnet',
+  'models.normalisation',
+  'models.weights',
+  'robustness.api',
+}
+
+
 def public_modules():
   found = pkgutil.walk_packages(jaxdistill.__path__, 'jaxdistill.')
   return [
@@ -37,7 +58,13 @@ def public_modules():
   ]
 
 
-@pytest.mark.parametrize('name', public_modules())
+def quick_and_slow(names):
+  """The names as parameters, those in SLOW among the slow tests."""
+  marks = [pytest.mark.slow if name.removeprefix('jaxdistill.') in SLOW else () for name in names]
+  return [pytest.param(name, marks=mark) for name, mark in zip(names, marks)]
+
+
+@pytest.mark.parametrize('name', quick_and_slow(public_modules()))
 def test_examples(name, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)  # an example may write a file
   results = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)

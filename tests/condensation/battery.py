@@ -12,6 +12,8 @@ from jaxdistill.training import pretrained
 from jaxdistill.training.run import Run
 
 CLASSES = 6
+# The others are among the slow tests.
+QUICK = ('m3d',)
 SMALL = {
   'model.width': 4,
   'model.depth': 1,

@@ -16,7 +16,7 @@ from jaxdistill.training import players
 
 IMAGES = 48
 # Each compiles for seconds; the others are among the slow tests.
-QUICK = ('horkd', 'sum')
+QUICK = ('sum',)
 SMALL = {
   'model.width': 4,
   'model.depth': 1,

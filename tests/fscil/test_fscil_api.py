@@ -84,6 +84,7 @@ def test_the_mean_over_batches_is_that_of_the_answers_class_by_class(learned):
   )
 
 
+@pytest.mark.slow
 def test_every_factor_of_the_rate_is_a_run_that_equals_the_one_at_that_rate_alone(learned, shelf):
   steps = {'method.steps': 20, 'method.batch': 8}
   both = run('pki', None, {**steps, 'protocol.rates': '0.5+1'}, networks=2, order=3)
@@ -171,6 +172,7 @@ def test_one_base_network_serves_every_learner_that_wants_its_head(tmp_path):
   assert weights_of[0] == weights_of[1] and weights_of[0].is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'method, fields, head',
   [

@@ -5,7 +5,7 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -72,7 +72,7 @@ class Built:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Trained:
+class Trained(trees.Saved):
   """R students of one method.
 
   Attributes:
@@ -82,6 +82,7 @@ class Trained:
   `load` reads what `save` has written, or a run left as students.msgpack.
   """
 
+  WHAT: ClassVar[str] = 'students'
   built: Built
   variables: Any
 
@@ -154,23 +155,6 @@ class Trained:
     built = json.dumps(files.jsonable(fields))
     return trees.encode({'format': _FORMAT, 'built': built, 'variables': self.variables})
 
-  def save(self, path: str | os.PathLike) -> pathlib.Path:
-    """Writes the students as one file, and returns its path.
-
-    Raises:
-      UserError: the file cannot be written.
-    """
-    return trees.write(path, self.to_bytes(), 'students')
-
-  @classmethod
-  def load(cls, path: str | os.PathLike) -> 'Trained':
-    """Reads students from a file.
-
-    Raises:
-      UserError: there is no such file, or it holds no students.
-    """
-    return trees.read(path, cls.from_bytes, 'students')
-
   @classmethod
   def from_bytes(cls, content: bytes) -> 'Trained':
     """Returns the students of what `to_bytes` returned.
@@ -178,9 +162,7 @@ class Trained:
     Raises:
       ValueError, KeyError or TypeError: it is something else.
     """
-    content = trees.plain(content)
-    if content['format'] != _FORMAT:
-      raise ValueError('another format')
+    content = trees.opened(content, _FORMAT)
     built = json.loads(content['built'])
     for name in ('class_names', 'image_shape', 'mean', 'std', 'degrade'):
       built[name] = tuple(built.get(name, ()))

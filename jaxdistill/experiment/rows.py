@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdistill import metrics
+from jaxdistill import errors, metrics
 from jaxdistill.experiment.results import Row
 
 
@@ -39,6 +39,31 @@ def differences(
     for name, values in columns.items()
     if name in others and len(values) == len(others[name])
   }
+
+
+def difference(
+  columns: Mapping[str, Mapping[str, np.ndarray]], method: str, other: str, column: str
+) -> Any:
+  """Returns what a method has more than another seed by seed in one column, see
+  `metrics.paired_difference`.
+
+  Args:
+    columns: of the methods of a comparison, by their names.
+    method, other, column: names.
+
+  Raises:
+    UserError: a method or column that is not there, or a single seed.
+
+  >>> columns = {'kd': {'last': np.array([0.5, 0.75])}, 'alone': {'last': np.array([0.25, 0.5])}}
+  >>> float(difference(columns, 'kd', 'alone', 'last').mean)
+  0.25
+  """
+  for name in (method, other):
+    if name not in columns:
+      raise errors.unknown('method of this comparison', name, columns)
+  if column not in columns[method]:
+    raise errors.unknown('column', column, columns[method])
+  return metrics.paired_difference(columns[method][column], columns[other][column])
 
 
 def flat(row: Row) -> dict[str, Any]:

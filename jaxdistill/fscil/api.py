@@ -4,9 +4,8 @@ accuracies by session and a classifier."""
 import dataclasses
 import json
 import os
-import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,7 +26,7 @@ _FORMAT = 'jaxdistill few-shot result, version 1'
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Result:
+class Result(trees.Saved):
   """What the runs of a learner have come to.
 
   Run number r has base network `numbers.seeds[r]` and draw `numbers.draws[r]`; without more base
@@ -38,6 +37,7 @@ class Result:
     learner: the classifier that the first run has become; None in all processes but the first.
   """
 
+  WHAT: ClassVar[str] = 'result'
   numbers: Numbers
   learner: Learned | None = None
 
@@ -74,36 +74,23 @@ class Result:
     scores = scoring.row('', '', self.numbers).scores
     return {name: (score['mean'], score['std']) for name, score in scores.items()}
 
-  def save(self, path: str | os.PathLike) -> pathlib.Path:
-    """Writes numbers and classifier as one file, and returns its path.
-
-    Raises:
-      UserError: the file cannot be written.
-    """
-    content = {
-      'format': _FORMAT,
-      'numbers': json.dumps(files.jsonable(self.numbers.to_json())),
-      'learner': self.learner.to_bytes() if self.learner else b'',
-    }
-    return trees.write(path, trees.encode(content), 'result')
+  def to_bytes(self) -> bytes:
+    """Returns the content of the file."""
+    numbers = json.dumps(files.jsonable(self.numbers.to_json()))
+    learner = self.learner.to_bytes() if self.learner else b''
+    return trees.encode({'format': _FORMAT, 'numbers': numbers, 'learner': learner})
 
   @classmethod
-  def load(cls, path: str | os.PathLike) -> 'Result':
-    """Reads what `save` has written.
+  def from_bytes(cls, content: bytes) -> 'Result':
+    """Returns the result of what `to_bytes` returned.
 
     Raises:
-      UserError: there is no such file, or it holds no result.
+      ValueError, KeyError or TypeError: it is something else.
     """
-
-    def decode(content):
-      content = trees.plain(content)
-      if content['format'] != _FORMAT:
-        raise ValueError('another format')
-      numbers = Numbers.from_json(json.loads(content['numbers']))
-      learner = Learned.from_bytes(content['learner']) if content['learner'] else None
-      return cls(numbers, learner)
-
-    return trees.read(path, decode, 'result')
+    content = trees.opened(content, _FORMAT)
+    numbers = Numbers.from_json(json.loads(content['numbers']))
+    learner = Learned.from_bytes(content['learner']) if content['learner'] else None
+    return cls(numbers, learner)
 
 
 @settled()

@@ -3,10 +3,8 @@
 import dataclasses
 import functools
 import json
-import os
-import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -52,7 +50,7 @@ class Built:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Learned:
+class Learned(trees.Saved):
   """A few-shot class-incremental classifier at the end of its sessions.
 
   Attributes:
@@ -63,6 +61,7 @@ class Learned:
   `jaxdistill.fscil.run` returns one; `load` reads one back.
   """
 
+  WHAT: ClassVar[str] = 'classifier'
   built: Built
   variables: Any
   state: Any
@@ -140,14 +139,6 @@ class Learned:
 
     return jax.jit(forward)
 
-  def save(self, path: str | os.PathLike) -> pathlib.Path:
-    """Writes the classifier as one file, and returns its path; `load` reads it back.
-
-    Raises:
-      UserError: the file cannot be written.
-    """
-    return trees.write(path, self.to_bytes(), 'classifier')
-
   def to_bytes(self) -> bytes:
     """Returns the content of the file."""
     built = json.dumps(files.jsonable(dataclasses.asdict(self.built)))
@@ -156,24 +147,13 @@ class Learned:
     )
 
   @classmethod
-  def load(cls, path: str | os.PathLike) -> 'Learned':
-    """Reads a classifier that `save` has written, or a run left as classifier.msgpack.
-
-    Raises:
-      UserError: there is no such file, or it holds no classifier.
-    """
-    return trees.read(path, cls.from_bytes, 'classifier')
-
-  @classmethod
   def from_bytes(cls, content: bytes) -> 'Learned':
     """Returns the classifier of what `to_bytes` returned.
 
     Raises:
       ValueError, KeyError or TypeError: it is something else.
     """
-    content = trees.plain(content)
-    if content['format'] != _FORMAT:
-      raise ValueError('another format')
+    content = trees.opened(content, _FORMAT)
     learned = cls(_built(content['built']), content['variables'], {})
     return dataclasses.replace(learned, state=learned._restored(content['state']))
 

@@ -4,20 +4,19 @@ import dataclasses
 import functools
 import json
 import os
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from jaxdistill import config as configs
-from jaxdistill import errors, files, metrics
+from jaxdistill import errors, files
 from jaxdistill.data import Dataset, hold_out
 from jaxdistill.data.identity import Identity
 from jaxdistill.errors import UserError
-from jaxdistill.experiment import arguments
+from jaxdistill.experiment import arguments, rows
 from jaxdistill.numerics import settled
 from jaxdistill.robustness import checks, learning, sections, settings
 from jaxdistill.robustness import work as works
@@ -34,7 +33,7 @@ _FORMAT = 'jaxdistill robust result, version 1'
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Result:
+class Result(trees.Saved):
   """What the networks of a method have come to.
 
   Attributes:
@@ -42,6 +41,7 @@ class Result:
     trained: the networks; None in all processes but the first.
   """
 
+  WHAT: ClassVar[str] = 'result'
   numbers: Numbers
   trained: Trained | None = None
 
@@ -69,36 +69,23 @@ class Result:
     """Returns one network as what `attack` and `evaluate` take: images in [0, 1] -> logits."""
     return self._here().function(number)
 
-  def save(self, path: str | os.PathLike) -> pathlib.Path:
-    """Writes numbers and networks as one file, and returns its path.
-
-    Raises:
-      UserError: the file cannot be written.
-    """
-    content = {
-      'format': _FORMAT,
-      'numbers': json.dumps(files.jsonable(self.numbers.to_json())),
-      'networks': self.trained.to_bytes() if self.trained else b'',
-    }
-    return trees.write(path, trees.encode(content), 'result')
+  def to_bytes(self) -> bytes:
+    """Returns the content of the file."""
+    numbers = json.dumps(files.jsonable(self.numbers.to_json()))
+    trained = self.trained.to_bytes() if self.trained else b''
+    return trees.encode({'format': _FORMAT, 'numbers': numbers, 'networks': trained})
 
   @classmethod
-  def load(cls, path: str | os.PathLike) -> 'Result':
-    """Reads what `save` has written.
+  def from_bytes(cls, content: bytes) -> 'Result':
+    """Returns the result of what `to_bytes` returned.
 
     Raises:
-      UserError: there is no such file, or it holds no result.
+      ValueError, KeyError or TypeError: it is something else.
     """
-
-    def decode(content):
-      content = trees.plain(content)
-      if content['format'] != _FORMAT:
-        raise ValueError('another format')
-      numbers = Numbers.from_json(json.loads(content['numbers']))
-      trained = Trained.from_bytes(content['networks']) if content['networks'] else None
-      return cls(numbers, trained)
-
-    return trees.read(path, decode, 'result')
+    content = trees.opened(content, _FORMAT)
+    numbers = Numbers.from_json(json.loads(content['numbers']))
+    trained = Trained.from_bytes(content['networks']) if content['networks'] else None
+    return cls(numbers, trained)
 
   def _here(self) -> Trained:
     if self.trained is None:
@@ -124,13 +111,8 @@ class Comparison:
     Raises:
       UserError: a method or column that is not there, or a single seed.
     """
-    for name in (method, other):
-      if name not in self.results:
-        raise errors.unknown('method of this comparison', name, self.results)
-    values = [self.results[name].scores for name in (method, other)]
-    if column not in values[0]:
-      raise errors.unknown('column', column, values[0])
-    return metrics.paired_difference(values[0][column], values[1][column])
+    columns = {name: result.scores for name, result in self.results.items()}
+    return rows.difference(columns, method, other, column)
 
 
 @settled()

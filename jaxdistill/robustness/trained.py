@@ -3,10 +3,8 @@
 import dataclasses
 import functools
 import json
-import os
-import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -47,7 +45,7 @@ class Built:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Trained:
+class Trained(trees.Saved):
   """R networks of one method.
 
   Attributes:
@@ -57,6 +55,7 @@ class Trained:
   `load` reads what `save` has written, or a run left as networks.msgpack.
   """
 
+  WHAT: ClassVar[str] = 'networks'
   built: Built
   variables: Any
 
@@ -117,23 +116,6 @@ class Trained:
     built = json.dumps(files.jsonable(dataclasses.asdict(self.built)))
     return trees.encode({'format': _FORMAT, 'built': built, 'variables': self.variables})
 
-  def save(self, path: str | os.PathLike) -> pathlib.Path:
-    """Writes the networks as one file, and returns its path.
-
-    Raises:
-      UserError: the file cannot be written.
-    """
-    return trees.write(path, self.to_bytes(), 'networks')
-
-  @classmethod
-  def load(cls, path: str | os.PathLike) -> 'Trained':
-    """Reads networks from a file.
-
-    Raises:
-      UserError: there is no such file, or it holds no networks.
-    """
-    return trees.read(path, cls.from_bytes, 'networks')
-
   @classmethod
   def from_bytes(cls, content: bytes) -> 'Trained':
     """Returns the networks of what `to_bytes` returned.
@@ -141,9 +123,7 @@ class Trained:
     Raises:
       ValueError, KeyError or TypeError: it is something else.
     """
-    content = trees.plain(content)
-    if content['format'] != _FORMAT:
-      raise ValueError('another format')
+    content = trees.opened(content, _FORMAT)
     built = json.loads(content['built'])
     for name in ('class_names', 'image_shape', 'mean', 'std'):
       built[name] = tuple(built[name])

@@ -3,7 +3,7 @@
 import os
 import pathlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import jax
 from flax import serialization
@@ -53,6 +53,21 @@ def plain(content: bytes) -> Any:
   return serialization.msgpack_restore(files.unsealed(content))
 
 
+def opened(content: bytes, form: str) -> dict[str, Any]:
+  """Returns the tree of some bytes as nested dicts, if its entry 'format' is this one.
+
+  Raises:
+    ValueError: the content is damaged, or another format.
+
+  >>> opened(encode({'format': 'mine', 'scale': 2}), 'mine')['scale']
+  2
+  """
+  tree = plain(content)
+  if tree['format'] != form:
+    raise ValueError('another format')
+  return tree
+
+
 def write(path: str | os.PathLike, content: bytes, what: str) -> pathlib.Path:
   """Writes a file that a user has asked for, whole or not at all, and returns its path.
 
@@ -92,3 +107,28 @@ def read(path: str | os.PathLike, decode: Callable[[bytes], Any], what: str) -> 
     raise UserError(f'{shown(file)} cannot be read ({error.strerror or error}).') from error
   except (ValueError, KeyError, TypeError) as error:
     raise UserError(f'{shown(file)} holds no {what} of this library ({brief(error)}).') from error
+
+
+class Saved:
+  """What `save` writes as a file and `load` reads back. A class has `to_bytes()` and
+  `from_bytes(content)`, which raises ValueError, KeyError or TypeError for a content that is
+  something else; WHAT it is, in a word."""
+
+  WHAT: ClassVar[str]
+
+  def save(self, path: str | os.PathLike) -> pathlib.Path:
+    """Writes it as one file, and returns its path.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    return write(path, self.to_bytes(), self.WHAT)
+
+  @classmethod
+  def load(cls, path: str | os.PathLike) -> Self:
+    """Reads what `save` has written.
+
+    Raises:
+      UserError: there is no such file, or it holds something else.
+    """
+    return read(path, cls.from_bytes, cls.WHAT)

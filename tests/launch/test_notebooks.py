@@ -177,6 +177,7 @@ def test_distil_a_student_runs_on_digits_without_a_network(tmp_path, monkeypatch
     'Alone',
     'KD',
   ]
+  assert 'Less alone' in table.splitlines()[0]
   (chart,) = shown(notebook, 'text/html')
   assert '<svg' in chart and 'Accuracy on test pictures' in chart
   result = Result.load(tmp_path / 'students.msgpack')

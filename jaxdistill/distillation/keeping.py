@@ -29,7 +29,8 @@ def outputs(
   work: Work, teacher: Teacher, game: Game, tables: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
   """Returns what a game asks of the teacher for every variant of every image, float32 [N, k, ...],
-  by the names under which the engine looks for it.
+  by the names under which the engine looks for it. They are computed once for all games of a run
+  that ask for the same, its estimate included.
 
   Args:
     work: with views that can be enumerated.
@@ -47,14 +48,33 @@ def outputs(
       "teaching.normalisation to 'running', or distillation.cache to ''."
     )
   names = asked(work, teacher, game, tables)
-  variants, train = work.paired.variants, work.train
+  _check_bytes(work, teacher, names)
+  if (teacher, names) not in work.kept:
+    said = _said(work, teacher, names)
+    held = sum(map(_bytes, [said, *work.kept.values()]))
+    if held > _MOST_BYTES:
+      work.kept.clear()
+    work.kept[teacher, names] = said
+  return dict(work.kept[teacher, names])
+
+
+def _bytes(arrays):
+  return sum(array.nbytes for array in arrays.values())
+
+
+def _check_bytes(work, teacher, names):
   forms = teacher_form(teacher, work.teacher_shape(teacher))
-  total = sum(4 * len(train) * variants.count * forms[name].size for name in names)
+  count = work.paired.variants.count
+  total = sum(4 * len(work.train) * count * forms[name].size for name in names)
   if total > _MOST_BYTES:
     raise UserError(
-      f'Keeping {", ".join(names)} of {variants.count} variant(s) of {len(train):,} images takes '
+      f'Keeping {", ".join(names)} of {count} variant(s) of {len(work.train):,} images takes '
       f"{total / 2**30:.1f} GiB; compare smaller outputs, or set distillation.cache to ''."
     )
+
+
+def _said(work, teacher, names):
+  variants, train = work.paired.variants, work.train
 
   @jax.jit
   def say(variables, images, index):

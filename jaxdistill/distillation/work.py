@@ -123,6 +123,11 @@ class Work:
       flip=self.train.flip,
     )
 
+  @functools.cached_property
+  def kept(self) -> dict[tuple[Teacher, tuple[str, ...]], Mapping[str, np.ndarray]]:
+    """What `keeping.outputs` has computed, by the teacher and the names of its outputs."""
+    return {}
+
   @property
   def teacher_view(self) -> str:
     """The view that the teacher reads."""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxdistill import data, distillation, models
+from jaxdistill.distillation import keeping
 from jaxdistill.errors import UserError
 from jaxdistill.models import weights
 
@@ -157,6 +158,26 @@ def test_kept_outputs_are_the_live_ones(digits):
   )
   close = lambda one, other: np.testing.assert_allclose(one, other, atol=1e-5)
   jax.tree.map(close, live.students, kept.students)
+
+
+def test_a_run_computes_kept_outputs_once_for_all_methods_that_ask_for_the_same(
+  digits, monkeypatch
+):
+  asked = []
+  compute = keeping._said
+
+  def counted(work, teacher, names):
+    asked.append(names)
+    return compute(work, teacher, names)
+
+  monkeypatch.setattr(keeping, '_said', counted)
+  kept = {**SMALL, 'distillation.augmentation': 'none', 'distillation.cache': 'none'}
+  given = dict(student='mlp', low=4, seeds=2, overrides=kept)
+  together = distillation.compare(linear, *digits, methods=['kd', 'dkd', 'rkd'], **given)
+  assert asked == [('logits',), ('embedding',)]
+  alone = distil(linear, digits, 'dkd', overrides=kept)
+  same = lambda one, other: np.testing.assert_array_equal(one, other)
+  jax.tree.map(same, together.results['dkd'].students, alone.students)
 
 
 def test_a_student_with_batches_of_its_own_is_the_same_alone_and_among_others(digits):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 
 from jaxdistill.label_noise import aggregation, vote
@@ -24,7 +25,7 @@ def method(setting: Setting, *, soft: bool = False, one_coin: bool = False) -> M
   trained = vote.believing(setting, targets, 'dawid_skene')
 
   def believe(variables, look):
-    networks = len(variables['params'][next(iter(variables['params']))])
+    networks = len(jax.tree.leaves(variables)[0])
     alike = lambda array: np.broadcast_to(array, (networks, *array.shape))
     return Believed(alike(estimate.probabilities), confusions=alike(estimate.confusions))
 

@@ -41,7 +41,8 @@ def method(
   if gamma == 0:
     return minimised(risk, setting)
 
-  def move(gradient, params, key):
+  def move(standpoint):
+    gradient, params = standpoint.gradient, standpoint.params
     return weights.ascended(gradient, params, gamma=gamma, norms='layer')
 
   climbed = risks.after(warmup, setting, mean(risk))

@@ -71,7 +71,8 @@ def method(
   if gamma == 0 or c_min <= 0:
     return minimised(risk, setting, reconstruction=True)
 
-  def move(gradient, params, key):
+  def move(standpoint):
+    gradient, params = standpoint.gradient, standpoint.params
     return weights.ascended(gradient, params, gamma=gamma, steps=ascents, rate=rate, norms=norms)
 
   climbed = risks.after(warmup, setting, fitted(risk, c_min))

@@ -13,6 +13,7 @@ from jaxdistill import errors
 from jaxdistill.training.scene import Scene
 
 MODES = ('train', 'eval', 'batch')
+DECAYS = ('moved', 'own')
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,6 +36,10 @@ class Part:
     function: (variables, images) -> dict of arrays [n, ...] as a guide.
     twin_of: name of a part before it whose network it is, on another view: it has no weights of its
       own, and moves the running statistics further.
+    follows: name of a part before it of the same network, whose copy it is at first; after every
+      step its weights are `momentum` times themselves and the rest of that part's. Nobody trains
+      it.
+    momentum: share of its own weights that it keeps.
   """
 
   module: nn.Module | None = None
@@ -43,10 +48,15 @@ class Part:
   mode: str = 'train'
   function: Callable[[Any, jax.Array], Mapping[str, jax.Array]] | None = None
   twin_of: str = ''
+  follows: str = ''
+  momentum: float = 0.999
 
   def __post_init__(self):
     if self.mode not in MODES:
       raise errors.unknown('mode of a part', self.mode, MODES)
+    errors.real_numbers(momentum=self.momentum)
+    if not 0 <= self.momentum <= 1:
+      raise errors.UserError(f'momentum is {self.momentum}; it must be from 0 to 1.')
     if (self.module is None) == (self.function is None):
       raise ValueError('A part is a module or a function, one of the two.')
 
@@ -95,23 +105,47 @@ class PerturbedView:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Standpoint:
+  """What is known where weights are perturbed.
+
+  Attributes:
+    params: what the player trains.
+    gradient: params -> gradient of the weighted sum of the terms there, over the whole batch. It
+      may be differentiated itself.
+    answer: (part, params, images) -> outputs of a part that reads a view, with other parameters of
+      the player's, batch normalisation by these images; nothing moves.
+    beliefs: what is thought of the whole data, by name.
+    step: number of the step, the same for networks side by side.
+    key: random numbers, the same on all devices.
+  """
+
+  params: Any
+  gradient: Callable[[Any], Any]
+  answer: Callable[[str, Any, jax.Array], Mapping[str, jax.Array]]
+  beliefs: Mapping[str, Any]
+  step: jax.Array | int
+  key: jax.Array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class PerturbedWeights:
   """Weights away from a player's own at which its gradient is taken, such as those of a sharper
   loss; the step is then made from its own ones.
 
-  The optimiser is called with the weights at which the gradient was taken, so that a decay is of
-  those.
-
   Attributes:
     terms: what `move` has the gradient of; none has a memory.
-    move: (gradient, params, key) -> params: `gradient` gives the gradient of the weighted sum of
-      the terms at any parameters, over the whole batch; `params` are what the player trains.
+    move: standpoint -> params of the same form.
+    decay_at: the weights that the optimiser is called with, so that a decay is of those: 'moved',
+      at which the gradient was taken, or the player's 'own'.
   """
 
   terms: tuple[Term, ...]
-  move: Callable[[Callable[[Any], Any], Any, jax.Array], Any]
+  move: Callable[[Standpoint], Any]
+  decay_at: str = 'moved'
 
   def __post_init__(self):
+    if self.decay_at not in DECAYS:
+      raise errors.unknown('place of a decay', self.decay_at, DECAYS)
     if any(term.memory for term in self.terms):
       raise ValueError('A term that weights are perturbed by has no memory.')
 
@@ -154,6 +188,9 @@ class Game:
     in_turn: whether the players move one after the other in a step, each seeing what those before
       have changed; else all move at once.
     perturb_inputs: further views by name, made in this order against the parts as they stand.
+    beliefs: what is thought of the whole data, such as labels, weights or neighbours of every row,
+      by name: key -> a tree of arrays to begin with. No step moves them; a `problem.Refresh` may,
+      and terms see them. They are in the state as {'beliefs': {name: ...}}.
   """
 
   parts: Mapping[str, Part]
@@ -161,6 +198,14 @@ class Game:
   guides: Mapping[str, Part] = dataclasses.field(default_factory=dict)
   in_turn: bool = False
   perturb_inputs: Mapping[str, PerturbedView] = dataclasses.field(default_factory=dict)
+  beliefs: Mapping[str, Callable[[jax.Array], Any]] = dataclasses.field(default_factory=dict)
+
+  @property
+  def followers(self) -> dict[str, tuple[str, float]]:
+    """The parts that follow another: (that part, momentum) by name."""
+    return {
+      name: (part.follows, part.momentum) for name, part in self.parts.items() if part.follows
+    }
 
   def __post_init__(self):
     if not self.parts or not self.players:
@@ -180,6 +225,14 @@ class Game:
         raise ValueError(f'The part {name!r} is a function: only guides are.')
       if part.twin_of and part.twin_of not in self._owners_before(name, part.module):
         raise ValueError(f'The part {name!r} is the twin of no part before it with its network.')
+      if part.follows and part.follows not in self._owners_before(name, part.module):
+        raise ValueError(f'The part {name!r} follows no part before it with its network.')
+      if part.follows and part.twin_of:
+        raise ValueError(f'The part {name!r} has no weights of its own, so it follows none.')
+    for player in self.players:
+      followed = [name for name in self.followers if _leads_into(player, name)]
+      if followed:
+        raise ValueError(f'The part {followed[0]!r} follows another, and nobody trains it.')
     for name, guide in self.guides.items():
       if guide.reads is not None or guide.twin_of:
         raise ValueError(f'The guide {name!r} reads a view by itself, not what others give.')
@@ -197,6 +250,11 @@ class Game:
     """Names of the parts before one that have a network, with weights of their own."""
     before = itertools.takewhile(lambda item: item[0] != name, self.parts.items())
     return [owner for owner, part in before if part.module is module and not part.twin_of]
+
+
+def _leads_into(player, part):
+  """Whether a player trains something of a part."""
+  return any(path.partition('/')[0] == part for path in player.trains)
 
 
 def _check_once(kind, names):

@@ -25,6 +25,10 @@ from jaxdistill.training import parts, whole_batch
 # The collection of variables in which losses keep what they remember from step to step. It belongs
 # to no part: it has no gradient, and always moves.
 MEMORY = 'memory'
+# The collection of what is thought of the whole data, which only a refresh between steps changes.
+BELIEFS = 'beliefs'
+# Neither belongs to a part.
+OF_NO_PART = (MEMORY, BELIEFS)
 
 
 class Outcome(NamedTuple):
@@ -52,8 +56,8 @@ class Owned(NamedTuple):
   frozen: tuple[str, ...] = ()
 
   def mask(self, variables: Any) -> dict[str, Any]:
-    """Returns which leaves of a network's variables these are; of its memories none."""
-    kept = {name: tree for name, tree in variables.items() if name != MEMORY}
+    """Returns which leaves of a network's variables these are; of its memories and beliefs none."""
+    kept = {name: tree for name, tree in variables.items() if name not in OF_NO_PART}
     return parts.owned(kept, self.paths, self.frozen)
 
   def params(self, params: Any, variables: Any) -> dict[str, Any]:
@@ -74,8 +78,11 @@ class Turn:
     objective: what is minimised.
     players: what each of them trains, by name.
     perturb_inputs: (variables, batch, key) -> further views of the batch, by name.
-    perturb_weights: (gradient, params, key) -> params: where the gradient is taken.
+    perturb_weights: (gradient, params, variables, batch, key) -> params: where the gradient is
+      taken; `gradient` maps params to that of `climbed`.
     climbed: the objective that `perturb_weights` has the gradient of.
+    decays_own: whether the optimiser sees the weights as they are, not those where the gradient was
+      taken.
   """
 
   objective: Objective
@@ -83,6 +90,7 @@ class Turn:
   perturb_inputs: Callable[..., Mapping[str, jax.Array]] | None = None
   perturb_weights: Callable[..., Any] | None = None
   climbed: Objective | None = None
+  decays_own: bool = False
 
   def mask(self, variables: Any) -> dict[str, Any]:
     """Returns which leaves of a network's variables somebody trains in this turn.
@@ -128,7 +136,8 @@ class Turn:
         gradient, _ = jax.grad(loss_of, has_aux=True)(params, self.climbed)
         return whole_batch.summed(gradient)
 
-      params = at = self.perturb_weights(climb, params, key)
+      params = self.perturb_weights(climb, params, variables, batch, key)
+      at = None if self.decays_own else params
     (loss, (moved, metrics)), gradient = jax.value_and_grad(loss_of, has_aux=True)(
       params, self.objective
     )
@@ -157,6 +166,9 @@ class Learner:
       as those before have left it.
     guides: what all turns see of networks that all share, the function of `guides.watching`; None:
       there are none.
+    followers: parts that follow another part by a moving average of its weights: (that part, share
+      that a step keeps) by name.
+    drawn: in place of `rows`: (key, step, beliefs) -> the same, of what is thought of the data.
   """
 
   init: Callable[[jax.Array], Any]
@@ -168,6 +180,8 @@ class Learner:
   always_full: bool = False
   turns: tuple[Turn, ...] = ()
   guides: Callable[..., Any] | None = None
+  followers: Mapping[str, tuple[str, float]] = dataclasses.field(default_factory=dict)
+  drawn: Callable[..., tuple[jax.Array, jax.Array]] | None = None
 
   def __post_init__(self):
     if self.objective is None and not self.turns:

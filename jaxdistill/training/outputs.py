@@ -9,7 +9,7 @@ import jax
 
 from jaxdistill import errors
 from jaxdistill.models import dropout
-from jaxdistill.training.learner import MEMORY
+from jaxdistill.training.learner import OF_NO_PART
 
 # What a guide tells beside the outputs of the rows: the rows [C, d] of its last, linear layer.
 PROTOTYPES = 'prototypes'
@@ -132,7 +132,7 @@ def part_variables(variables: Mapping[str, Any], part: str) -> dict[str, Any]:
 
 def variables_of(variables: Mapping[str, Any], part: str) -> dict[str, Any]:
   """Returns the same; {} of a part that has none."""
-  collections = {name: tree for name, tree in variables.items() if name != MEMORY}
+  collections = {name: tree for name, tree in variables.items() if name not in OF_NO_PART}
   if not part:
     return collections
   return {name: tree[part] for name, tree in collections.items() if part in tree}

@@ -21,6 +21,7 @@ from jax.sharding import Mesh
 from jaxdistill import draws, errors
 from jaxdistill.data import samplers
 from jaxdistill.data.examples import Examples
+from jaxdistill.data.streaming import Streamed
 from jaxdistill.data.views import Views
 from jaxdistill.errors import UserError
 from jaxdistill.numerics import settled
@@ -32,10 +33,11 @@ from jaxdistill.training.game import (
   PerturbedView,
   PerturbedWeights,
   Player,
+  Standpoint,
   Term,
 )
 from jaxdistill.training.guides import kept_name
-from jaxdistill.training.learner import MEMORY, Learner
+from jaxdistill.training.learner import BELIEFS, MEMORY, Learner
 from jaxdistill.training.outputs import PROTOTYPES, Outputs, part_variables
 from jaxdistill.training.problem import Problem
 from jaxdistill.training.recipe import Recipe
@@ -51,6 +53,7 @@ __all__ = [
   'PerturbedWeights',
   'Player',
   'Scene',
+  'Standpoint',
   'Term',
   'kept_name',
   'learner',
@@ -82,6 +85,7 @@ def problem(
   batches: str = 'own',
   initial: Mapping[str, Any] | None = None,
   rows: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]] | None = None,
+  drawn: Callable[..., tuple[jax.Array, jax.Array]] | None = None,
 ) -> Problem:
   """Returns the training of `networks` games side by side, ready for the loop.
 
@@ -104,6 +108,8 @@ def problem(
       {'params': {'student': ...}}; None: random ones.
     rows: (key, step) -> (positions [n], weights [n]) of the images of a step, see `data.samplers`;
       None: shuffled passes of the recipe's batch.
+    drawn: the same of what a network thinks of the data, (key, step, beliefs) -> ..., for images
+      that are not streamed.
 
   Returns:
     The problem, whose state is a `replicas.State`. It reports what `turns.objective` says, as means
@@ -111,11 +117,16 @@ def problem(
 
   Raises:
     UserError: a guide without variables, a table that has another length than the images, a path
-      that leads to no part, initial variables of another form.
+      that leads to no part, initial variables of another form, rows drawn of streamed images.
   """
   images, tables = len(examples), dict(tables or {})
   guide_variables = dict(guide_variables or {})
   _check_data(game, tables, guide_variables, images)
+  if drawn is not None and isinstance(examples.images, Streamed):
+    raise UserError(
+      'What is thought of images decides which a step takes, so they cannot be streamed from disk: '
+      'set data.stream=off.'
+    )
   num_steps = errors.whole('num_steps', num_steps) or recipe.steps(images)
   options = replicas.Options(
     networks,
@@ -132,7 +143,15 @@ def problem(
     data[replicas.GUIDES] = guide_variables
   optimizers = {player.name: player.optimizer for player in game.players}
   return replicas.problem(
-    learner(game, entries, recipe, views or recipe.views(examples), guide_variables, rows=rows),
+    learner(
+      game,
+      entries,
+      recipe,
+      views or recipe.views(examples),
+      guide_variables,
+      rows=rows,
+      drawn=drawn,
+    ),
     optimizers if len(optimizers) > 1 else game.players[0].optimizer,
     options,
     data,
@@ -151,6 +170,7 @@ def learner(
   guide_variables: Mapping[str, Any] | None = None,
   images: int = 0,
   rows: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]] | None = None,
+  drawn: Callable[..., tuple[jax.Array, jax.Array]] | None = None,
 ) -> Learner:
   """Returns what one network, or row of networks, of a game does: draws shuffled batches, sees them
   through the views, and lets the players move.
@@ -162,7 +182,7 @@ def learner(
     views: what a step makes of its rows.
     guide_variables: of the guides, or only their forms.
     images: N, where the entries hold several sets one behind another; 0: all are one.
-    rows: of a step, see `problem`.
+    rows, drawn: of a step, see `problem`.
   """
   images = images or len(entries['labels'])
   batch = min(recipe.batch, images)
@@ -183,9 +203,11 @@ def learner(
     init,
     rows or shuffled,
     views,
-    always_full=rows is None and (recipe.drop_last or images % batch == 0),
+    always_full=rows is None and drawn is None and (recipe.drop_last or images % batch == 0),
     turns=turns.turns(game),
     guides=guides.watching(game.guides) if game.guides else None,
+    followers=game.followers,
+    drawn=drawn,
   )
 
 
@@ -195,20 +217,26 @@ def _first_variables(game, views, forms, guide_variables, key):
   memory = {
     term.name: term.memory(_key(key, f'{MEMORY}/{term.name}')) for term in terms if term.memory
   }
+  beliefs = {name: first(_key(key, f'{BELIEFS}/{name}')) for name, first in game.beliefs.items()}
   arguments = jax.eval_shape(
-    lambda *known: _arguments(game, views, forms, *known), guide_variables, memory
+    lambda *known: _arguments(game, views, forms, *known), guide_variables, memory, beliefs
   )
   arguments = jax.tree.map(lambda form: jnp.zeros(form.shape, form.dtype), arguments)
   variables = {}
-  owners = {name: part for name, part in game.parts.items() if not part.twin_of}
+  owners = {name: part for name, part in game.parts.items() if not (part.twin_of or part.follows)}
   for name, part in owners.items():
     first = part.module.init(_key(key, name), *arguments[name])
     for collection, tree in first.items():
       variables[collection] = {**variables.get(collection, {}), name: tree} if name else tree
-  return {**variables, MEMORY: memory} if memory else variables
+  for name, (followed, _) in game.followers.items():
+    for collection, tree in variables.items():
+      if followed in tree:
+        variables[collection] = {**tree, name: tree[followed]}
+  kept = {MEMORY: memory, BELIEFS: beliefs}
+  return {**variables, **{collection: tree for collection, tree in kept.items() if tree}}
 
 
-def _arguments(game, views, forms, guide_variables, memory):
+def _arguments(game, views, forms, guide_variables, memory, beliefs):
   """What the networks of all parts are called with, by name; only its form is looked at."""
   key = draws.key(0)
   batch = {name: jnp.zeros(form.shape, form.dtype) for name, form in forms.items()}
@@ -227,7 +255,8 @@ def _arguments(game, views, forms, guide_variables, memory):
     seen = parts.merge(batch.pop('guides'), common['guides'])
   arguments = {}
   for name, part in game.parts.items():
-    arguments[name], _ = turns.part_arguments(part, Scene(seen, batch, key, memory=memory))
+    scene = Scene(seen, batch, key, memory=memory, beliefs=beliefs)
+    arguments[name], _ = turns.part_arguments(part, scene)
     if is_read:
       first = part.module.init(key, *arguments[name])
       seen[name], _ = outputs.apply(part.module, first, arguments[name], train=False)

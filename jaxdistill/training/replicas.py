@@ -92,6 +92,8 @@ def make(
   if GUIDES in entries:
     drawn = (*(name for name in entries if name != GUIDES), 'index', 'weight')
     batch = {**dict.fromkeys(drawn, batch), GUIDES: WHOLE}
+  if learner.drawn:
+    batch = {**dict.fromkeys(entries, WHOLE), 'network': share}
   placement = Placement(
     options.mesh,
     State(share, share, share, WHOLE, WHOLE, share),

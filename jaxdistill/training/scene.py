@@ -25,6 +25,8 @@ class Scene:
     memory: the term's, None where it has none; for the `reads` of a part those of all terms by
       their names.
     is_whole: whether the rows are those of the whole batch already.
+    beliefs: what is thought of the whole data, by name, see `game.Game`; 'index' of the batch has
+      its rows.
 
   >>> import jax.numpy as jnp
   >>> scene = Scene({'student': {'logits': jnp.ones((2, 3))}}, {'weight': jnp.ones(2)})
@@ -38,6 +40,7 @@ class Scene:
   step: jax.Array | int = 0
   memory: Any = None
   is_whole: bool = False
+  beliefs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def __getitem__(self, part: str) -> Mapping[str, jax.Array]:
     if part not in self.outputs:

@@ -12,8 +12,8 @@ from jax.sharding import Mesh
 
 from jaxdistill import draws, errors
 from jaxdistill.models import normalisation
-from jaxdistill.training import averages, optim, parallel, parts, together, whole_batch
-from jaxdistill.training.learner import MEMORY, Learner, Turn
+from jaxdistill.training import averages, optim, parallel, parts, program, together, whole_batch
+from jaxdistill.training.learner import BELIEFS, OF_NO_PART, Learner, Turn
 from jaxdistill.training.problem import count_devices, padded_rows
 
 BATCHES = ('own', 'shared')
@@ -146,10 +146,16 @@ class SideBySide:
   ) -> dict[str, jax.Array]:
     """The rows that are drawn: every entry has the leading axes [B, n], with as many batches as
     there are networks, or one for all of them."""
+    if self.learner.drawn:
+      return dict(data)  # the step takes the rows: it knows the beliefs
     numbers = self.numbers(data['network'])
     index, weight = jax.vmap(
       lambda number: self.learner.rows(jax.random.fold_in(key, number), step)
     )(numbers)
+    return self.rows_at(data, numbers, index, weight)
+
+  def rows_at(self, data, numbers, index, weight):
+    """The rows of every entry of the data at the positions [B, n] of a set."""
     positions = index
     if self.options.first_rows:
       # A network that only fills up the devices takes the last one.
@@ -170,6 +176,8 @@ class SideBySide:
   ) -> tuple[State, dict[str, jax.Array]]:
     key = jax.random.fold_in(draws.typed(state.key), state.step)
     keys = jax.vmap(lambda number: jax.random.fold_in(key, number))
+    if self.learner.drawn:
+      batch = self.drawn(state, batch)
     batch = dict(batch)
     guides = batch.pop(GUIDES, {})
     choices = self.learner.views.draw(jax.random.fold_in(key, _COMMON))
@@ -198,6 +206,7 @@ class SideBySide:
       state = self.moved(state, turn, gradient, at, moved)
       loss = metrics['loss'] + totals['loss'] if totals else metrics['loss']
       totals |= {**metrics, 'loss': loss}
+    state = self.followed(state)
     average = self.options.average
     average = average and average.update(state.average, _averaged(state.variables), state.step)
     return state.replace(step=state.step + 1, average=average), totals
@@ -219,6 +228,27 @@ class SideBySide:
     with whole_batch.sharing(self.batch_axis):
       side_by_side = together.over_networks(differentiate, self.options.way)
       return side_by_side(variables, prepared, keys, share)
+
+  def drawn(self, state: State, data: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """The rows that the beliefs of the networks decide."""
+    key, beliefs = program.sampling_key(state.key), state.variables.get(BELIEFS, {})
+    numbers = self.numbers(state.network)
+    beliefs = jax.tree.map(lambda leaf: leaf[: len(numbers)], beliefs)
+
+    def draw(number, beliefs):
+      return self.learner.drawn(jax.random.fold_in(key, number), state.step, beliefs)
+
+    return self.rows_at(data, numbers, *jax.vmap(draw)(numbers, beliefs))
+
+  def followed(self, state: State) -> State:
+    """The state after the parts that follow others have."""
+    params = state.variables['params']
+    for name, (owner, momentum) in self.learner.followers.items():
+      move = lambda mean, leaf, kept=momentum: kept * mean + (1 - kept) * leaf
+      params = {**params, name: jax.tree.map(move, params[name], params[owner])}
+    if params is state.variables['params']:
+      return state
+    return state.replace(variables={**state.variables, 'params': params})
 
   def part_of_this_device(self, prepared):
     """The rows [B, n, ...] that this device takes of a batch, and the share [B] that they have of
@@ -275,7 +305,7 @@ class SideBySide:
 
 def _averaged(variables):
   """The collections that an average of a network has."""
-  return {name: tree for name, tree in variables.items() if name != MEMORY}
+  return {name: tree for name, tree in variables.items() if name not in OF_NO_PART}
 
 
 def _check_initial(variables, initial, networks):

@@ -15,8 +15,8 @@ import jax
 from jaxdistill import errors, metrics
 from jaxdistill.models import dropout
 from jaxdistill.training import outputs, parts, whole_batch
-from jaxdistill.training.game import Game, Player
-from jaxdistill.training.learner import MEMORY, Outcome, Owned, Turn
+from jaxdistill.training.game import Game, Player, Standpoint
+from jaxdistill.training.learner import BELIEFS, MEMORY, Outcome, Owned, Turn
 from jaxdistill.training.outputs import Outputs
 from jaxdistill.training.scene import Scene
 
@@ -36,7 +36,10 @@ def _turn(game, players):
     return turn
   climber = dataclasses.replace(players[0], terms=perturbed.terms)
   return dataclasses.replace(
-    turn, perturb_weights=_moved_weights(perturbed), climbed=objective(game, (climber,))
+    turn,
+    perturb_weights=_moved_weights(game, perturbed),
+    climbed=objective(game, (climber,)),
+    decays_own=perturbed.decay_at == 'own',
   )
 
 
@@ -62,10 +65,24 @@ def _perturbed_views(game):
   return perturb
 
 
-def _moved_weights(perturbed):
-  def move(gradient, params, key):
-    key = jax.random.fold_in(key, name_number('weights'))
-    return jax.lax.stop_gradient(perturbed.move(gradient, params, key))
+def _moved_weights(game, perturbed):
+  def move(gradient, params, variables, batch, key):
+    def answer(name, params, images):
+      part = game.parts[name]
+      of_part = outputs.variables_of(
+        parts.replace(variables, {'params': params}), part.twin_of or name
+      )
+      return outputs.apply(part.module, of_part, (images,), train=True)[0]
+
+    standpoint = Standpoint(
+      params,
+      gradient,
+      answer,
+      variables.get(BELIEFS, {}),
+      batch.get('step', 0),
+      jax.random.fold_in(key, name_number('weights')),
+    )
+    return jax.lax.stop_gradient(perturbed.move(standpoint))
 
   return move
 
@@ -84,7 +101,9 @@ def objective(game: Game, players: Sequence[Player]):
     batch = dict(batch)
     guides, step = batch.pop('guides', {}), batch.pop('step', 0)
     known = variables.get(MEMORY, {})
-    scenes, moved = _scenes(game, players, variables, Scene(guides, batch, key, step, known))
+    beliefs = variables.get(BELIEFS, {})
+    seen = Scene(guides, batch, key, step, known, beliefs=beliefs)
+    scenes, moved = _scenes(game, players, variables, seen)
     losses, measured, memory = {}, {}, {}
     for player in players:
       prefix = f'{player.name}/' if several else ''
@@ -126,7 +145,7 @@ def _player_loss(player, scene, memory):
   weighted, measured, remembered = [], {}, {}
   for term in player.terms:
     key = jax.random.fold_in(scene.key, name_number(f'{player.name}/{term.name}'))
-    term_scene = Scene(scene.outputs, scene.batch, key, scene.step, memory.get(term.name))
+    term_scene = dataclasses.replace(scene, key=key, memory=memory.get(term.name))
     if term.memory is None:
       value = term.loss(term_scene)
     else:
@@ -187,7 +206,7 @@ def _scenes(game, players, variables, seen):
       arrays = versions[player][0] if name in live[player] else constant
       seen_outputs[name] = Outputs(f'part {name!r}', arrays)
   scenes = {
-    player: Scene(arrays, seen.batch, seen.key, seen.step) for player, arrays in by_player.items()
+    player: dataclasses.replace(seen, outputs=arrays) for player, arrays in by_player.items()
   }
   return scenes, moved
 

@@ -85,9 +85,10 @@ def noisy(respond, batch, keys):
   return jax.vmap(draw)(keys, batch['images'])
 
 
-def norm_step(gradient, params, key):
+def norm_step(standpoint):
   """One step of length GAMMA ||w|| up the gradient, all weights together."""
-  slope = gradient(params)
+  params = standpoint.params
+  slope = standpoint.gradient(params)
   scale = GAMMA * optax.tree.norm(params) / optax.tree.norm(slope)
   return jax.tree.map(lambda w, g: w + scale * g, params, slope)
 
@@ -186,7 +187,7 @@ def test_weights_that_do_not_move_stay_bit_for_bit_whatever_they_are_perturbed_b
 
 
 def test_no_perturbation_at_all_has_the_bits_of_plain_training():
-  stay = game(lambda respond, batch, keys: batch['images'], lambda gradient, params, key: params)
+  stay = game(lambda respond, batch, keys: batch['images'], lambda standpoint: standpoint.params)
   (_, perturbed, _), (_, plainly, _) = advanced(stay, 2), advanced(game(), 2)
   for learned, expected in zip(weights(perturbed), weights(plainly)):
     np.testing.assert_array_equal(learned, expected)

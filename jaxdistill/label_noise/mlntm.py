@@ -1,7 +1,7 @@
 """MLNTM: a matrix of labels whose transitions are counted from their correlations (Li et al.,
 NeurIPS 2022)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import flax.linen as nn
@@ -38,6 +38,7 @@ def method(
   averaged: int = 5,
   clip: float = 10.0,
   least_selected: int = 50,
+  slack_rate: float = 5e-5,
 ) -> Method:
   """Returns MLNTM: a warm-up on the labels as they are, transitions by counting, and a training
   that corrects for them.
@@ -55,8 +56,7 @@ def method(
   Args:
     setting: what it is for.
     correction: 'reweight', 'forward' or 'backward', see `corrections`; 'revision': reweight with a
-      learned slack, T + S, whose rows are made probabilities again; the gradient through beta
-      reaches S alone.
+      learned slack, T + S, whose rows are made probabilities again.
     estimator: of T, see `multilabel_estimates.estimate`.
     choice: among the partners' candidates, see `multilabel_transition`.
     harmless: what is known of the flips: 'missing': no label was added, 'partial': none was taken
@@ -67,26 +67,30 @@ def method(
     averaged: epochs whose losses select, which end there; fewer where there are fewer.
     clip: largest norm of the warm-up's gradient.
     least_selected: of either value; with less, Dual-T is taken.
+    slack_rate: learning rate of Adam for S, which descends L through beta, while the classifier
+      does not.
 
   Raises:
     UserError: numbers out of their range.
 
   Source: Li et al. and their public code. Without a look at the true T, with `harmless` and Dual-T
     for labels with few selected examples in its place (our choices); 'revision' is T-Revision's
-    (Xia et al., NeurIPS 2019) with rows and gradient of our choice.
+    (Xia et al., NeurIPS 2019), where the rows, and that S has a rate of its own, are our choices.
   """
   warmup_epochs = errors.whole('warmup_epochs', warmup_epochs) or setting.epochs
   last = errors.whole('selection_epoch', selection_epoch) or max(1, warmup_epochs // 2)
   kept = min(errors.whole('averaged', averaged, at_least=1), last)
   errors.whole('least_selected', least_selected)
   evidence.unit_interval(tau=tau)
-  errors.real_numbers(clip=clip)
+  errors.real_numbers(clip=clip, slack_rate=slack_rate)
   if last > warmup_epochs:
     raise errors.UserError(
       f'selection_epoch is {last}; it must be one of the {warmup_epochs} epochs of the warm-up.'
     )
   if clip <= 0:
     raise errors.UserError(f'clip is {clip}; it must be above 0.')
+  if slack_rate < 0:
+    raise errors.UserError(f'slack_rate is {slack_rate}; it must be at least 0.')
   watch = Watch(setting, last, kept)
 
   def transition(early, best):
@@ -103,7 +107,7 @@ def method(
 
   phases = (
     _warm_up(setting, watch, warmup_epochs, clip),
-    _corrected(setting, correction, _beginning(watch, warmup_epochs, transition)),
+    _corrected(setting, correction, slack_rate, _beginning(watch, warmup_epochs, transition)),
   )
   return Method(phases, believe=_believing(setting))
 
@@ -148,24 +152,31 @@ def _beginning(watch: Watch, epochs: int, transition: Callable):
   return begin
 
 
-def _corrected(setting, correction, begin):
+def _corrected(setting, correction, slack_rate, begin):
   """Training that corrects for T."""
-  is_revised = correction == 'revision'
   parts = {NET: Part(setting.network)}
-  if is_revised:
-    parts[SLACK] = Part(Slack(), reads=lambda scene: (scene.beliefs[TRANSITION],))
-  player = Player('', tuple(parts), (Term(correction, _loss(correction)),), setting.optimizer())
   beliefs = {TRANSITION: lambda key: jnp.tile(jnp.eye(2), (setting.classes, 1, 1))}
-  game = Game(parts, (player,), beliefs=beliefs)
+  if correction == 'revision':
+    parts[SLACK] = Part(Slack(), reads=lambda scene: (scene.beliefs[TRANSITION],))
+    revised = lambda scene: scene[SLACK]
+    loss = _loss(corrections.reweight, revised)
+    slack_loss = _loss(corrections.revision, revised)
+    players = (
+      Player(NET, (NET,), (Term('reweight', loss),), setting.optimizer()),
+      Player(SLACK, (SLACK,), (Term('revision', slack_loss),), optax.adam(slack_rate)),
+    )
+  else:
+    loss = _loss(getattr(corrections, correction), lambda scene: scene.beliefs)
+    players = (Player('', (NET,), (Term(correction, loss),), setting.optimizer()),)
+  game = Game(parts, players, beliefs=beliefs)
   return Phase(CORRECT, game, setting.epochs, tables=bce.tables(setting), begin=begin)
 
 
-def _loss(correction: Correction) -> Callable[[Scene], jax.Array]:
-  of_labels = getattr(corrections, correction)
+def _loss(of_labels: Callable, source: Callable[[Scene], Mapping]) -> Callable[[Scene], jax.Array]:
+  """The mean over labels and rows of a correction by the T of a source."""
 
   def loss(scene):
-    revised = scene[SLACK] if correction == 'revision' else scene.beliefs
-    losses = of_labels(scene[NET]['logits'], scene.batch[bce.NOISY], revised[TRANSITION])
+    losses = of_labels(scene[NET]['logits'], scene.batch[bce.NOISY], source(scene)[TRANSITION])
     return weighted_mean(losses.mean(-1), scene.batch['weight'])
 
   return loss

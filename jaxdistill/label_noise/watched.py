@@ -71,7 +71,7 @@ class Watch:
         'loss': np.where(better, losses, kept['loss']),
         'probabilities': np.where(better[:, None], probabilities, kept['probabilities']),
       }
-    beliefs[BEST] = _better(beliefs[BEST], losses.mean(1), part_variables(_learned(variables), NET))
+    beliefs[BEST] = _better(beliefs[BEST], losses.mean(1), part_variables(variables, NET))
     return beliefs
 
   def _losses(self, variables, look, epoch):
@@ -95,11 +95,6 @@ def _better(best, losses, variables):
     'loss': np.where(better, losses, best['loss']),
     'variables': jax.tree.map(chosen, variables, best['variables']),
   }
-
-
-def _learned(variables):
-  """Variables without what is thought of the examples."""
-  return {name: tree for name, tree in variables.items() if name != 'beliefs'}
 
 
 def _empty(setting):

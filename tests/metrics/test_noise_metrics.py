@@ -68,6 +68,16 @@ def test_f1_overall_and_by_class():
   assert metrics.label_f1(labels, np.zeros_like(scores)) == (0.0, 0.0)
 
 
+def test_scores_of_several_networks_are_those_of_each():
+  labels, scores = multilabel_case(4)
+  networks = np.stack([scores, scores[::-1]])
+  table = metrics.label_scores(labels, networks, 0.6)
+  for number, network in enumerate(networks):
+    overall, by_class = metrics.label_f1(labels, network, 0.6)
+    expected = dict(map=metrics.mean_average_precision(labels, network), of1=overall, cf1=by_class)
+    assert {name: values[number] for name, values in table.items()} == expected
+
+
 @pytest.mark.parametrize(
   'call',
   [

@@ -12,7 +12,7 @@ import importlib
 
 __version__ = '0.1.0'
 # The families of methods, each a sub-package: a new one is named here and in setup.cfg.
-FAMILIES = ('condensation', 'distillation', 'fscil', 'robustness')
+FAMILIES = ('condensation', 'distillation', 'fscil', 'label_noise', 'robustness')
 
 _SUBMODULES = (
   *FAMILIES,

@@ -18,17 +18,15 @@ import jax
 import jax.numpy as jnp
 import jaxlib
 from flax import traverse_util
-from jax import export as jax_export
 
 import jaxdistill
-from jaxdistill import backend, draws, errors, files
+from jaxdistill import draws, errors, files
 from jaxdistill.data import augment
 from jaxdistill.data.transform import Transform
 from jaxdistill.distillation import standalone
 from jaxdistill.models import weights
-from jaxdistill.numerics import settled
+from jaxdistill.training import portable
 
-PLATFORMS = ('cpu', 'cuda', 'tpu')
 PROGRAM, WEIGHTS, DESCRIPTION, RUNNER = (
   'classifier.stablehlo',
   'weights.safetensors',
@@ -88,7 +86,7 @@ def export(
     'seen_shape': seen.shape[1:],
     'mean': mean,
     'std': std,
-    'platforms': PLATFORMS,
+    'platforms': portable.PLATFORMS,
     'parameters': sum(leaf.size for leaf in jax.tree.leaves(variables['params'])),
     'versions': {
       'jaxdistill': jaxdistill.__version__,
@@ -107,7 +105,6 @@ def export(
   return files.expanded(folder)
 
 
-@settled()
 def program_of(
   network: nn.Module,
   by_name: Mapping[str, Any],
@@ -115,7 +112,7 @@ def program_of(
   prepare: Callable[[jax.Array], jax.Array],
 ) -> bytes:
   """Returns the program (weights by name, float32 images [n, h, w, c]) -> logits [n, C] as
-  `jax.export` writes it, for all of `PLATFORMS` and any n.
+  `jax.export` writes it, for all of `portable.PLATFORMS` and any n.
 
   Args:
     network: it returns (logits, features).
@@ -124,29 +121,11 @@ def program_of(
     prepare: images [n, h, w, c] -> what the network reads.
   """
 
-  def traced_for(platform):
-    def logits(by_name, images):
-      variables = traverse_util.unflatten_dict(by_name, sep='/')
+  def logits(by_name, images):
+    variables = traverse_util.unflatten_dict(by_name, sep='/')
+    return network.apply(variables, prepare(images), train=False)[0]
 
-      def one(image):
-        with backend.compiling_for(platform):
-          return network.apply(variables, prepare(image[None]), train=False)[0][0]
-
-      # Image by image: whatever in a network reckons with the number of images knows it is one.
-      return jax.vmap(one)(images)
-
-    return logits
-
-  def forward(by_name, images):
-    # The forms of layers that are fast on CPUs there, and the plain ones everywhere else.
-    return jax.lax.platform_dependent(
-      by_name, images, cpu=traced_for('cpu'), default=traced_for('others')
-    )
-
-  (number,) = jax_export.symbolic_shape('n')
-  forms = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in by_name.items()}
-  images = jax.ShapeDtypeStruct((number, *image_shape), jnp.float32)
-  return bytes(jax_export.export(jax.jit(forward), platforms=PLATFORMS)(forms, images).serialize())
+  return portable.program_of(logits, dict(by_name), image_shape)
 
 
 def _prepare(view, mean, std):

@@ -53,13 +53,18 @@ class DataSource:
 
 
 class _Loaded(NamedTuple):
-  """The parts that a run works on, and what each part that is stored is known by."""
+  """The parts as they are stored, and what each is known by."""
 
-  parts: tuple[Dataset, Dataset | None, Dataset]
+  parts: tuple[Any, Any | None, Any]
   identities: Mapping[str, Identity]
 
 
-def load(source: DataSource, run: Run | None = None) -> tuple[Dataset, Dataset | None, Dataset]:
+def load(
+  source: DataSource,
+  run: Run | None = None,
+  takes: tuple[type, ...] = (Dataset,),
+  held_out: bool = True,
+) -> tuple[Any, Any | None, Any]:
   """Returns (train, validation, test); no validation set when its share is 0.
 
   A set's own validation images are used in place of a share of the training images. The split does
@@ -70,14 +75,25 @@ def load(source: DataSource, run: Run | None = None) -> tuple[Dataset, Dataset |
     source: which images.
     run: that works on them: it is refused where its work dir was begun with other ones, or with
       other code of the user's.
+    takes: kinds of sets that the task works on.
+    held_out: whether validation images are set aside here; else there are none, and all training
+      images are the first part.
 
   >>> train, validation, test = load(DataSource('digits', image_size=16, validation_share=0.1))
   >>> train.image_shape, len(train) > 9 * len(validation) > 0
   ((16, 16, 1), True)
   """
+  train, validation, test = _load(source).parts
+  _check_kind(source.name, train, takes)
   if run is not None:
     provenance.settle(run, facts(source, run.config))
-  return _load(source).parts
+  if not held_out:
+    if validation is not None:
+      _tell(f'{source.name}: its validation images are left out.')
+    return train, None, test
+  if validation is None and source.validation_share:
+    train, validation = data.hold_out(train, source.validation_share)
+  return train, validation, test
 
 
 def facts(source: DataSource, config: Mapping[str, Any]) -> provenance.Sections:
@@ -100,18 +116,16 @@ def _read(source: DataSource, stream_above: int | None, stamp: str) -> _Loaded:
     if validation is not None:
       _tell(f'{source.name}: its validation images are left out, as data.validation_share is 0.')
     return _Loaded((train, None, test), identities)
-  if validation is None:
-    train, validation = data.hold_out(train, source.validation_share)
-  else:
+  if validation is not None:
     identities['validation'] = Identity(validation, statistics=False)
   return _Loaded((train, validation, test), identities)
 
 
 def _splits(
   source: DataSource, stream_above: int | None, tell: Callable[[str], None]
-) -> tuple[Dataset, Dataset | None, Dataset]:
-  """Returns (train, validation, test) as they are stored; refuses what is no labelled images."""
-  parts = data.load_splits(
+) -> tuple[Any, Any | None, Any]:
+  """Returns (train, validation, test) as they are stored."""
+  return data.load_splits(
     source.name,
     data_dir=source.dir,
     image_size=source.image_size,
@@ -120,13 +134,16 @@ def _splits(
     stream_above=stream_above,
     tell=tell,
   )
-  if not isinstance(parts[0], Dataset):
-    what = 'vectors' if isinstance(parts[0], data.Vectors) else 'a matrix of labels'
+
+
+def _check_kind(name: str, train: Any, takes: tuple[type, ...]) -> None:
+  """Refuses a set of another kind than a task works on."""
+  if not isinstance(train, takes):
+    what = 'vectors' if isinstance(train, data.Vectors) else 'a matrix of labels'
     raise UserError(
-      f'{source.name} holds {what}, and this task takes images with one label each, such as digits '
-      'or npz:PATH; data.load reads it for the functions that take it.'
+      f'{name} holds {what}, and this task takes images with one label each, such as digits or '
+      'npz:PATH; data.load reads it for the functions that take it.'
     )
-  return parts
 
 
 def _tell(notice: str) -> None:

@@ -118,8 +118,10 @@ class Phase:
       the phases before, by name, and `look` answers with this phase's parts. None: all are new.
     refresh: (variables, look, step) -> beliefs [R, ...] by name, all or some: what is thought of
       the whole set anew. `step` is the number of the next step.
-    first: passes before the first refresh.
+    first: passes before the first refresh, a multiple of `every`.
     every: passes from one refresh to the next.
+    rows: (key, step, beliefs) -> (positions int [b], weights [b]) of the rows of a step, by the
+      beliefs of one network; None: shuffled passes.
     batch: rows a step; 0: the setting's.
     scored: whether `Method.answer` makes sense of this phase's parts, so that the networks are
       scored on the way.
@@ -135,6 +137,7 @@ class Phase:
   refresh: Callable[[Mapping[str, Any], Look, int], Mapping[str, Any]] | None = None
   first: int = 0
   every: int = 1
+  rows: Callable[..., tuple[jax.Array, jax.Array]] | None = None
   batch: int = 0
   scored: bool = True
 

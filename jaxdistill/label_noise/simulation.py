@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 from jaxdistill import errors
 from jaxdistill.data.crowds import Crowd
 from jaxdistill.data.dataset import Dataset
+from jaxdistill.data.vectors import Vectors
 from jaxdistill.errors import UserError
 from jaxdistill.label_noise import annotators, confusable, instance
 from jaxdistill.label_noise.noise import checked_rate
@@ -41,7 +42,7 @@ class SimulatedByImage(NamedTuple):
 
 
 def simulate(
-  truth: ArrayLike | Dataset,
+  truth: ArrayLike | Dataset | Vectors,
   groups: str | Sequence[annotators.Group] = 'ind',
   per_example: int = 3,
   activity: tuple[float, float] | None = (0.4, 4.0),
@@ -180,7 +181,7 @@ def simulate_by_image(
 
 def _classes_of(truth):
   """The labels, how many classes there are, and pairs of them that are hard to tell apart."""
-  if isinstance(truth, Dataset):
+  if isinstance(truth, Dataset | Vectors):
     return truth.labels, truth.num_classes, confusable.hard_pairs(truth.class_names)
   labels = np.asarray(truth)
   if labels.ndim != 1 or labels.dtype.kind not in 'iu' or not labels.size or labels.min() < 0:

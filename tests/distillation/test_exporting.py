@@ -18,6 +18,7 @@ from jaxdistill.data import augment, crops
 from jaxdistill.distillation import exporting
 from jaxdistill.errors import UserError
 from jaxdistill.models import safetensors
+from jaxdistill.training import portable
 
 SHAPE = (8, 8, 3)
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
@@ -88,7 +89,7 @@ print([name for name in ('jaxdistill', 'flax', 'safetensors') if name in sys.mod
 
 def test_one_program_serves_all_platforms_and_any_number(folder):
   program = jax_export.deserialize(bytearray((folder / exporting.PROGRAM).read_bytes()))
-  assert program.platforms == exporting.PLATFORMS
+  assert program.platforms == portable.PLATFORMS
   images = program.in_avals[-1]
   assert images.shape[1:] == SHAPE and images.dtype == np.float32
   assert not isinstance(images.shape[0], int)

@@ -1,0 +1,364 @@
+"""Learning from wrong labels in Python: from examples, what was observed of them and the name of a
+method to networks."""
+
+import dataclasses
+import functools
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from jax.typing import ArrayLike
+from ml_collections import ConfigDict
+
+from jaxdistill import config as configs
+from jaxdistill import errors, files
+from jaxdistill.data import MultiLabelled
+from jaxdistill.data.crowds import Crowd
+from jaxdistill.data.identity import Identity
+from jaxdistill.errors import UserError
+from jaxdistill.experiment import arguments, rows
+from jaxdistill.label_noise import checks, learning, sections, settings
+from jaxdistill.label_noise import evidence as evidences
+from jaxdistill.label_noise import work as works
+from jaxdistill.label_noise.making import Observed
+from jaxdistill.label_noise.method import Believed
+from jaxdistill.label_noise.methods import METHODS
+from jaxdistill.label_noise.observed import Evidence
+from jaxdistill.label_noise.scoring import Numbers
+from jaxdistill.label_noise.trained import Trained
+from jaxdistill.numerics import settled
+from jaxdistill.training import parallel, provenance, trees
+from jaxdistill.training.run import Run
+
+_FOLDER = 'label_noise/'
+_FORMAT = 'jaxdistill label-noise result, version 1'
+# Of the training examples, held out with their observed labels to choose a check by.
+_HELD_OUT = 0.1
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Result(trees.Saved):
+  """What the networks of a method have come to.
+
+  Attributes:
+    numbers: all that was measured.
+    believed: what they think of the training examples that they learned from, in the order of
+      `learned`; None in all processes but the first.
+    trained: the networks; None likewise.
+    learned: positions of these examples in the training set, int [n].
+  """
+
+  WHAT: ClassVar[str] = 'result'
+  numbers: Numbers
+  believed: Believed | None = None
+  trained: Trained | None = None
+  learned: np.ndarray | None = None
+
+  @property
+  def scores(self) -> dict[str, np.ndarray]:
+    """All that a table has of each network, [seeds] each, see `scoring.Numbers.columns`: 'last' is
+    the accuracy on the test examples at the end of the training."""
+    return self.numbers.columns
+
+  @property
+  def accuracy(self) -> np.ndarray:
+    """Accuracy on the test examples at the end of the training, [seeds] in [0, 1] (of a matrix of
+    labels mean average precision)."""
+    return self.scores['last']
+
+  @property
+  def beliefs(self) -> np.ndarray:
+    """Probabilities of the true labels of the examples `learned`, float [seeds, n, C]."""
+    return self._here('believed').labels
+
+  @property
+  def confusions(self) -> np.ndarray | None:
+    """Of the annotators, [seeds, annotators, C, C], rows true; None: the method has none."""
+    return self._here('believed').confusions
+
+  def probabilities(self, examples: np.ndarray) -> np.ndarray:
+    """Returns float32 [seeds, n, C] of images, uint8 or in [0, 1], or of vectors."""
+    return self._here('trained').probabilities(examples)
+
+  def predict(self, examples: np.ndarray) -> np.ndarray:
+    """Returns the most probable classes, int32 [seeds, n]; of a matrix of labels [seeds, n, q]."""
+    return self._here('trained').predict(examples)
+
+  def to_bytes(self) -> bytes:
+    """Returns the content of the file."""
+    numbers = json.dumps(files.jsonable(self.numbers.to_json()))
+    believed = learning.plain(self.believed) if self.believed else {}
+    trained = self.trained.to_bytes() if self.trained else b''
+    learned = np.zeros(0, int) if self.learned is None else self.learned
+    content = {'format': _FORMAT, 'numbers': numbers, 'believed': believed, 'networks': trained}
+    return trees.encode({**content, 'learned': learned})
+
+  @classmethod
+  def from_bytes(cls, content: bytes) -> 'Result':
+    """Returns the result of what `to_bytes` returned.
+
+    Raises:
+      ValueError, KeyError or TypeError: it is something else.
+    """
+    content = trees.opened(content, _FORMAT)
+    numbers = Numbers.from_json(json.loads(content['numbers']))
+    if not content['networks']:
+      return cls(numbers)
+    trained = Trained.from_bytes(content['networks'])
+    return cls(numbers, Believed(**content['believed']), trained, np.asarray(content['learned']))
+
+  def _here(self, name):
+    value = getattr(self, name)
+    if value is None:
+      raise UserError('The networks are in the first process alone; ask there.')
+    return value
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Comparison:
+  """Networks of several methods.
+
+  Attributes:
+    results: by the name of the method.
+    rows: of the table, see `experiment.results.Row`.
+  """
+
+  results: Mapping[str, Result]
+  rows: Sequence[Any]
+
+  def difference(self, method: str, other: str = 'vote', column: str = 'last') -> Any:
+    """Returns what a method has more than another seed by seed, see `metrics.paired_difference`.
+
+    Raises:
+      UserError: a method or column that is not there, or a single seed.
+    """
+    columns = {name: result.scores for name, result in self.results.items()}
+    return rows.difference(columns, method, other, column)
+
+
+@settled()
+def fit(
+  train: Any,
+  evidence: Crowd | ArrayLike | None = None,
+  test: Any | None = None,
+  method: str = 'ccc',
+  model: str | Mapping[str, Any] = '',
+  seeds: int = 3,
+  seed: int = 0,
+  *,
+  trusted: Any | None = None,
+  truth: ArrayLike | None = None,
+  validation: float | tuple[Any, Any] = _HELD_OUT,
+  overrides: Mapping[str, Any] | None = None,
+  workdir: str | os.PathLike | None = None,
+  quick: bool = False,
+  progress: bool = False,
+) -> Result:
+  """Trains networks on examples some of whose labels are wrong.
+
+  Args:
+    train: a `Dataset`, `Vectors` or `MultiLabelled`; its own labels are the observed ones where no
+      evidence is given, and else are not looked at.
+    evidence: what was observed of its examples: a `Crowd`, labels int [n], or a matrix of 0 and 1
+      [n, q] where `train` is `MultiLabelled`; None: its labels.
+    test: examples with true labels, of the same classes; None: the held-out examples, with their
+      observed labels.
+    method: the name of a method, one that was registered, or the .py file of a config of your own.
+    model: a network of `models.build`, by name or with its fields; '': the data set's usual one.
+    seeds: networks, in one program.
+    seed: of everything random.
+    trusted: examples whose labels are believed, of the same kind as `train`.
+    truth: true labels [n] or [n, q], for the scores alone.
+    validation: share of the examples that is held out to choose a check by, or such examples and
+      their evidence; 0: none.
+    overrides: further fields of the config by dotted name, such as {'learning.epochs': 5}.
+    workdir: keeps checkpoints and metrics and resumes from them; None: in memory.
+    quick: a smoke run; no number means anything.
+    progress: whether to draw progress bars.
+
+  Returns:
+    What the networks have come to, what they believe, and they.
+
+  Raises:
+    UserError: for a method, field or value that does not exist, data that do not go together, or
+      evidence that the method cannot read.
+  """
+  make = functools.partial(_config, method, _arguments(train, seeds, quick))
+  handed = _Handed(train, evidence, test, trusted, truth, validation)
+  ran, work, learned = _run(make, handed, model, seed, overrides, workdir, progress)
+  return _results(ran, learned)[list(ran.numbers)[-1]]
+
+
+@settled()
+def compare(
+  train: Any,
+  evidence: Crowd | ArrayLike | None = None,
+  test: Any | None = None,
+  methods: Sequence[str] = (),
+  model: str | Mapping[str, Any] = '',
+  seeds: int = 3,
+  seed: int = 0,
+  *,
+  trusted: Any | None = None,
+  truth: ArrayLike | None = None,
+  validation: float | tuple[Any, Any] = _HELD_OUT,
+  overrides: Mapping[str, Any] | None = None,
+  workdir: str | os.PathLike | None = None,
+  quick: bool = False,
+  progress: bool = False,
+) -> Comparison:
+  """Trains networks by several methods, on the same examples from the same seeds; `methods` are
+  their names, () for the usual ones, the other arguments those of `fit`.
+
+  Raises:
+    UserError: see `fit`.
+  """
+  if isinstance(methods, str):
+    raise UserError(f"methods is a list of names, such as ['vote', 'ccc']; got {methods!r}.")
+  if not methods:
+    methods = settings.COMPARED[_observed(train, evidence, None).evidence.kind]
+  given = {**_arguments(train, seeds, quick), 'methods': '+'.join(methods)}
+  make = functools.partial(configs.load, f'{_FOLDER}compare', given)
+  handed = _Handed(train, evidence, test, trusted, truth, validation)
+  ran, work, learned = _run(make, handed, model, seed, overrides, workdir, progress)
+  return Comparison(_results(ran, learned), ran.table)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Handed:
+  """What a user hands over."""
+
+  train: Any
+  evidence: Any
+  test: Any
+  trusted: Any
+  truth: Any
+  validation: Any
+
+
+def _results(ran, learned):
+  return {
+    name: Result(numbers, ran.beliefs[name], ran.networks[name], learned)
+    for name, numbers in ran.numbers.items()
+  }
+
+
+def _arguments(train, seeds, quick):
+  if not isinstance(train, works.SETS):
+    raise UserError(
+      'Learning from wrong labels needs examples as a Dataset, Vectors or MultiLabelled, as '
+      f'data.load returns them; got {type(train).__name__}.'
+    )
+  errors.whole('seeds', seeds, at_least=1)
+  known = ''
+  if isinstance(train, MultiLabelled):
+    known = 'multilabel:handed'
+  elif not hasattr(train, 'features'):
+    known = train.name if train.name in settings.PRESETS else ''
+  else:
+    known = 'vectors:handed'
+  # What was observed is handed over.
+  return dict(data=known, noise='none', seeds=seeds, quick=quick)
+
+
+def _config(method: str, given: Mapping[str, Any]) -> ConfigDict:
+  """The config of a method: a file of the user's, a shipped one, or of what the user has
+  registered."""
+  if not isinstance(method, str):
+    raise UserError(f'method is the name of a method, or a .py file; it is {method!r}.')
+  if method.endswith('.py'):
+    return configs.load(method, given)
+  if f'{_FOLDER}{method}' in configs.names() and method in METHODS:
+    return configs.load(f'{_FOLDER}{method}', given)
+  if method in METHODS:
+    return settings.defaults(arguments.read(settings.Arguments, given), method)
+  raise errors.unknown('method of learning from wrong labels', method, METHODS)
+
+
+def _observed(train: Any, evidence: Any, truth: Any) -> Observed:
+  """What was handed over of a set."""
+  if truth is not None:
+    truth = np.asarray(truth)
+    wanted = np.shape(train.labels)
+    if truth.shape != wanted or truth.dtype.kind not in 'iub':
+      raise UserError(
+        f'truth needs the true labels of the {len(train)} examples, integers {list(wanted)}; it is '
+        f'{truth.dtype} of shape {list(truth.shape)}.'
+      )
+    truth = truth.astype(np.int32)
+  return Observed(_evidence(train, evidence), truth)
+
+
+def _evidence(train, evidence):
+  if evidence is None:
+    evidence = train.labels
+  if isinstance(evidence, Evidence):
+    observed = evidence
+  elif isinstance(train, MultiLabelled):
+    observed = Evidence(matrix=evidences.label_matrix(evidence).astype(np.int32))
+  elif isinstance(evidence, Crowd):
+    observed = Evidence(evidence)
+  else:
+    labels = evidences.class_labels(np.asarray(evidence), train.num_classes)
+    observed = Evidence(Crowd.from_labels(labels, train.class_names))
+  if len(observed) != len(train) or observed.classes != train.num_classes:
+    raise UserError(
+      f'The evidence is of {len(observed)} examples and {observed.classes} classes; {train.name} '
+      f'has {len(train)} and {train.num_classes}.'
+    )
+  return observed
+
+
+def _run(
+  make: Callable,
+  handed: _Handed,
+  model: str | Mapping[str, Any],
+  seed: int,
+  overrides: Mapping[str, Any] | None,
+  workdir: str | os.PathLike | None,
+  progress: bool,
+) -> tuple[learning.Ran, works.Work, np.ndarray]:
+  """Runs a config on examples that are there already."""
+  errors.seed(seed)
+  config = make()
+  config.data.name = handed.train.name
+  if model:
+    asked = {'name': model} if isinstance(model, str) else dict(model)
+    config.model = arguments.network(asked.get('name', ''), asked)
+  # All examples that were handed over, unless the overrides say fewer.
+  share = handed.validation if isinstance(handed.validation, int | float) else 0.0
+  fixed = {'seed': seed, 'data.validation_share': float(share)}
+  if 'learning.train_images' not in (overrides or {}) and config.learning.train_images > len(
+    handed.train
+  ):
+    fixed['learning.train_images'] = 0
+  for key, value in {**fixed, **(overrides or {})}.items():
+    configs.override(config, key, value)
+  checks.check_fields(config)
+  checks.check_values(config)
+  fields = sections.of_config(config)
+  mesh = parallel.make_mesh(config.run.devices)
+  observed = _observed(handed.train, handed.evidence, handed.truth)
+  validation = None
+  if isinstance(handed.validation, tuple):
+    examples, said = handed.validation
+    validation = examples, _observed(examples, said, None)
+  divided = works.divide(fields, handed.train, observed, validation, handed.trusted)
+  test = handed.test
+  if test is None:
+    if divided.validation is None:
+      raise UserError('Without test examples some are held out: let validation be above 0.')
+    held, held_observed = divided.validation
+    test = dataclasses.replace(held, labels=held_observed.evidence.labels)
+  work = works.assemble(fields, divided, test, mesh)
+  checks.check_parts(work)
+  with Run(workdir, config, progress=progress) as opened:
+    if workdir is not None:
+      data = {
+        'training': Identity(work.train),
+        'test': Identity(test, statistics=False),
+      }
+      provenance.settle(opened, {'data': data, 'code': provenance.code(opened.config)})
+    return learning.run_all(opened, work, tell=False), work, divided.rows

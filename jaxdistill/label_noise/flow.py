@@ -1,0 +1,205 @@
+"""What the tasks of this family do with their work: a method's phases one after the other in the
+one loop, refreshes of what is thought of the training set in between, checks on the way."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdistill.label_noise import scoring
+from jaxdistill.label_noise.answers import Answers, answer_of
+from jaxdistill.label_noise.looking import Looking
+from jaxdistill.label_noise.method import Believed, Method, Phase
+from jaxdistill.label_noise.work import Work
+from jaxdistill.numerics import settled
+from jaxdistill.training import loop, parallel, players
+from jaxdistill.training.learner import BELIEFS
+from jaxdistill.training.problem import Problem, Refresh
+from jaxdistill.training.run import Run
+
+# Between the seeds of two phases of a method.
+_PHASES_APART = 1_000_003
+
+
+class Networks(NamedTuple):
+  """What a method has come to.
+
+  variables: of the last phase, leading axis seeds x members. checks: by name, see
+    `scoring.measure`: 'steps' [k] and values [k, seeds]. probabilities: of the test examples,
+    [seeds, n, C]. believed: of the training examples. seconds: of the trainings. parameters: of
+    what makes one answer.
+  """
+
+  variables: Any
+  checks: Mapping[str, np.ndarray]
+  probabilities: np.ndarray
+  believed: Believed
+  seconds: float
+  parameters: int
+
+
+@settled()
+def train(run: Run, work: Work, method: Method, name: str) -> Networks:
+  """Trains the networks of a method, or goes on with them.
+
+  Args:
+    run: keeps metrics and checkpoints under the phases `name`/`phase`.
+    work, method: what is trained, and how.
+    name: of the method in the table.
+
+  Raises:
+    UserError: a loss that is not finite.
+  """
+  ended, checks, seconds, before = {}, [], 0.0, 0
+  for number, phase in enumerate(method.phases):
+    look = Looking(phase.game, sets(work))
+    initial = phase.begin(ended, look) if phase.begin else None
+    training = problem(work, method, number, initial)
+    label = phase_name(name, phase)
+    evaluation = _evaluation(work, method, phase, training.num_steps) if phase.scored else ()
+    state = loop.fit(run, label, training, evaluate=evaluation)
+    ended[phase.name] = on_host(work, method, state)
+    if phase.scored:
+      checks.append(scoring.checked(run.history(label), before))
+    before += training.num_steps
+    seconds += run.timing(label).get('seconds', 0.0)
+  last = method.phases[-1]
+  variables = ended[last.name]
+  look = Looking(last.game, sets(work))
+  answers = _answers(work, method, last)
+  believed = method.believe(variables, look) if method.believe else Believed()
+  if believed.labels is None:
+    learned = answers(variables, work.examples(work.train))
+    believed = dataclasses.replace(believed, labels=learned)
+  parameters = sum(leaf[0].size for leaf in jax.tree.leaves(variables['params']))
+  return Networks(
+    variables,
+    scoring.joined(checks),
+    answers(variables, work.examples(work.test)),
+    believed_of_seeds(believed, work.fields.learning.seeds, method.members),
+    seconds,
+    parameters * method.members,
+  )
+
+
+def phase_name(name: str, phase: Phase) -> str:
+  """Returns how a run calls a phase of a method."""
+  return f'{name}.{phase.name}'
+
+
+def problems(work: Work, method: Method) -> Iterator[tuple[str, Problem]]:
+  """Yields the trainings of a method from fresh weights, for estimates."""
+  for number, phase in enumerate(method.phases):
+    yield phase.name, problem(work, method, number, None)
+
+
+def problem(work: Work, method: Method, number: int, initial: Mapping[str, Any] | None) -> Problem:
+  """Returns the training of phase `number`, ready for the loop or for an estimate."""
+  phase = method.phases[number]
+  examples = sets(work)[phase.on]
+  recipe = work.recipe.changed(batch=phase.batch)
+  epoch_steps = recipe.epoch_steps(len(examples))
+  training = players.problem(
+    phase.game,
+    examples,
+    recipe,
+    tables=phase.tables,
+    views=phase.views or work.views({'images': work.weak}),
+    networks=work.fields.learning.seeds * method.members,
+    seed=(work.fields.seed + number * _PHASES_APART) % 2**31,
+    num_steps=phase.epochs * epoch_steps,
+    mesh=work.mesh,
+    initial=initial,
+    drawn=phase.rows,
+  )
+  refresh = None
+  if phase.refresh is not None:
+    function = _refreshed(phase, Looking(phase.game, sets(work)))
+    refresh = Refresh(function, phase.every * epoch_steps, phase.first * epoch_steps)
+  return dataclasses.replace(training, epoch_steps=epoch_steps, refresh=refresh)
+
+
+def sets(work: Work) -> dict[str, Any]:
+  """Returns the examples that there are, by name."""
+  listed = {'train': work.train, 'validation': work.validation, 'trusted': work.trusted}
+  return {name: work.examples(one) for name, one in listed.items() if one is not None}
+
+
+def on_host(work: Work, method: Method, state: Any) -> Any:
+  """Returns the variables of the networks of a state as numpy arrays, without those that only fill
+  up the devices."""
+  networks = work.fields.learning.seeds * method.members
+  return jax.tree.map(lambda leaf: np.asarray(parallel.gather(leaf))[:networks], state.scored)
+
+
+def believed_of_seeds(believed: Believed, seeds: int, members: int) -> Believed:
+  """Returns beliefs a seed, the mean over its members, of those of all networks; what is one a seed
+  stays."""
+
+  def per_seed(array):
+    if array is None:
+      return None
+    array = np.asarray(array)
+    if len(array) == seeds:
+      return array
+    array = array.reshape(seeds, members, *array.shape[1:])
+    return array.all(1) if array.dtype == bool else array.mean(1)
+
+  fields = {item.name: getattr(believed, item.name) for item in dataclasses.fields(Believed)}
+  return Believed(**{name: per_seed(array) for name, array in fields.items()})
+
+
+def _refreshed(phase, look):
+  """What the loop does with a state between two steps."""
+
+  def refresh(state):
+    variables = jax.tree.map(lambda leaf: np.asarray(parallel.gather(leaf)), state.variables)
+    beliefs = phase.refresh(variables, look, int(state.step))
+    placed = {
+      name: jax.tree.map(_in_place_of, state.variables[BELIEFS][name], tree)
+      for name, tree in beliefs.items()
+    }
+    merged = {**state.variables[BELIEFS], **placed}
+    return state.replace(variables={**state.variables, BELIEFS: merged})
+
+  return refresh
+
+
+def _in_place_of(leaf, values):
+  """New values where an array lies, in its type."""
+  values = np.asarray(values, leaf.dtype)
+  if values.shape != leaf.shape:
+    raise ValueError(f'A refresh gave {values.shape} in place of {leaf.shape}.')
+  placed = jax.make_array_from_callback(leaf.shape, leaf.sharding, lambda index: values[index])
+  return jnp.asarray(placed)
+
+
+def _answers(work, method, phase):
+  answer = answer_of(method, phase.game, work.is_multilabel)
+  return Answers(answer, method.members, work.fields.learning.seeds)
+
+
+def _evaluation(work: Work, method: Method, phase: Phase, num_steps: int) -> loop.Evaluation:
+  """The checks of the networks while they train: as many in all as the config asks for, shared out
+  by the phases' lengths."""
+  answers = _answers(work, method, phase)
+  epochs = sum(one.epochs for one in method.phases if one.scored)
+  checks = max(1, round(work.fields.learning.checks * phase.epochs / epochs))
+
+  def measure(state):
+    asked = {
+      split: answers(state.scored, examples)
+      for split, examples in (('test', work.examples(work.test)), *_scored_sets(work))
+    }
+    return scoring.measure(work, asked)
+
+  return loop.Evaluation(measure, max(1, math.ceil(num_steps / checks)))
+
+
+def _scored_sets(work):
+  known = sets(work)
+  return [(split, known[split]) for split in ('train', 'validation') if split in known]

@@ -1,0 +1,148 @@
+"""The observed labels of a config: made wrong on purpose, simulated, or read from files."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from jaxdistill import errors
+from jaxdistill.data import Dataset, MultiLabelled
+from jaxdistill.data.crowds import Crowd
+from jaxdistill.errors import UserError
+from jaxdistill.label_noise import human, multilabel, noise, simulation
+from jaxdistill.label_noise.observed import Evidence
+from jaxdistill.label_noise.sections import EvidenceFields
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Observed:
+  """What was observed of a data set, and what only reports may know.
+
+  Attributes:
+    evidence: the observed labels.
+    truth: the true ones, int32 [n] or [n, q]; None: nobody knows them.
+    confusions: of simulated annotators, [R, C, C]; None: they are not known.
+    transition: T, [C, C], or [q, 2, 2]; None: it is not known.
+    group: of each annotator, int [R]; None: there are none.
+  """
+
+  evidence: Evidence
+  truth: np.ndarray | None = None
+  confusions: np.ndarray | None = None
+  transition: np.ndarray | None = None
+  group: np.ndarray | None = None
+
+  def take(self, examples: np.ndarray) -> 'Observed':
+    """Returns the same of some examples, by positions."""
+    truth = None if self.truth is None else self.truth[examples]
+    return dataclasses.replace(self, evidence=self.evidence.take(examples), truth=truth)
+
+
+def observe(fields: EvidenceFields, dataset: Any) -> Observed:
+  """Returns what a config says was observed of a data set.
+
+  Args:
+    fields: of the config.
+    dataset: images or vectors with their labels, true ones unless the source is 'given'.
+
+  Raises:
+    UserError: a source that does not fit the data set, files that are missing, and what the
+      generators refuse.
+
+  >>> pixels = np.zeros((40, 8, 8, 1), np.uint8)
+  >>> dataset = Dataset(pixels, np.arange(40) % 4)
+  >>> observed = observe(EvidenceFields('corrupt', 'pair_flip', 1.0), dataset)
+  >>> observed.evidence.labels[:4].tolist(), observed.truth[:4].tolist()
+  ([1, 2, 3, 0], [0, 1, 2, 3])
+  """
+  source = fields.source
+  if isinstance(dataset, MultiLabelled) != (source == 'multilabel') and source != 'given':
+    needed = 'a matrix of labels' if source == 'multilabel' else 'one label an example'
+    raise UserError(
+      f'The source {source} of labels is for data with {needed}, which {dataset.name} is not; set '
+      'evidence.source, or give noise= or crowd= behind the data set.'
+    )
+  return _MAKERS[source](fields, dataset)
+
+
+def of_labels(dataset: Any) -> Evidence:
+  """Returns the labels of a data set as what was observed."""
+  if isinstance(dataset, MultiLabelled):
+    return Evidence(matrix=dataset.labels)
+  return Evidence(Crowd.from_labels(dataset.labels, dataset.class_names))
+
+
+def _given(fields, dataset):
+  return Observed(of_labels(dataset))
+
+
+def _corrupt(fields, dataset):
+  made = noise.corrupt(dataset, fields.noise, fields.rate, fields.seed)
+  return Observed(of_labels(made.dataset), dataset.labels, transition=made.transition)
+
+
+def _simulate(fields, dataset):
+  per_example = int(fields.per_example)
+  if per_example != fields.per_example:
+    raise UserError(
+      f'Simulated annotators give a whole number of labels an example, not {fields.per_example}.'
+    )
+  activity = (fields.activity_a, fields.activity_b) if fields.activity_a else None
+  crowd, confusions = simulation.simulate(
+    dataset, fields.groups, per_example, activity, fields.seed
+  )
+  return Observed(Evidence(crowd), dataset.labels, confusions)
+
+
+def _by_image(fields, dataset):
+  _need_images(dataset, 'by_image')
+  made = simulation.simulate_by_image(
+    dataset,
+    fields.rate,
+    fields.annotators,
+    fields.annotator_groups,
+    fields.per_example,
+    seed=fields.seed,
+  )
+  return Observed(Evidence(made.crowd), dataset.labels, made.confusions, group=made.group)
+
+
+def _cifar10n(fields, dataset):
+  said = human.cifar10n(fields.path, fields.labels, dataset)
+  if not isinstance(said, Crowd):
+    said = Crowd.from_labels(said, dataset.class_names)
+  return Observed(Evidence(said), dataset.labels)
+
+
+def _csv(fields, dataset):
+  examples = [str(name) for name in dataset.ids] if len(dataset.ids) else None
+  crowd = Crowd.from_csv(fields.path, dataset.class_names, examples)
+  if crowd.num_examples != len(dataset):
+    raise UserError(
+      f'{errors.shown(fields.path)} has labels of {crowd.num_examples} examples; {dataset.name} '
+      f'has {len(dataset)}.'
+    )
+  return Observed(Evidence(crowd), dataset.labels)
+
+
+def _multilabel(fields, dataset):
+  made = multilabel.corrupt_multilabel(
+    dataset.labels, fields.false_positive, fields.rate, fields.seed
+  )
+  return Observed(Evidence(matrix=made.labels), made.truth, transition=made.transition)
+
+
+def _need_images(dataset, source):
+  if not isinstance(dataset, Dataset):
+    raise UserError(f'The source {source} of labels looks at images; {dataset.name} has none.')
+
+
+_MAKERS = {
+  'given': _given,
+  'corrupt': _corrupt,
+  'simulate': _simulate,
+  'by_image': _by_image,
+  'cifar10n': _cifar10n,
+  'csv': _csv,
+  'multilabel': _multilabel,
+}

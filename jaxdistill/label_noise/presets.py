@@ -1,0 +1,59 @@
+"""Network, recipe and fields of methods on a data set, where the literature or this library for its
+small default has settled them."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from jaxdistill.data import presets as data_presets
+
+# Of these sets, too, this family reads the labels.
+OFFERED = (*data_presets.NAMES, 'idx:', 'vectors:', 'multilabel:', 'mosaic:', 'yeast')
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+  """What is usual on a data set.
+
+  Attributes:
+    model: what `models.build` takes.
+    recipe: one of `recipes.RECIPES`.
+    size: side of the images; 0: that of the data set.
+    seeds: networks side by side.
+    fields: of methods, by their names, where they are not the defaults.
+  """
+
+  model: Mapping[str, Any]
+  recipe: str
+  size: int = 0
+  seeds: int = 3
+  fields: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+
+
+_PREACT = {'name': 'preact_resnet'}
+_SMALL = {'name': 'convnet', 'width': 32, 'depth': 2, 'norm': 'batch'}
+_VECTORS = Preset({'name': 'mlp', 'width': 256, 'depth': 1}, 'vectors')
+_USUAL = Preset(_PREACT, 'short')
+_BY_NAME = {
+  # Ours: every method in half a minute, and large enough to know wrong labels by heart.
+  'digits': Preset(_SMALL, 'digits', size=8, seeds=5),
+  'cifar10': _USUAL,
+  'cifar100': _USUAL,
+  'vectors': _VECTORS,
+  'multilabel': _VECTORS,
+  'yeast': _VECTORS,
+  'mosaic': Preset({'name': 'convnet', 'width': 32, 'depth': 3, 'norm': 'batch'}, 'vectors'),
+  'mnist': Preset(_SMALL, 'short'),
+  'fashion_mnist': Preset(_SMALL, 'short'),
+  'idx': Preset(_SMALL, 'short'),
+}
+
+
+def find(name: str) -> Preset:
+  """Returns what is usual on a preset of the data table, whatever path its name has.
+
+  >>> find('digits').recipe, find('vectors:mine.npz').model['name']
+  ('digits', 'mlp')
+  """
+  row = data_presets.find(name).name.rstrip(':')
+  return _BY_NAME.get(row, _USUAL)

@@ -1,0 +1,274 @@
+"""What the configs of this family share: their arguments, and whole configs from a data set and the
+fields of a method."""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxdistill import config as configs
+from jaxdistill.data import presets as data_presets
+from jaxdistill.errors import UserError, unknown
+from jaxdistill.experiment import arguments, schema
+from jaxdistill.experiment import explain as explaining
+from jaxdistill.experiment.datasets import DataSource
+from jaxdistill.label_noise import annotators, human, methods, noise, presets, sections
+
+# Task of a config -> the module of this package with its flow: check(config), run(config, run),
+# dry_run(config).
+TASKS = {'train': 'tasks.train', 'compare': 'tasks.compare'}
+PRESETS = presets.OFFERED
+# What compares where nothing is said, by what the labels are.
+COMPARED = {
+  'labels': ('ce', 'co_teaching', 'elr', 'divide_mix', 'forward', 'sel_cl'),
+  'crowd': ('vote', 'dawid_skene', 'ce', 'crowd_layer', 'union_net', 'ccc'),
+  'matrix': ('bce', 'mlntm'),
+}
+# Crowds that are made, besides those of people.
+_MADE = (*annotators.READY, 'by_image')
+_FILES = ('cifar10n', 'csv')
+_LABELS = 3.0  # an example, of a simulated crowd; CIFAR-10N has as many
+_RATE = 0.4
+# A smoke run.
+_IMAGES, _WIDTH = 120, 8
+_SHORT = dict(
+  warmup=1,
+  pretrain=1,
+  rounds=2,
+  retrain=1,
+  finetune=1,
+  meta=20,
+  meta_batch=8,
+  groups=3,
+  neighbours=5,
+  queue=64,
+  global_epochs=1,
+  individual_epochs=1,
+  graph_epochs=1,
+  joint_epochs=1,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+  """What stands behind the file name of every config of this family."""
+
+  data: str = schema.field(PRESETS[0], choices=PRESETS, help='the data set')
+  model: str = schema.field('', example='resnet18', help="the network (the data set's usual one)")
+  noise: str = schema.field(
+    '',
+    example='asymmetric',
+    help='law by which labels are made wrong, or none: they are as the data set has them (of a '
+    'known set symmetric_inclusive where the method reads one label an example)',
+  )
+  rate: str = schema.field(
+    '', example='0.4', help='of wrong labels; of a matrix 0 -> 1 and 1 -> 0, as in 0+0.6 (0.4)'
+  )
+  crowd: str = schema.field(
+    '',
+    example='cifar10n:PATH',
+    help='annotators: ind, by_image, or those of cifar10n:PATH or csv:PATH (of a known set ind '
+    'where the method reads a crowd)',
+  )
+  labels: str = schema.field(
+    '',
+    example='2',
+    help='labels an example of a simulated crowd (3; by_image 2), or which of cifar10n: aggregate, '
+    'random1 to random3, worst or crowd (crowd)',
+  )
+  trusted: int = schema.field(0, example=10, help='examples of each class with true labels (0)')
+  seeds: int = schema.field(0, example=5, help='networks in one program (3; of digits 5)')
+  recipe: str = schema.field(
+    '',
+    choices=tuple(sections.recipes.RECIPES),
+    example='short',
+    help="of the training (the data set's)",
+  )
+  epochs: int = schema.field(0, example=30, help="passes over the examples (the recipe's)")
+  images: int = schema.field(
+    0, example=10000, help='training examples, drawn by a fixed seed (all)'
+  )
+  val: str = schema.field(
+    '0.1', example=0.2, help='share of the examples held out, with their observed labels'
+  )
+  quick: bool = schema.field(False, help='a smoke run: every phase, no meaningful number')
+
+
+def defaults(args: Arguments, name: str, **fields: Any) -> ConfigDict:
+  """Returns the whole config of one method from what stands behind its file name: the section
+  `method` has all fields of the method, with these values, those that are usual on the data set, or
+  its defaults.
+
+  >>> config = defaults(Arguments(), 'crowd_layer')
+  >>> config.evidence.source, config.evidence.per_example, config.method.name
+  ('simulate', 3.0, 'crowd_layer')
+  """
+  usual = presets.find(args.data).fields.get(name, {})
+  method = {'name': name, **methods.defaults(name), **usual, **fields}
+  shared = _shared(args, methods.READS.get(name, 'labels'))
+  config = ConfigDict(dict(shared, task='train', method=method))
+  return shrink(config) if args.quick else config
+
+
+def comparison(args: Arguments, names: Iterable[str]) -> ConfigDict:
+  """Returns the whole config of a comparison of methods, by the names of their configs; each has
+  the fields of its own one, all the same labels."""
+  asked = {item.name: getattr(args, item.name) for item in dataclasses.fields(Arguments)}
+  names = list(names) or list(COMPARED[_kind_of(args)])
+  members = {}
+  for name in names:
+    members[name] = configs.load(f'label_noise/{name}', asked).method.to_dict()
+  reads = {methods.READS.get(str(member['name']), 'labels') for member in members.values()}
+  kind = next((kind for kind in ('matrix', 'crowd') if kind in reads), 'labels')
+  parts = dict(compared=tuple(members), members=members)
+  config = ConfigDict(dict(_shared(args, kind), task='compare', **parts))
+  return shrink(config) if args.quick else config
+
+
+def _kind_of(args):
+  """What the labels are that the arguments ask for."""
+  if args.crowd:
+    return 'crowd'
+  matrices = ('multilabel', 'mosaic', 'yeast')
+  return 'matrix' if data_presets.find(args.data).name.rstrip(':') in matrices else 'labels'
+
+
+def _shared(args: Arguments, kind: str) -> dict[str, Any]:
+  """Returns what the configs of all tasks have; `kind` of labels is what the method reads."""
+  known, usual = data_presets.find(args.data), presets.find(args.data)
+  source = DataSource(
+    name=known.variant or args.data,
+    image_size=usual.size or known.size,
+    normalisation='measured',
+    stream='off',
+    validation_share=_number('val', args.val),
+  )
+  learning = sections.Learning(
+    recipe=args.recipe or usual.recipe,
+    seeds=args.seeds or usual.seeds,
+    train_images=args.images,
+    trusted=args.trusted,
+    epochs=args.epochs,
+  )
+  return dict(
+    family='label_noise',
+    seed=0,
+    dtype='float32',
+    data=schema.section(source),
+    model=arguments.network(args.model, usual.model),
+    evidence=schema.section(evidence(args, kind)),
+    learning=schema.section(learning),
+    run=schema.section(sections.Run()),
+  )
+
+
+def evidence(args: Arguments, kind: str) -> sections.EvidenceFields:
+  """Returns where the labels come from that the arguments ask for, or what is usual for a method
+  that reads this kind; the labels of data of one's own are the observed ones.
+
+  Raises:
+    UserError: for arguments that do not go together.
+  """
+  if args.noise and args.crowd:
+    raise UserError(
+      'noise= makes labels wrong, crowd= has them given anew; ask for one of the two.'
+    )
+  if _kind_of(args) == 'matrix':
+    return _matrix(args)
+  if args.crowd:
+    return _crowd(args)
+  row = data_presets.find(args.data)
+  is_known = row.published or row.ships(args.data)
+  if args.noise == 'none' or not (args.noise or is_known):
+    return sections.EvidenceFields('given')
+  if not args.noise and kind == 'crowd':
+    return _crowd(dataclasses.replace(args, crowd='ind'))
+  law = args.noise or 'symmetric_inclusive'
+  if law not in noise.KINDS:
+    raise unknown('kind of label noise', law, (*noise.KINDS, 'none'))
+  return sections.EvidenceFields('corrupt', law, _number('rate', args.rate or str(_RATE)))
+
+
+def _matrix(args):
+  if args.noise == 'none':
+    return sections.EvidenceFields('given')
+  false_positive, _, rate = (args.rate or f'0+{_RATE}').rpartition('+')
+  return sections.EvidenceFields(
+    'multilabel',
+    rate=_number('rate', rate),
+    false_positive=_number('rate', false_positive or rate),
+  )
+
+
+def _crowd(args):
+  name, _, path = args.crowd.partition(':')
+  if name not in (*_MADE, *_FILES):
+    raise unknown('crowd', name, (*_MADE, *_FILES))
+  if name == 'cifar10n':
+    if args.labels and args.labels not in human.LABELS:
+      raise unknown('kind of human labels', args.labels, human.LABELS)
+    return sections.EvidenceFields('cifar10n', path=path, labels=args.labels or 'crowd')
+  if name == 'csv':
+    return sections.EvidenceFields('csv', path=path)
+  rate = _number('rate', args.rate or str(_RATE))
+  if name == 'by_image':
+    return sections.EvidenceFields(
+      'by_image', rate=rate, per_example=_number('labels', args.labels or '2')
+    )
+  per_example = _number('labels', args.labels or str(_LABELS))
+  return sections.EvidenceFields('simulate', groups=name, per_example=per_example)
+
+
+def _number(name: str, text: str) -> float:
+  """Returns the number that a text says."""
+  try:
+    return float(text)
+  except ValueError:
+    raise UserError(f'{name}={text} behind the data set must be a number.') from None
+
+
+def workdir_parts(config: ConfigDict) -> list[str]:
+  """Returns what tells the work dirs of this family apart: the methods of a comparison, the labels,
+  the network."""
+  parts = ['+'.join(config.compared)] if 'compared' in config else []
+  asked = config.evidence
+  described = {
+    'given': 'given',
+    'corrupt': f'{asked.noise}{asked.rate:g}',
+    'simulate': f'{asked.groups}{asked.per_example:g}',
+    'by_image': f'by_image{asked.rate:g}',
+    'cifar10n': asked.labels,
+    'csv': 'csv',
+    'multilabel': f'flips{asked.false_positive:g}+{asked.rate:g}',
+  }
+  return [*parts, described[asked.source], config.model.name]
+
+
+def shrink(config: ConfigDict) -> ConfigDict:
+  """Returns `config` as a smoke run: every phase is reached, no number means anything."""
+  config = ConfigDict(config.to_dict())
+  if 'width' in config.model:
+    config.model.width = min(config.model.width or _WIDTH, _WIDTH)
+  learning = config.learning
+  learning.update(epochs=2, seeds=min(learning.seeds, 2), checks=2, batch=16)
+  learning.train_images = min(learning.train_images or _IMAGES, _IMAGES)
+  for method in _methods(config):
+    method.update({field: value for field, value in _SHORT.items() if _shortens(method, field)})
+  config.run.update(checkpoint_every=2, log_every=1)
+  return config
+
+
+def _shortens(method, field):
+  """Whether a method has a field, and more of it than a smoke run wants."""
+  value = method.get(field)
+  return isinstance(value, int) and not isinstance(value, bool) and value > _SHORT[field]
+
+
+def _methods(config: ConfigDict) -> list[ConfigDict]:
+  return [config.method] if 'method' in config else list(config.members.values())
+
+
+def explain(config: ConfigDict) -> dict[str, str]:
+  """Returns what each field of a config means, by its dotted key."""
+  return explaining.lines(sections.CONFIGS[config.task])

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxdistill.data import augment
 from jaxdistill.data.examples import Examples
 from jaxdistill.label_noise import looking
 from jaxdistill.label_noise.method import NET, Method
@@ -45,7 +46,7 @@ class Answers:
 
     @jax.jit
     def forward(variables, images, mean, std):
-      return answer(variables, looking.normalised(images, mean, std))
+      return answer(variables, augment.normalise(images, mean, std))
 
     self.forward = forward
 

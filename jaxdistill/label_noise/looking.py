@@ -70,13 +70,8 @@ def answering(module: Any) -> Callable:
 
   @jax.jit
   def forward(variables, images, mean, std):
-    seen = normalised(images, mean, std)
+    seen = augment.normalise(images, mean, std)
     named, _ = outputs.apply(module, variables, (seen,), train=False)
     return {name: array for name, array in named.items() if array.ndim <= _AXES}
 
   return forward
-
-
-def normalised(images: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
-  """Returns images as networks read them; statistics are arrays, so that one program serves all."""
-  return (augment.unit(images) - mean) / std

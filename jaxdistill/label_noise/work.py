@@ -163,12 +163,6 @@ def make(fields: sections.Config, train: Any, test: Any, mesh: Mesh | None = Non
     UserError: other classes on one side, more examples asked for than there are, labels that do not
       fit, a network that cannot take the examples.
   """
-  asked = fields.learning
-  if asked.train_images > len(train):
-    raise UserError(
-      f'learning.train_images is {asked.train_images}; {train.name} has {len(train)} training '
-      'examples.'
-    )
   # Labels are made of all examples, so that a smaller set is a part of a larger one's.
   observed = making.observe(fields.evidence, train)
   return assemble(fields, divide(fields, train, observed), test, mesh)
@@ -208,6 +202,11 @@ def divide(
     UserError: more examples asked for than there are.
   """
   asked = fields.learning
+  if asked.train_images > len(train):
+    raise UserError(
+      f'learning.train_images is {asked.train_images}; {train.name} has {len(train)} training '
+      'examples.'
+    )
   rows = np.arange(len(train))
   if asked.train_images:
     rows = np.sort(np.random.default_rng(_TAKEN).permutation(rows)[: asked.train_images])

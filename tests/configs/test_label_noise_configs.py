@@ -1,0 +1,158 @@
+"""The shipped configs of learning from wrong labels: headers that say what a newcomer needs, fields
+that are explained, labels that fit the data set."""
+
+import importlib.util
+
+import pytest
+
+from jaxdistill import config, models
+from jaxdistill.errors import UserError
+from jaxdistill.experiment import arguments, explain, schema
+from jaxdistill.label_noise import checks, methods, presets, published, recipes, sections, settings
+
+NAMES = [name for name in config.names() if name.startswith('label_noise/')]
+METHODS = [name for name in NAMES if name != 'label_noise/compare']
+DATA = [f'{preset}x.npz' if preset.endswith(':') else preset for preset in settings.PRESETS]
+
+
+def test_every_method_of_learning_from_wrong_labels_has_a_config():
+  assert {name.split('/')[1] for name in METHODS} == set(methods.METHODS)
+  assert set(methods.METHODS) == set(methods.LABELS)
+  assert set(methods.READS) <= set(methods.METHODS)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_label_noise_header_lists_the_arguments_that_the_config_takes(name):
+  path = config.find(name)
+  spec = importlib.util.spec_from_file_location(path.stem, path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  listed = arguments.listing(module.Arguments)
+  assert f'\n\n{listed}\n' in module.__doc__, (
+    f'The header of {path} lists other arguments; put these there:\n{listed}'
+  )
+
+
+@pytest.mark.parametrize('task', sections.CONFIGS)
+def test_every_field_of_a_label_noise_config_is_explained(task):
+  loaded = next(shipped for shipped in map(config.load, NAMES) if shipped.task == task)
+  open_ones = ('model', 'method', 'members')
+  keys = {key for key in config.flat(loaded) if key.split('.')[0] not in open_ones}
+  assert keys == set(settings.explain(loaded))
+
+
+def test_the_page_of_label_noise_fields_is_current():
+  table = explain.markdown(*sections.CONFIGS.values())
+  page = config.root() / 'label_noise' / 'FIELDS.md'
+  assert table in page.read_text(), f'{page} shows another table; put this one there:\n{table}'
+
+
+@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('data', DATA)
+def test_every_preset_passes_the_label_noise_checks_that_need_no_data(name, data):
+  for arg in (data, f'{data},quick', f'{data},noise=none'):
+    loaded = config.load(f'{name}:{arg}')
+    checks.check_fields(loaded)
+    checks.check_values(loaded)
+    assert loaded.data.name.startswith(data) and loaded.family == 'label_noise'
+    assert config.from_json(config.to_json(loaded)) == loaded
+    schema.read(sections.CONFIGS[loaded.task], loaded)
+
+
+@pytest.mark.parametrize('name', METHODS)
+def test_a_config_shows_all_fields_of_its_method_of_learning_from_wrong_labels(name):
+  loaded = config.load(name)
+  assert set(loaded.method) == {'name', *methods.defaults(loaded.method.name)}
+
+
+def source_of(spec):
+  asked = config.load(f'label_noise/{spec}').evidence
+  return asked.source, asked
+
+
+def test_labels_are_made_wrong_where_a_set_is_known_and_taken_as_they_are_where_it_is_not():
+  source, asked = source_of('ce:digits')
+  assert (source, asked.noise, asked.rate) == ('corrupt', 'symmetric_inclusive', 0.4)
+  source, asked = source_of('crowd_layer:digits')
+  assert (source, asked.groups, asked.per_example) == ('simulate', 'ind', 3.0)
+  assert source_of('ce:npz:mine.npz')[0] == source_of('ce:digits,noise=none')[0] == 'given'
+  source, asked = source_of('ce:cifar10,noise=pair_flip,rate=.2')
+  assert (source, asked.noise, asked.rate) == ('corrupt', 'pair_flip', 0.2)
+
+
+def test_crowds_are_simulated_or_read():
+  source, asked = source_of('crowd_layer:digits,crowd=ind,labels=2')
+  assert (source, asked.per_example) == ('simulate', 2.0)
+  source, asked = source_of('crowd_layer:cifar10,crowd=cifar10n:files')
+  assert (source, asked.path, asked.labels) == ('cifar10n', 'files', 'crowd')
+  assert source_of('ce:cifar10,crowd=cifar10n:files,labels=worst')[1].labels == 'worst'
+  assert source_of('vote:npz:mine.npz,crowd=csv:said.csv')[1].path == 'said.csv'
+  source, asked = source_of('vote:digits,crowd=by_image,rate=.3')
+  assert (source, asked.rate, asked.per_example) == ('by_image', 0.3, 2.0)
+
+
+def test_a_matrix_of_labels_is_flipped_at_two_rates():
+  source, asked = source_of('bce:mosaic:digits,rate=0.1+0.6')
+  assert (source, asked.false_positive, asked.rate) == ('multilabel', 0.1, 0.6)
+  asked = source_of('bce:yeast,rate=0.2')[1]
+  assert (asked.false_positive, asked.rate) == (0.2, 0.2)
+  assert source_of('bce:yeast,noise=none')[0] == 'given'
+
+
+@pytest.mark.parametrize(
+  'arguments_given, message',
+  [
+    ('noise=symetric', 'no kind of label noise'),
+    ('noise=pair_flip,crowd=ind', 'ask for one of the two'),
+    ('crowd=indd', "no crowd 'indd'; did you mean 'ind'"),
+    ('crowd=cifar10n', 'needs evidence.path'),
+    ('crowd=cifar10n:x,labels=best', "no kind of human labels 'best'"),
+    ('rate=much', 'rate=much behind the data set must be a number'),
+    ('rate=1.5', 'a rate is from 0 to 1'),
+  ],
+)
+def test_a_wrong_argument_ends_in_one_sentence(arguments_given, message):
+  with pytest.raises(UserError, match=message):
+    loaded = config.load(f'label_noise/ce:digits,{arguments_given}')
+    checks.check_values(loaded)
+
+
+def test_the_recipe_of_ccc_is_that_of_the_sheet():
+  recipe = recipes.find('ccc60')
+  assert (recipe.epochs, recipe.batch, recipe.optimizer.momentum) == (60, 128, 0.9)
+  assert recipe.optimizer.weight_decay == 5e-4 and not recipe.transforms
+  rate = recipe.learning_rate(128_000)
+  assert [float(rate(epoch * 1000)) for epoch in (39, 40)] == pytest.approx([0.01, 0.001])
+
+
+def test_a_comparison_gives_every_method_its_own_fields_and_all_the_same_labels():
+  loaded = config.load('label_noise/compare:digits,methods=ce+crowd_layer')
+  assert loaded.compared == ('ce', 'crowd_layer')
+  assert loaded.members.crowd_layer == config.load('label_noise/crowd_layer:digits').method
+  assert loaded.evidence == config.load('label_noise/crowd_layer:digits').evidence
+  with pytest.raises(UserError, match="no config 'label_noise/votee'; did you mean"):
+    config.load('label_noise/compare:digits,methods=votee')
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_quick_run_with_wrong_labels_is_small_in_everything_that_costs(name):
+  quick = config.load(f'{name}:cifar10,quick')
+  assert quick.learning.epochs <= 2 and quick.learning.seeds <= 2
+  assert quick.learning.train_images <= 120 and quick.model.get('width', 8) <= 8
+
+
+@pytest.mark.parametrize('name', ['cifar10', 'digits', 'yeast'])
+def test_the_usual_network_can_be_built(name):
+  usual = presets.find(name)
+  side = 1 if name == 'yeast' else 8 if name == 'digits' else 32
+  models.build(dict(usual.model), 10, (side, side, 3))
+
+
+def test_published_crowds_stand_beside_their_own_protocol_alone():
+  network = {'name': 'cifar_resnet', 'depth': 34}
+  crowd = {'source': 'cifar10n', 'labels': 'crowd'}
+  known = published.find('cifar10', network, 'ccc60', crowd)
+  assert (known['ccc'].best, known['vote'].last) == (0.8636, 0.8089)
+  assert published.find('cifar10', network, 'short', crowd) == {}
+  assert published.find('cifar10', dict(network, depth=18), 'ccc60', crowd) == {}
+  assert published.find('cifar10', network, 'ccc60', dict(crowd, labels='worst')) == {}

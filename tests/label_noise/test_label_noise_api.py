@@ -1,0 +1,152 @@
+"""Learning from wrong labels in Python: results, own evidence, methods of one's own, what is
+refused, what true labels may not touch."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from jaxdistill import data, label_noise
+from jaxdistill.errors import UserError
+from jaxdistill.label_noise import ce, methods
+
+SMALL = {'model.depth': 1, 'model.width': 8, 'learning.epochs': 2, 'learning.batch': 16}
+
+
+@pytest.fixture(scope='module')
+def digits():
+  train, test = data.load('digits', image_size=8)
+  return train.take(np.arange(80)), test.take(np.arange(30))
+
+
+@pytest.fixture(scope='module')
+def crowd(digits):
+  groups = [('expert', 4), ('symmetric', 4)]
+  return label_noise.simulate(digits[0], groups, per_example=2).crowd
+
+
+def fit(digits, evidence=None, method='ce', **options):
+  given = {'model': 'mlp', 'seeds': 2, **options}
+  overrides = {**SMALL, **given.pop('overrides', {})}
+  return label_noise.fit(digits[0], evidence, digits[1], method, overrides=overrides, **given)
+
+
+@pytest.fixture(scope='module')
+def result(digits, crowd):
+  return fit(digits, crowd, 'crowd_layer', truth=digits[0].labels)
+
+
+def test_a_result_has_a_number_a_network(result, digits):
+  assert {'last', 'selected', 'best_test', 'label_accuracy', 'auroc', 'memorised'} <= set(
+    result.scores
+  )
+  assert result.accuracy.shape == (2,)
+  assert result.probabilities(digits[1].images).shape == (2, 30, 10)
+  right = (result.predict(digits[1].images) == digits[1].labels).mean(1)
+  np.testing.assert_allclose(right, result.accuracy, atol=1e-6)
+
+
+def test_a_result_believes_something_of_its_examples_and_annotators(result):
+  assert len(result.learned) == 72  # a tenth of 80 is held out
+  assert result.beliefs.shape == (2, 72, 10)
+  np.testing.assert_allclose(result.beliefs.sum(-1), 1, atol=1e-5)
+  assert result.confusions.shape == (2, 8, 10, 10)
+  np.testing.assert_allclose(result.confusions.sum(-1), 1, atol=1e-5)
+
+
+def test_saved_a_result_is_the_same(result, digits, tmp_path):
+  again = label_noise.Result.load(result.save(tmp_path / 'crowd_layer.msgpack'))
+  np.testing.assert_array_equal(again.accuracy, result.accuracy)
+  images = digits[1].images
+  np.testing.assert_array_equal(again.probabilities(images), result.probabilities(images))
+  np.testing.assert_array_equal(again.beliefs, result.beliefs)
+  (tmp_path / 'other').write_bytes(b'nothing')
+  with pytest.raises(UserError, match='holds no result of this library'):
+    label_noise.Result.load(tmp_path / 'other')
+
+
+def test_true_labels_reach_the_scores_alone(digits, crowd, result):
+  """With the truth permuted, and with nonsense as the labels that the set is stored with, every
+  array of the run but the scores is the same."""
+  train, test = digits
+  nonsense = dataclasses.replace(train, labels=np.roll(train.labels, 3))
+  other = fit((nonsense, test), crowd, 'crowd_layer', truth=train.labels[::-1])
+  jax.tree.map(np.testing.assert_array_equal, other.trained.variables, result.trained.variables)
+  np.testing.assert_array_equal(other.beliefs, result.beliefs)
+  np.testing.assert_array_equal(other.learned, result.learned)
+  assert (other.scores['label_accuracy'] != result.scores['label_accuracy']).any()
+  without = fit(digits, crowd, 'crowd_layer')
+  jax.tree.map(np.testing.assert_array_equal, without.trained.variables, result.trained.variables)
+  assert 'label_accuracy' not in without.scores
+
+
+def test_labels_may_be_an_array_or_those_of_the_set(digits):
+  one, other = fit(digits), fit(digits, digits[0].labels)
+  np.testing.assert_array_equal(one.accuracy, other.accuracy)
+
+
+def test_vectors_are_learned_from(digits):
+  train, test = digits
+  flat = lambda images: images.images.reshape(len(images), -1) / 255
+  vectors = data.Vectors(flat(train), train.labels)
+  tests = data.Vectors(flat(test), test.labels)
+  found = fit((vectors, tests), overrides={'learning.epochs': 20, 'learning.learning_rate': 0.01})
+  assert found.accuracy.mean() > 0.4
+  np.testing.assert_array_equal(found.predict(tests.features), found.predict(tests.images))
+
+
+def test_without_test_examples_the_held_out_ones_are_scored(digits, crowd):
+  alone = label_noise.fit(
+    digits[0], crowd, method='ce', model='mlp', seeds=1, validation=0.25, overrides=SMALL
+  )
+  assert len(alone.learned) == 60
+  with pytest.raises(UserError, match='let validation be above 0'):
+    label_noise.fit(digits[0], crowd, method='ce', validation=0, overrides=SMALL)
+
+
+def test_methods_are_compared_seed_by_seed(digits, crowd):
+  train, test = digits
+  compared = label_noise.compare(
+    train, crowd, test, ['vote', 'ce'], 'mlp', seeds=2, overrides=SMALL
+  )
+  gain = compared.difference('ce')
+  expected = compared.results['ce'].accuracy - compared.results['vote'].accuracy
+  assert gain.n == 2 and gain.mean == pytest.approx(expected.mean())
+  with pytest.raises(UserError, match="no method of this comparison 'ccc'"):
+    compared.difference('ccc')
+
+
+def test_a_method_of_ones_own_learns(digits):
+  label_noise.register('plainly', lambda setting, *, weight=1.0: ce.method(setting))
+  try:
+    mine, shipped = fit(digits, method='plainly'), fit(digits)
+  finally:
+    del methods.METHODS['plainly']
+  jax.tree.map(np.testing.assert_array_equal, mine.trained.variables, shipped.trained.variables)
+
+
+@pytest.mark.parametrize(
+  'changes, message',
+  [
+    (dict(method='cee'), "no method of learning from wrong labels 'cee'; did you mean 'ce'"),
+    (dict(method=3), 'method is the name of a method, or a .py file; it is 3'),
+    (dict(method='crowd_layer'), 'CrowdLayer reads the labels of several annotators'),
+    (dict(method='vote', overrides={'method.weight': 1}), 'method.weight'),
+    (dict(evidence=np.full(80, 10)), 'whole numbers from 0 to 9; these go from 10 to 10'),
+    (dict(evidence=np.zeros(79, int)), 'The evidence is of 79 examples'),
+    (dict(truth=np.zeros(3, int)), 'truth needs the true labels of the 80 examples'),
+    (dict(model='mlpp'), "no model 'mlpp'"),
+    (dict(seeds=0), 'seeds is 0; it must be at least 1'),
+    (dict(overrides={'learning.recipe': 'ccc61'}), "no recipe 'ccc61'; did you mean 'ccc60'"),
+    (dict(overrides={'learning.train_images': 99}), 'learning.train_images is 99'),
+  ],
+)
+def test_a_mistake_ends_in_one_sentence(changes, message, digits):
+  with pytest.raises(UserError, match=message):
+    fit(digits, **changes)
+
+
+def test_what_is_no_set_is_refused():
+  with pytest.raises(UserError, match='needs examples as a Dataset'):
+    label_noise.fit(np.zeros((3, 2)), np.zeros(3, int))

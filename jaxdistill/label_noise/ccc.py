@@ -2,29 +2,23 @@
 2312.07331)."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxdistill import draws, errors
-from jaxdistill.data import augment
 from jaxdistill.errors import UserError
-from jaxdistill.estimation.kmeans import kmeans
 from jaxdistill.label_noise import crowd_layer, meta_sets
 from jaxdistill.label_noise.crowd_layer import CROWD
-from jaxdistill.label_noise.method import NET, Believed, Method, Phase, Setting
+from jaxdistill.label_noise.meta_sets import EXAMPLES, GROUPS, IMAGES, LABELS, WEIGHTS, Sets
+from jaxdistill.label_noise.method import NET, Method, Phase, Setting
 from jaxdistill.losses.classification import cross_entropy
-from jaxdistill.training.game import Game, Part, PerturbedWeights, Player, Term
-from jaxdistill.training.outputs import part_variables
+from jaxdistill.training import whole_batch
+from jaxdistill.training.game import Game, PerturbedWeights, Player, Standpoint, Term
 
 MEMBERS = 2
-# Beliefs: the annotators' groups, and the meta set that the other member has chosen.
-GROUPS, IMAGES, LABELS, WEIGHTS = 'groups', 'meta_images', 'meta_labels', 'meta_weights'
-# Its positions in the training set.
-EXAMPLES = 'meta_examples'
 _LAST = 'classifier'
 _LEAST = 1e-30  # of max|D|: below it nothing is corrected
 
@@ -80,19 +74,169 @@ def method(
   Source: the public code of Zhang et al. The virtual step is plain SGD at the rate of the recipe,
     whatever the optimiser, and its running statistics are dropped, as there.
   """
-  _check(rho, groups, warmup, meta_batch, finetune)
-  errors.whole('meta', meta, at_least=setting.classes)
+  _check(setting, rho, meta, groups, warmup, meta_batch, finetune)
+  if rho == 0:
+    return Method((crowd_layer.phase(setting),), MEMBERS, believe=crowd_layer.believe)
   if through == 'last':
     _check_last_layer(setting)
-  if rho == 0:
-    phases = (crowd_layer.phase(setting),)
-  else:
-    groups = min(groups, setting.evidence.annotators)
-    correction = functools.partial(
-      corrected, rate=setting.rate, rho=rho, groups=groups, batch=meta_batch, through=through
+  sets = Sets(
+    setting, meta // setting.classes, min(groups, setting.evidence.annotators), duplicates
+  )
+  correct = functools.partial(
+    corrected, rate=setting.rate, rho=rho, groups=sets.groups, batch=meta_batch, through=through
+  )
+  phases = (_learning(setting, sets, correct, warmup),)
+  if finetune:
+    phases += (_finetuning(setting, sets, finetune, finetune_rate, meta_batch),)
+  return Method(phases, MEMBERS, believe=sets.believe)
+
+
+def corrected(
+  standpoint: Standpoint,
+  *,
+  rate: Callable[[jax.Array], jax.Array],
+  rho: float,
+  groups: int,
+  batch: int,
+  through: Through,
+) -> Any:
+  """Returns (theta, T + V) of a step, see `method`.
+
+  Args:
+    standpoint: theta and T with the gradient of CrowdLayer's loss, and the beliefs of `Sets`.
+    rate: the learning rate by the step.
+    rho, groups, batch, through: see `method`.
+  """
+  matrices = standpoint.params[CROWD]['matrices']
+  nothing = jnp.zeros((groups, *matrices.shape[1:]), matrices.dtype)
+
+  def loss(correction):
+    return meta_loss(standpoint, correction, rate=rate, batch=batch, through=through)
+
+  # Each device has the part of its own rows in the gradient.
+  slope = whole_batch.summed(jax.grad(loss)(nothing))
+  return shifted(standpoint.params, against(slope, matrices, rho), standpoint.beliefs[GROUPS])
+
+
+def meta_loss(
+  standpoint: Standpoint,
+  correction: jax.Array,
+  *,
+  rate: Callable[[jax.Array], jax.Array],
+  batch: int,
+  through: Through,
+) -> jax.Array:
+  """Returns the cross-entropy of theta'(V) on a batch of the partner's meta set, a scalar.
+
+  Args:
+    standpoint, rate, batch, through: see `corrected`.
+    correction: V [G, C, C].
+  """
+  params, beliefs = standpoint.params, standpoint.beliefs
+  gradient = standpoint.gradient(shifted(params, correction, beliefs[GROUPS]))[NET]
+  if through == 'last':
+    gradient = {**jax.lax.stop_gradient(gradient), _LAST: gradient[_LAST]}
+  now = rate(standpoint.step)
+  virtual = jax.tree.map(lambda w, slope: w - now * slope, params[NET], gradient)
+  place = meta_sets.rows(standpoint.step, len(beliefs[LABELS]), batch)
+  images, labels = beliefs[IMAGES][place], beliefs[LABELS][place]
+  logits = standpoint.answer(NET, {**params, NET: virtual}, images)['logits']
+  log_p = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)[:, 0]
+  weights = beliefs[WEIGHTS][place]
+  return -(weights * log_p).sum() / jnp.maximum(weights.sum(), 1)
+
+
+def shifted(params: Mapping[str, Any], correction: jax.Array, groups: jax.Array) -> dict[str, Any]:
+  """Returns the parameters with T^r + V^g(r) in place of T^r.
+
+  >>> params = {'crowd': {'matrices': jnp.ones((2, 1, 1))}}
+  >>> shifted(params, jnp.array([[[5.0]], [[7.0]]]), jnp.array([1, 0]))['crowd']['matrices'].ravel()
+  Array([8., 6.], dtype=float32)
+  """
+  matrices = params[CROWD]['matrices'] + correction[groups]
+  return {**params, CROWD: {**params[CROWD], 'matrices': matrices}}
+
+
+def against(slope: jax.Array, matrices: jax.Array, rho: float) -> jax.Array:
+  """Returns V = - rho · max(T) / max|D| · D, and 0 where D is.
+
+  >>> against(jnp.array([[[-4.0, 2.0]]]), jnp.array([[[3.0, 1.0]]]), 0.5)
+  Array([[[ 1.5 , -0.75]]], dtype=float32)
+  """
+  steepest = jnp.abs(slope).max()
+  # Divided first: the scale of a tiny slope would be no number.
+  direction = jnp.where(steepest > _LEAST, slope / jnp.maximum(steepest, _LEAST), 0)
+  return -rho * matrices.max() * direction
+
+
+def _learning(setting, sets, correct, warmup):
+  """The phase with both members: CrowdLayer's at first, then with V."""
+  first = warmup * setting.epoch_steps
+
+  def move(standpoint):
+    # The step is that of all networks side by side: one of the branches is computed.
+    return jax.lax.cond(
+      standpoint.step < first, lambda: standpoint.params, lambda: correct(standpoint)
     )
-    renew = functools.partial(refresh, setting, meta // setting.classes, groups, duplicates)
-    phases = (_learning(setting, correction, renew, warmup),)
-    if finetune:
-      phases += (_finetuning(setting, renew, finetune, finetune_rate, meta_batch),)
-  return Method(phases, MEMBERS, believe=believe)
+
+  nll = Term('nll', crowd_layer.loss)
+  perturbed = PerturbedWeights((nll,), move if warmup else correct, decay_at='own')
+  player = Player('', (NET, CROWD), (nll,), setting.optimizer(), perturb_weights=perturbed)
+  game = Game(crowd_layer.parts(setting), (player,), beliefs=sets.first())
+  tables = setting.evidence.tables
+  return Phase('ccc', game, setting.epochs, tables=tables, refresh=sets.refresh, first=warmup)
+
+
+def _finetuning(setting, sets, passes, rate, batch):
+  """The phase in which each member learns from its partner's meta set alone."""
+
+  def rows(key, step, beliefs):
+    place = meta_sets.rows(step, sets.size, batch)
+    return beliefs[EXAMPLES][place], beliefs[WEIGHTS][place]
+
+  def loss(scene):
+    scene = scene.gathered()
+    place = meta_sets.rows(scene.step, sets.size, batch)
+    logits = scene[NET]['logits']
+    # Rows that fill up the devices are the first ones again.
+    labels = scene.beliefs[LABELS][place[jnp.arange(len(logits)) % len(place)]]
+    return cross_entropy(logits, labels, scene.batch['weight'])
+
+  def begin(ended, look):
+    variables = ended['ccc']
+    steps = setting.epochs * setting.epoch_steps
+    return {**variables, 'beliefs': sets.refresh(variables, look, steps)}
+
+  optimizer = setting.optimizer(passes, rate, constant=True, weight_decay=0.0)
+  player = Player('', (NET,), (Term('ce', loss),), optimizer)
+  game = Game(crowd_layer.parts(setting), (player,), beliefs=sets.first())
+  tables = setting.evidence.tables
+  return Phase('finetune', game, passes, tables=tables, begin=begin, rows=rows, batch=batch)
+
+
+def _check(setting, rho, meta, groups, warmup, batch, finetune):
+  errors.real_numbers(rho=rho)
+  if rho < 0:
+    raise UserError(f'rho is {rho}; it must not be negative.')
+  errors.whole('groups', groups, at_least=1)
+  errors.whole('warmup', warmup)
+  errors.whole('meta_batch', batch, at_least=1)
+  errors.whole('finetune', finetune)
+  errors.whole_numbers(meta=meta)
+  if meta < setting.classes:
+    raise UserError(
+      f'meta is {meta}; a meta set has at least one example of each of the {setting.classes} '
+      'classes.'
+    )
+
+
+def _check_last_layer(setting):
+  """Refuses a network whose last layer is not known."""
+  images = jax.ShapeDtypeStruct((2, *setting.examples.image_shape), jnp.float32)
+  form = jax.eval_shape(setting.network.init, draws.key(0), images)
+  layer = form['params'].get(_LAST, {})
+  if not isinstance(layer, Mapping) or 'kernel' not in layer:
+    raise UserError(
+      f"The network has no linear last layer called '{_LAST}', through which V would be learned; "
+      'set through=all.'
+    )

@@ -29,8 +29,8 @@ class Aggregator(nn.Module):
   >>> weights, bias = np.log([[[3.0, 1.0], [1.0, 1.0]]]), np.zeros(2)
   >>> labels = jnp.array([[0, -1]]), jnp.array([[0, -1]])
   >>> output, _ = Aggregator(weights, bias).init_with_output(jax.random.key(0), *labels)
-  >>> output['shares'].round(3).tolist()
-  [[0.75, 0.25]]
+  >>> [round(float(share), 4) for share in output['shares'][0]]
+  [0.75, 0.25]
 
   Attributes:
     weights: W [R, C, C] at first: annotator, label, class.

@@ -1,10 +1,126 @@
-"""Small sets of examples with labels that a network finds most plausible, as many of each class: on
-plain arrays."""
+"""What the two members of CCC think between steps: groups of annotators, and small sets of examples
+with the labels that a network finds most plausible, as many of each class."""
 
-from typing import NamedTuple
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+
+from jaxdistill import draws
+from jaxdistill.data import augment
+from jaxdistill.estimation.kmeans import kmeans
+from jaxdistill.label_noise import crowd_layer
+from jaxdistill.label_noise.crowd_layer import CROWD
+from jaxdistill.label_noise.method import NET, Believed, Look, Setting
+from jaxdistill.training.outputs import part_variables
+
+# Beliefs: the annotators' groups, and the meta set that the other member has chosen.
+GROUPS, IMAGES, LABELS, WEIGHTS = 'groups', 'meta_images', 'meta_labels', 'meta_weights'
+# Its positions in the training set.
+EXAMPLES = 'meta_examples'
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sets:
+  """What the members think: groups of annotators, and which examples they are sure of.
+
+  Attributes:
+    setting: what it is for.
+    per_class: examples of a class in a meta set.
+    groups: G.
+    duplicates: see `ccc.method`.
+  """
+
+  setting: Setting
+  per_class: int
+  groups: int
+  duplicates: bool
+
+  @property
+  def size(self) -> int:
+    """M."""
+    return self.per_class * self.setting.classes
+
+  def first(self) -> dict[str, Callable[[jax.Array], jax.Array]]:
+    """Returns the beliefs of a game before the first refresh: no example weighs anything."""
+    shapes = {
+      GROUPS: ((self.setting.evidence.annotators,), jnp.int32),
+      IMAGES: ((self.size, *self.setting.examples.image_shape), jnp.float32),
+      LABELS: ((self.size,), jnp.int32),
+      WEIGHTS: ((self.size,), jnp.float32),
+      EXAMPLES: ((self.size,), jnp.int32),
+    }
+    return {name: lambda key, form=form: jnp.zeros(*form) for name, form in shapes.items()}
+
+  def refresh(self, variables: Mapping[str, Any], look: Look, step: int) -> dict[str, np.ndarray]:
+    """Returns the beliefs of R networks: the groups of each, and the meta set of its partner."""
+    logits = np.asarray(look(variables, NET)['logits'])
+    matrices = part_variables(variables, CROWD)['params']['matrices']
+    networks = len(logits)
+    counts = self.setting.evidence.counts
+    chosen = [
+      shuffled(
+        smallest_losses(logits[number], counts, self.per_class, self.duplicates),
+        (step, number),
+      )
+      for number in range(networks)
+    ]
+    crossed = [chosen[partner] for partner in partners(networks)]
+    return {
+      GROUPS: grouped(jnp.asarray(matrices), self.groups, step),
+      IMAGES: np.stack([self._images(meta.examples) for meta in crossed]),
+      LABELS: np.stack([meta.labels for meta in crossed]),
+      WEIGHTS: np.stack([meta.weights for meta in crossed]),
+      EXAMPLES: np.stack([meta.examples for meta in crossed]),
+    }
+
+  def believe(self, variables, look) -> Believed:
+    """Returns the annotators' matrices as CrowdLayer's, and the last meta set of each network."""
+    beliefs = jax.tree.map(np.asarray, variables['beliefs'])
+    networks = len(beliefs[EXAMPLES])
+    confident = np.zeros((networks, len(self.setting.evidence)), bool)
+    for number, partner in enumerate(partners(networks)):
+      counted = beliefs[WEIGHTS][partner] > 0
+      confident[number, beliefs[EXAMPLES][partner][counted]] = True
+    return dataclasses.replace(crowd_layer.believe(variables, look), confident=confident)
+
+  def _images(self, positions):
+    examples = self.setting.examples
+    images = np.asarray(examples.images[positions])
+    return np.asarray(augment.normalise(images, examples.mean, examples.std))
+
+
+def partners(networks: int) -> np.ndarray:
+  """Returns the number of the other member of the pair of each network, int [networks].
+
+  >>> partners(4).tolist()
+  [1, 0, 3, 2]
+  """
+  # Networks that only fill up the devices may have none.
+  return np.minimum(np.arange(networks) ^ 1, networks - 1)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def grouped(matrices: jax.Array, groups: int, step: jax.Array) -> jax.Array:
+  """Returns the group of every annotator of every network by k-means, int [networks, annotators].
+
+  Args:
+    matrices: [networks, annotators, C, C].
+    groups: G.
+    step: by which the starts are drawn.
+
+  >>> apart = jnp.stack([jnp.eye(2), 1 - jnp.eye(2), jnp.eye(2)])[None]
+  >>> group = grouped(apart, 2, 0)[0]
+  >>> bool(group[0] == group[2]), bool(group[0] == group[1])
+  (True, False)
+  """
+  keys = draws.split(jax.random.fold_in(draws.key(0), step), len(matrices))
+  flat = matrices.reshape(*matrices.shape[:2], -1)
+  return jax.vmap(lambda points, key: kmeans(points, groups, key).assignment)(flat, keys)
 
 
 class MetaSet(NamedTuple):

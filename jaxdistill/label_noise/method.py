@@ -56,6 +56,7 @@ class Setting:
     strong: operations of a view for contrastive learning.
     make_optimizer: see `optimizer`.
     make_views: see `views`.
+    rate: the recipe's learning rate as a function of the step.
   """
 
   network: nn.Module
@@ -70,6 +71,7 @@ class Setting:
   make_views: Callable[..., Views]
   trusted: Examples | None = None
   validation: Evidence | None = None
+  rate: optax.Schedule = optax.constant_schedule(0.01)
 
   @property
   def classes(self) -> int:

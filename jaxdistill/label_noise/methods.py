@@ -14,18 +14,28 @@ METHODS = registry.Registry(
   'method of learning from wrong labels',
   {
     'bce': 'jaxdistill.label_noise.bce:method',
+    'ccc': 'jaxdistill.label_noise.ccc:method',
     'ce': 'jaxdistill.label_noise.ce:method',
+    'conal': 'jaxdistill.label_noise.conal:method',
     'crowd_layer': 'jaxdistill.label_noise.crowd_layer:method',
     'dawid_skene': 'jaxdistill.label_noise.dawid_skene:method',
+    'doctor_net': 'jaxdistill.label_noise.doctor_net:method',
+    'max_mig': 'jaxdistill.label_noise.max_mig:method',
     'mlntm': 'jaxdistill.label_noise.mlntm:method',
+    'union_net': 'jaxdistill.label_noise.union_net:method',
     'vote': 'jaxdistill.label_noise.vote:method',
   },
   labels={
     'bce': 'All labels, binary',
+    'ccc': 'CCC',
     'ce': 'All labels',
+    'conal': 'CoNAL',
     'crowd_layer': 'CrowdLayer',
     'dawid_skene': 'Dawid-Skene',
+    'doctor_net': 'DoctorNet',
+    'max_mig': 'Max-MIG',
     'mlntm': 'MLNTM',
+    'union_net': 'UnionNet-B',
     'vote': 'Majority vote',
   },
 )
@@ -34,9 +44,14 @@ LABELS = METHODS.labels
 # annotators; 'matrix', a matrix of labels. One that is not here reads labels.
 READS = {
   'bce': 'matrix',
+  'ccc': 'crowd',
+  'conal': 'crowd',
   'crowd_layer': 'crowd',
   'dawid_skene': 'crowd',
+  'doctor_net': 'crowd',
+  'max_mig': 'crowd',
   'mlntm': 'matrix',
+  'union_net': 'crowd',
 }
 
 

@@ -113,7 +113,8 @@ class Standpoint:
     gradient: params -> gradient of the weighted sum of the terms there, over the whole batch. It
       may be differentiated itself.
     answer: (part, params, images) -> outputs of a part that reads a view, with other parameters of
-      the player's, batch normalisation by these images; nothing moves.
+      the player's, for images that all devices have whole; batch normalisation by these images,
+      and nothing moves.
     beliefs: what is thought of the whole data, by name.
     step: number of the step, the same for networks side by side.
     key: random numbers, the same on all devices.

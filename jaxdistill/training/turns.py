@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import jax
 
 from jaxdistill import errors, metrics
-from jaxdistill.models import dropout
+from jaxdistill.models import dropout, normalisation
 from jaxdistill.training import outputs, parts, whole_batch
 from jaxdistill.training.game import Game, Player, Standpoint
 from jaxdistill.training.learner import BELIEFS, MEMORY, Outcome, Owned, Turn
@@ -72,7 +72,10 @@ def _moved_weights(game, perturbed):
       of_part = outputs.variables_of(
         parts.replace(variables, {'params': params}), part.twin_of or name
       )
-      return outputs.apply(part.module, of_part, (images,), train=True)[0]
+      noise = jax.random.fold_in(key, name_number(f'{dropout.STREAM}/answer/{name}'))
+      # They are no rows of the batch: neither its weights nor its devices are theirs.
+      with normalisation.weighted(None), normalisation.synchronised(None):
+        return outputs.apply(part.module, of_part, (images,), True, noise)[0]
 
     standpoint = Standpoint(
       params,

@@ -13,7 +13,7 @@ import pytest
 from jaxdistill.data.examples import Examples
 from jaxdistill.data.views import Views, soft_labels
 from jaxdistill.errors import UserError
-from jaxdistill.models import normalisation
+from jaxdistill.models import dropout, normalisation
 from jaxdistill.training import averages, loop, parallel, players
 from jaxdistill.training.game import Game, Part, PerturbedWeights, Player, Term
 from jaxdistill.training.problem import Refresh
@@ -208,6 +208,39 @@ def test_a_gradient_can_be_differentiated():
   end = fitted(ready(game(loss, perturbed=perturbed, rate=0.1), num_steps=1))
   # |3 w|^2 / 2 has the gradient 9 w.
   np.testing.assert_allclose(weight(end), [1 - 0.1 * 3 * 10], rtol=1e-5)
+
+
+class Dropped(nn.Module):
+  """One weight behind dropout."""
+
+  random: bool = True
+
+  @nn.compact
+  def __call__(self, x, train=False):
+    x = dropout.Dropout(0.5)(x.reshape(len(x)), train)
+    return {'output': self.param('w', lambda key: jnp.ones(())) * x}
+
+
+@pytest.mark.parametrize('module', [Number(normalised=True), Dropped()])
+def test_images_of_a_standpoint_are_no_rows_of_a_short_batch(module):
+  """Two rows of three in the second batch are no rows; all five images count alike."""
+
+  def move(standpoint):
+    answer = standpoint.answer('net', standpoint.params, jnp.arange(5.0).reshape(5, 1, 1, 1))
+    return jax.tree.map(lambda w: w + answer['output'].sum(), standpoint.params)
+
+  loss = lambda scene: 0 * scene['net']['output'].mean()
+  perturbed = PerturbedWeights((Term('seen', loss),), move)
+  decay = optax.chain(optax.add_decayed_weights(1.0), optax.sgd(1.0))
+  player = Player('', ('net',), (Term('loss', loss),), decay, perturb_weights=perturbed)
+  end = fitted(ready(Game({'net': Part(module)}, (player,)), batch=3, num_steps=2))
+  w = weight(end)
+  if isinstance(module, Number):
+    # Normalised images add up to 0: what decays is w itself.
+    np.testing.assert_allclose(w, 0.0, atol=1e-5)
+  else:
+    # Each w is lowered by w times twice the pixels that were not dropped, a whole number.
+    np.testing.assert_allclose(w, np.round(w), atol=1e-4)
 
 
 def test_wrong_games_are_refused():

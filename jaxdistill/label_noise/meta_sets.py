@@ -79,13 +79,13 @@ class Sets:
     }
 
   def believe(self, variables, look) -> Believed:
-    """Returns the annotators' matrices as CrowdLayer's, and the last meta set of each network."""
+    """Returns the annotators' matrices as CrowdLayer's, and of each pair the examples of its last
+    two meta sets."""
     beliefs = jax.tree.map(np.asarray, variables['beliefs'])
-    networks = len(beliefs[EXAMPLES])
-    confident = np.zeros((networks, len(self.setting.evidence)), bool)
-    for number, partner in enumerate(partners(networks)):
-      counted = beliefs[WEIGHTS][partner] > 0
-      confident[number, beliefs[EXAMPLES][partner][counted]] = True
+    pairs = len(beliefs[EXAMPLES]) // 2
+    confident = np.zeros((pairs, len(self.setting.evidence)), bool)
+    pair, place = np.nonzero(beliefs[WEIGHTS][: 2 * pairs].reshape(pairs, -1))
+    confident[pair, beliefs[EXAMPLES][: 2 * pairs].reshape(pairs, -1)[pair, place]] = True
     return dataclasses.replace(crowd_layer.believe(variables, look), confident=confident)
 
   def _images(self, positions):

@@ -147,6 +147,7 @@ class Work:
       self.views,
       None if self.trusted is None else self.examples(self.trusted),
       None if held is None else held.evidence,
+      self.recipe.learning_rate(len(self.train)),
     )
 
 

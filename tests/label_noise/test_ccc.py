@@ -14,7 +14,6 @@ import pytest
 from jaxdistill.data.crowds import Crowd
 from jaxdistill.errors import UserError
 from jaxdistill.label_noise import ccc, crowd_layer, meta_sets, methods
-from jaxdistill.label_noise.method import Believed
 from jaxdistill.training import parallel
 from jaxdistill.training.game import Standpoint
 
@@ -192,8 +191,10 @@ def test_members_exchange_their_meta_sets_and_keep_their_groups():
     name: belief.shape[1:] for name, belief in beliefs.items()
   }
   believed = chosen.believe({**variables, 'beliefs': beliefs}, look)
-  assert isinstance(believed, Believed)
-  assert believed.confident.tolist() == [[True, False, True, False], [False, True, False, True]]
+  assert believed.confident.tolist() == [[True, True, True, True]]
+  beliefs['meta_weights'][0][:] = 0
+  believed = chosen.believe({**variables, 'beliefs': beliefs}, look)
+  assert believed.confident.tolist() == [[True, False, True, False]]
 
 
 def test_an_example_is_taken_once_for_every_annotator_if_asked():

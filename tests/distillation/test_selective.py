@@ -1,5 +1,6 @@
 """Selective KD: the choice between its phases, and the regression of what is chosen."""
 
+import jax
 import numpy as np
 import pytest
 import staged
@@ -26,20 +27,22 @@ def regression(mimicked, teacher, chosen, weight=None):
   entries = {**staged.batch(), 'chosen': np.float32(chosen)}
   entries['weight'] = np.ones(6, np.float32) if weight is None else np.float32(weight)
   scene = Scene({'mimic': {'output': mimicked}, 'teacher': {'embedding': teacher}}, entries)
-  return float(selective.regression(scene))
+  return selective.regression(scene)
 
 
 def test_the_regression_is_over_chosen_images():
   rng = np.random.default_rng(1)
   mimicked, teacher = (np.float32(rng.normal(size=(6, 4))) for _ in range(2))
-  unit = teacher / np.linalg.norm(teacher, axis=1, keepdims=True)
-  distances = np.square(mimicked - unit).sum(1)
+  unit, directions = (
+    side / np.linalg.norm(side, axis=1, keepdims=True) for side in (teacher, mimicked)
+  )
+  distances = np.square(directions - unit).sum(1)
   chosen = np.array([1, 0, 1, 1, 0, 0])
   expected = distances[chosen > 0].mean()
   assert regression(mimicked, teacher, chosen) == pytest.approx(expected, rel=1e-5)
   assert regression(mimicked, teacher, np.ones(6)) == pytest.approx(distances.mean(), rel=1e-5)
   assert regression(mimicked, teacher, np.zeros(6)) == 0
-  assert regression(unit, 3 * teacher, chosen) == pytest.approx(0, abs=1e-6)
+  assert regression(5 * unit, 3 * teacher, chosen) == pytest.approx(0, abs=1e-6)
   holed = mimicked.copy()
   holed[3] = np.nan
   weight = np.array([1, 1, 1, 0, 1, 1])
@@ -78,6 +81,16 @@ def test_the_student_is_tuned_with_a_layer_that_is_dropped():
   ):
     (update,), _ = optimizer.update((1.0,), optimizer.init((0.0,)))
     assert float(update) == pytest.approx(-expected)
+
+
+def test_long_features_of_the_student_do_not_blow_up_its_tuning():
+  rng = np.random.default_rng(2)
+  mimicked, teacher = (np.float32(rng.normal(size=(6, 4))) for _ in range(2))
+  slopes = [
+    jax.grad(lambda side: regression(side, teacher, np.ones(6)))(factor * mimicked)
+    for factor in (1, 100)
+  ]
+  np.testing.assert_allclose(slopes[1], slopes[0] / 100, rtol=1e-4, atol=1e-8)
 
 
 def test_bad_shares_are_refused():

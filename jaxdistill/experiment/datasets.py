@@ -92,7 +92,7 @@ def load(
       _tell(f'{source.name}: its validation images are left out.')
     return train, None, test
   if validation is None and source.validation_share:
-    train, validation = data.hold_out(train, source.validation_share)
+    train, validation = _held_out(source, *_read_by(source))
   return train, validation, test
 
 
@@ -102,7 +102,18 @@ def facts(source: DataSource, config: Mapping[str, Any]) -> provenance.Sections:
 
 
 def _load(source: DataSource) -> _Loaded:
-  return _read(source, source.stream_above, identity.stamp(source.name, source.dir))
+  return _read(source, *_read_by(source))
+
+
+def _read_by(source):
+  """What decides, beside the source, what is read."""
+  return source.stream_above, identity.stamp(source.name, source.dir)
+
+
+@functools.lru_cache(maxsize=1)
+def _held_out(source, stream_above, stamp):
+  """The training images without, and the share of them that is held out."""
+  return data.hold_out(_read(source, stream_above, stamp).parts[0], source.validation_share)
 
 
 @functools.lru_cache(maxsize=1)

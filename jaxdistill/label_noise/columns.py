@@ -23,9 +23,9 @@ RESULT = (
 TASKS = ('train',)
 TITLE = 'Comparison of methods that learn from wrong labels'
 GROUPING = Grouping(
-  table=('data.name', 'model.name', 'evidence.source'),
+  table=('data.name', 'model.name', 'evidence.origin'),
   conditions=('data', 'model', 'evidence', 'learning', 'dtype'),
-  elsewhere=('data.dir', 'model.name', 'evidence.source', 'evidence.path'),
+  elsewhere=('data.dir', 'model.name', 'evidence.origin', 'evidence.path'),
   size=('wrong', 'labels'),
 )
 TERMINAL = ('label', 'setting', 'last', 'selected', 'best_test', 'label_accuracy', 'seconds')
@@ -41,13 +41,13 @@ _ACCURACIES = ('last', 'selected', 'best_test', 'label_accuracy', 'memorised', '
 
 def table_row(group: Group) -> dict[str, Any]:
   """Returns what a table says of a group."""
-  dataset, network, source = group.table
+  dataset, network, origin = group.table
   accuracies = {name: aggregate.pooled(group, name) for name in _ACCURACIES}
   seconds = [row.seconds for _, row in group.rows.values()]
   return {
     'dataset': dataset,
     'network': network,
-    'source': source,
+    'origin': origin,
     'name': group.name,
     'label': group.label,
     'setting': group.setting,
@@ -61,8 +61,8 @@ def table_row(group: Group) -> dict[str, Any]:
 
 
 def table_of(row: Mapping[str, Any]) -> tuple[str, ...]:
-  """Returns the table of a row: data set, network and source of the labels."""
-  return row['dataset'], row['network'], row['source']
+  """Returns the table of a row: data set, network and origin of the labels."""
+  return row['dataset'], row['network'], row['origin']
 
 
 def table_title(table: tuple[str, ...]) -> str:
@@ -83,7 +83,7 @@ def size_of(row: Mapping[str, Any]) -> float:
 def section_title(row: Mapping[str, Any]) -> str:
   """Returns the heading of the rows of one table and size.
 
-  >>> section_title(dict(dataset='digits', network='mlp', source='corrupt', wrong=0.36, labels=1))
+  >>> section_title(dict(dataset='digits', network='mlp', origin='corrupt', wrong=0.36, labels=1))
   'digits, mlp, corrupt, 36.0 % wrong, 1 label(s) an example'
   """
   wrong = 'share of wrong labels unknown' if row['wrong'] is None else f'{row["wrong"]:.1%} wrong'

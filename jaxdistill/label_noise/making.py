@@ -43,10 +43,10 @@ def observe(fields: EvidenceFields, dataset: Any) -> Observed:
 
   Args:
     fields: of the config.
-    dataset: images or vectors with their labels, true ones unless the source is 'given'.
+    dataset: images or vectors with their labels, true ones unless the origin is 'given'.
 
   Raises:
-    UserError: a source that does not fit the data set, files that are missing, and what the
+    UserError: an origin that does not fit the data set, files that are missing, and what the
       generators refuse.
 
   >>> pixels = np.zeros((40, 8, 8, 1), np.uint8)
@@ -55,14 +55,14 @@ def observe(fields: EvidenceFields, dataset: Any) -> Observed:
   >>> observed.evidence.labels[:4].tolist(), observed.truth[:4].tolist()
   ([1, 2, 3, 0], [0, 1, 2, 3])
   """
-  source = fields.source
-  if isinstance(dataset, MultiLabelled) != (source == 'multilabel') and source != 'given':
-    needed = 'a matrix of labels' if source == 'multilabel' else 'one label an example'
+  origin = fields.origin
+  if isinstance(dataset, MultiLabelled) != (origin == 'multilabel') and origin != 'given':
+    needed = 'a matrix of labels' if origin == 'multilabel' else 'one label an example'
     raise UserError(
-      f'The source {source} of labels is for data with {needed}, which {dataset.name} is not; set '
-      'evidence.source, or give noise= or crowd= behind the data set.'
+      f'The origin {origin} of labels is for data with {needed}, which {dataset.name} is not; set '
+      'evidence.origin, or give noise= or crowd= behind the data set.'
     )
-  return _MAKERS[source](fields, dataset)
+  return _MAKERS[origin](fields, dataset)
 
 
 def of_labels(dataset: Any) -> Evidence:
@@ -108,7 +108,7 @@ def _by_image(fields, dataset):
 
 
 def _cifar10n(fields, dataset):
-  said = human.cifar10n(fields.path, fields.labels, dataset)
+  said = human.cifar10n(fields.path, fields.which, dataset)
   if not isinstance(said, Crowd):
     said = Crowd.from_labels(said, dataset.class_names)
   return Observed(Evidence(said), dataset.labels)
@@ -132,9 +132,9 @@ def _multilabel(fields, dataset):
   return Observed(Evidence(matrix=made.labels), made.truth, transition=made.transition)
 
 
-def _need_images(dataset, source):
+def _need_images(dataset, origin):
   if not isinstance(dataset, Dataset):
-    raise UserError(f'The source {source} of labels looks at images; {dataset.name} has none.')
+    raise UserError(f'The origin {origin} of labels looks at images; {dataset.name} has none.')
 
 
 _MAKERS = {

@@ -38,15 +38,15 @@ def find(
 ) -> dict[str, Published]:
   """Returns what was published of a protocol, by method; {} where nothing is known.
 
-  >>> crowd = {'source': 'cifar10n', 'labels': 'crowd'}
+  >>> crowd = {'origin': 'cifar10n', 'which': 'crowd'}
   >>> find('cifar10', {'name': 'cifar_resnet', 'depth': 34}, 'ccc60', crowd)['ccc'].last
   0.8612
   """
-  human = evidence['source'] == 'cifar10n' and evidence['labels'] == 'crowd'
+  human = evidence['origin'] == 'cifar10n' and evidence['which'] == 'crowd'
   is_resnet34 = model['name'] == 'cifar_resnet' and model['depth'] == 34
   if dataset == 'cifar10' and recipe == 'ccc60' and is_resnet34 and human:
     return {
-      name: Published(last / 100, best / 100, _POSTER)
+      name: Published(round(last / 100, 4), round(best / 100, 4), _POSTER)
       for name, (best, last) in _CIFAR10N_CROWD.items()
     }
   return {}

@@ -78,7 +78,10 @@ def joined(checks: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
   >>> joined([{'steps': np.array([1])}, {'steps': np.array([3])}])['steps'].tolist()
   [1, 3]
   """
-  return {name: np.concatenate([one[name] for one in checks]) for name in checks[0]}
+  curves = {}
+  for name in checks[0]:
+    curves[name] = np.concatenate([one[name] for one in checks])
+  return curves
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -106,11 +109,10 @@ class Numbers:
   @classmethod
   def from_json(cls, content: Mapping[str, Any]) -> 'Numbers':
     """Returns the numbers of their form in JSON."""
-    arrays = {
-      field: {name: np.asarray(value) for name, value in content[field].items()}
-      for field in ('checks', 'scores')
-    }
-    return cls(**{**content, **arrays})
+    arrays = lambda values: {name: np.asarray(value) for name, value in values.items()}
+    return cls(
+      **{**content, 'checks': arrays(content['checks']), 'scores': arrays(content['scores'])}
+    )
 
   @property
   def columns(self) -> dict[str, np.ndarray]:

@@ -13,22 +13,22 @@ from jaxdistill.experiment.sections import Run
 from jaxdistill.label_noise import human, noise, recipes
 
 # Where the observed labels come from.
-SOURCES = ('given', 'corrupt', 'simulate', 'by_image', 'cifar10n', 'csv', 'multilabel')
+ORIGINS = ('given', 'corrupt', 'simulate', 'by_image', 'cifar10n', 'csv', 'multilabel')
 
 
 @dataclasses.dataclass(frozen=True)
 class EvidenceFields:
-  """Where the observed labels come from; `source` says which fields are read."""
+  """Where the observed labels come from; `origin` says which fields are read."""
 
-  source: str = schema.field(
-    choices=SOURCES,
+  origin: str = schema.field(
+    choices=ORIGINS,
     help="given: the data set's own labels are the observed ones; else they are the true ones, and "
     'the observed are corrupt: made wrong by a law, simulate: given by simulated annotators, '
     'by_image: whose mistakes depend on the image, cifar10n: given by people, csv: of a file, '
     'multilabel: a matrix with flips',
   )
   noise: str = schema.field(
-    'symmetric_inclusive', choices=tuple(noise.KINDS), help='law of the source corrupt'
+    'symmetric_inclusive', choices=tuple(noise.KINDS), help='law of the origin corrupt'
   )
   rate: float = schema.field(
     0.4, at_least=0, help='of corrupt and by_image; of multilabel that of 1 -> 0'
@@ -45,16 +45,16 @@ class EvidenceFields:
   )
   activity_b: float = schema.field(4.0, at_least=0, help='b of it')
   path: str = schema.field('', help='of the files of cifar10n and csv')
-  labels: str = schema.field('aggregate', choices=human.LABELS, help='which labels of cifar10n')
+  which: str = schema.field('aggregate', choices=human.LABELS, help='which labels of cifar10n')
   seed: int = schema.field(0, at_least=0, help='of what is made')
 
   def __post_init__(self):
     for name in ('rate', 'false_positive'):
       if getattr(self, name) > 1:
         raise UserError(f'evidence.{name} is {getattr(self, name)}; a rate is from 0 to 1.')
-    if self.source in ('cifar10n', 'csv') and not self.path:
+    if self.origin in ('cifar10n', 'csv') and not self.path:
       raise UserError(
-        f'The source {self.source} of labels needs evidence.path: crowd={self.source}:PATH behind '
+        f'The origin {self.origin} of labels needs evidence.path: crowd={self.origin}:PATH behind '
         'the data set.'
       )
 

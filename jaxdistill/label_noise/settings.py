@@ -21,8 +21,8 @@ TASKS = {'train': 'tasks.train', 'compare': 'tasks.compare'}
 PRESETS = presets.OFFERED
 # What compares where nothing is said, by what the labels are.
 COMPARED = {
-  'labels': ('ce', 'co_teaching', 'elr', 'divide_mix', 'forward', 'sel_cl'),
-  'crowd': ('vote', 'dawid_skene', 'ce', 'crowd_layer', 'union_net', 'ccc'),
+  'labels': ('ce',),
+  'crowd': ('vote', 'dawid_skene', 'ce', 'crowd_layer'),
   'matrix': ('bce', 'mlntm'),
 }
 # Crowds that are made, besides those of people.
@@ -101,7 +101,7 @@ def defaults(args: Arguments, name: str, **fields: Any) -> ConfigDict:
   its defaults.
 
   >>> config = defaults(Arguments(), 'crowd_layer')
-  >>> config.evidence.source, config.evidence.per_example, config.method.name
+  >>> config.evidence.origin, config.evidence.per_example, config.method.name
   ('simulate', 3.0, 'crowd_layer')
   """
   usual = presets.find(args.data).fields.get(name, {})
@@ -208,7 +208,7 @@ def _crowd(args):
   if name == 'cifar10n':
     if args.labels and args.labels not in human.LABELS:
       raise unknown('kind of human labels', args.labels, human.LABELS)
-    return sections.EvidenceFields('cifar10n', path=path, labels=args.labels or 'crowd')
+    return sections.EvidenceFields('cifar10n', path=path, which=args.labels or 'crowd')
   if name == 'csv':
     return sections.EvidenceFields('csv', path=path)
   rate = _number('rate', args.rate or str(_RATE))
@@ -238,11 +238,11 @@ def workdir_parts(config: ConfigDict) -> list[str]:
     'corrupt': f'{asked.noise}{asked.rate:g}',
     'simulate': f'{asked.groups}{asked.per_example:g}',
     'by_image': f'by_image{asked.rate:g}',
-    'cifar10n': asked.labels,
+    'cifar10n': asked.which,
     'csv': 'csv',
     'multilabel': f'flips{asked.false_positive:g}+{asked.rate:g}',
   }
-  return [*parts, described[asked.source], config.model.name]
+  return [*parts, described[asked.origin], config.model.name]
 
 
 def shrink(config: ConfigDict) -> ConfigDict:

@@ -65,38 +65,38 @@ def test_a_config_shows_all_fields_of_its_method_of_learning_from_wrong_labels(n
   assert set(loaded.method) == {'name', *methods.defaults(loaded.method.name)}
 
 
-def source_of(spec):
+def origin_of(spec):
   asked = config.load(f'label_noise/{spec}').evidence
-  return asked.source, asked
+  return asked.origin, asked
 
 
 def test_labels_are_made_wrong_where_a_set_is_known_and_taken_as_they_are_where_it_is_not():
-  source, asked = source_of('ce:digits')
-  assert (source, asked.noise, asked.rate) == ('corrupt', 'symmetric_inclusive', 0.4)
-  source, asked = source_of('crowd_layer:digits')
-  assert (source, asked.groups, asked.per_example) == ('simulate', 'ind', 3.0)
-  assert source_of('ce:npz:mine.npz')[0] == source_of('ce:digits,noise=none')[0] == 'given'
-  source, asked = source_of('ce:cifar10,noise=pair_flip,rate=.2')
-  assert (source, asked.noise, asked.rate) == ('corrupt', 'pair_flip', 0.2)
+  origin, asked = origin_of('ce:digits')
+  assert (origin, asked.noise, asked.rate) == ('corrupt', 'symmetric_inclusive', 0.4)
+  origin, asked = origin_of('crowd_layer:digits')
+  assert (origin, asked.groups, asked.per_example) == ('simulate', 'ind', 3.0)
+  assert origin_of('ce:npz:mine.npz')[0] == origin_of('ce:digits,noise=none')[0] == 'given'
+  origin, asked = origin_of('ce:cifar10,noise=pair_flip,rate=.2')
+  assert (origin, asked.noise, asked.rate) == ('corrupt', 'pair_flip', 0.2)
 
 
 def test_crowds_are_simulated_or_read():
-  source, asked = source_of('crowd_layer:digits,crowd=ind,labels=2')
-  assert (source, asked.per_example) == ('simulate', 2.0)
-  source, asked = source_of('crowd_layer:cifar10,crowd=cifar10n:files')
-  assert (source, asked.path, asked.labels) == ('cifar10n', 'files', 'crowd')
-  assert source_of('ce:cifar10,crowd=cifar10n:files,labels=worst')[1].labels == 'worst'
-  assert source_of('vote:npz:mine.npz,crowd=csv:said.csv')[1].path == 'said.csv'
-  source, asked = source_of('vote:digits,crowd=by_image,rate=.3')
-  assert (source, asked.rate, asked.per_example) == ('by_image', 0.3, 2.0)
+  origin, asked = origin_of('crowd_layer:digits,crowd=ind,labels=2')
+  assert (origin, asked.per_example) == ('simulate', 2.0)
+  origin, asked = origin_of('crowd_layer:cifar10,crowd=cifar10n:files')
+  assert (origin, asked.path, asked.which) == ('cifar10n', 'files', 'crowd')
+  assert origin_of('ce:cifar10,crowd=cifar10n:files,labels=worst')[1].which == 'worst'
+  assert origin_of('vote:npz:mine.npz,crowd=csv:said.csv')[1].path == 'said.csv'
+  origin, asked = origin_of('vote:digits,crowd=by_image,rate=.3')
+  assert (origin, asked.rate, asked.per_example) == ('by_image', 0.3, 2.0)
 
 
 def test_a_matrix_of_labels_is_flipped_at_two_rates():
-  source, asked = source_of('bce:mosaic:digits,rate=0.1+0.6')
-  assert (source, asked.false_positive, asked.rate) == ('multilabel', 0.1, 0.6)
-  asked = source_of('bce:yeast,rate=0.2')[1]
+  origin, asked = origin_of('bce:mosaic:digits,rate=0.1+0.6')
+  assert (origin, asked.false_positive, asked.rate) == ('multilabel', 0.1, 0.6)
+  asked = origin_of('bce:yeast,rate=0.2')[1]
   assert (asked.false_positive, asked.rate) == (0.2, 0.2)
-  assert source_of('bce:yeast,noise=none')[0] == 'given'
+  assert origin_of('bce:yeast,noise=none')[0] == 'given'
 
 
 @pytest.mark.parametrize(
@@ -150,9 +150,9 @@ def test_the_usual_network_can_be_built(name):
 
 def test_published_crowds_stand_beside_their_own_protocol_alone():
   network = {'name': 'cifar_resnet', 'depth': 34}
-  crowd = {'source': 'cifar10n', 'labels': 'crowd'}
+  crowd = {'origin': 'cifar10n', 'which': 'crowd'}
   known = published.find('cifar10', network, 'ccc60', crowd)
   assert (known['ccc'].best, known['vote'].last) == (0.8636, 0.8089)
   assert published.find('cifar10', network, 'short', crowd) == {}
   assert published.find('cifar10', dict(network, depth=18), 'ccc60', crowd) == {}
-  assert published.find('cifar10', network, 'ccc60', dict(crowd, labels='worst')) == {}
+  assert published.find('cifar10', network, 'ccc60', dict(crowd, which='worst')) == {}

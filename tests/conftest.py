@@ -22,6 +22,7 @@ os.environ['XLA_FLAGS'] = ' '.join(
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('MPLBACKEND', 'Agg')
 
+import ctypes  # noqa: E402
 import gc  # noqa: E402
 import resource  # noqa: E402
 
@@ -45,9 +46,15 @@ def plain(monkeypatch):
 
 @pytest.fixture(scope='module', autouse=True)
 def _bounded_memory():
-  """Compiled programs of thousands of tests would fill the memory: behind a file they go."""
+  """Compiled programs of thousands of tests would fill the memory: behind a file they go.
+
+  What they leave is given back to the system: else the process would stay as large, and forget
+  behind every file what the next one uses again.
+  """
   yield
   with open('/proc/self/statm') as file:
     if int(file.read().split()[1]) * resource.getpagesize() > _MOST_MEMORY:
       jax.clear_caches()
       gc.collect()
+      if trim := getattr(ctypes.CDLL(None), 'malloc_trim', None):  # of glibc
+        trim(0)

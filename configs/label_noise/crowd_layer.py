@@ -6,7 +6,7 @@ Expected:  not measured yet
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
 imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH, imagenet224:PATH, idx:PATH,
-vectors:PATH, multilabel:PATH, mosaic:PATH or yeast) and, behind commas:
+vectors:PATH, multilabel:PATH, mosaic:PATH, patches:PATH or yeast) and, behind commas:
   model=resnet18       the network (the data set's usual one)
   noise=asymmetric     law by which labels are made wrong, or none: they are as the data set has
                        them (of a known set symmetric_inclusive where the method reads one label an
@@ -16,7 +16,7 @@ vectors:PATH, multilabel:PATH, mosaic:PATH or yeast) and, behind commas:
                        set ind where the method reads a crowd)
   labels=2             labels an example of a simulated crowd (3; by_image 2), or which of cifar10n:
                        aggregate, random1 to random3, worst or crowd (crowd)
-  trusted=10           examples of each class with true labels (0)
+  trusted=10           examples of each class with true labels (0; tcl 10)
   seeds=5              networks in one program (3; of digits 5)
   recipe=short         of the training (the data set's)
   epochs=30            passes over the examples (the recipe's)

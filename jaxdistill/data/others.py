@@ -1,6 +1,7 @@
 """How `load` reads sets that are no labelled images: vectors, and matrices of labels."""
 
 from jaxdistill.data import mosaic as mosaics_of
+from jaxdistill.data import patches as patch_files
 from jaxdistill.data import presets, sources, vector_files
 from jaxdistill.data import yeast as yeast_files
 from jaxdistill.data.dataset import Dataset
@@ -78,6 +79,22 @@ def mosaic(name: str, asked: Asked) -> tuple[MultiLabelled, MultiLabelled]:
     mosaics_of.mosaics(part, number, seed=asked.seed)
     for part, number in ((train, count), (test, count // _TRAINING_FOR_ONE_TEST))
   )
+
+
+def patches(name: str, asked: Asked) -> tuple[Vectors, Vectors]:
+  """Returns (train, test) of patches:NAME: features of the images of the set NAME, see
+  `patches.patch_features`; `image_size` is the side of the images.
+
+  >>> patches('yeast', Asked())
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: patches:yeast: yeast holds no labelled images to take patches of.
+  """
+  if asked.flip:
+    raise UserError(f'patches:{name} holds vectors, which cannot be mirrored; leave flip out.')
+  train, _, test = sources.load_splits(name, **asked._asdict())
+  if not isinstance(train, Dataset):
+    raise UserError(f'patches:{name}: {name} holds no labelled images to take patches of.')
+  return patch_files.patch_features(train, test, seed=asked.seed)
 
 
 def _check_plain(name, asked):

@@ -164,6 +164,7 @@ _ROWS = (
   Preset('multilabel:', offered=False, maker=f'{_OTHERS}:multilabel'),
   Preset('yeast', offered=False, maker=f'{_OTHERS}:yeast'),
   Preset('mosaic:', offered=False, maker=f'{_OTHERS}:mosaic'),
+  Preset('patches:', offered=False, maker=f'{_OTHERS}:patches'),
   Preset('imagenet2012', offered=False, idc=_IMAGENET),
   Preset('imagenet_resized', offered=False, idc=_IMAGENET),
   Preset('binary_alpha_digits', offered=False, flip=False),

@@ -8,7 +8,7 @@ from typing import Any
 from jaxdistill.data import presets as data_presets
 
 # Of these sets, too, this family reads the labels.
-OFFERED = (*data_presets.NAMES, 'idx:', 'vectors:', 'multilabel:', 'mosaic:', 'yeast')
+OFFERED = (*data_presets.NAMES, 'idx:', 'vectors:', 'multilabel:', 'mosaic:', 'patches:', 'yeast')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,13 +33,22 @@ class Preset:
 _PREACT = {'name': 'preact_resnet'}
 _SMALL = {'name': 'convnet', 'width': 32, 'depth': 2, 'norm': 'batch'}
 _VECTORS = Preset({'name': 'mlp', 'width': 256, 'depth': 1}, 'vectors')
+# What takes hundreds of epochs or thousands of rows on CIFAR-10, for a thousand digits.
+_DIGITS = {
+  'ccc': dict(warmup=5, meta=100, meta_batch=32, groups=5),
+  'co_teaching': dict(tau=0.4),
+  'divide_mix': dict(warmup=5),
+  'forward': dict(estimate_epochs=10),
+  'tcl': dict(rounds=15, retrain=15, finetune=5, learning_rate=0.001),
+}
 _USUAL = Preset(_PREACT, 'short')
 _BY_NAME = {
   # Ours: every method in half a minute, and large enough to know wrong labels by heart.
-  'digits': Preset(_SMALL, 'digits', size=8, seeds=5),
+  'digits': Preset(_SMALL, 'digits', size=8, seeds=5, fields=_DIGITS),
   'cifar10': _USUAL,
   'cifar100': _USUAL,
   'vectors': _VECTORS,
+  'patches': _VECTORS,
   'multilabel': _VECTORS,
   'yeast': _VECTORS,
   'mosaic': Preset({'name': 'convnet', 'width': 32, 'depth': 3, 'norm': 'batch'}, 'vectors'),

@@ -21,8 +21,8 @@ TASKS = {'train': 'tasks.train', 'compare': 'tasks.compare'}
 PRESETS = presets.OFFERED
 # What compares where nothing is said, by what the labels are.
 COMPARED = {
-  'labels': ('ce',),
-  'crowd': ('vote', 'dawid_skene', 'ce', 'crowd_layer'),
+  'labels': ('ce', 'co_teaching', 'elr', 'divide_mix', 'forward'),
+  'crowd': ('vote', 'dawid_skene', 'ce', 'crowd_layer', 'union_net', 'ccc'),
   'matrix': ('bce', 'mlntm'),
 }
 # Crowds that are made, besides those of people.
@@ -30,9 +30,12 @@ _MADE = (*annotators.READY, 'by_image')
 _FILES = ('cifar10n', 'csv')
 _LABELS = 3.0  # an example, of a simulated crowd; CIFAR-10N has as many
 _RATE = 0.4
+# Examples a class with true labels, of the methods that cannot do without.
+_TRUSTED = {'tcl': 10}
 # A smoke run.
 _IMAGES, _WIDTH = 120, 8
 _SHORT = dict(
+  estimate_epochs=1,
   warmup=1,
   pretrain=1,
   rounds=2,
@@ -77,7 +80,9 @@ class Arguments:
     help='labels an example of a simulated crowd (3; by_image 2), or which of cifar10n: aggregate, '
     'random1 to random3, worst or crowd (crowd)',
   )
-  trusted: int = schema.field(0, example=10, help='examples of each class with true labels (0)')
+  trusted: int = schema.field(
+    0, example=10, help='examples of each class with true labels (0; tcl 10)'
+  )
   seeds: int = schema.field(0, example=5, help='networks in one program (3; of digits 5)')
   recipe: str = schema.field(
     '',
@@ -105,6 +110,7 @@ def defaults(args: Arguments, name: str, **fields: Any) -> ConfigDict:
   ('simulate', 3.0, 'crowd_layer')
   """
   usual = presets.find(args.data).fields.get(name, {})
+  args = dataclasses.replace(args, trusted=args.trusted or _TRUSTED.get(name, 0))
   method = {'name': name, **methods.defaults(name), **usual, **fields}
   shared = _shared(args, methods.READS.get(name, 'labels'))
   config = ConfigDict(dict(shared, task='train', method=method))
@@ -121,6 +127,8 @@ def comparison(args: Arguments, names: Iterable[str]) -> ConfigDict:
     members[name] = configs.load(f'label_noise/{name}', asked).method.to_dict()
   reads = {methods.READS.get(str(member['name']), 'labels') for member in members.values()}
   kind = next((kind for kind in ('matrix', 'crowd') if kind in reads), 'labels')
+  needed = [_TRUSTED.get(str(member['name']), 0) for member in members.values()]
+  args = dataclasses.replace(args, trusted=args.trusted or max(needed))
   parts = dict(compared=tuple(members), members=members)
   config = ConfigDict(dict(_shared(args, kind), task='compare', **parts))
   return shrink(config) if args.quick else config

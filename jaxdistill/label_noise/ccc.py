@@ -29,7 +29,7 @@ def method(
   setting: Setting,
   *,
   rho: float = 0.5,
-  meta: int = 1000,
+  meta_size: int = 1000,
   groups: int = 30,
   warmup: int = 10,
   meta_batch: int = 128,
@@ -42,7 +42,7 @@ def method(
 
   Both learn with CrowdLayer's loss L(theta, T + V). After `warmup` passes, before each further one:
   k-means groups the annotators of a member by their matrices T, and each member chooses of every
-  class the `meta` / C examples with the smallest losses among those that some annotator called so.
+  class the `meta_size` / C examples with the smallest losses among those that some annotator called so.
   Then in each step, with a batch of the meta set that the *other* member chose:
 
       theta'(V) = theta - lr · grad_theta L(theta, T + V),     V [groups, C, C], 0
@@ -55,7 +55,7 @@ def method(
   Args:
     setting: what it is for.
     rho: how large V is; with 0 this is CrowdLayer, twice.
-    meta: M, examples of a meta set, as many of each class.
+    meta_size: M, examples of a meta set, as many of each class.
     groups: G; at most as many as there are annotators.
     warmup: passes without V.
     meta_batch: examples of the meta set in a step.
@@ -74,13 +74,13 @@ def method(
   Source: the public code of Zhang et al. The virtual step is plain SGD at the rate of the recipe,
     whatever the optimiser, and its running statistics are dropped, as there.
   """
-  _check(setting, rho, meta, groups, warmup, meta_batch, finetune)
+  _check(setting, rho, meta_size, groups, warmup, meta_batch, finetune)
   if rho == 0:
     return Method((crowd_layer.phase(setting),), MEMBERS, believe=crowd_layer.believe)
   if through == 'last':
     _check_last_layer(setting)
   sets = Sets(
-    setting, meta // setting.classes, min(groups, setting.evidence.annotators), duplicates
+    setting, meta_size // setting.classes, min(groups, setting.evidence.annotators), duplicates
   )
   correct = functools.partial(
     corrected, rate=setting.rate, rho=rho, groups=sets.groups, batch=meta_batch, through=through
@@ -214,7 +214,7 @@ def _finetuning(setting, sets, passes, rate, batch):
   return Phase('finetune', game, passes, tables=tables, begin=begin, rows=rows, batch=batch)
 
 
-def _check(setting, rho, meta, groups, warmup, batch, finetune):
+def _check(setting, rho, meta_size, groups, warmup, batch, finetune):
   errors.real_numbers(rho=rho)
   if rho < 0:
     raise UserError(f'rho is {rho}; it must not be negative.')
@@ -222,10 +222,10 @@ def _check(setting, rho, meta, groups, warmup, batch, finetune):
   errors.whole('warmup', warmup)
   errors.whole('meta_batch', batch, at_least=1)
   errors.whole('finetune', finetune)
-  errors.whole_numbers(meta=meta)
-  if meta < setting.classes:
+  errors.whole_numbers(meta_size=meta_size)
+  if meta_size < setting.classes:
     raise UserError(
-      f'meta is {meta}; a meta set has at least one example of each of the {setting.classes} '
+      f'meta_size is {meta_size}; a meta set has at least one example of each of the {setting.classes} '
       'classes.'
     )
 

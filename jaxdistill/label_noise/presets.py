@@ -35,7 +35,7 @@ _SMALL = {'name': 'convnet', 'width': 32, 'depth': 2, 'norm': 'batch'}
 _VECTORS = Preset({'name': 'mlp', 'width': 256, 'depth': 1}, 'vectors')
 # What takes hundreds of epochs or thousands of rows on CIFAR-10, for a thousand digits.
 _DIGITS = {
-  'ccc': dict(warmup=5, meta=100, meta_batch=32, groups=5),
+  'ccc': dict(warmup=5, meta_size=100, meta_batch=32, groups=5),
   'co_teaching': dict(tau=0.4),
   'divide_mix': dict(warmup=5),
   'forward': dict(estimate_epochs=10),

@@ -17,7 +17,7 @@ from jaxdistill.label_noise import ccc, crowd_layer, meta_sets, methods
 from jaxdistill.training import parallel
 from jaxdistill.training.game import Standpoint
 
-SMALL = dict(meta=16, groups=2, warmup=1, meta_batch=8)
+SMALL = dict(meta_size=16, groups=2, warmup=1, meta_batch=8)
 RATE, RHO = 0.5, 0.5
 
 
@@ -245,7 +245,7 @@ def test_the_last_phase_learns_from_the_meta_set_alone():
   [
     (dict(rho=-1.0), 'rho is -1.0; it must not be negative'),
     (dict(groups=0), 'groups is 0; it must be at least 1'),
-    (dict(meta=3), 'at least one example of each of the 4 classes'),
+    (dict(meta_size=3), 'at least one example of each of the 4 classes'),
     (dict(through='first'), "no through 'first'"),
   ],
 )
@@ -266,7 +266,7 @@ def test_a_last_layer_of_another_name_is_refused_unless_all_take_part():
   setting = dataclasses.replace(small(), network=Headless())
   with pytest.raises(UserError, match='through=all'):
     ccc.method(setting)
-  assert ccc.method(setting, through='all', meta=8).members == 2
+  assert ccc.method(setting, through='all', meta_size=8).members == 2
 
 
 @pytest.mark.slow

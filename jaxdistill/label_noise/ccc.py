@@ -42,8 +42,8 @@ def method(
 
   Both learn with CrowdLayer's loss L(theta, T + V). After `warmup` passes, before each further one:
   k-means groups the annotators of a member by their matrices T, and each member chooses of every
-  class the `meta_size` / C examples with the smallest losses among those that some annotator called so.
-  Then in each step, with a batch of the meta set that the *other* member chose:
+  class the `meta_size` / C examples with the smallest losses among those that some annotator called
+  so. Then in each step, with a batch of the meta set that the *other* member chose:
 
       theta'(V) = theta - lr · grad_theta L(theta, T + V),     V [groups, C, C], 0
       D = grad_V of the cross-entropy of theta'(V) on the meta batch
@@ -225,8 +225,8 @@ def _check(setting, rho, meta_size, groups, warmup, batch, finetune):
   errors.whole_numbers(meta_size=meta_size)
   if meta_size < setting.classes:
     raise UserError(
-      f'meta_size is {meta_size}; a meta set has at least one example of each of the {setting.classes} '
-      'classes.'
+      f'meta_size is {meta_size}; a meta set has at least one example of each of the '
+      f'{setting.classes} classes.'
     )
 
 

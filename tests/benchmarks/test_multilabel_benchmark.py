@@ -1,0 +1,35 @@
+"""What MLNTM is worth on made flips: a warm-up for all rows, errors and scores of the tools."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxdistill import label_noise, metrics
+from jaxdistill.benchmarks import multilabel
+
+
+def test_a_rate_is_measured_and_printed(monkeypatch, capsys):
+  monkeypatch.setattr(multilabel, 'CORRECTIONS', {'reweight': {}})
+  monkeypatch.setattr(multilabel, 'ESTIMATES', {'t_max': {'estimator': 't_max'}, 'mlntm': {}})
+  data = 'mosaic:160:digits,model=mlp,quick'
+  multilabel.main([data, '--rates=0.1+0.5'])
+  *lines, figures = capsys.readouterr().out.splitlines()
+  assert 'flips 0.1+0.5' in lines[0] and 'oracle' in lines[1] and 'cf1' in lines[-1]
+  figures = json.loads(figures)['0.1+0.5']
+  work = multilabel.of_arguments(data, '0.1+0.5')
+  observed = work.observed
+  expected = np.tile([[0.9, 0.1], [0.5, 0.5]], (10, 1, 1))
+  np.testing.assert_allclose(observed.transition, expected)
+  noisy, truth = observed.evidence.matrix, observed.truth
+  assert figures['wrong'] == pytest.approx((noisy != truth).mean())
+  oracle = label_noise.multilabel_transition(noisy, noisy == truth).transition
+  error = metrics.transition_error(expected, oracle)
+  # None: a label with too few examples has no estimate.
+  assert figures['errors']['oracle'] == (None if np.isnan(error) else pytest.approx(error))
+  for row in ('t_max', 'mlntm'):
+    assert len(figures['errors'][row]) == 2 and min(figures['errors'][row]) > 0
+  assert list(figures['scores']) == ['bce', 'reweight']
+  for scores in figures['scores'].values():
+    assert all(0 <= value <= 1 for values in scores.values() for value in values)
+    assert list(scores) == ['map', 'of1', 'cf1']

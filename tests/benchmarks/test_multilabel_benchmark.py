@@ -9,6 +9,7 @@ from jaxdistill import label_noise, metrics
 from jaxdistill.benchmarks import multilabel
 
 
+@pytest.mark.slow
 def test_a_rate_is_measured_and_printed(monkeypatch, capsys):
   monkeypatch.setattr(multilabel, 'CORRECTIONS', {'reweight': {}})
   monkeypatch.setattr(multilabel, 'ESTIMATES', {'t_max': {'estimator': 't_max'}, 'mlntm': {}})

@@ -51,7 +51,7 @@ def normalised(graph: np.ndarray) -> np.ndarray:
   """Returns D^-1/2 A^T D^-1/2 with D the sums of the rows of A, float32 [R, R].
 
   >>> normalised(np.array([[1.0, 1.0], [0.0, 1.0]])).round(4).tolist()
-  [[0.5, 0.0], [0.7071..., 1.0]]
+  [[0.5, 0.0], [0.707..., 1.0]]
   """
   scale = graph.sum(1) ** -0.5
   return (scale[:, None] * graph.T * scale).astype(np.float32)

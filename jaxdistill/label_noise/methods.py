@@ -26,6 +26,7 @@ METHODS = registry.Registry(
     'forward': 'jaxdistill.label_noise.forward:method',
     'max_mig': 'jaxdistill.label_noise.max_mig:method',
     'mlntm': 'jaxdistill.label_noise.mlntm:method',
+    'taidtm': 'jaxdistill.label_noise.taidtm:method',
     'tcl': 'jaxdistill.label_noise.tcl:method',
     'union_net': 'jaxdistill.label_noise.union_net:method',
     'vote': 'jaxdistill.label_noise.vote:method',
@@ -44,6 +45,7 @@ METHODS = registry.Registry(
     'forward': 'Forward correction',
     'max_mig': 'Max-MIG',
     'mlntm': 'MLNTM',
+    'taidtm': 'TAIDTM',
     'tcl': 'TCL',
     'union_net': 'UnionNet-B',
     'vote': 'Majority vote',
@@ -61,6 +63,7 @@ READS = {
   'doctor_net': 'crowd',
   'max_mig': 'crowd',
   'mlntm': 'matrix',
+  'taidtm': 'crowd',
   'union_net': 'crowd',
 }
 

@@ -39,6 +39,7 @@ _DIGITS = {
   'co_teaching': dict(tau=0.4),
   'divide_mix': dict(warmup=5),
   'forward': dict(estimate_epochs=10),
+  'taidtm': dict(least=5),
   'tcl': dict(rounds=15, retrain=15, finetune=5, learning_rate=0.001),
 }
 _USUAL = Preset(_PREACT, 'short')

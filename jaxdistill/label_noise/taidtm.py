@@ -28,8 +28,8 @@ from jaxdistill.label_noise.transition_stages import (
   KEPT,
   TRUNK,
   Stage,
+  classifier_alone,
   first_of,
-  warmup,
 )
 from jaxdistill.training.learner import BELIEFS
 
@@ -43,10 +43,10 @@ def method(
   stage: Literal['global', 'individual', 'gcn'] = 'gcn',
   joint_stages: Literal['all', 'global', 'last'] = 'global',
   margin: float = 0.1,
-  warmup_epochs: int = 5,
+  warmup: int = 5,
   global_epochs: int = 5,
   individual_epochs: int = 2,
-  gcn_epochs: int = 10,
+  graph_epochs: int = 10,
   joint_epochs: int = 0,
   neighbours: int = 0,
   rank: int = 5,
@@ -76,7 +76,7 @@ def method(
     joint_stages: those that train jointly with the classifier: 'last' that one alone, 'global' the
       first too, 'all' every one.
     margin: th.
-    warmup_epochs, global_epochs, individual_epochs, gcn_epochs: of f alone, and of T alone.
+    warmup, global_epochs, individual_epochs, graph_epochs: of f alone, and of T alone.
     joint_epochs: 0: as many as the recipe has (60 in the public code).
     neighbours: k of an annotator in the graph; 0: a sixth of the annotators (50 of 300).
     rank: of the graph, above the number of groups of annotators.
@@ -96,10 +96,10 @@ def method(
     rest while the convolutions learn alone.
   """
   counts = dict(
-    warmup_epochs=warmup_epochs,
+    warmup=warmup,
     global_epochs=global_epochs,
     individual_epochs=individual_epochs,
-    gcn_epochs=gcn_epochs,
+    graph_epochs=graph_epochs,
     rank=rank,
     least=least,
     most=most,
@@ -155,10 +155,10 @@ class _Plan:
   margin: float
   neighbours: int
   least_class: int
-  warmup_epochs: int
+  warmup: int
   global_epochs: int
   individual_epochs: int
-  gcn_epochs: int
+  graph_epochs: int
   rank: int
   least: int
   most: int
@@ -169,7 +169,7 @@ class _Plan:
     setting, classes = self.setting, self.setting.classes
     annotators = setting.evidence.annotators
     classifier = Keeping({NET: first_of(setting, setting.network)}, setting.validation)
-    yield warmup(setting, self.warmup_epochs, classifier)
+    yield classifier_alone(setting, self.warmup, classifier)
 
     shared = Stage(setting, transition_networks.SharedHead(classes), self.width)
     yield shared.alone(_GLOBAL, self.global_epochs, self.first_matrix(classifier), (TRUNK, HEADS))
@@ -188,7 +188,7 @@ class _Plan:
     heads = transition_networks.GraphHeads(annotators, classes)
     behind_graph = Stage(setting, heads, self.width, has_graph=True)
     begin = self.neighbourhood(common, adapted)
-    yield behind_graph.alone(_GCN, self.gcn_epochs, begin, (HEADS,))
+    yield behind_graph.alone(_GCN, self.graph_epochs, begin, (HEADS,))
     yield from self.joint(behind_graph, _GCN)
 
   def joint(self, stage: Stage, name: str):
@@ -274,17 +274,19 @@ def _merged(one, other):
 
 
 def _believe(setting):
-  """What networks think in the end: which examples they trusted, and the annotators' mean
-  matrices over images of each class."""
+  """What networks think in the end: the distilled examples whose most frequent label is their
+  class, and the annotators' mean matrices over images of each class."""
 
   def believe(variables, look):
+    beliefs = variables[BELIEFS]
+    agrees = np.asarray(beliefs[GUESS]) == setting.evidence.labels
     hidden, logits = look(variables, TRUNK)['hidden'], look(variables, NET)['logits']
     confusions = []
     for network in range(len(logits)):
       layers = layers_of(variables, setting.evidence.annotators, network)
       classes = logits[network].argmax(-1)
       confusions.append(annotator_matrices.mean_confusions(layers, hidden[network], classes))
-    confident = np.asarray(variables[BELIEFS][KEPT]) > 0
+    confident = agrees & (np.asarray(beliefs[KEPT]) > 0)
     return Believed(confident=confident, confusions=np.stack(confusions))
 
   return believe

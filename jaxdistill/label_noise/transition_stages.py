@@ -22,7 +22,7 @@ GUESS, KEPT, GRAPH = 'guess', 'kept', 'graph'
 _TINY = 1e-20  # added to a probability
 
 
-def warmup(setting: Setting, epochs: int, keeping: Keeping) -> Phase:
+def classifier_alone(setting: Setting, epochs: int, keeping: Keeping) -> Phase:
   """Returns the phase of the classifier alone, on all labels, with every class held in use."""
   player = Player(
     '',

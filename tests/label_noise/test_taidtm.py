@@ -1,6 +1,7 @@
 """TAIDTM: what is distilled and kept, whose steps are whose, the losses of its stages, and the
 phases handing on to each other; against numbers by hand."""
 
+import crowd_phases
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +12,16 @@ from jaxdistill import models
 from jaxdistill.data.crowds import Crowd
 from jaxdistill.data.examples import Examples
 from jaxdistill.errors import UserError
-from jaxdistill.label_noise import annotator_steps, distilled, keeping, taidtm, transition_stages
+from jaxdistill.label_noise import (
+  annotator_graph,
+  annotator_matrices,
+  annotator_steps,
+  distilled,
+  keeping,
+  taidtm,
+  transition_stages,
+  vote,
+)
 from jaxdistill.label_noise.keeping import Keeping
 from jaxdistill.label_noise.method import Setting
 from jaxdistill.label_noise.observed import ANNOTATORS, GIVEN, Evidence
@@ -220,9 +230,123 @@ def test_stages_are_phases(fields, names):
     ({'rank': 0}, 'rank'),
     ({'least': 0}, 'least'),
     ({'joint_epochs': -1}, 'joint_epochs'),
-    ({'warmup_epochs': 0}, 'warmup_epochs'),
+    ({'warmup': 0}, 'warmup'),
   ],
 )
 def test_numbers_out_of_range_are_refused(fields, words):
   with pytest.raises(UserError, match=words):
     taidtm.method(setting_of(), **fields)
+
+
+def played(setting, method, networks):
+  """The variables that every phase ends with, by name."""
+  ended = {}
+  for phase in method.phases:
+    size = min(phase.batch or setting.batch, len(setting.evidence))
+    steps = phase.epochs * -(-len(setting.evidence) // size)
+    ended[phase.name], losses = crowd_phases.run(setting, phase, networks, ended, steps=steps)
+    assert np.isfinite(losses).all(), phase.name
+  return ended
+
+
+def test_stages_hand_on_what_they_have_learned():
+  images, truth = crowd_phases.blobs(40)
+  # The third annotator says little, so that he has too few distilled examples.
+  table = crowd_phases.crowd(truth).to_table()
+  table[4:, 2] = np.where(table[4:, :2].max(1) >= 0, -1, table[4:, 2])
+  setting = crowd_phases.setting(images, Crowd.from_table(table, 4), epochs=1, batch=20)
+  short = dict(warmup=3, global_epochs=1, individual_epochs=1, graph_epochs=1, width=4)
+  made = taidtm.method(setting, least=5, margin=0.0, **short)
+  ended = played(setting, made, networks=1)
+  assert list(ended) == [phase.name for phase in made.phases]
+  params = {name: variables['params'] for name, variables in ended.items()}
+  assert_same = lambda one, other: jax.tree.map(np.testing.assert_array_equal, one, other)
+  differ = lambda one, other: (
+    not all(jax.tree.leaves(jax.tree.map(lambda a, b: np.array_equal(a, b), one, other)))
+  )
+  # The classifier of the warm-up rests while T learns alone, and every joint phase begins with it.
+  for name in ('global', 'individual', 'gcn'):
+    assert_same(params[name]['net'], params['warmup']['net'])
+  for name in ('global_joint', 'gcn_joint'):
+    assert differ(params[name]['net'], params['warmup']['net'])
+  # Annotators that are asked have layers of their own, the others the common one.
+  counts = ended['individual']['beliefs']['count']
+  assert (counts[:, :2] >= 5).all() and (counts[:, 2] == 0).all()
+  common, own = params['global_joint']['heads']['layer'], params['individual']['heads']['layers']
+  assert_same(own[:, 2], common)
+  assert all(differ(own[:, number], common) for number in (0, 1))
+  # The trunk of the common T is that of the convolutions, which learn alone at first.
+  assert_same(params['gcn']['trunk'], params['global_joint']['trunk'])
+  assert differ(params['gcn_joint']['trunk'], params['gcn']['trunk'])
+  # What is distilled is kept to the end, and the graph is of the layers.
+  assert_same(ended['gcn_joint']['beliefs'], ended['gcn']['beliefs'])
+  vectors = (common[:, None] - own)[0].reshape(3, -1)
+  graph = annotator_graph.annotator_graph(vectors, 1, 5, counts[0] == 0)
+  np.testing.assert_allclose(ended['gcn']['beliefs']['graph'][0], graph, atol=1e-5)
+  look = crowd_phases.looking(setting, made.phases[-1])
+  believed = made.believe(ended['gcn_joint'], look)
+  assert believed.confident.shape == (1, 40) and believed.confident.any()
+  assert (believed.confident <= (ended['global']['beliefs']['kept'] > 0)).all()
+  np.testing.assert_allclose(believed.confusions.sum(-1), np.ones((1, 3, 4)), rtol=1e-5)
+
+
+def grouped(images, truth, annotators=30, seed=0):
+  """(A crowd in three groups, two labels an image; the groups' laws [3, n, 4]; groups): group g
+  takes class c for c + g + 1, often where one pixel is bright."""
+  random, number = np.random.RandomState(seed), len(truth)
+  group, laws = np.arange(annotators) % 3, np.zeros((3, number, 4))
+  for law, of_group in enumerate(laws):
+    rate = np.where(images[:, 0, law, 0] > 0.5, 0.6, 0.1)
+    of_group[np.arange(number), truth] = 1 - rate
+    of_group[np.arange(number), (truth + law + 1) % 4] = rate
+  who = np.argsort(random.random_sample((number, annotators)), 1)[:, :2].ravel()
+  example = np.repeat(np.arange(number), 2)
+  sums = laws[group[who], example].cumsum(1)
+  said = (random.random_sample((len(who), 1)) >= sums[:, :3]).sum(1)
+  crowd = Crowd.from_triples(example, who, said, 4, examples=number, annotators=annotators)
+  return crowd, laws, group
+
+
+@pytest.mark.slow
+def test_groups_are_found_and_the_matrices_come_nearer_from_stage_to_stage():
+  images, truth = crowd_phases.blobs(3000, spread=0.15)
+  test_images, test_truth = crowd_phases.blobs(2000, spread=0.15, seed=1)
+  crowd, laws, group = grouped(images, truth)
+  network = models.build({'name': 'mlp', 'width': 64, 'depth': 1}, 4, images.shape[1:])
+  setting = crowd_phases.setting(
+    images, crowd, network=network, epochs=30, batch=128, rate=0.02, momentum=0.9
+  )
+  made = taidtm.method(setting, warmup=10, global_epochs=10)
+  ended = played(setting, made, networks=1)
+  # Distilled classes are right far more often than labels, and many.
+  kept, guess = (ended['global']['beliefs'][name][0] for name in ('kept', 'guess'))
+  labels_right = (np.asarray(crowd.label) == truth[np.asarray(crowd.example)]).mean()
+  assert labels_right < 0.7 and (guess == truth)[kept > 0].mean() > 0.95
+  assert kept.mean() > 0.4
+  # Who adapted alike is of one group.
+  layer = ended['global_joint']['params']['heads']['layer']
+  layers = ended['individual']['params']['heads']['layers']
+  vectors = (layer[:, None] - layers)[0].reshape(30, -1)
+  edges = annotator_graph.neighbour_graph(vectors, 5)
+  cut = annotator_graph.rank_cut(edges, 5)
+  before, after = (annotator_graph.inside_share(graph, group) for graph in (edges, cut))
+  assert before > 0.9 and after >= before
+  errors, divergences = {}, {}
+  for phase in made.phases:
+    if phase.name.endswith('joint'):
+      variables = ended[phase.name]
+      hidden = crowd_phases.looking(setting, phase)(variables, 'trunk')['hidden'][0]
+      of_all = taidtm.layers_of(variables, 30)
+      errors[phase.name] = annotator_matrices.rows_error(of_all, hidden, truth, laws, group)
+      rows, true = annotator_matrices.rows_of(of_all, hidden, truth), laws[group]
+      logs = np.log(np.maximum(true, 1e-9)) - np.log(np.maximum(rows, 1e-9))
+      divergences[phase.name] = (true * logs).sum(-1).mean()
+  assert errors['gcn_joint'] < 0.8 * errors['global_joint']
+  assert divergences['gcn_joint'] < divergences['global_joint']
+  voted = vote.method(setting)
+  ended_vote = played(setting, voted, networks=1)
+  accuracies = []
+  for method, variables in ((made, ended['gcn_joint']), (voted, ended_vote['vote'])):
+    answers = crowd_phases.probabilities(method, variables, test_images)[0].argmax(1)
+    accuracies.append((answers == test_truth).mean())
+  assert accuracies[0] > accuracies[1] + 0.03

@@ -22,11 +22,13 @@ _PUBLIC: dict[str, str] = {
   'find_issues': 'jaxdistill.label_noise.issues',
   'multilabel_transition': 'jaxdistill.label_noise.multilabel',
   'quality': 'jaxdistill.label_noise.scores',
+  'read_crowd': 'jaxdistill.label_noise.said',
   'register': 'jaxdistill.label_noise.methods',
   'select': 'jaxdistill.label_noise.selection',
   'select_small_losses': 'jaxdistill.label_noise.small_loss',
   'simulate': 'jaxdistill.label_noise.simulation',
   'simulate_by_image': 'jaxdistill.label_noise.simulation',
+  'tables': 'jaxdistill.label_noise.outcome',
   'transition': 'jaxdistill.label_noise.transitions',
 }
 __all__ = sorted(_PUBLIC)

@@ -245,7 +245,7 @@ def write(run: Run, work: Work, ran: Ran, config: Mapping[str, Any]) -> dict[str
   run.write_json('result.json', content)
   for name, believed in ran.beliefs.items():
     if believed is not None:
-      for file, text in outcome.tables(work, believed).items():
+      for file, text in outcome.tables(work.train, work.evidence, believed).items():
         run.write_bytes(f'tables/{name}_{file}', text.encode())
   last = list(ran.beliefs)[-1]
   run.write_bytes('report.html', files.encoded(page.html(ended, run, work, ran.beliefs[last])))

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxdistill import errors
+from jaxdistill import terminal
 from jaxdistill.data import Dataset, MultiLabelled
 from jaxdistill.data.crowds import Crowd
 from jaxdistill.errors import UserError
-from jaxdistill.label_noise import human, multilabel, noise, simulation
+from jaxdistill.label_noise import human, multilabel, noise, said, simulation
 from jaxdistill.label_noise.observed import Evidence
 from jaxdistill.label_noise.sections import EvidenceFields
 
@@ -115,13 +115,7 @@ def _cifar10n(fields, dataset):
 
 
 def _csv(fields, dataset):
-  examples = [str(name) for name in dataset.ids] if len(dataset.ids) else None
-  crowd = Crowd.from_csv(fields.path, dataset.class_names, examples)
-  if crowd.num_examples != len(dataset):
-    raise UserError(
-      f'{errors.shown(fields.path)} has labels of {crowd.num_examples} examples; {dataset.name} '
-      f'has {len(dataset)}.'
-    )
+  crowd = said.read_crowd(fields.path, dataset, terminal.line)
   return Observed(Evidence(crowd), dataset.labels)
 
 

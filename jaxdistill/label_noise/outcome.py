@@ -9,26 +9,41 @@ from typing import Any
 import numpy as np
 
 from jaxdistill.label_noise.method import Believed
-from jaxdistill.label_noise.work import Work
+from jaxdistill.label_noise.observed import Evidence
 
 
-def tables(work: Work, believed: Believed) -> dict[str, str]:
+def tables(examples: Any, evidence: Evidence, believed: Believed) -> dict[str, str]:
   """Returns CSV texts by file name: 'labels.csv', and 'annotators.csv' where a crowd gave the
-  labels; of several seeds the mean probabilities."""
-  texts = {'labels.csv': _written(*label_table(work, believed))}
-  if work.evidence.kind == 'crowd':
-    texts['annotators.csv'] = _written(*annotator_table(work, believed))
+  labels; of several seeds the mean probabilities.
+
+  Args:
+    examples: n of them, a `Dataset`, `Vectors` or `MultiLabelled`.
+    evidence: what was observed of them.
+    believed: what networks think of them.
+
+  >>> from jaxdistill.data import Crowd, Dataset
+  >>> pictures = Dataset(np.zeros((2, 8, 8, 1), np.uint8), [0, 1], ('cat', 'dog'))
+  >>> evidence = Evidence(Crowd.from_table([[0, 0], [0, 1]], ['cat', 'dog']))
+  >>> texts = tables(pictures, evidence, Believed(np.array([[[0.75, 0.25], [0.25, 0.75]]])))
+  >>> texts['labels.csv'].split()[1:], texts['annotators.csv'].split()[1:]
+  (['1,cat,dog,0.25,0.75', '0,cat,cat,0.75,0.75'], ['0,2,0.5', '1,2,0.75'])
+  """
+  texts = {'labels.csv': _written(*label_table(examples, evidence, believed))}
+  if evidence.kind == 'crowd':
+    texts['annotators.csv'] = _written(*annotator_table(evidence, believed))
   return texts
 
 
-def label_table(work: Work, believed: Believed) -> tuple[list[str], list[list[Any]]]:
+def label_table(
+  examples: Any, evidence: Evidence, believed: Believed
+) -> tuple[list[str], list[list[Any]]]:
   """Returns header and lines: an example, its given label, the believed one, the probability of
   each; the least believed given labels first."""
-  names, probabilities = work.train.class_names, believed.labels.mean(0)
-  ids = work.train.ids if len(work.train.ids) else np.arange(len(work.train))
-  if work.is_multilabel:
-    return _label_matrix(work, ids, names, probabilities)
-  given, best = work.evidence.labels, probabilities.argmax(1)
+  names, probabilities = examples.class_names, believed.labels.mean(0)
+  ids = examples.ids if len(examples.ids) else np.arange(len(examples))
+  if evidence.kind == 'matrix':
+    return _label_matrix(evidence.matrix, ids, names, probabilities)
+  given, best = evidence.labels, probabilities.argmax(1)
   rows = np.arange(len(given))
   lines = [
     [
@@ -44,8 +59,7 @@ def label_table(work: Work, believed: Believed) -> tuple[list[str], list[list[An
   return header, lines
 
 
-def _label_matrix(work, ids, names, probabilities):
-  matrix = work.evidence.matrix
+def _label_matrix(matrix, ids, names, probabilities):
   doubt = np.abs(matrix - probabilities)
   cells = np.argsort(-doubt, axis=None, kind='stable')
   lines = []
@@ -63,10 +77,10 @@ def _label_matrix(work, ids, names, probabilities):
   return ['example', 'label', 'given', 'probability'], lines
 
 
-def annotator_table(work: Work, believed: Believed) -> tuple[list[str], list[list[Any]]]:
+def annotator_table(evidence: Evidence, believed: Believed) -> tuple[list[str], list[list[Any]]]:
   """Returns header and lines: an annotator, how many labels he gave, how often they are the
   believed ones, and how often he is right by his matrix where there is one."""
-  crowd, probabilities = work.evidence.crowd, believed.labels.mean(0)
+  crowd, probabilities = evidence.crowd, believed.labels.mean(0)
   counts = crowd.per_annotator
   agreed = np.bincount(
     crowd.annotator, probabilities[crowd.example, crowd.label], minlength=len(counts)

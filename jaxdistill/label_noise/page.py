@@ -158,7 +158,6 @@ def charts(result: Result, run: Run) -> list[dict[str, Any]]:
 
 def add_doubted(report: Any, work: Work, believed: Believed, label: str) -> None:
   """Adds the examples whose observed label is believed least, and the annotators who are."""
-  header, lines = outcome.label_table(work, believed)
   if not work.is_multilabel and isinstance(work.train, Dataset):
     probabilities, given = believed.labels.mean(0), work.evidence.labels
     least = np.argsort(probabilities[np.arange(len(given)), given], kind='stable')[:_DOUBTED]
@@ -172,7 +171,7 @@ def add_doubted(report: Any, work: Work, believed: Believed, label: str) -> None
       [(f'Given → believed: {listed}', pictures.grid(images, columns=8))],
     )
   if work.evidence.kind == 'crowd':
-    header, lines = outcome.annotator_table(work, believed)
+    header, lines = outcome.annotator_table(work.evidence, believed)
     many = sorted(lines, key=lambda line: -line[1])[:_ANNOTATORS]
     rows = [dict(zip(header, line)) for line in many]
     titles = dict(

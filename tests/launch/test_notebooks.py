@@ -13,6 +13,7 @@ import PIL.Image
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
+from jaxdistill import label_noise
 from jaxdistill.condensation import Condensed
 from jaxdistill.distillation import Result
 from jaxdistill.fscil import Learned
@@ -184,6 +185,35 @@ def test_distil_a_student_runs_on_digits_without_a_network(tmp_path, monkeypatch
   assert result.accuracy.shape == (2,) and result.trained.built.low == 4
   (student,) = (tmp_path / 'runs').glob('*-quick-student')
   assert (student / 'predict.py').is_file()
+  shutil.rmtree(tmp_path / '.jupyter', ignore_errors=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ['digits', 'folder'])
+def test_clean_your_crowds_labels_runs_on_digits_and_on_a_folder(kind, tmp_path, monkeypatch):
+  for variable in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'):
+    monkeypatch.setenv(variable, 'http://127.0.0.1:9')
+  choices = {'networks': 2, 'method': 'crowd_layer'}
+  if kind == 'folder':
+    pictures_of_four_classes(tmp_path / 'photos')
+    choices |= {'data': 'folder:photos', 'crowd_file': 'said.csv'}
+    files = sorted((tmp_path / 'photos').rglob('*.png'))
+    said = [f'{file.parent.name}/{file.name},ann,cat' for file in files]
+    said += [f'{file.parent.name}/{file.name},bob,{file.parent.name}' for file in files]
+    (tmp_path / 'said.csv').write_text('\n'.join(['task,worker,label', *said]))
+  path = ROOT / 'launch' / 'colab' / 'clean_your_crowds_labels.ipynb'
+  notebook = run_quickly(path, tmp_path, monkeypatch, **choices)
+  assert len(shown(notebook, 'image/png')) == 1
+  (table,) = shown(notebook, 'text/markdown')
+  assert 'Test pictures right' in table
+  assert ('Believed labels right' in table) == (kind == 'digits')
+  header, *lines = (tmp_path / 'labels.csv').read_text().splitlines()
+  assert header.startswith('example,given,believed') and lines
+  assert len((tmp_path / 'annotators.csv').read_text().splitlines()) == (
+    251 if kind == 'digits' else 3
+  )
+  result = label_noise.Result.load(tmp_path / 'classifier.msgpack')
+  assert result.accuracy.shape == (2,) and len(result.learned) == len(lines)
   shutil.rmtree(tmp_path / '.jupyter', ignore_errors=True)
 
 

@@ -23,6 +23,7 @@ os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('MPLBACKEND', 'Agg')
 
 import ctypes  # noqa: E402
+import functools  # noqa: E402
 import gc  # noqa: E402
 import resource  # noqa: E402
 
@@ -42,6 +43,23 @@ def plain(monkeypatch):
   assert jax.devices()  # started under them
   monkeypatch.delenv('XLA_FLAGS', raising=False)
   return monkeypatch
+
+
+@pytest.fixture(scope='module')
+def cheap_programs():
+  """What tests of a module train is compiled without the emitters that build every fusion by way of
+  MLIR: in half the time, and to other last bits.
+
+  Not for tests that compare different programs bit by bit, as users run them.
+  """
+  from jaxdistill.training import program
+
+  options = {'xla_cpu_use_fusion_emitters': False}
+  cheaply = functools.partialmethod(jax.stages.Lowered.compile, compiler_options=options)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(jax.stages.Lowered, 'compile', cheaply)
+    patch.setattr(program, '_compiled', {})  # no other module meets these programs
+    yield
 
 
 @pytest.fixture(scope='module', autouse=True)

@@ -8,7 +8,8 @@ padding left out; pools(name), the stand-in for the networks that a method wants
 whose tests are not slow.
 
 Or, where a method goes through sessions: course(name, devices=, dtype=), all of them ready to run;
-poisoned(examples, number), the same data with nonsense in place of those before a session.
+poisoned(examples, number), the same data with nonsense in place of those before a session; perhaps
+QUICK.
 """
 
 import dataclasses
@@ -27,6 +28,7 @@ from jaxdistill.numerics import settled
 from jaxdistill.training import loop, parallel
 from jaxdistill.training.run import Run
 
+pytestmark = pytest.mark.usefixtures('cheap_programs')
 TESTS = pathlib.Path(__file__).parent
 STEPS = 4
 
@@ -203,7 +205,7 @@ def same_bits(tree, other):
   jax.tree.map(np.testing.assert_array_equal, jax.device_get(tree), jax.device_get(other))
 
 
-@pytest.mark.parametrize('family, name', LEARNERS)
+@pytest.mark.parametrize('family, name', quick_first(LEARNERS))
 class TestEveryLearner:
   def test_it_learns_something_finite(self, family, name):
     gone, learner = journey(family, name), battery(family).course(name).engine.learner

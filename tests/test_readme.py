@@ -176,6 +176,7 @@ def test_the_method_that_wants_networks_draws_from_those(example):
     methods.wants({'name': 'trained', 'epoch': 3})
 
 
+@pytest.mark.slow
 def test_the_networks_that_a_method_wants_are_trained_once_for_all_runs(example, tmp_path, capsys):
   fields = SMALL | {'method.networks': 2, 'method.steps': 2, 'condensation.iterations': 2}
   only_once = {'evaluation.baselines': '', 'data.image_size': 8, 'data.validation_share': 0}

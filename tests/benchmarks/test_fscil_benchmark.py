@@ -62,6 +62,7 @@ def test_learners_of_images_and_programs_that_are_not_there_are_refused():
     fscil.check(dataclasses.replace(SMALL, learners=('nmc',)))
 
 
+@pytest.mark.slow
 def test_a_learner_through_images_learns_what_it_does_from_kept_features():
   settings = dataclasses.replace(SMALL, iters=1, images=True)
   course = fscil.build_through_images('ncm', settings, 1)

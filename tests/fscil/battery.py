@@ -15,6 +15,19 @@ from jaxdistill.models import heads
 from jaxdistill.training import parallel
 
 WIDTH = 12
+# The others, earlier versions of PKI, are among the slow tests.
+QUICK = (
+  'cd2',
+  'comemory',
+  'finetune',
+  'ft_cos',
+  'joint',
+  'nc_fscil',
+  'ncm',
+  'pki',
+  'sdc',
+  'teen',
+)
 # Fields of learners: few steps, and a weight where the published rule wants more classes.
 SMALL = {'steps': 4, 'alpha_rule': 'fixed'}
 

@@ -145,6 +145,7 @@ def test_the_same_work_dir_gives_the_same_numbers_and_classifier(learned, shelf)
   )
 
 
+@pytest.mark.slow
 def test_the_base_networks_of_a_work_dir_serve_another_learner(learned, shelf):
   """With their head where it fits, else with one that is fitted to their features."""
   given = dict(base=shelf / 'pki', networks=2, order=3)

@@ -35,9 +35,14 @@ TINY = {
   'vit': {'width': 8, 'depth': 1},
   'wrn': {'width': 4, 'depth': 10, 'stem': 3},
 }
+# So deep that the gradient compiles for long: among the slow tests.
+DEEP = {'mobilenetv2', 'shufflenet_v1', 'shufflenet_v2'}
 
 
-@pytest.mark.parametrize('name', models.REGISTRY)
+@pytest.mark.parametrize(
+  'name',
+  [pytest.param(name, marks=pytest.mark.slow if name in DEEP else ()) for name in models.REGISTRY],
+)
 def test_battery(random_variables, name):
   """Shapes, finite non-zero gradients of every parameter and of the images, float32 throughout,
   pure in its inputs."""

@@ -124,6 +124,7 @@ def test_full_classes_do_not_know_of_the_small_ones():
     assert np.abs(beside[3] - alone[3]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_where_no_class_is_small_nothing_is_weighed():
   train = real_set((6, 6, 4, 6))
   for discrepancy in (losses.mean_discrepancy, losses.mmd):

@@ -233,6 +233,7 @@ def expected(digits):
   return condensed_and_scored(digits)
 
 
+@pytest.mark.slow
 def test_condensing_and_scoring_give_the_same_under_all_flags_at_once(digits, expected):
   with flags(*FLAGS):
     assert condensed_and_scored(digits) == expected

@@ -20,7 +20,7 @@ vectors:PATH, multilabel:PATH, mosaic:PATH, patches:PATH or yeast) and, behind c
   seeds=5              networks in one program (3; of digits 5)
   recipe=short         of the training (the data set's)
   epochs=30            passes over the examples (the recipe's)
-  images=10000         training examples, drawn by a fixed seed (all)
+  images=10000         training examples, drawn by a fixed seed (all; of digits 500)
   val=0.2              share of the examples held out, with their observed labels (0.1)
   quick                a smoke run: every phase, no meaningful number
 """

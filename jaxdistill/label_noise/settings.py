@@ -92,7 +92,7 @@ class Arguments:
   )
   epochs: int = schema.field(0, example=30, help="passes over the examples (the recipe's)")
   images: int = schema.field(
-    0, example=10000, help='training examples, drawn by a fixed seed (all)'
+    0, example=10000, help='training examples, drawn by a fixed seed (all; of digits 500)'
   )
   val: str = schema.field(
     '0.1', example=0.2, help='share of the examples held out, with their observed labels'
@@ -155,7 +155,7 @@ def _shared(args: Arguments, kind: str) -> dict[str, Any]:
   learning = sections.Learning(
     recipe=args.recipe or usual.recipe,
     seeds=args.seeds or usual.seeds,
-    train_images=args.images,
+    train_images=args.images or usual.train_images,
     trusted=args.trusted,
     epochs=args.epochs,
   )

@@ -71,13 +71,14 @@ def parts(network: nn.Module, names: Sequence[str], mix: Settings) -> dict[str, 
   batch's statistics, to guess its own labels; the same by running statistics, as the other one's
   adviser; and the 4 b images mixed from both views of its own two halves.
   """
+
+  def both_views(scene):
+    return (jnp.concatenate([scene.batch[view] for view in VIEWS]),)
+
   game = {}
   for number, name in enumerate(names):
-    for view in VIEWS:
-      twin_of = name if view != VIEWS[0] else ''
-      game[_seen(name, view)] = Part(network, view, twin_of=twin_of)
-    for view in VIEWS:
-      game[_judged(name, view)] = Part(network, view, mode='eval', twin_of=name)
+    game[name] = Part(network, reads=both_views)
+    game[f'{name}_{_JUDGE}'] = Part(network, reads=both_views, mode='eval', twin_of=name)
     game[f'{name}_{_PAIRS}'] = Part(Pairs(), reads=_pairs_of(name, number, mix))
     mixed = lambda scene, name=name: (scene[f'{name}_{_PAIRS}']['images'],)
     game[f'{name}_{_MIXED}'] = Part(network, reads=mixed, twin_of=name)
@@ -101,8 +102,9 @@ def losses(scene: Scene, names: Sequence[str], number: int, mix: Settings) -> Lo
     number: 0 or 1, whose loss it is; w is the belief of the other one.
     mix: settings of the step.
   """
-  scene, half, name = scene.gathered(), 2 * mix.batch, names[number]
+  half, name = 2 * mix.batch, names[number]
   targets = jax.lax.stop_gradient(_targets(scene, name, names[1 - number], number, mix))
+  scene = scene.gathered()
   pairs = scene[f'{name}_{_PAIRS}']
   share, partner = pairs['share'][: 2 * half, None], pairs['partner'][: 2 * half]
   mixed = share * targets + (1 - share) * targets[partner]
@@ -147,14 +149,10 @@ def members(key: jax.Array, step: jax.Array, chosen: jax.Array, batch: int) -> j
   return jnp.searchsorted(reached, ranks.astype(jnp.uint32) + 1).astype(jnp.int32)
 
 
-def _seen(name, view):
-  """The part that is a network in training on a view."""
-  return name if view == VIEWS[0] else f'{name}_{view}'
-
-
-def _judged(name, view):
-  """The part that is a network in eval mode on a view."""
-  return f'{name}_{view}_{_JUDGE}'
+def _guesses(scene, part):
+  """The mean probabilities of both views, for all rows of the batch."""
+  p = jax.nn.softmax(scene[part]['logits'])
+  return whole_batch.all_rows(p.reshape(len(VIEWS), -1, p.shape[1]).mean(0))
 
 
 def _halves(number, batch):
@@ -166,12 +164,11 @@ def _halves(number, batch):
 def _targets(scene, name, peer, number, mix):
   """The targets [4 b, C] of both views of the labelled images, then of the unlabelled ones."""
   x, u = _halves(number, mix.batch)
-  p = lambda part, rows: jax.nn.softmax(scene[part]['logits'][rows])
-  guess_x = sum(p(_seen(name, view), x) for view in VIEWS) / 2
-  clean = scene.beliefs[CLEAN][1 - number][scene.batch['index'][x]][:, None]
-  target_x = sharpened(clean * scene.batch['labels'][x] + (1 - clean) * guess_x, mix.temperature)
-  guesses = [p(_seen(name, view), u) + p(_judged(peer, view), u) for view in VIEWS]
-  target_u = sharpened(sum(guesses) / 4, mix.temperature)
+  own, judged = _guesses(scene, name), _guesses(scene, f'{peer}_{_JUDGE}')
+  batch = scene.gathered().batch
+  clean = scene.beliefs[CLEAN][1 - number][batch['index'][x]][:, None]
+  target_x = sharpened(clean * batch['labels'][x] + (1 - clean) * own[x], mix.temperature)
+  target_u = sharpened((own[u] + judged[u]) / 2, mix.temperature)
   return jnp.concatenate([target_x, target_x, target_u, target_u])
 
 

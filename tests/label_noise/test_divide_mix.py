@@ -1,6 +1,7 @@
 """DivideMix: which rows a step takes, targets and losses against float64 numpy, a few steps."""
 
 import functools
+import itertools
 
 import flax.linen as nn
 import jax
@@ -18,7 +19,7 @@ from jaxdistill.label_noise import divide_mix, mixmatch
 from jaxdistill.label_noise.method import Setting
 from jaxdistill.label_noise.observed import Evidence
 from jaxdistill.models import linear, normalisation
-from jaxdistill.training import loop, players
+from jaxdistill.training import loop, parallel, players
 from jaxdistill.training.recipe import Recipe
 from jaxdistill.training.run import Run
 from jaxdistill.training.scene import Scene
@@ -32,7 +33,8 @@ LABELS = np.arange(N) % CLASSES
 EXAMPLES = Examples(
   RNG.integers(256, size=(N, 2, 2, 1)).astype(np.uint8), LABELS, CLASSES, (0.5,), (0.25,)
 )
-PARTS = ('', '_second', '_first_judge', '_second_judge', '_mixed')
+# Rows that the parts see: both views of the batch, or the mixed images.
+PARTS = {'': 2 * ROWS, '_judge': 2 * ROWS, '_mixed': ROWS}
 
 
 class Net(nn.Module):
@@ -65,7 +67,9 @@ def softmax(logits):
 
 def scene():
   """Random answers of all parts to a batch, and how they were mixed."""
-  logits = {f'{name}{part}': RNG.normal(size=(ROWS, CLASSES)) for name in NAMES for part in PARTS}
+  logits = {}
+  for name, (part, rows) in itertools.product(NAMES, PARTS.items()):
+    logits[f'{name}{part}'] = RNG.normal(size=(rows, CLASSES))
   outputs = {name: {'logits': jnp.asarray(array)} for name, array in logits.items()}
   mixed = {name: dict(share=np.full(ROWS, 0.8), partner=RNG.permutation(ROWS)) for name in NAMES}
   outputs |= {f'{name}_pairs': jax.tree.map(jnp.asarray, pair) for name, pair in mixed.items()}
@@ -83,12 +87,12 @@ def test_the_losses_are_their_formulas(number):
   p = {part: softmax(array) for part, array in logits.items()}
   first = 2 * BATCH * number
   x, u = np.arange(first, first + BATCH), np.arange(first + BATCH, first + 2 * BATCH)
-  guess = (p[name][x] + p[f'{name}_second'][x]) / 2
+  guess = (p[name][x] + p[name][ROWS:][x]) / 2
   trust = clean[1 - number][x][:, None]  # the other network's
   squared = (trust * labels[x] + (1 - trust) * guess) ** 2
   target_x = squared / squared.sum(1, keepdims=True)
-  judged = p[f'{peer}_first_judge'][u] + p[f'{peer}_second_judge'][u]
-  squared = ((p[name][u] + p[f'{name}_second'][u] + judged) / 4) ** 2
+  judged = p[f'{peer}_judge'][u] + p[f'{peer}_judge'][ROWS:][u]
+  squared = ((p[name][u] + p[name][ROWS:][u] + judged) / 4) ** 2
   target_u = squared / squared.sum(1, keepdims=True)
   targets = np.concatenate([target_x, target_x, target_u, target_u])
   targets = 0.8 * targets + 0.2 * targets[mixed[name]['partner']]
@@ -186,9 +190,10 @@ def test_the_weight_of_guesses_rises():
   np.testing.assert_allclose([weight(step) for step in (0, 8, 16, 99)], [0, 12.5, 25, 25])
 
 
-def test_both_networks_learn_in_a_step():
+def stepped(mesh=None, steps=2, **options):
+  """The method, its variables before and after some steps of its second phase."""
   method = divide_mix.method(setting(), warmup=1, lambda_u=1.0)
-  warmup, phase = method.phases
+  phase = method.phases[1]
   clean = np.zeros((1, 2, N), np.float32)
   clean[..., ::2] = 1
   training = players.problem(
@@ -198,28 +203,40 @@ def test_both_networks_learn_in_a_step():
     views=phase.views,
     drawn=phase.rows,
     initial={'beliefs': {'clean': clean}},
-    num_steps=3,
+    num_steps=steps,
+    mesh=mesh,
+    **options,
   )
   before = jax.tree.map(np.asarray, training.state.variables)
   with Run(progress=False) as run:
-    after = jax.tree.map(np.asarray, loop.fit(run, 'phase', training).variables)
+    after = loop.fit(run, 'phase', training).variables
+  return method, before, jax.tree.map(np.asarray, after)
+
+
+def test_both_networks_learn_in_a_step():
+  method, before, after = stepped()
   for name in NAMES:
     for collection in ('params', 'batch_stats'):
-      pairs = zip(
-        jax.tree.leaves(before[collection][name]), jax.tree.leaves(after[collection][name])
-      )
+      pairs = zip(*(jax.tree.leaves(tree[collection][name]) for tree in (before, after)))
       assert all((old != new).any() for old, new in pairs)
-  np.testing.assert_array_equal(after['beliefs']['clean'], clean)
-  assert set(after['params']) == set(NAMES) == set(warmup.game.parts)
-  one = jax.tree.map(lambda leaf: leaf[0], after)
-  answer = method.answer(one, jnp.ones((2, 2, 2, 1)))
-  logits = [
-    Net().apply({key: one[key][name] for key in ('params', 'batch_stats')}, jnp.ones((2, 2, 2, 1)))[
-      0
-    ]
-    for name in NAMES
-  ]
-  np.testing.assert_allclose(answer, softmax(np.asarray(sum(logits) / 2)), rtol=1e-5)
+  np.testing.assert_array_equal(after['beliefs']['clean'], before['beliefs']['clean'])
+  assert set(after['params']) == set(NAMES) == set(method.phases[0].game.parts)
+  one, images = jax.tree.map(lambda leaf: leaf[0], after), jnp.ones((2, 2, 2, 1))
+  of_part = lambda name: {key: one[key][name] for key in ('params', 'batch_stats')}
+  logits = sum(Net().apply(of_part(name), images)[0] for name in NAMES) / 2
+  np.testing.assert_allclose(method.answer(one, images), softmax(np.asarray(logits)), rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('devices', [2, 4])
+def test_devices_that_share_a_batch_make_the_same_step(devices):
+  """Pairs, targets and statistics are those of the whole batch, whose twelve rows are three a
+  device."""
+  *_, alone = stepped()
+  *_, shared = stepped(parallel.make_mesh(devices), spread='batch')
+  close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5)
+  jax.tree.map(close, shared['params'], alone['params'])
+  jax.tree.map(close, shared['batch_stats'], alone['batch_stats'])
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
   condensation   seconds an iteration of the methods: beside another program, by size, by devices
   fscil          seconds a session of the few-shot learners: one draw, several, another program
   distillation   seconds of a student's step: one, several together, one by one, another program
+  robustness     seconds of a step of AT, AWP and RWP
+  label_noise    seconds of a step of two CrowdLayers and of CCC
   growth         how the cost of an iteration grows, as lines and a page
   networks       many networks at once against one by one; the forms of a convolution
   loop           what the loop costs beside the bare compiled steps
@@ -36,6 +38,8 @@ PARTS = {
   'loop': 'loop',
   'sessions': 'fscil',
   'distil': 'distillation',
+  'robust': 'robustness',
+  'crowds': 'label_noise',
 }
 # The same of the plan for a device, see `device`.
 PLAN_PARTS = ('methods', 'networks', 'steps')

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -48,6 +48,55 @@ def time_steps(problem: Problem, count: int) -> tuple[program.Program, list[floa
     state, _ = jax.block_until_ready(built(state, inputs))
     seconds.append(time.perf_counter() - started)
   return built, seconds[1:]
+
+
+class Timed:
+  """The compiled step of a problem, which takes its turn among others: timed(count) -> median
+  seconds of so many calls, going on from where it stood."""
+
+  def __init__(self, problem: Problem):
+    self.built, self.state, self.inputs = build(problem)
+    self(1)
+
+  def __call__(self, count: int) -> float:
+    seconds = []
+    for _ in range(count):
+      started = time.perf_counter()
+      self.state, _ = jax.block_until_ready(self.built(self.state, self.inputs))
+      seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
+
+
+def in_turn(
+  timed: Mapping[str, Callable[[int], float]], rounds: int, iters: int, tell: Callable[[str], None]
+) -> dict[str, dict[str, Any]]:
+  """Returns what takes its turn in every round: {name: {seconds: of each round, ratio: how many
+  times as long as the first one, of medians}}.
+
+  Args:
+    timed: count -> seconds, by name.
+    rounds, iters: turns of each, and calls a turn.
+    tell: gets a line a round, and one with the ratios.
+
+  >>> figures = in_turn({'one': lambda count: 1.0, 'other': lambda count: 2.5}, 2, 3, print)
+  round 1: one 1.0000 s, other 2.5000 s
+  round 2: one 1.0000 s, other 2.5000 s
+  other takes 2.50 times as long as one
+  """
+  seconds = {name: [] for name in timed}
+  for number in range(1, rounds + 1):
+    for name, time_of in timed.items():
+      seconds[name].append(time_of(iters))
+    tell(
+      f'round {number}: '
+      + ', '.join(f'{name} {taken[-1]:.4f} s' for name, taken in seconds.items())
+    )
+  medians = {name: statistics.median(taken) for name, taken in seconds.items()}
+  first, *others = medians
+  ratios = {name: median / medians[first] for name, median in medians.items()}
+  for name in others:
+    tell(f'{name} takes {ratios[name]:.2f} times as long as {first}')
+  return {name: {'seconds': taken, 'ratio': ratios[name]} for name, taken in seconds.items()}
 
 
 def time_calls(

@@ -17,7 +17,8 @@ from jaxdistill.files import expanded
 
 _USAGE = f"""\
 Measures speed: seconds per iteration of every method, its growth, several devices, many networks
-against one, convolutions, the loop, sessions of few-shot learners, steps of distilled students.
+against one, convolutions, the loop, sessions of few-shot learners, steps of distilled students, of
+adversarial training and of learning from crowds.
 
   jaxdistill benchmark --out=bench.json                    every part
   jaxdistill benchmark --only=condense --methods=m3d       some parts, some methods

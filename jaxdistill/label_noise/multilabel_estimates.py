@@ -59,11 +59,12 @@ def oracle(
   noisy: np.ndarray, truth: np.ndarray, choice: Choice = 'medoid', harmless: Harmless = 'both'
 ) -> MultilabelTransition:
   """Returns what MLNTM counts where exactly the labels that are right are selected: what is left of
-  its error when the selection has none. No method knows these labels.
+  its error when the selection has none. No method knows these labels; as all of them are right, few
+  serve too.
 
   >>> truth = np.repeat([[0, 0], [1, 1], [0, 1], [1, 0]], [400, 300, 100, 200], 0)
   >>> oracle(truth, truth).transition.round(6).tolist()[1]
   [[1.0, 0.0], [0.0, 1.0]]
   """
   selected = np.asarray(noisy) == np.asarray(truth)
-  return multilabel_transition(noisy, selected, choice=choice, harmless=harmless)
+  return multilabel_transition(noisy, selected, choice=choice, harmless=harmless, least_selected=1)

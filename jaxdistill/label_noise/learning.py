@@ -111,7 +111,7 @@ def learn(
     run.write_bytes(f'beliefs/{name}.msgpack', trees.encode(plain(ended.believed)))
     numbers = Numbers(
       ended.checks,
-      scoring.final_scores(work, ended.probabilities, ended.believed),
+      scoring.final_scores(work, ended.probabilities, ended.believed, ended.neighbours),
       {'parameters': ended.parameters},
       ended.seconds,
       method.reconstruction,

@@ -125,8 +125,12 @@ class Phase:
     rows: (key, step, beliefs) -> (positions int [b], weights [b]) of the rows of a step, by the
       beliefs of one network; None: shuffled passes.
     batch: rows a step; 0: the setting's.
+    rows: (key, step, beliefs) -> (positions int [b], weights float [b]) of a step; None: shuffled
+      passes.
     scored: whether `Method.answer` makes sense of this phase's parts, so that the networks are
       scored on the way.
+    embedding: output of the part `NET` in which the training examples nearest to a test example
+      vote for its class, with their observed labels, once the phase has ended; '': none do.
   """
 
   name: str
@@ -141,7 +145,9 @@ class Phase:
   every: int = 1
   rows: Callable[..., tuple[jax.Array, jax.Array]] | None = None
   batch: int = 0
+  rows: Callable[..., tuple[jax.Array, jax.Array]] | None = None
   scored: bool = True
+  embedding: str = ''
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

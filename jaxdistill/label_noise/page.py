@@ -58,6 +58,7 @@ def columns(rows: Sequence[Mapping[str, Any]], result: Result) -> list[tuple]:
     ('gain_last', f'less {result.extras["compared_with"]}', numbers.gained),
     ('selected', 'selected on validation', 'accuracy', 'max'),
     ('best_test', 'best on test', 'accuracy', 'max'),
+    ('knn', 'vote of neighbours', 'accuracy', 'max'),
     ('of1', 'OF1', 'accuracy', 'max'),
     ('cf1', 'CF1', 'accuracy', 'max'),
     ('memorised', 'wrong labels by heart', 'accuracy'),

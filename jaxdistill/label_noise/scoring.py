@@ -130,10 +130,18 @@ class Numbers:
     return {**chosen, **further, **self.scores}
 
 
-def final_scores(work: 'Work', probabilities: np.ndarray, believed: Believed) -> dict[str, Any]:
+def final_scores(
+  work: 'Work',
+  probabilities: np.ndarray,
+  believed: Believed,
+  neighbours: np.ndarray | None = None,
+) -> dict[str, Any]:
   """Returns the scores [seeds] of final networks: their answers to the test examples
-  [seeds, n, C], and what they believe of the training examples."""
+  [seeds, n, C], what they believe of the training examples, and 'knn', the accuracy of a vote of
+  neighbours, where there is one."""
   scores = believed_scores(work, believed)
+  if neighbours is not None:
+    scores['knn'] = neighbours
   labels = np.asarray(work.test.labels)
   if work.is_multilabel:
     f1 = [metrics.label_f1(labels, one) for one in probabilities]

@@ -17,8 +17,9 @@ _EQUAL = 1e-6  # cosines that differ by less are one: of the same two images in 
 
 
 @flax.struct.dataclass
-class Selection:
-  """The confident examples and pairs of a set of n. A pytree: its methods work in compiled steps.
+class Pairs:
+  """Which pairs of a set of n examples are of one class. A pytree: its methods work in compiled
+  steps, and no table of all pairs is built.
 
   Two examples are a pair where their labels are equal, and both are confident or their cosine is at
   least the threshold.
@@ -26,11 +27,6 @@ class Selection:
 
   confident: jax.Array  # bool [n]
   threshold: jax.Array  # float32 []
-  votes: jax.Array  # float32 [n, C], shares of the neighbours' second vote, sum 1
-  corrected: jax.Array  # int32 [n], the class with the most votes
-  scores: jax.Array  # float32 [n], -log of the given label's votes, clipped to [0.01, 0.99]
-  agreeing: jax.Array  # int32 [C], examples of each label whose neighbours agree with it
-  budget: jax.Array  # int32 [], most confident examples a class
   labels: jax.Array  # int32 [n], as given
   directions: jax.Array  # float32 [n, d], embeddings of length 1
 
@@ -42,6 +38,17 @@ class Selection:
   def pairs(self, i: jax.Array, j: jax.Array) -> jax.Array:
     """Returns bool [a, b], whether each of the examples i [a] is a pair with each of j [b]."""
     return _pairs(self, i, j)
+
+
+@flax.struct.dataclass
+class Selection(Pairs):
+  """The confident examples and pairs of a set of n, and what they were chosen by. A pytree."""
+
+  votes: jax.Array  # float32 [n, C], shares of the neighbours' second vote, sum 1
+  corrected: jax.Array  # int32 [n], the class with the most votes
+  scores: jax.Array  # float32 [n], -log of the given label's votes, clipped to [0.01, 0.99]
+  agreeing: jax.Array  # int32 [C], examples of each label whose neighbours agree with it
+  budget: jax.Array  # int32 [], most confident examples a class
 
 
 def select(
@@ -183,22 +190,22 @@ def _bin(cosines):
 
 @jax.jit
 @steady
-def _pair(selection, i, j):
+def _pair(pairs, i, j):
   i, j = jnp.broadcast_arrays(i, j)
-  directions = selection.directions
-  return _admitted(selection, i, j, (directions[i] * directions[j]).sum(-1))
+  directions = pairs.directions
+  return _admitted(pairs, i, j, (directions[i] * directions[j]).sum(-1))
 
 
 @jax.jit
 @steady
-def _pairs(selection, i, j):
+def _pairs(pairs, i, j):
   i, j = jnp.asarray(i), jnp.asarray(j)
-  left, right = selection.directions[i], selection.directions[j]
+  left, right = pairs.directions[i], pairs.directions[j]
   cosines = jnp.dot(left, right.T, precision=jax.lax.Precision.HIGHEST)
-  return _admitted(selection, i[:, None], j[None], cosines)
+  return _admitted(pairs, i[:, None], j[None], cosines)
 
 
-def _admitted(selection, i, j, cosines):
-  both = selection.confident[i] & selection.confident[j]
-  near = cosines >= selection.threshold - _EQUAL
-  return (selection.labels[i] == selection.labels[j]) & (both | near | (i == j))
+def _admitted(pairs, i, j, cosines):
+  both = pairs.confident[i] & pairs.confident[j]
+  near = cosines >= pairs.threshold - _EQUAL
+  return (pairs.labels[i] == pairs.labels[j]) & (both | near | (i == j))

@@ -40,6 +40,7 @@ class Part:
       step its weights are `momentum` times themselves and the rest of that part's. Nobody trains
       it.
     momentum: share of its own weights that it keeps.
+    labels: entry of the batch that the accuracy of its logits is measured by.
   """
 
   module: nn.Module | None = None
@@ -50,6 +51,7 @@ class Part:
   twin_of: str = ''
   follows: str = ''
   momentum: float = 0.999
+  labels: str = 'labels'
 
   def __post_init__(self):
     if self.mode not in MODES:
@@ -72,12 +74,21 @@ class Term:
       scene is gathered, so that all devices remember the same.
     weight: of the term in the sum, or a schedule: step -> number.
     memory: key -> what the term remembers at first, a tree of arrays; None: nothing.
+    clip: greatest global norm of the gradient of the weighted term, or of all that have the same
+      one together; it is cut to that before it is added to the rest. A second pass backwards
+      through the parts that such terms read. 0: it is not cut.
   """
 
   name: str
   loss: Callable[[Scene], Any]
   weight: float | Callable[[jax.Array], jax.Array] = 1.0
   memory: Callable[[jax.Array], Any] | None = None
+  clip: float = 0.0
+
+  def __post_init__(self):
+    errors.real_numbers(clip=self.clip)
+    if self.clip < 0:
+      raise errors.UserError(f'clip of a term is {self.clip}; it must be at least 0.')
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ import jax
 
 from jaxdistill import errors, metrics
 from jaxdistill.models import dropout, normalisation
-from jaxdistill.training import outputs, parts, whole_batch
+from jaxdistill.training import clipping, outputs, parts, whole_batch
 from jaxdistill.training.game import Game, Player, Standpoint
 from jaxdistill.training.learner import BELIEFS, MEMORY, Outcome, Owned, Turn
 from jaxdistill.training.outputs import Outputs
@@ -110,12 +110,12 @@ def objective(game: Game, players: Sequence[Player]):
     losses, measured, memory = {}, {}, {}
     for player in players:
       prefix = f'{player.name}/' if several else ''
-      losses[player.name], terms, remembered = _player_loss(player, scenes[player.name], known)
+      losses[player.name], terms, remembered = _player_loss(player, scenes, known)
       measured |= {f'{prefix}{name}': value for name, value in terms.items()}
       memory |= remembered
       if several:
         measured[f'{prefix}loss'] = losses[player.name]
-    measured |= _accuracies(game, scenes[players[0].name])
+    measured |= _accuracies(game, scenes[players[0].name, 0.0])
     moved = {**moved, MEMORY: memory} if memory else moved
     return Outcome(_sum(losses.values()), measured, moved)
 
@@ -143,10 +143,11 @@ def _sum(values):
   return total
 
 
-def _player_loss(player, scene, memory):
+def _player_loss(player, scenes, memory):
   """(Weighted sum, terms by name, new memories) of one player."""
   weighted, measured, remembered = [], {}, {}
   for term in player.terms:
+    scene = scenes[player.name, term.clip]
     key = jax.random.fold_in(scene.key, name_number(f'{player.name}/{term.name}'))
     term_scene = dataclasses.replace(scene, key=key, memory=memory.get(term.name))
     if term.memory is None:
@@ -164,9 +165,9 @@ def _player_loss(player, scene, memory):
 
 def _accuracies(game, scene):
   """The accuracy on the batch by part, 'train_accuracy' of a part without a name."""
-  labels, measured = scene.batch['labels'], {}
-  for name in game.parts:
-    outputs_of_part = scene[name]
+  measured = {}
+  for name, part in game.parts.items():
+    outputs_of_part, labels = scene[name], scene.batch[part.labels]
     if 'logits' in outputs_of_part and outputs_of_part['logits'].shape == labels.shape:
       accuracy = metrics.accuracy(outputs_of_part['logits'], labels, scene.batch['weight'])
       measured[f'{name or "train"}_accuracy'] = accuracy
@@ -174,12 +175,18 @@ def _accuracies(game, scene):
 
 
 def _scenes(game, players, variables, seen):
-  """The scene of each player by its name, and the moved statistics; `seen` has the guides."""
-  masks = {player.name: _owned(player).mask(variables) for player in players}
+  """The scenes of each player and norm that terms of his are cut to (0 first), by the two, and the
+  moved statistics; `seen` has the guides."""
+  masks, params = {}, {}
+  for player in players:
+    mask = _owned(player).mask(variables)
+    for clip in sorted({0.0, *(float(term.clip) for term in player.terms)}):
+      masks[player.name, clip] = mask
+      params[player.name, clip] = _clipped(variables['params'], mask, clip)
   trained = [_owned(player).mask(variables) for player in game.players]
   guides = {name: Outputs(f'guide {name!r}', arrays) for name, arrays in seen.outputs.items()}
-  by_player = {player.name: dict(guides) for player in players}
-  live, moved = {player.name: set() for player in players}, {}
+  by_player = {player: dict(guides) for player in masks}
+  live, moved = {player: set() for player in masks}, {}
   for name, part in game.parts.items():
     owner = part.twin_of or name
     # A twin goes on from the statistics that the network has moved by now.
@@ -190,13 +197,13 @@ def _scenes(game, players, variables, seen):
     if key is not None and part.module is not None and dropout.is_random(part.module):
       key = jax.random.fold_in(key, name_number(f'{dropout.STREAM}/{name}'))
     versions = {}
-    for player in players:
-      scene = dataclasses.replace(seen, outputs=by_player[player.name])
+    for player, mask in masks.items():
+      scene = dataclasses.replace(seen, outputs=by_player[player])
       arguments, read = part_arguments(part, scene)
-      if _any_of(masks[player.name], owner) or read & live[player.name]:
-        live[player.name].add(name)
-        half_live = _constant_but(current, masks[player.name], owner)
-        versions[player.name] = outputs.apply(part.module, half_live, arguments, train, key)
+      if _any_of(mask, owner) or read & live[player]:
+        live[player].add(name)
+        half_live = _constant_but({**current, 'params': params[player]}, mask, owner)
+        versions[player] = outputs.apply(part.module, half_live, arguments, train, key)
     if not versions:
       still = jax.lax.stop_gradient((outputs.variables_of(current, owner), arguments))
       versions[''] = outputs.apply(part.module, *still, train, key)
@@ -212,6 +219,14 @@ def _scenes(game, players, variables, seen):
     player: dataclasses.replace(seen, outputs=arrays) for player, arrays in by_player.items()
   }
   return scenes, moved
+
+
+def _clipped(params, mask, clip):
+  """Parameters through which the gradient of what a mask marks is cut to a norm; 0: it is not."""
+  if not clip:
+    return params
+  owned, others = parts.split({'params': params}, mask)
+  return parts.merge(clipping.clipped(owned['params'], clip), others['params'])
 
 
 def part_arguments(part, scene: Scene) -> tuple[tuple, set[str]]:

@@ -74,9 +74,7 @@ def examples_of(dataset, like):
 
 def test_wrong_labels_are_found_by_them():
   corrupted = noisy()
-  shares = label_noise.out_of_sample(
-    corrupted.dataset, folds=2, model=MLP, recipe='short', epochs=40
-  )
+  shares = label_noise.out_of_sample(corrupted.dataset, folds=2, model=MLP, epochs=150)
   assert shares.shape == (240, 10) and shares.dtype == np.float32
   np.testing.assert_allclose(shares.sum(1), 1, rtol=1e-5)
   wrong = (corrupted.dataset.labels != corrupted.truth).astype(int)

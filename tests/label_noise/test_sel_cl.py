@@ -484,6 +484,7 @@ def close(a, b):
   jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-5), a, b)
 
 
+@pytest.mark.slow
 def test_four_devices_train_as_one():
   """Six rows over four devices: queues, pairs, mixing and the cut are of the whole batch."""
   given = setting()

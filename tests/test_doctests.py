@@ -39,6 +39,7 @@ SLOW = {
   'data.samplers',
   'distillation',
   'fscil',
+  'label_noise.folds',
   'losses.banks',
   'losses.discrepancy',
   'losses.distillation',

@@ -76,8 +76,8 @@ def supervised(
 
   >>> scores, there = jnp.log(jnp.array([[1.0, 3.0]])), jnp.ones((1, 2), bool)
   >>> own = jnp.array([[True, False]])
-  >>> supervised(scores, there, own, ~own, jnp.ones(1)).round(4)   # log 4
-  Array([1.3863], dtype=float32)
+  >>> round(float(supervised(scores, there, own, ~own, jnp.ones(1))[0]), 4)   # log 4
+  1.3863
   """
   log_p = jnp.where(there, scores - jax.nn.logsumexp(scores, 1, b=there, keepdims=True), 0)
 
@@ -117,8 +117,8 @@ def instances(
   Source: He et al., CVPR 2020 (MoCo).
 
   >>> one = jnp.array([[1.0, 0.0]])
-  >>> instances(one, one, jnp.array([[0.0, 1.0]]), 1.0).round(4)   # log(1 + 1 / e)
-  Array([0.3133], dtype=float32)
+  >>> round(float(instances(one, one, jnp.array([[0.0, 1.0]]), 1.0)[0]), 4)   # log(1 + 1 / e)
+  0.3133
   """
   own = (queries * keys).sum(1, keepdims=True)
   others = jnp.matmul(queries, queue.T, precision=jax.lax.Precision.HIGHEST)

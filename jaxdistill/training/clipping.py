@@ -26,8 +26,8 @@ def clipped(params: Any, bound: float) -> Any:
     bound: the norm, above 0.
 
   >>> loss = lambda p: p @ jnp.array([3.0, 4.0]) + clipped(p, 1.0) @ jnp.array([6.0, 8.0])
-  >>> jax.grad(loss)(jnp.zeros(2)).round(4)   # (3, 4) and (.6, .8)
-  Array([3.6, 4.8], dtype=float32)
+  >>> [round(float(slope), 4) for slope in jax.grad(loss)(jnp.zeros(2))]   # (3, 4) and (.6, .8)
+  [3.6, 4.8]
   """
 
   @jax.custom_vjp

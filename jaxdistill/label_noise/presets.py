@@ -34,18 +34,18 @@ class Preset:
 
 _PREACT = {'name': 'preact_resnet'}
 _SMALL = {'name': 'convnet', 'width': 32, 'depth': 2, 'norm': 'batch'}
-# Queues shorter than a thousand examples, which would else be their own negatives, a copy that
-# follows within a few hundred steps, and a second stage of fewer steps that are larger.
-_TUNED = {'finetune': 15, 'finetune_learning_rate': 0.01, 'bootstrap_from': 10}
-_COPIED = {'momentum': 0.99, 'queue': 512}
+# Queues shorter than the hundreds of examples, which would else be their own negatives, a copy that
+# follows within some hundred steps, and a second stage of fewer steps that are larger.
+_TUNED = {'finetune': 30, 'finetune_learning_rate': 0.01, 'bootstrap_from': 20}
+_COPIED = {'momentum': 0.99, 'queue': 256}
 _VECTORS = Preset({'name': 'mlp', 'width': 256, 'depth': 1}, 'vectors')
 # What takes hundreds of epochs or thousands of rows on CIFAR-10, for a thousand digits.
 _DIGITS = {
   'ccc': dict(meta_size=100, meta_batch=32, groups=5),
   'co_teaching': dict(tau=0.4),
   'moco': {**_TUNED, **_COPIED},
-  'moit': dict(pair_queue=512, neighbours=50, warmup_epochs=10),
-  'sel_cl': {**_TUNED, **_COPIED, 'pair_queue': 512, 'neighbours': 50},
+  'moit': dict(pair_queue=256, neighbours=25, warmup_epochs=20),
+  'sel_cl': {**_TUNED, **_COPIED, 'pair_queue': 256, 'neighbours': 25},
   'sup_cl': _TUNED,
   'taidtm': dict(least=5),
   'tcl': dict(rounds=15, retrain=15, finetune=5, learning_rate=0.001),

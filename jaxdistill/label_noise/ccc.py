@@ -170,17 +170,11 @@ def against(slope: jax.Array, matrices: jax.Array, rho: float) -> jax.Array:
 
 
 def _learning(setting, sets, correct, warmup):
-  """The phase with both members: CrowdLayer's at first, then with V."""
-  first = warmup * setting.epoch_steps
-
-  def move(standpoint):
-    # The step is that of all networks side by side: one of the branches is computed.
-    return jax.lax.cond(
-      standpoint.step < first, lambda: standpoint.params, lambda: correct(standpoint)
-    )
-
+  """The phase with both members. Before its first refresh no example of a meta set weighs anything,
+  so that V is 0: a branch without it would keep the virtual step from sharing its forward pass with
+  the actual one, which costs more than a warm-up saves."""
   nll = Term('nll', crowd_layer.loss)
-  perturbed = PerturbedWeights((nll,), move if warmup else correct, decay_at='own')
+  perturbed = PerturbedWeights((nll,), correct, decay_at='own')
   player = Player('', (NET, CROWD), (nll,), setting.optimizer(), perturb_weights=perturbed)
   game = Game(crowd_layer.parts(setting), (player,), beliefs=sets.first())
   tables = setting.evidence.tables

@@ -80,12 +80,16 @@ class Sets:
 
   def believe(self, variables, look) -> Believed:
     """Returns the annotators' matrices as CrowdLayer's, and of each pair the examples of its last
-    two meta sets."""
+    two meta sets that have there the label of most annotators."""
     beliefs = jax.tree.map(np.asarray, variables['beliefs'])
+    evidence = self.setting.evidence
     pairs = len(beliefs[EXAMPLES]) // 2
-    confident = np.zeros((pairs, len(self.setting.evidence)), bool)
-    pair, place = np.nonzero(beliefs[WEIGHTS][: 2 * pairs].reshape(pairs, -1))
-    confident[pair, beliefs[EXAMPLES][: 2 * pairs].reshape(pairs, -1)[pair, place]] = True
+    examples, labels, weights = (
+      beliefs[name][: 2 * pairs].reshape(pairs, -1) for name in (EXAMPLES, LABELS, WEIGHTS)
+    )
+    pair, place = np.nonzero((weights > 0) & (labels == evidence.labels[examples]))
+    confident = np.zeros((pairs, len(evidence)), bool)
+    confident[pair, examples[pair, place]] = True
     return dataclasses.replace(crowd_layer.believe(variables, look), confident=confident)
 
   def _images(self, positions):

@@ -12,6 +12,7 @@ import optax
 from jaxdistill.data import augment, views
 from jaxdistill.data.crowds import Crowd
 from jaxdistill.data.examples import Examples
+from jaxdistill.label_noise import simulation
 from jaxdistill.label_noise.method import Setting
 from jaxdistill.label_noise.observed import Evidence
 from jaxdistill.models.mlp import MLP
@@ -44,6 +45,12 @@ def crowd(truth, accuracies=(0.9, 0.6, 0.3), per_example=2, seed=0):
   return Crowd.from_triples(
     example, who.ravel(), said.ravel(), CLASSES, examples=number, annotators=annotators
   )
+
+
+def sparse_crowd(truth, per_example, annotators=60, seed=0):
+  """Labels of annotators in three groups, most of whom label next to nothing."""
+  groups = [('expert', annotators // 3, {'diagonal': share}) for share in (0.9, 0.5, 0.3)]
+  return simulation.simulate(truth, groups, per_example, seed=seed).crowd
 
 
 def setting(images, labels, *, network=None, epochs=2, batch=16, rate=0.1, momentum=0.9):

@@ -288,7 +288,7 @@ def test_it_leads_where_labels_are_sparse_and_annotators_rare():
   labels = crowd_phases.sparse_crowd(truth, per_example=1)
   setting = crowd_phases.setting(images, labels, network=MLP(4, width=32, depth=1), epochs=40)
   right = np.mean(labels.label == truth[labels.example])
-  method = ccc.method(setting, meta=80, groups=6, warmup=10, meta_batch=32)
+  method = ccc.method(setting, meta_size=80, groups=6, warmup=10, meta_batch=32)
   fresh, expected = crowd_phases.blobs(1000, seed=5)
   accuracies = {}
   for phase in (crowd_layer.phase(setting), *method.phases):

@@ -98,7 +98,7 @@ def _parts(stage, classifier):
   parts, mixed = {}, 'mixed_' if stage.mixes else ''
   parts[NET] = Part(classifier, PLAIN if stage.relabels else FIRST)
   if stage.instances:
-    parts[KEYS] = _copy(classifier, stage, SECOND)
+    parts[KEYS] = _copy(classifier, stage, SECOND, SECOND)
   for name, view in zip(stage.anchors, VIEWS):
     if name != NET:
       parts[name] = _twin(classifier, stage, f'{mixed}{view}', view)
@@ -107,7 +107,7 @@ def _parts(stage, classifier):
   if stage.has_pair_queue:
     for view in VIEWS:
       owner = next((name for name, part in parts.items() if part.follows), '')
-      parts[f'{KEYS}_{view}'] = _copy(classifier, stage, f'{mixed}{view}', owner)
+      parts[f'{KEYS}_{view}'] = _copy(classifier, stage, f'{mixed}{view}', view, owner)
   if stage.second_batch and stage.classified:
     for view in VIEWS:
       parts[f'{CLASS}{view}'] = dataclasses.replace(
@@ -117,22 +117,25 @@ def _parts(stage, classifier):
 
 
 def _twin(classifier, stage, mixed, view):
-  """The network on a mixed view; before the first selection on the view as it is, where the warm-up
-  mixes nothing."""
-  if not stage.plain_warmup:
-    return Part(classifier, mixed, twin_of=NET)
-
-  def reads(scene):
-    return (jnp.where(scene.beliefs[SELECTED], scene.batch[mixed], scene.batch[view]),)
-
-  return Part(classifier, reads=reads, twin_of=NET)
+  """The network on a mixed view."""
+  return Part(classifier, twin_of=NET, **_read(stage, mixed, view))
 
 
-def _copy(classifier, stage, view, owner=''):
-  """A copy that follows the network, or the twin of such a copy."""
+def _copy(classifier, stage, mixed, view, owner=''):
+  """A copy that follows the network, or the twin of such a copy, on a mixed view."""
+  read = _read(stage, mixed, view)
   if owner:
-    return Part(classifier, view, twin_of=owner, mode='batch')
-  return Part(classifier, view, follows=NET, momentum=stage.momentum, mode='batch')
+    return Part(classifier, twin_of=owner, mode='batch', **read)
+  return Part(classifier, follows=NET, momentum=stage.momentum, mode='batch', **read)
+
+
+def _read(stage, mixed, view):
+  """What a part reads: the mixed view; before the first selection the view as it is, where the
+  warm-up mixes nothing."""
+  if not stage.plain_warmup or mixed == view:
+    return {'view': mixed}
+  chosen = lambda scene: jnp.where(scene.beliefs[SELECTED], scene.batch[mixed], scene.batch[view])
+  return {'reads': lambda scene: (chosen(scene),)}
 
 
 def _terms(setting, stage):

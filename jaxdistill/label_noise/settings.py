@@ -21,7 +21,7 @@ TASKS = {'train': 'tasks.train', 'compare': 'tasks.compare'}
 PRESETS = presets.OFFERED
 # What compares where nothing is said, by what the labels are.
 COMPARED = {
-  'labels': ('ce', 'co_teaching', 'elr', 'divide_mix', 'forward'),
+  'labels': ('ce', 'co_teaching', 'elr', 'divide_mix', 'forward', 'sel_cl'),
   'crowd': ('vote', 'dawid_skene', 'ce', 'crowd_layer', 'union_net', 'ccc'),
   'matrix': ('bce', 'mlntm'),
 }

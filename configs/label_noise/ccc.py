@@ -6,7 +6,7 @@ Expected:  not measured yet
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
 imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH, imagenet224:PATH, idx:PATH,
-vectors:PATH, multilabel:PATH, mosaic:PATH, patches:PATH or yeast) and, behind commas:
+vectors:PATH, multilabel:PATH, mosaic:PATH, patches:PATH, yeast or yeast:PATH) and, behind commas:
   model=resnet18       the network (the data set's usual one)
   noise=asymmetric     law by which labels are made wrong, or none: they are as the data set has
                        them (of a known set symmetric_inclusive where the method reads one label an

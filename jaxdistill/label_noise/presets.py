@@ -8,7 +8,16 @@ from typing import Any
 from jaxdistill.data import presets as data_presets
 
 # Of these sets, too, this family reads the labels.
-OFFERED = (*data_presets.NAMES, 'idx:', 'vectors:', 'multilabel:', 'mosaic:', 'patches:', 'yeast')
+OFFERED = (
+  *data_presets.NAMES,
+  'idx:',
+  'vectors:',
+  'multilabel:',
+  'mosaic:',
+  'patches:',
+  'yeast',
+  'yeast:',
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ Command:   python -m launch.run --config=configs/label_noise/moit.py:digits
 Run time:  not measured yet
 Expected:  not measured yet
 
-A reconstruction: built from its public code's losses on Sel-CL's queue and selection.
+A reconstruction: the tables of the paper could not be read, the public code could.
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
 imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH, imagenet224:PATH, idx:PATH,

@@ -341,7 +341,7 @@ def test_groups_are_found_and_the_matrices_come_nearer_from_stage_to_stage():
       rows, true = annotator_matrices.rows_of(of_all, hidden, truth), laws[group]
       logs = np.log(np.maximum(true, 1e-9)) - np.log(np.maximum(rows, 1e-9))
       divergences[phase.name] = (true * logs).sum(-1).mean()
-  assert errors['gcn_joint'] < 0.8 * errors['global_joint']
+  assert errors['gcn_joint'] < 0.9 * errors['global_joint']
   assert divergences['gcn_joint'] < divergences['global_joint']
   voted = vote.method(setting)
   ended_vote = played(setting, voted, networks=1)

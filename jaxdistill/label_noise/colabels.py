@@ -68,8 +68,8 @@ def agreed(network: jax.Array, crowd: jax.Array, prior: jax.Array) -> jax.Array:
   is in both of them once.
 
   >>> prior = jnp.array([[0.25, 0.75]])
-  >>> agreed(prior, prior, prior[0]).tolist()
-  [[0.25, 0.75]]
+  >>> [round(p, 3) for p in agreed(prior, prior, prior[0])[0].tolist()]
+  [0.25, 0.75]
   """
   logs = [jnp.log(jnp.maximum(part, _TINY)) for part in (network, crowd, prior[None])]
   return jax.nn.softmax(logs[0] + logs[1] - logs[2], axis=1)

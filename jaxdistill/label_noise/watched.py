@@ -17,6 +17,8 @@ from jaxdistill.training.outputs import part_variables
 # Names of the beliefs: probabilities after some epochs, [epochs, n, q]; of each label after its
 # best epoch, and the loss then; the variables of the best epoch, and the loss then.
 EARLY, BEST_LABELS, BEST = 'early', 'best_labels', 'best'
+# A loss above all others; what a checkpoint keeps is finite.
+_NONE_YET = np.finfo(np.float32).max
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,10 +45,10 @@ class Watch:
     return {
       EARLY: lambda key: jnp.full((self.kept, examples, classes), 0.5),
       BEST_LABELS: lambda key: {
-        'loss': jnp.full(classes, jnp.inf),
+        'loss': jnp.full(classes, _NONE_YET),
         'probabilities': jnp.full((examples, classes), 0.5),
       },
-      BEST: lambda key: {'loss': jnp.float32(jnp.inf), 'variables': _empty(self.setting)},
+      BEST: lambda key: {'loss': jnp.float32(_NONE_YET), 'variables': _empty(self.setting)},
     }
 
   def refresh(self, variables: Mapping[str, Any], look: Look, step: int) -> dict[str, Any]:

@@ -329,7 +329,12 @@ def _run(
     config.model = arguments.network(asked.get('name', ''), asked)
   # All examples that were handed over, unless the overrides say fewer.
   share = handed.validation if isinstance(handed.validation, int | float) else 0.0
-  fixed = {'seed': seed, 'data.validation_share': float(share)}
+  # Trusted examples are those that are handed over; the truth is for the scores alone.
+  fixed = {
+    'seed': seed,
+    'data.validation_share': float(share),
+    'learning.trusted': 0,
+  }
   if 'learning.train_images' not in (overrides or {}) and config.learning.train_images > len(
     handed.train
   ):

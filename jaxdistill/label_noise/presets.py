@@ -51,7 +51,7 @@ _VECTORS = Preset({'name': 'mlp', 'width': 256, 'depth': 1}, 'vectors')
 # What takes hundreds of epochs or thousands of rows on CIFAR-10, for a thousand digits.
 _DIGITS = {
   'ccc': dict(meta_size=100, meta_batch=32, groups=5),
-  'co_teaching': dict(tau=0.4),
+  'co_teaching': dict(tau=0.3, warmup=20),
   'moco': {**_TUNED, **_COPIED},
   'moit': dict(pair_queue=256, neighbours=25, warmup_epochs=20),
   'sel_cl': {**_TUNED, **_COPIED, 'pair_queue': 256, 'neighbours': 25},

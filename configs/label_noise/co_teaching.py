@@ -1,8 +1,8 @@
 """Co-teaching: two networks choose each other's examples (Han et al., NeurIPS 2018).
 
 Command:   python -m launch.run --config=configs/label_noise/co_teaching.py:digits
-Run time:  not measured yet
-Expected:  not measured yet
+Run time:  33 s on two cores, which other work shared
+Expected:  92.0 ± 3.9 % of clean test images (five networks)
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
 imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH, imagenet224:PATH, idx:PATH,

@@ -1,8 +1,8 @@
 """CoNAL: common and own confusions of annotators (Chu et al., AAAI 2021).
 
 Command:   python -m launch.run --config=configs/label_noise/conal.py:digits
-Run time:  not measured yet
-Expected:  not measured yet
+Run time:  35 s on two cores, which other work shared
+Expected:  95.0 ± 4.0 % of clean test images (five networks)
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
 imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH, imagenet224:PATH, idx:PATH,

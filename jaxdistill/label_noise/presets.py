@@ -20,6 +20,9 @@ OFFERED = (
 )
 
 
+_MATRICES = ('multilabel', 'mosaic', 'yeast')
+
+
 @dataclasses.dataclass(frozen=True)
 class Preset:
   """What is usual on a data set.
@@ -30,6 +33,7 @@ class Preset:
     size: side of the images; 0: that of the data set.
     seeds: networks side by side.
     train_images: so many of the training examples; 0: all.
+    annotators: of a crowd whose mistakes depend on the image.
     fields: of methods, by their names, where they are not the defaults.
   """
 
@@ -38,6 +42,7 @@ class Preset:
   size: int = 0
   seeds: int = 3
   train_images: int = 0
+  annotators: int = 300
   fields: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
 
@@ -56,13 +61,15 @@ _DIGITS = {
   'moit': dict(pair_queue=256, neighbours=25, warmup_epochs=20),
   'sel_cl': {**_TUNED, **_COPIED, 'pair_queue': 256, 'neighbours': 25},
   'sup_cl': _TUNED,
-  'taidtm': dict(least=5),
+  'taidtm': dict(least=5, joint_epochs=20),
   'tcl': dict(rounds=15, retrain=15, finetune=5, learning_rate=0.001),
 }
 _USUAL = Preset(_PREACT, 'short')
 _BY_NAME = {
   # Ours: every method in half a minute, and so few that wrong labels are learned by heart.
-  'digits': Preset(_SMALL, 'digits', size=8, seeds=5, train_images=500, fields=_DIGITS),
+  'digits': Preset(
+    _SMALL, 'digits', size=8, seeds=5, train_images=500, annotators=60, fields=_DIGITS
+  ),
   'cifar10': _USUAL,
   'cifar100': _USUAL,
   'vectors': _VECTORS,
@@ -84,3 +91,12 @@ def find(name: str) -> Preset:
   """
   row = data_presets.find(name).name.rstrip(':')
   return _BY_NAME.get(row, _USUAL)
+
+
+def is_matrix(name: str) -> bool:
+  """Returns whether the examples of a data set have any number of classes.
+
+  >>> is_matrix('mosaic:digits'), is_matrix('digits')
+  (True, False)
+  """
+  return data_presets.find(name).name.rstrip(':') in _MATRICES

@@ -140,8 +140,7 @@ def _kind_of(args):
   """What the labels are that the arguments ask for."""
   if args.crowd:
     return 'crowd'
-  matrices = ('multilabel', 'mosaic', 'yeast')
-  return 'matrix' if data_presets.find(args.data).name.rstrip(':') in matrices else 'labels'
+  return 'matrix' if presets.is_matrix(args.data) else 'labels'
 
 
 def _shared(args: Arguments, kind: str) -> dict[str, Any]:
@@ -224,7 +223,10 @@ def _crowd(args):
   rate = _number('rate', args.rate or str(_RATE))
   if name == 'by_image':
     return sections.EvidenceFields(
-      'by_image', rate=rate, per_example=_number('labels', args.labels or '2')
+      'by_image',
+      rate=rate,
+      annotators=presets.find(args.data).annotators,
+      per_example=_number('labels', args.labels or '2'),
     )
   per_example = _number('labels', args.labels or str(_LABELS))
   return sections.EvidenceFields('simulate', groups=name, per_example=per_example)

@@ -76,7 +76,7 @@ _BY_NAME = {
   'patches': _VECTORS,
   'multilabel': _VECTORS,
   'yeast': _VECTORS,
-  'mosaic': Preset({'name': 'convnet', 'width': 32, 'depth': 3, 'norm': 'batch'}, 'vectors'),
+  'mosaic': Preset({'name': 'convnet', 'width': 16, 'depth': 3, 'norm': 'batch'}, 'vectors'),
   'mnist': Preset(_SMALL, 'short'),
   'fashion_mnist': Preset(_SMALL, 'short'),
   'idx': Preset(_SMALL, 'short'),

@@ -64,7 +64,10 @@ def train(run: Run, work: Work, method: Method, name: str) -> Networks:
     initial = phase.begin(ended, look) if phase.begin else None
     training = problem(work, method, number, initial)
     label = phase_name(name, phase)
-    evaluation = _evaluation(work, method, phase, training.num_steps) if phase.scored else ()
+    evaluation, answers = (), None
+    if phase.scored:
+      answers = _answers(work, method, phase)
+      evaluation = _evaluation(work, method, phase, answers, training.num_steps)
     state = loop.fit(run, label, training, evaluate=evaluation)
     ended[phase.name] = on_host(work, method, state)
     if phase.embedding:
@@ -75,8 +78,8 @@ def train(run: Run, work: Work, method: Method, name: str) -> Networks:
     seconds += run.timing(label).get('seconds', 0.0)
   last = method.phases[-1]
   variables = ended[last.name]
-  look = Looking(last.game, sets(work))
-  answers = _answers(work, method, last)
+  # Those of its checks, which are compiled.
+  answers = answers or _answers(work, method, last)
   believed = method.believe(variables, look) if method.believe else Believed()
   if believed.labels is None:
     learned = answers(variables, work.examples(work.train))
@@ -213,10 +216,11 @@ def _neighbours(work, method, phase, variables):
   return np.reshape(accuracies, (-1, method.members)).mean(1)
 
 
-def _evaluation(work: Work, method: Method, phase: Phase, num_steps: int) -> loop.Evaluation:
+def _evaluation(
+  work: Work, method: Method, phase: Phase, answers: Answers, num_steps: int
+) -> loop.Evaluation:
   """The checks of the networks while they train: as many in all as the config asks for, shared out
   by the phases' lengths."""
-  answers = _answers(work, method, phase)
   epochs = sum(one.epochs for one in method.phases if one.scored)
   checks = max(1, round(work.fields.learning.checks * phase.epochs / epochs))
 

@@ -58,12 +58,12 @@ class Evidence:
     cells = np.asarray(self.crowd.example) * self.classes + np.asarray(self.crowd.label)
     return np.bincount(cells, minlength=len(self) * self.classes).reshape(-1, self.classes)
 
-  @property
+  @functools.cached_property
   def soft(self) -> np.ndarray:
     """The share of an example's labels that say each class, float32 [n, C]."""
     return (self.counts / self.counts.sum(1, keepdims=True)).astype(np.float32)
 
-  @property
+  @functools.cached_property
   def labels(self) -> np.ndarray:
     """The majority's label, int32 [n], a tie to the lowest; a matrix as it is, [n, q]."""
     return self.matrix if self.crowd is None else self.counts.argmax(1).astype(np.int32)

@@ -1,6 +1,6 @@
 """TAIDTM: transition matrices by annotator and image (Li et al., TPAMI 2024).
 
-Command:   python -m launch.run --config=label_noise/taidtm:digits,crowd=by_image,rate=0.3
+Command:   python -m launch.run --config=configs/label_noise/taidtm.py:digits,crowd=by_image
 Run time:  not measured yet
 Expected:  not measured yet
 

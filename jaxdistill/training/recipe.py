@@ -45,8 +45,7 @@ class Recipe:
     average: exponential average of the weights, which is then what is scored; None: the weights.
     drop_at_epochs: whether the learning rate drops between two epochs: the fraction d of `epochs`
       is floor(d epochs) of them, as in codes that count epochs; else it is so much of the steps. A
-      training that is given another number of steps has no such epochs, and neither has one of so
-      few that two drops, or one and the beginning, fall together.
+      training that is given another number of steps has no such epochs.
     drop_delay: epochs by which each of these drops comes later.
     extra_epochs: passes beyond `epochs`, where a code counts to it and one further.
 
@@ -194,9 +193,6 @@ class Recipe:
       return self.schedule.boundaries(num_steps or own)
     # A fraction such as 2/3 is a little less or more than itself.
     epochs = [math.floor(drop * self.epochs + 1e-9) for drop in self.schedule.drops]
-    # So few epochs that drops would fall on the first step, or on one step together.
-    if 0 in epochs or len(set(epochs)) < len(epochs):
-      return self.schedule.boundaries(own)
     return tuple((epoch + self.drop_delay) * self.epoch_steps(images) for epoch in epochs)
 
   def learning_rate(self, images: int, num_steps: int = 0) -> optax.Schedule:

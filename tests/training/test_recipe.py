@@ -121,17 +121,3 @@ def _mirrors(recipe, flip):
 def test_a_recipe_that_contradicts_itself_is_refused(fields, message):
   with pytest.raises(UserError, match=message):
     Recipe('r', **fields)
-
-
-@pytest.mark.parametrize('epochs', [1, 2, 3])
-def test_drops_of_few_epochs_fall_on_steps(epochs):
-  """At whole epochs two of them, or one and the first step, would be one."""
-  schedule = Schedule('multistep', 0.1, drops=(0.625, 0.75, 0.875), drop=0.1)
-  recipe = Recipe('r', batch=1, epochs=epochs, drop_at_epochs=True, schedule=schedule)
-  steps = 100 * epochs
-  expected = tuple(round(share * steps) for share in (0.625, 0.75, 0.875))
-  boundaries = recipe.boundaries(100)
-  np.testing.assert_allclose(boundaries, expected, atol=1)
-  rate = recipe.learning_rate(100)
-  assert float(rate(0)) == pytest.approx(0.1)
-  assert float(rate(steps - 1)) == pytest.approx(1e-4)

@@ -81,7 +81,8 @@ def parts(network: nn.Module, names: Sequence[str], mix: Settings) -> dict[str, 
     game[f'{name}_{_JUDGE}'] = Part(network, reads=both_views, mode='eval', twin_of=name)
     game[f'{name}_{_PAIRS}'] = Part(Pairs(), reads=_pairs_of(name, number, mix))
     mixed = lambda scene, name=name: (scene[f'{name}_{_PAIRS}']['images'],)
-    game[f'{name}_{_MIXED}'] = Part(network, reads=mixed, twin_of=name)
+    # A mixed image has no label of its own to be right about.
+    game[f'{name}_{_MIXED}'] = Part(network, reads=mixed, twin_of=name, labels='')
   return game
 
 

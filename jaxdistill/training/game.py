@@ -40,7 +40,7 @@ class Part:
       step its weights are `momentum` times themselves and the rest of that part's. Nobody trains
       it.
     momentum: share of its own weights that it keeps.
-    labels: entry of the batch that the accuracy of its logits is measured by.
+    labels: entry of the batch that the accuracy of its logits is measured by; '': none is measured.
   """
 
   module: nn.Module | None = None

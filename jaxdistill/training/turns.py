@@ -167,8 +167,11 @@ def _accuracies(game, scene):
   """The accuracy on the batch by part, 'train_accuracy' of a part without a name."""
   measured = {}
   for name, part in game.parts.items():
-    outputs_of_part, labels = scene[name], scene.batch[part.labels]
-    if 'logits' in outputs_of_part and outputs_of_part['logits'].shape == labels.shape:
+    outputs_of_part = scene[name]
+    if not part.labels or 'logits' not in outputs_of_part:
+      continue
+    labels = scene.batch[part.labels]
+    if outputs_of_part['logits'].shape == labels.shape:
       accuracy = metrics.accuracy(outputs_of_part['logits'], labels, scene.batch['weight'])
       measured[f'{name or "train"}_accuracy'] = accuracy
   return measured

@@ -134,6 +134,11 @@ def test_pairs_are_of_a_networks_own_halves(number):
   np.testing.assert_allclose(given['images'], share * own + (1 - share) * own[partner], atol=1e-6)
 
 
+def test_no_accuracy_is_measured_on_mixed_images():
+  parts = mixmatch.parts(Net(), NAMES, MIX)
+  assert not any(parts[f'{name}_mixed'].labels for name in NAMES)
+
+
 def test_a_step_takes_each_half_by_the_belief_of_the_other_network():
   clean = np.zeros((2, N))
   clean[0, :8], clean[1, 8:18] = 0.9, 0.9

@@ -172,6 +172,12 @@ def test_terms_are_reported_raw_and_weighted():
   assert line['loss'] == pytest.approx(line['ce'] + line['kd_weighted'])
 
 
+def test_a_part_without_labels_has_no_accuracy():
+  mixed = Game({'student': Part(Net(), labels='')}, (player('student', CE),))
+  _, (line,) = advance(ready(mixed), steps=1)
+  assert sorted(line) == ['ce', 'loss']
+
+
 # Who moves what.
 
 

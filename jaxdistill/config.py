@@ -61,7 +61,8 @@ def names() -> list[str]:
   >>> 'condensation/m3d' in names()
   True
   """
-  files = (path.relative_to(root()).with_suffix('') for path in root().rglob('*.py'))
+  folder = root()
+  files = (path.relative_to(folder).with_suffix('') for path in folder.rglob('*.py'))
   return sorted(name.as_posix() for name in files if not name.name.startswith('_'))
 
 

@@ -37,8 +37,10 @@ FLOORS = (
   ('errors',),
   ('jaxdistill',),  # the version, and the sub-packages by name
 )
-# Sections and fields of a config that every family has.
-SHARED_SECTIONS = {'data', 'model', 'run', 'method'}
+# Sections and fields of a config that every family has, or every one that compares methods.
+SHARED_SECTIONS = {'data', 'model', 'run', 'method', 'compared', 'members'}
+# Those of them whose fields are a method's own.
+OF_METHODS = {'method', 'members'}
 SHARED_FIELDS = {'family', 'task', 'seed', 'dtype', 'method.name'}
 # Fields of a family whose names are words of the trade, which floors below use in their own sense:
 # of the training of any network, of images, of a loss.
@@ -178,7 +180,7 @@ def family_words():
   dotted, shared = set(), set()
   for name in configs.names():
     for key in configs.flat(configs.load(name)):
-      of_all = key.split('.')[0] in SHARED_SECTIONS - {'method'} or key in SHARED_FIELDS
+      of_all = key.split('.')[0] in SHARED_SECTIONS - OF_METHODS or key in SHARED_FIELDS
       (shared if of_all else dotted).add(key)
   sections = {key.split('.')[0] for key in dotted} - SHARED_SECTIONS
   fields = {key.split('.')[-1] for key in dotted} - {key.split('.')[-1] for key in shared}

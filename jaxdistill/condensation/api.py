@@ -9,11 +9,10 @@ from jaxdistill import errors
 from jaxdistill.condensation import checks, methods, problem, settings
 from jaxdistill.condensation.problem import Condensing
 from jaxdistill.data import Dataset
-from jaxdistill.data.identity import Identity
+from jaxdistill.experiment import datasets
 from jaxdistill.numerics import settled
 from jaxdistill.synthesis.condensed import Condensed
-from jaxdistill.training import parallel, pretrained, provenance
-from jaxdistill.training.run import Run
+from jaxdistill.training import parallel, pretrained
 
 
 @settled()
@@ -86,10 +85,7 @@ def condense(
   checks.check_values(config)
   checks.check_parts(config, train)
   condensing, mesh = Condensing.of_config(config), parallel.make_mesh(config.run.devices)
-  with Run(workdir, config, progress=progress) as run:
-    if workdir is not None:
-      code = provenance.code(run.config)
-      provenance.settle(run, {'data': {'training': Identity(train)}, 'code': code})
+  with datasets.opened(workdir, config, train, progress=progress) as run:
     pool = pretrained.train(
       run,
       condensing.network(train),

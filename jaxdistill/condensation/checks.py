@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from jaxdistill import files, models
+from jaxdistill import models
 from jaxdistill.condensation import methods, protocols, sections
 from jaxdistill.condensation.baselines import Storage
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
-from jaxdistill.experiment import datasets, schema
+from jaxdistill.experiment import checking, datasets, schema
 from jaxdistill.experiment.datasets import DataSource
 from jaxdistill.numerics import settled
 from jaxdistill.synthesis import engine
@@ -43,9 +43,7 @@ def check_fields(config: ConfigDict) -> None:
 def check_values(config: ConfigDict) -> None:
   """Raises `UserError` for a field whose value is of the wrong type, out of range or no valid name;
   of the fields that the config's task has."""
-  schema.check_values(sections.CONFIGS[config.task], config)
-  for name in ('rows', 'experts'):
-    files.check_folder(f'run.{name}', config.get('run', {}).get(name, ''))
+  checking.check_values(sections.CONFIGS[config.task], config)
   if 'method' in config:
     methods.check(config.method)
   _check_recipe(config)

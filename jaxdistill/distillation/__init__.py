@@ -19,7 +19,7 @@ import importlib
 
 # Loaded on first use: students are read without what trains them.
 _PUBLIC = {
-  'Comparison': 'jaxdistill.distillation.api',
+  'Comparison': 'jaxdistill.experiment.rows',
   'Method': 'jaxdistill.distillation.method',
   'Pair': 'jaxdistill.distillation.method',
   'Piece': 'jaxdistill.distillation.terms',

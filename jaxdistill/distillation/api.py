@@ -14,10 +14,10 @@ from ml_collections import ConfigDict
 from jaxdistill import config as configs
 from jaxdistill import errors, files, models
 from jaxdistill.data import Dataset, hold_out
-from jaxdistill.data.identity import Identity
 from jaxdistill.distillation import (
   checks,
   running,
+  scoring,
   sections,
   settings,
   teachers,
@@ -29,12 +29,12 @@ from jaxdistill.distillation.teachers import Teacher
 from jaxdistill.distillation.terms import TERMS
 from jaxdistill.distillation.trained import Trained
 from jaxdistill.errors import UserError, brief
-from jaxdistill.experiment import arguments, rows
+from jaxdistill.experiment import arguments, datasets
+from jaxdistill.experiment.rows import Comparison
 from jaxdistill.numerics import settled
-from jaxdistill.training import parallel, provenance, trees
-from jaxdistill.training.run import Run
+from jaxdistill.training import parallel, trees
 
-_FOLDER = 'distillation/'
+_FOLDER = 'distillation'
 # Of the training images, held out to test on where there are no test images.
 _TEST_SHARE = 0.1
 _FORMAT = 'jaxdistill distillation, version 1'
@@ -104,33 +104,6 @@ class Result(trees.Saved):
     return self.trained
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Comparison:
-  """Students of several methods with one teacher.
-
-  Attributes:
-    results: by the name of the method.
-    rows: of the table, the teacher's first, see `experiment.results.Row`.
-  """
-
-  results: Mapping[str, Result]
-  rows: Sequence[Any]
-
-  @property
-  def accuracy(self) -> dict[str, np.ndarray]:
-    """At the end of the training by method, [seeds] each."""
-    return {name: result.accuracy for name, result in self.results.items()}
-
-  def difference(self, method: str, other: str = 'alone', column: str = 'last') -> Any:
-    """Returns what a method has more than another seed by seed, see `metrics.paired_difference`.
-
-    Raises:
-      UserError: a method or column that is not there, or a single seed.
-    """
-    columns = {name: result.columns for name, result in self.results.items()}
-    return rows.difference(columns, method, other, column)
-
-
 @settled()
 def distill(
   teacher: str | os.PathLike | Teacher | Callable,
@@ -178,7 +151,9 @@ def distill(
     UserError: for a method, field or value that does not exist, or a teacher and data that do not
       go together.
   """
-  make = functools.partial(_config, method, _arguments(train, low, seeds, quick))
+  given = _arguments(train, low, seeds, quick)
+  other = functools.partial(_other_config, given)
+  make = lambda: arguments.config_of(method, _FOLDER, given, other)
   alone = {'distillation.baseline': False, **(overrides or {})}
   ran = _run(make, teacher, train, test, student, seed, validation, alone, workdir, progress)
   name, numbers = list(ran.numbers.items())[-1]
@@ -211,10 +186,10 @@ def compare(
   if isinstance(methods, str) or not methods:
     raise UserError(f"methods is a list of names, such as ['alone', 'kd']; got {methods!r}.")
   given = {**_arguments(train, low, seeds, quick), 'methods': '+'.join(methods)}
-  make = functools.partial(configs.load, f'{_FOLDER}compare', given)
+  make = lambda: configs.load(f'{_FOLDER}/compare', given)
   ran = _run(make, teacher, train, test, student, seed, validation, overrides, workdir, progress)
   results = {name: Result(numbers, ran.students[name]) for name, numbers in ran.numbers.items()}
-  return Comparison(results, ran.table)
+  return Comparison(results, ran.table, scoring.REFERENCE)
 
 
 def _arguments(train, low, seeds, quick):
@@ -229,21 +204,14 @@ def _arguments(train, low, seeds, quick):
   return dict(data=known, low=str(low), seeds=seeds, quick=quick)
 
 
-def _config(method: str, given: Mapping[str, Any]) -> ConfigDict:
-  """The config of a method: a file of the user's, a shipped one, or of what the user has
-  registered."""
-  if not isinstance(method, str):
-    raise UserError(f'method is the name of a method, or a .py file; it is {method!r}.')
-  if method.endswith('.py'):
-    return configs.load(method, given)
-  shipped = [name.partition('/')[2] for name in configs.names() if name.startswith(_FOLDER)]
-  shipped = [name for name in shipped if name != 'compare']
-  if method in shipped:
-    return configs.load(f'{_FOLDER}{method}', given)
+def _other_config(given: Mapping[str, Any], method: str) -> ConfigDict:
+  """The config of a method that is no file's: one that the user has registered, or a sum."""
   if method in METHODS:
     return settings.defaults(arguments.read(settings.Arguments, given), method)
   if method in TERMS or '+' in method:
-    return configs.load(f'{_FOLDER}sum', {**given, 'terms': method})
+    return configs.load(f'{_FOLDER}/sum', {**given, 'terms': method})
+  names = [name for name in configs.names() if name.startswith(f'{_FOLDER}/')]
+  shipped = [name.partition('/')[2] for name in names if name != f'{_FOLDER}/compare']
   raise errors.unknown('distillation method', method, [*shipped, *METHODS.added, *TERMS.added])
 
 
@@ -254,7 +222,7 @@ def _teacher(teacher: Any) -> tuple[Teacher | None, dict[str, Any]]:
   if isinstance(teacher, str | os.PathLike):
     name = os.fspath(teacher)
     if name in models.names():
-      return None, {'teacher_model': arguments.network(name, {'name': ''})}
+      return None, {'teacher_model': arguments.network_of(name)}
     return None, {'teaching': {'given': name}} if name else {}
   if callable(teacher):
     return teachers.of_function(teacher), {}
@@ -288,8 +256,7 @@ def _run(
     config.teacher_model = named['teacher_model']
   config.teaching.update(named.get('teaching', {}))
   if student:
-    network = {'name': student} if isinstance(student, str) else dict(student)
-    config.model = arguments.network(network.get('name', ''), network)
+    config.model = arguments.network_of(student)
   for key, value in {'seed': seed, **(overrides or {})}.items():
     configs.override(config, key, value)
   checks.check_fields(config)
@@ -298,8 +265,5 @@ def _run(
   mesh = parallel.make_mesh(config.run.devices)
   work = works.make(fields, train, validation, test, mesh, given)
   checks.check_parts(work)
-  with Run(workdir, settings.recorded(config), progress=progress) as opened:
-    if workdir is not None:
-      data = {'training': Identity(train), 'test': Identity(test, statistics=False)}
-      provenance.settle(opened, {'data': data, 'code': provenance.code(opened.config)})
-    return running.run_all(opened, work, tell=False)
+  with datasets.opened(workdir, settings.recorded(config), train, test, progress) as run:
+    return running.run_all(run, work, tell=False)

@@ -1,17 +1,12 @@
 """The checks of a config before any work: what would fail later, told in one sentence."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from ml_collections import ConfigDict
 
-from jaxdistill import files
 from jaxdistill.distillation import flow, keeping, methods, running, sections, standing
 from jaxdistill.distillation import work as works
 from jaxdistill.distillation.flow import Flow
 from jaxdistill.distillation.work import Work
-from jaxdistill.errors import UserError, unknown
-from jaxdistill.experiment import datasets, schema
+from jaxdistill.experiment import checking, datasets, schema
 from jaxdistill.numerics import settled
 from jaxdistill.training import parallel
 
@@ -36,31 +31,10 @@ def check_fields(config: ConfigDict) -> None:
 def check_values(config: ConfigDict) -> None:
   """Raises `UserError` for a field whose value is of the wrong type, out of range or no valid name;
   of the fields that the config's task has."""
-  schema.check_values(sections.CONFIGS[config.task], config)
-  for name in ('rows', 'experts'):
-    files.check_folder(f'run.{name}', config.run[name])
-  for name, method in of_methods(config).items():
-    if 'name' not in method:
-      raise UserError(f'The method {name} needs a field name, which method it is.')
-    methods.check(method)
+  checking.check_values(sections.CONFIGS[config.task], config)
+  checking.check_methods(config, methods.check, example='alone+kd')
   # What the sections themselves refuse.
   sections.of_config(config)
-
-
-def of_methods(config: ConfigDict) -> dict[str, Mapping[str, Any]]:
-  """Returns the section of each method of a config by its name.
-
-  Raises:
-    UserError: a comparison of none.
-  """
-  if 'method' in config:
-    return {config.method.get('name', 'method'): config.method.to_dict()}
-  if not config.compared:
-    raise UserError('A comparison needs methods: methods=alone+kd behind the data set.')
-  for name in config.compared:
-    if name not in config.members:
-      raise unknown('section of members', name, config.members)
-  return {name: config.members[name].to_dict() for name in config.compared}
 
 
 def check_parts(work: Work) -> None:

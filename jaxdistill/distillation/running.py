@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxdistill import draws, files, models
+from jaxdistill import files, models
 from jaxdistill.data.transform import Transform
 from jaxdistill.distillation import (
   flow,
@@ -27,12 +27,14 @@ from jaxdistill.distillation.scoring import Numbers
 from jaxdistill.distillation.teachers import Teacher
 from jaxdistill.distillation.trained import Built, Trained
 from jaxdistill.distillation.work import Work
-from jaxdistill.experiment import estimates, results, schema
+from jaxdistill.experiment import estimates, results, running
 from jaxdistill.experiment.estimates import Phase
 from jaxdistill.experiment.results import Row
 from jaxdistill.numerics import settled
-from jaxdistill.report import numbers as written
 from jaxdistill.training.run import Run
+
+# Scores that are said of a row.
+SHOWN = ('last', 'selected', 'verification', 'rank1')
 
 
 class Ran(NamedTuple):
@@ -53,7 +55,7 @@ def methods_of(fields: sections.Config) -> dict[str, Mapping[str, Any]]:
   """Returns the section of every method by its name in the table; students alone come first where
   they are wanted beside one."""
   if isinstance(fields, sections.CompareConfig):
-    return {name: fields.members[name] for name in fields.compared}
+    return running.methods_of(fields)
   name = methods.name_of(fields.method)
   alone = {} if name == scoring.REFERENCE else {scoring.REFERENCE: methods.ALONE}
   return {**(alone if fields.distillation.baseline else {}), name: fields.method}
@@ -80,7 +82,7 @@ def run_all(run: Run, work: Work, tell: bool = True) -> Ran:
   teacher = flow.get_teacher(run, work)
   table = _teacher_rows(run, work, teacher)
   for row in table:
-    say(f'{row.label}: {_line(row)}')
+    say(running.in_words(row, SHOWN))
   if tell:
     estimates.estimate_once(
       run,
@@ -89,23 +91,19 @@ def run_all(run: Run, work: Work, tell: bool = True) -> Ran:
       name='estimate_students',
       until='they take',
     )
-  numbers, students = {}, {}
   # The teacher's answers, which all methods are compared with, are asked for once and if need be.
   answers = None
   if not work.other_classes(teacher):
     answers = functools.cache(lambda: teacher_outputs(work, teacher, work.test.images))
-  for name, section in methods_of(work.fields).items():
-    numbers[name], students[name] = learn(run, work, teacher, name, section, answers)
-    row = _row(work, teacher, numbers, name)
-    say(f'{row.label}: {_line(row)}')
-  table += [_row(work, teacher, numbers, name) for name in numbers]
-  return Ran(teacher, table, numbers, students)
-
-
-def _line(row: Row) -> str:
-  """The accuracies of a row in a few words."""
-  shown = [name for name in ('last', 'selected', 'verification', 'rank1') if name in row.scores]
-  return ', '.join(f'{name} {written.accuracy(row.scores[name])} %' for name in shown)
+  learned = running.learn_all(
+    run,
+    methods_of(work.fields),
+    learn=lambda name, section: learn(run, work, teacher, name, section, answers),
+    row=functools.partial(_row, work, teacher),
+    shown=SHOWN,
+    tell=tell,
+  )
+  return Ran(teacher, [*table, *learned.table], learned.numbers, learned.networks)
 
 
 @settled()
@@ -131,22 +129,19 @@ def learn(
   Returns:
     Their numbers, and them (None in all processes but the first).
   """
-  path, computed = f'students/{name}.msgpack', []
+  path = f'students/{name}.msgpack'
 
   def compute():
     method = methods.make(work.pair(teacher), section)
     ended = flow.students(run, work, teacher, method, name)
     trained = Trained(built(work), ended.variables)
-    computed.append(trained)
     run.write_bytes(path, trained.to_bytes())
     numbers = _numbers(run, work, method, ended, answers)
     flow.discard(run, method, name)
-    return numbers.to_json()
+    return numbers, trained
 
-  numbers = Numbers.from_json(run.once(f'methods/{name}', compute))
-  if not computed and run.workdir is not None:
-    computed.append(Trained.load(run.workdir / path))
-  return numbers, computed[0] if computed else None
+  there = lambda workdir: Trained.load(workdir / path)
+  return running.once(run, name, compute, Numbers.from_json, there)
 
 
 def built(work: Work) -> Built:
@@ -267,10 +262,11 @@ def _teacher_rows(run: Run, work: Work, teacher: Teacher) -> list[Row]:
     'teacher_low': f'Teacher {teacher.label} at {asked.low} pixels{suffering(asked)}',
   }
   facts = {**_conditions(work), **known['facts']}
-  return [
-    scoring.teacher_row(name, labels[name], accuracy, facts, _key(work, teacher, {'name': name}))
-    for name, accuracy in known['accuracies'].items()
-  ]
+  rows = []
+  for name, accuracy in known['accuracies'].items():
+    key = running.key(work.fields, {'name': name}, teacher=teacher.key)
+    rows.append(scoring.teacher_row(name, labels[name], accuracy, facts, key))
+  return rows
 
 
 def _conditions(work: Work) -> dict[str, Any]:
@@ -289,28 +285,14 @@ def suffering(asked: sections.Distilling) -> str:
   return f', {" + ".join(asked.degrade)}' if asked.degrade else ''
 
 
-def _key(work: Work, teacher: Teacher, section: Mapping[str, Any]) -> str:
-  """The hash of what decides a row."""
-  described = schema.recorded(type(work.fields), schema.section(work.fields)).to_dict()
-  for name in ('run', 'method', 'members', 'compared'):
-    described.pop(name, None)
-  return files.content_hash([], {**described, 'teacher': teacher.key, 'method': dict(section)})
-
-
-def label(section: Mapping[str, Any], numbers: Numbers | None = None) -> str:
-  """Returns how tables call a method; reconstructions say so."""
-  name = methods.label_of(section)
-  return f'{name} (reconstruction)' if numbers and numbers.reconstruction else name
-
-
 def _row(work: Work, teacher: Teacher, numbers: Mapping[str, Numbers], name: str) -> Row:
   section = methods_of(work.fields)[name]
   return scoring.row(
     name,
-    label(section, numbers[name]),
+    running.label(methods.label_of(section), numbers[name]),
     numbers[name],
     None if name == scoring.REFERENCE else numbers.get(scoring.REFERENCE),
-    _key(work, teacher, section),
+    running.key(work.fields, section, teacher=teacher.key),
     **_conditions(work),
   )
 
@@ -353,18 +335,13 @@ def result(run: Run, work: Work, ran: Ran, config: Mapping[str, Any]) -> results
     run,
     title=f'{names or "Alone"}: {ran.teacher.label} to {fields.model["name"]}{low} on '
     f'{work.train.name}',
-    family=fields.family,
-    task=fields.task,
     dataset=work.train.name,
-    seed=fields.seed,
-    rows=table,
     seconds={
       'teacher': run.timing(teachers.PHASE).get('seconds', 0.0),
-      'students': float(sum(numbers.seconds for numbers in ran.numbers.values())),
+      'students': running.seconds(ran),
     },
     config=config,
-    method=list(ran.numbers)[-1] if fields.task == 'distill' else 'compare',
-    reconstructed=[name for name, numbers in ran.numbers.items() if numbers.reconstruction],
+    **running.facts(fields, ran),
     teacher={
       'network': ran.teacher.label,
       'key': ran.teacher.key,
@@ -424,9 +401,5 @@ def dry_run(work: Work) -> str:
   if work.given is None:
     shapes = {'Teacher': (work.training.build(work.taught), work.taught.image_shape), **shapes}
   for name, (model, shape) in shapes.items():
-    form = jax.eval_shape(model.init, draws.key(0), np.zeros((1, *shape), np.float32))
-    parts.append(f'{name}:\n{models.parameter_table(form)}')
-  expected = estimates.measure(phases(work))
-  if expected:
-    parts.append(estimates.estimate_text(expected))
-  return '\n\n'.join(parts)
+    parts.append(f'{name}:\n{estimates.parameters(model, shape)}')
+  return estimates.described(*parts, phases=phases(work))

@@ -192,12 +192,8 @@ class DistilConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CompareConfig(Config):
-  """Several methods with one teacher: `members` has a section a method, by its name in the
-  table."""
-
-  compared: tuple[str, ...] = schema.field(help='the methods in the order of the table')
-  members: Mapping[str, Any]
+class CompareConfig(common.Several, Config):
+  """Several methods with one teacher."""
 
 
 # Task -> the fields of its config.

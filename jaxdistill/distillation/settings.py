@@ -14,7 +14,6 @@ from jaxdistill.data import presets as data_presets
 from jaxdistill.data import resolution
 from jaxdistill.distillation import methods, presets, sections, terms
 from jaxdistill.distillation.sum import CLASSICAL, classical
-from jaxdistill.errors import UserError
 from jaxdistill.experiment import arguments, schema
 from jaxdistill.experiment import explain as explaining
 from jaxdistill.experiment.datasets import DataSource
@@ -138,7 +137,7 @@ def _shared(args: Arguments, staged: bool = False) -> dict[str, Any]:
   usual = presets.find(args.data, staged)
   is_network = args.teacher in models.names() or not args.teacher
   recipe = args.recipe or usual.recipe
-  held_out = _number('val', args.val, 0.0 if known.published else 0.1)
+  held_out = arguments.number('val', args.val, float, 0.0 if known.published else 0.1)
   source = DataSource(
     name=known.variant or args.data,
     image_size=known.size,
@@ -151,7 +150,7 @@ def _shared(args: Arguments, staged: bool = False) -> dict[str, Any]:
   distilling = sections.Distilling(
     recipe=recipe,
     seeds=args.seeds or usual.seeds,
-    low=_number('low', args.low, usual.low),
+    low=arguments.number('low', args.low, int, usual.low),
     shown=args.shown,
     degrade=tuple(name for name in args.degrade.split('+') if name),
     share=args.share,
@@ -177,15 +176,6 @@ def _shared(args: Arguments, staged: bool = False) -> dict[str, Any]:
     verification=schema.section(sections.Verifying(classes=args.verify)),
     run=schema.section(sections.Run()),
   )
-
-
-def _number(name: str, text: str, usual: int | float) -> int | float:
-  """Returns the number that a text says, of the type of the usual one, which '' stands for."""
-  try:
-    return type(usual)(text) if text else usual
-  except ValueError:
-    kind = 'whole number' if isinstance(usual, int) else 'number'
-    raise UserError(f'{name}={text} behind the data set must be a {kind}.') from None
 
 
 def workdir_parts(config: ConfigDict) -> list[str]:

@@ -10,14 +10,22 @@ lists them, and a test compares it with `listing`.
 """
 
 import dataclasses
+import fractions
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxdistill import config as configs
 from jaxdistill import models
+from jaxdistill.errors import UserError
 
 _WIDTH = 100
+# What a text has to be, by what reads it.
+_NUMBERS = {
+  int: 'whole number',
+  float: 'number',
+  fractions.Fraction: 'number or a fraction such as 8/255',
+}
 
 
 def read(cls: type, given: str | Mapping[str, Any] = '') -> Any:
@@ -63,6 +71,66 @@ def network(asked: str, usual: Mapping[str, Any]) -> dict[str, Any]:
   del fields['dtype']  # which is one for the whole run
   chosen.pop('dtype', None)
   return {**fields, **chosen}
+
+
+def config_of(
+  method: str, folder: str, given: Mapping[str, Any], other: Callable[[str], Any]
+) -> Any:
+  """Returns the config of a method: of a .py file of the user's, or a shipped one.
+
+  Args:
+    method: its name, or the path of the file.
+    folder: of the shipped configs.
+    given: arguments of the config, by name.
+    other: makes the config of a name that no file has, or refuses it.
+
+  Raises:
+    UserError: it is no text.
+  """
+  if not isinstance(method, str):
+    raise UserError(f'method is the name of a method, or a .py file; it is {method!r}.')
+  if method.endswith('.py'):
+    return configs.load(method, given)
+  if method != 'compare' and f'{folder}/{method}' in configs.names():
+    return configs.load(f'{folder}/{method}', given)
+  return other(method)
+
+
+def number(name: str, text: str, kind: type = float, usual: float | None = None) -> float:
+  """Returns the number that a text says.
+
+  Args:
+    name: of the argument.
+    text: '' stands for the usual one, where there is one.
+    kind: int, float or Fraction: what it may say; a fraction becomes a float.
+    usual: number.
+
+  Raises:
+    UserError: it says none.
+
+  >>> number('eps', '1/4', fractions.Fraction), number('low', '', int, 4)
+  (0.25, 4)
+  >>> number('val', 'much')
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: val=much behind the data set must be a number.
+  """
+  if not text and usual is not None:
+    return usual
+  try:
+    value = kind(str(text))
+  except (ValueError, ZeroDivisionError):
+    raise UserError(f'{name}={text} behind the data set must be a {_NUMBERS[kind]}.') from None
+  return float(value) if kind is fractions.Fraction else value
+
+
+def network_of(model: str | Mapping[str, Any]) -> dict[str, Any]:
+  """Returns all fields of a network that is given by its name, or by some of its fields.
+
+  >>> network_of('mlp')['name'], network_of({'name': 'mlp', 'width': 4})['width']
+  ('mlp', 4)
+  """
+  asked = {'name': model} if isinstance(model, str) else {'name': '', **model}
+  return network('', asked)
 
 
 def listing(cls: type) -> str:

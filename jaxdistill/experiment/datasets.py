@@ -1,8 +1,10 @@
 """The images of a run: loaded, a share held out to choose by, and streamed where they are many."""
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from jaxdistill import data, terminal
@@ -99,6 +101,25 @@ def load(
 def facts(source: DataSource, config: Mapping[str, Any]) -> provenance.Sections:
   """Returns what a run of a config works on: the images as they lie there, and the user's code."""
   return {'data': _load(source).identities, 'code': provenance.code(config)}
+
+
+@contextlib.contextmanager
+def opened(
+  workdir: str | os.PathLike | None,
+  config: Mapping[str, Any],
+  train: Any,
+  test: Any | None = None,
+  progress: bool = False,
+) -> Iterator[Run]:
+  """A run of a config on sets that are there already; its work dir, if it has one, is refused where
+  it was begun with other ones, or with other code of the user's."""
+  with Run(workdir, config, progress=progress) as run:
+    if workdir is not None:
+      identities = {'training': Identity(train)}
+      if test is not None:
+        identities['test'] = Identity(test, statistics=False)
+      provenance.settle(run, {'data': identities, 'code': provenance.code(run.config)})
+    yield run
 
 
 def _load(source: DataSource) -> _Loaded:

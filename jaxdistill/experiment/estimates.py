@@ -5,6 +5,10 @@ import types
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import jax
+import numpy as np
+
+from jaxdistill import draws, models
 from jaxdistill.report import numbers, tables
 from jaxdistill.training import loop
 from jaxdistill.training.run import Run, peak_memory_bytes
@@ -40,6 +44,19 @@ def _measured(phase: Phase) -> dict[str, Any]:
     phase.score(phase.problem.state)
     once = dataclasses.replace(once, needed_bytes=peak_memory_bytes().bytes)
   return repeated(once, phase.times) if phase.times else dataclasses.asdict(once)
+
+
+def described(*parts: str, phases: Iterable[Phase]) -> str:
+  """Returns what is told of a run in place of starting it: these parts, and the estimate of its
+  phases, if it has any."""
+  expected = measure(phases)
+  return '\n\n'.join([*parts, estimate_text(expected)] if expected else parts)
+
+
+def parameters(network: Any, image_shape: tuple[int, ...]) -> str:
+  """Returns the table of a network's parameters, of which none is made."""
+  image = np.zeros((1, *image_shape), np.float32)
+  return models.parameter_table(jax.eval_shape(network.init, draws.key(0), image))
 
 
 def repeated(once: loop.Estimate, times: int) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Rows of networks that were trained side by side: curves of their checks, what one method has more
 than another network by network."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,43 @@ import numpy as np
 
 from jaxdistill import errors, metrics
 from jaxdistill.experiment.results import Row
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Comparison:
+  """Networks of several methods.
+
+  Attributes:
+    results: by the name of the method.
+    rows: of the table, see `experiment.results.Row`.
+    reference: the method that others are compared with where nothing is said.
+  """
+
+  results: Mapping[str, Any]
+  rows: Sequence[Row]
+  reference: str
+
+  @property
+  def accuracy(self) -> dict[str, np.ndarray]:
+    """At the end of the training by method, [seeds] each: the column 'last'."""
+    return {name: columns['last'] for name, columns in self._columns.items()}
+
+  def difference(self, method: str, other: str = '', column: str = 'last') -> Any:
+    """Returns what a method has more than another seed by seed, see `metrics.paired_difference`.
+
+    Args:
+      method: its name.
+      other: that of the other one; '': the reference.
+      column: of the table.
+
+    Raises:
+      UserError: a method or column that is not there, or a single seed.
+    """
+    return difference(self._columns, method, other or self.reference, column)
+
+  @property
+  def _columns(self):
+    return {name: result.numbers.columns for name, result in self.results.items()}
 
 
 def curve(steps: Sequence[int] | np.ndarray, values: np.ndarray) -> dict[str, list]:

@@ -1,6 +1,8 @@
 """The sections and fields that the configs of every family have."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from jaxdistill import errors, models
 from jaxdistill.experiment import schema
@@ -35,3 +37,12 @@ class Config:
   seed: int = schema.field(0, at_least=0, below=errors.SEEDS, help='of everything random')
   dtype: str = schema.field('float32', choices=models.DTYPES, help="of the networks' computation")
   data: DataSource
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Several:
+  """What the config of a comparison says beside: `members` has a section a method, by its name in
+  the table."""
+
+  compared: tuple[str, ...] = schema.field(help='the methods in the order of the table')
+  members: Mapping[str, Any]

@@ -12,15 +12,14 @@ import numpy as np
 from jaxdistill import config as configs
 from jaxdistill import errors, files
 from jaxdistill.data import Dataset
-from jaxdistill.data.identity import Identity
 from jaxdistill.errors import UserError
+from jaxdistill.experiment import datasets
 from jaxdistill.fscil import checks, methods, running, scoring, sections, settings
 from jaxdistill.fscil.learned import Learned
 from jaxdistill.fscil.scoring import Numbers
 from jaxdistill.fscil.stage import stage
 from jaxdistill.numerics import settled
-from jaxdistill.training import parallel, provenance, trees
-from jaxdistill.training.run import Run
+from jaxdistill.training import parallel, trees
 
 _FORMAT = 'jaxdistill few-shot result, version 1'
 
@@ -193,10 +192,7 @@ def run(
   fields = sections.of_config(config)
   checks.check_parts(fields, train, test)
   work = stage(fields, train, test, parallel.make_mesh(config.run.devices))
-  with Run(workdir, config, progress=progress) as opened:
-    if workdir is not None:
-      data = {'training': Identity(train), 'test': Identity(test, statistics=False)}
-      provenance.settle(opened, {'data': data, 'code': provenance.code(opened.config)})
+  with datasets.opened(workdir, config, train, test, progress) as opened:
     ran = running.run_all(opened, work, tell=False)
   ((name, numbers),) = ran.numbers.items()
   return Result(numbers, ran.classifiers[name])

@@ -2,10 +2,10 @@
 
 from ml_collections import ConfigDict
 
-from jaxdistill import files
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError, unknown
-from jaxdistill.experiment import datasets, schema
+from jaxdistill.experiment import checking, datasets, schema
+from jaxdistill.experiment.running import methods_of
 from jaxdistill.fscil import flow, memory, methods, sections
 from jaxdistill.fscil import stage as stages
 from jaxdistill.numerics import settled
@@ -45,9 +45,7 @@ def check_values(config: ConfigDict) -> None:
       f'Nothing is settled of how the classes of {config.data.name} arrive: give base_classes=, '
       'way= and shot= behind the data set.'
     )
-  schema.check_values(sections.CONFIGS[config.task], config)
-  for name in ('rows', 'experts'):
-    files.check_folder(f'run.{name}', config.run[name])
+  checking.check_values(sections.CONFIGS[config.task], config)
   if config.data.validation_share:
     raise UserError(
       f'data.validation_share is {config.data.validation_share}; it must be 0 here, as a fixed '
@@ -59,30 +57,11 @@ def check_values(config: ConfigDict) -> None:
       f'protocol.draws is {protocol.draws}, but the list protocol.indices={protocol.indices} fixes '
       'the images: take 1 draw, or no list.'
     )
-  for name, method in of_learners(config).items():
-    if 'name' not in method:
-      raise UserError(f'The learner {name} needs a field name, which learner it is.')
-    methods.check(method)
+  checking.check_methods(config, methods.check, example='ncm+pki', kind='learner')
   for name, replay in memories_of(config).items():
     if 'name' not in replay:
       raise UserError(f'The memory of {name} needs a field name, which memory it is.')
     memory.check(replay)
-
-
-def of_learners(config: ConfigDict) -> dict:
-  """Returns the section of each learner of a config by its name.
-
-  Raises:
-    UserError: a comparison of none.
-  """
-  if 'method' in config:
-    return {config.method.name: config.method.to_dict()}
-  if not config.compared:
-    raise UserError('A comparison needs learners: methods=ncm+pki behind the data set.')
-  for name in config.compared:
-    if name not in config.members:
-      raise unknown('section of members', name, config.members)
-  return {name: config.members[name].to_dict() for name in config.compared}
 
 
 def memories_of(config: ConfigDict) -> dict:
@@ -101,5 +80,5 @@ def check_parts(fields: sections.Config, train: Dataset, test: Dataset) -> None:
   stage = stages.stage(fields, train, test, mesh=None)
   _ = fields.protocol.rate_factors
   flow.check_source(stage)
-  for name, method in stages.learners_of(fields).items():
+  for name, method in methods_of(fields).items():
     flow.check_learner(stage, name, method)

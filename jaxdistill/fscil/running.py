@@ -5,24 +5,25 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
-from jaxdistill import draws, files, models
+from jaxdistill import files, models
 from jaxdistill.experiment import estimates, results
 from jaxdistill.experiment.estimates import Phase
 from jaxdistill.experiment.results import Row
+from jaxdistill.experiment.running import in_words, methods_of
 from jaxdistill.fscil import base, flow, generative, methods, page, scoring, session
 from jaxdistill.fscil.base import Bases
 from jaxdistill.fscil.learned import Learned
 from jaxdistill.fscil.scoring import Numbers
-from jaxdistill.fscil.stage import Stage, base_head, learners_of, memories_of, runs
+from jaxdistill.fscil.stage import Stage, base_head, memories_of, runs
 from jaxdistill.numerics import settled
-from jaxdistill.report import numbers as written
 from jaxdistill.training import parallel
 from jaxdistill.training.run import Run
 
 # Learners whose papers could not be read whole: what a table has of them is a reconstruction.
 RECONSTRUCTED = ('pki', 'pkiv1', 'pkiv2', 'sdc', 'comemory', 'cd2')
+# Scores that are said of a learner.
+SHOWN = ('average', 'last')
 
 
 class Ran(NamedTuple):
@@ -71,10 +72,10 @@ def run_all(run: Run, stage: Stage, tell: bool = True) -> Ran:
   networks = flow.bases(run, stage)
   seen = flow.see(run, stage, networks)
   numbers, classifiers = {}, {}
-  for name, method in learners_of(stage.fields).items():
+  for name, method in methods_of(stage.fields).items():
     numbers[name], classifiers[name] = flow.learn(run, stage, networks, seen, name, method)
     for factor, at_rate in numbers[name].by_scale().items():
-      say(f'{label(method, factor)}: {_line(at_rate)}')
+      say(in_words(scoring.row('', label(method, factor), at_rate), SHOWN))
   return Ran(networks, numbers, classifiers)
 
 
@@ -84,13 +85,6 @@ def _is_trained(run: Run, stage: Stage) -> bool:
   if asked.given:
     return not (asked.epochs or asked.steps)
   return flow.trained(run, stage)
-
-
-def _line(numbers: Numbers) -> str:
-  """The accuracies of a learner in a few words."""
-  shown = scoring.row('', '', numbers).scores
-  parts = [f'{name} {written.accuracy(shown[name])} %' for name in ('average', 'last')]
-  return ', '.join(parts)
 
 
 def describe(stage: Stage) -> str:
@@ -109,7 +103,7 @@ def describe(stage: Stage) -> str:
 def rows(stage: Stage, ran: Ran) -> list[Row]:
   """Returns a row a learner, compared run by run with the nearest class mean where that is one of
   several."""
-  sections = learners_of(stage.fields)
+  sections = methods_of(stage.fields)
   reference = ran.numbers.get(scoring.REFERENCE)
   table = []
   for name, numbers in ran.numbers.items():
@@ -129,7 +123,7 @@ def _row_key(stage, ran, name, factor):
     'protocol': dataclasses.asdict(fields.protocol) | {'rates': factor},
     'seed': fields.seed,
     'dtype': fields.dtype,
-    'method': dict(learners_of(fields)[name]),
+    'method': dict(methods_of(fields)[name]),
     'memory': dict(memories_of(fields)[name]),
   }
   return files.content_hash([], files.jsonable(decided))
@@ -157,7 +151,7 @@ def result(run: Run, stage: Stage, ran: Ran, config: Mapping[str, Any]) -> resul
     },
     config=config,
     method=next(iter(ran.numbers)) if len(ran.numbers) == 1 else 'compare',
-    reconstructed=[name for name, section in learners_of(fields).items() if is_ours(section)],
+    reconstructed=[name for name, section in methods_of(fields).items() if is_ours(section)],
     sizes=list(parts.sizes),
     test_sizes=list(parts.test_sizes),
     order=list(parts.order),
@@ -178,7 +172,7 @@ def write(run: Run, stage: Stage, ran: Ran, config: Mapping[str, Any]) -> dict[s
   ended = result(run, stage, ran, config)
   albums = {name: flow.album(run, name) for name in ran.numbers}
   albums = {name: images for name, images in albums.items() if images is not None}
-  labels = {name: label(section) for name, section in learners_of(stage.fields).items()}
+  labels = {name: label(section) for name, section in methods_of(stage.fields).items()}
   pictures = page.remembered(albums, stage.sessions, labels)
   content = ended.to_json()
   run.write_json('result.json', content)
@@ -215,7 +209,7 @@ def phases(stage: Stage) -> Iterator[Phase]:
     return  # small matrix products, against what base training takes
   networks, seen = flow.stand_in(stage)
   with Run(progress=False) as run:
-    for name, method in learners_of(stage.fields).items():
+    for name, method in methods_of(stage.fields).items():
       headed = flow.stand_in_head(stage, networks, method)
       # Whatever is remembered, an estimate has class means: nothing is condensed for it.
       course = flow.course(None, stage, headed, seen, name, method)
@@ -229,15 +223,10 @@ def dry_run(stage: Stage) -> str:
   """Returns the sessions, the parameters and the estimate of time and memory, without starting
   anything."""
   model = stage.network(base_head(stage.fields))
-  shape = (1, *stage.sessions.train.image_shape)
-  variables = jax.eval_shape(model.init, draws.key(0), np.zeros(shape, np.float32))
   parts = [
     describe(stage),
     f'{len(runs(stage))} runs side by side: {runs(stage).seeds} base network(s), '
     f'{runs(stage).draws} draw(s), {len(runs(stage).scales)} factor(s) of the learning rate',
-    models.parameter_table(variables),
+    estimates.parameters(model, stage.sessions.train.image_shape),
   ]
-  expected = estimates.measure(phases(stage))
-  if expected:
-    parts.append(estimates.estimate_text(expected))
-  return '\n\n'.join(parts)
+  return estimates.described(*parts, phases=phases(stage))

@@ -128,12 +128,10 @@ class LearnConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CompareConfig(Config):
-  """Several learners on the same base networks: `members` and `memories` have a section a learner,
-  by its name in the table."""
+class CompareConfig(common.Several, Config):
+  """Several learners on the same base networks: `memories`, too, has a section a learner."""
 
   compared: tuple[str, ...] = schema.field(help='the learners in the order of the table')
-  members: Mapping[str, Any]
   memories: Mapping[str, Any]
 
 

@@ -17,6 +17,7 @@ from jaxdistill.data.crops import CentreCrop
 from jaxdistill.data.examples import Examples
 from jaxdistill.data.transform import Transform
 from jaxdistill.errors import UserError
+from jaxdistill.experiment.running import methods_of
 from jaxdistill.fscil import base, engine, generative, methods, protocol, recipes, sections
 from jaxdistill.fscil.base import Training
 from jaxdistill.fscil.learner import Task
@@ -179,13 +180,6 @@ def stage(fields: sections.Config, train: Dataset, test: Dataset, mesh: Mesh | N
   return Stage(fields, (parts, *others), encoder, mesh)
 
 
-def learners_of(fields: sections.Config) -> dict[str, Mapping[str, Any]]:
-  """Returns the section of every learner by its name."""
-  if isinstance(fields, sections.LearnConfig):
-    return {fields.method['name']: fields.method}
-  return {name: fields.members[name] for name in fields.compared}
-
-
 def memories_of(fields: sections.Config) -> dict[str, Mapping[str, Any]]:
   """Returns what each learner remembers, by its name."""
   if isinstance(fields, sections.LearnConfig):
@@ -198,7 +192,7 @@ def base_head(fields: sections.Config) -> str:
   first learner that wants a certain one."""
   if fields.base_training.head:
     return fields.base_training.head
-  wanted = [methods.head_of(method) for method in learners_of(fields).values()]
+  wanted = [methods.head_of(method) for method in methods_of(fields).values()]
   return next(filter(None, wanted), 'cosine')
 
 

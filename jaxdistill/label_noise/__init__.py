@@ -6,7 +6,7 @@ import importlib
 # Loaded on first use.
 _PUBLIC: dict[str, str] = {
   'Believed': 'jaxdistill.label_noise.method',
-  'Comparison': 'jaxdistill.label_noise.fitting',
+  'Comparison': 'jaxdistill.experiment.rows',
   'Evidence': 'jaxdistill.label_noise.observed',
   'Method': 'jaxdistill.label_noise.method',
   'Phase': 'jaxdistill.label_noise.method',

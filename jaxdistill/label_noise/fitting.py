@@ -2,7 +2,6 @@
 method to networks."""
 
 import dataclasses
-import functools
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -10,29 +9,23 @@ from typing import Any, ClassVar
 
 import numpy as np
 from jax.typing import ArrayLike
-from ml_collections import ConfigDict
 
 from jaxdistill import config as configs
 from jaxdistill import errors, files
 from jaxdistill.data import MultiLabelled
 from jaxdistill.data.crowds import Crowd
-from jaxdistill.data.identity import Identity
 from jaxdistill.errors import UserError
-from jaxdistill.experiment import arguments, rows
-from jaxdistill.label_noise import checks, learning, sections, settings
-from jaxdistill.label_noise import evidence as evidences
+from jaxdistill.experiment import arguments, datasets, running
+from jaxdistill.experiment.rows import Comparison
+from jaxdistill.label_noise import checks, learning, making, sections, settings
 from jaxdistill.label_noise import work as works
-from jaxdistill.label_noise.making import Observed
 from jaxdistill.label_noise.method import Believed
-from jaxdistill.label_noise.methods import METHODS
-from jaxdistill.label_noise.observed import Evidence
 from jaxdistill.label_noise.scoring import Numbers
 from jaxdistill.label_noise.trained import Trained
 from jaxdistill.numerics import settled
-from jaxdistill.training import parallel, provenance, trees
-from jaxdistill.training.run import Run
+from jaxdistill.training import parallel, trees
 
-_FOLDER = 'label_noise/'
+_FOLDER = 'label_noise'
 _FORMAT = 'jaxdistill label-noise result, version 1'
 # Of the training examples, held out with their observed labels to choose a check by.
 _HELD_OUT = 0.1
@@ -116,28 +109,6 @@ class Result(trees.Saved):
     return value
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Comparison:
-  """Networks of several methods.
-
-  Attributes:
-    results: by the name of the method.
-    rows: of the table, see `experiment.results.Row`.
-  """
-
-  results: Mapping[str, Result]
-  rows: Sequence[Any]
-
-  def difference(self, method: str, other: str = 'vote', column: str = 'last') -> Any:
-    """Returns what a method has more than another seed by seed, see `metrics.paired_difference`.
-
-    Raises:
-      UserError: a method or column that is not there, or a single seed.
-    """
-    columns = {name: result.scores for name, result in self.results.items()}
-    return rows.difference(columns, method, other, column)
-
-
 @settled()
 def fit(
   train: Any,
@@ -185,7 +156,9 @@ def fit(
     UserError: for a method, field or value that does not exist, data that do not go together, or
       evidence that the method cannot read.
   """
-  make = functools.partial(_config, method, _arguments(train, seeds, quick))
+  given = _arguments(train, seeds, quick)
+  registered = lambda name: settings.defaults(arguments.read(settings.Arguments, given), name)
+  make = lambda: arguments.config_of(method, _FOLDER, given, registered)
   handed = _Handed(train, evidence, test, trusted, truth, validation)
   ran, work, learned = _run(make, handed, model, seed, overrides, workdir, progress)
   return _results(ran, learned)[list(ran.numbers)[-1]]
@@ -218,12 +191,12 @@ def compare(
   if isinstance(methods, str):
     raise UserError(f"methods is a list of names, such as ['vote', 'ccc']; got {methods!r}.")
   if not methods:
-    methods = settings.COMPARED[_observed(train, evidence, None).evidence.kind]
+    methods = settings.COMPARED[making.handed(train, evidence, None).evidence.kind]
   given = {**_arguments(train, seeds, quick), 'methods': '+'.join(methods)}
-  make = functools.partial(configs.load, f'{_FOLDER}compare', given)
+  make = lambda: configs.load(f'{_FOLDER}/compare', given)
   handed = _Handed(train, evidence, test, trusted, truth, validation)
   ran, work, learned = _run(make, handed, model, seed, overrides, workdir, progress)
-  return Comparison(_results(ran, learned), ran.table)
+  return Comparison(_results(ran, learned), ran.table, learning.REFERENCES[0])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,10 +212,11 @@ class _Handed:
 
 
 def _results(ran, learned):
-  return {
-    name: Result(numbers, ran.beliefs[name], ran.networks[name], learned)
-    for name, numbers in ran.numbers.items()
-  }
+  results = {}
+  for name, numbers in ran.numbers.items():
+    networks = ran.networks[name] or learning.Learned(None, None)
+    results[name] = Result(numbers, networks.believed, networks.trained, learned)
+  return results
 
 
 def _arguments(train, seeds, quick):
@@ -263,54 +237,6 @@ def _arguments(train, seeds, quick):
   return dict(data=known, noise='none', seeds=seeds, quick=quick)
 
 
-def _config(method: str, given: Mapping[str, Any]) -> ConfigDict:
-  """The config of a method: a file of the user's, a shipped one, or of what the user has
-  registered."""
-  if not isinstance(method, str):
-    raise UserError(f'method is the name of a method, or a .py file; it is {method!r}.')
-  if method.endswith('.py'):
-    return configs.load(method, given)
-  if f'{_FOLDER}{method}' in configs.names() and method in METHODS:
-    return configs.load(f'{_FOLDER}{method}', given)
-  if method in METHODS:
-    return settings.defaults(arguments.read(settings.Arguments, given), method)
-  raise errors.unknown('method of learning from wrong labels', method, METHODS)
-
-
-def _observed(train: Any, evidence: Any, truth: Any) -> Observed:
-  """What was handed over of a set."""
-  if truth is not None:
-    truth = np.asarray(truth)
-    wanted = np.shape(train.labels)
-    if truth.shape != wanted or truth.dtype.kind not in 'iub':
-      raise UserError(
-        f'truth needs the true labels of the {len(train)} examples, integers {list(wanted)}; it is '
-        f'{truth.dtype} of shape {list(truth.shape)}.'
-      )
-    truth = truth.astype(np.int32)
-  return Observed(_evidence(train, evidence), truth)
-
-
-def _evidence(train, evidence):
-  if evidence is None:
-    evidence = train.labels
-  if isinstance(evidence, Evidence):
-    observed = evidence
-  elif isinstance(train, MultiLabelled):
-    observed = Evidence(matrix=evidences.label_matrix(evidence).astype(np.int32))
-  elif isinstance(evidence, Crowd):
-    observed = Evidence(evidence)
-  else:
-    labels = evidences.class_labels(np.asarray(evidence), train.num_classes)
-    observed = Evidence(Crowd.from_labels(labels, train.class_names))
-  if len(observed) != len(train) or observed.classes != train.num_classes:
-    raise UserError(
-      f'The evidence is of {len(observed)} examples and {observed.classes} classes; {train.name} '
-      f'has {len(train)} and {train.num_classes}.'
-    )
-  return observed
-
-
 def _run(
   make: Callable,
   handed: _Handed,
@@ -319,14 +245,13 @@ def _run(
   overrides: Mapping[str, Any] | None,
   workdir: str | os.PathLike | None,
   progress: bool,
-) -> tuple[learning.Ran, works.Work, np.ndarray]:
+) -> tuple[running.Ran, works.Work, np.ndarray]:
   """Runs a config on examples that are there already."""
   errors.seed(seed)
   config = make()
   config.data.name = handed.train.name
   if model:
-    asked = {'name': model} if isinstance(model, str) else dict(model)
-    config.model = arguments.network(asked.get('name', ''), asked)
+    config.model = arguments.network_of(model)
   # All examples that were handed over, unless the overrides say fewer.
   share = handed.validation if isinstance(handed.validation, int | float) else 0.0
   # Trusted examples are those that are handed over; the truth is for the scores alone.
@@ -345,11 +270,11 @@ def _run(
   checks.check_values(config)
   fields = sections.of_config(config)
   mesh = parallel.make_mesh(config.run.devices)
-  observed = _observed(handed.train, handed.evidence, handed.truth)
+  observed = making.handed(handed.train, handed.evidence, handed.truth)
   validation = None
   if isinstance(handed.validation, tuple):
     examples, said = handed.validation
-    validation = examples, _observed(examples, said, None)
+    validation = examples, making.handed(examples, said, None)
   divided = works.divide(fields, handed.train, observed, validation, handed.trusted)
   test = handed.test
   if test is None:
@@ -359,11 +284,5 @@ def _run(
     test = dataclasses.replace(held, labels=held_observed.evidence.labels)
   work = works.assemble(fields, divided, test, mesh)
   checks.check_parts(work)
-  with Run(workdir, config, progress=progress) as opened:
-    if workdir is not None:
-      data = {
-        'training': Identity(work.train),
-        'test': Identity(test, statistics=False),
-      }
-      provenance.settle(opened, {'data': data, 'code': provenance.code(opened.config)})
-    return learning.run_all(opened, work, tell=False), work, divided.rows
+  with datasets.opened(workdir, config, work.train, test, progress) as run:
+    return learning.run_all(run, work, tell=False), work, divided.rows

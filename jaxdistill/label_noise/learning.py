@@ -1,16 +1,17 @@
 """A run of this family from its work to its numbers, the same for one method and for several."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from jaxdistill import draws, files, models
-from jaxdistill.experiment import estimates, results, schema
+from jaxdistill import files
+from jaxdistill.experiment import estimates, results, running
 from jaxdistill.experiment.estimates import Phase
 from jaxdistill.experiment.results import Row
+from jaxdistill.experiment.running import Ran, methods_of
 from jaxdistill.label_noise import flow, methods, outcome, page, scoring, sections, trained
 from jaxdistill.label_noise.answers import answer_of
 from jaxdistill.label_noise.method import Believed
@@ -18,39 +19,25 @@ from jaxdistill.label_noise.scoring import Numbers
 from jaxdistill.label_noise.trained import Trained
 from jaxdistill.label_noise.work import Work
 from jaxdistill.numerics import settled
-from jaxdistill.report import numbers as written
 from jaxdistill.training import trees
 from jaxdistill.training.run import Run
 
 # The methods that others are compared with seed by seed, the first that is there.
 REFERENCES = ('vote', 'bce', 'ce')
+# Scores that are said of a method whose networks are trained.
+SHOWN = ('last', 'best_test', 'label_accuracy')
 
 
-class Ran(NamedTuple):
-  """What a run has come to, by method.
+class Learned(NamedTuple):
+  """The networks of a method, and what they believe of the training examples."""
 
-  table: a row a method, compared seed by seed with those of the reference where it is there.
-  numbers: of the networks. networks, beliefs: them and what they believe of the training examples;
-  None in all processes but the first.
-  """
-
-  table: list[Row]
-  numbers: dict[str, Numbers]
-  networks: dict[str, Trained | None]
-  beliefs: dict[str, Believed | None]
-
-
-def methods_of(fields: sections.Config) -> dict[str, Mapping[str, Any]]:
-  """Returns the section of every method by its name in the table."""
-  if isinstance(fields, sections.CompareConfig):
-    return {name: fields.members[name] for name in fields.compared}
-  return {str(fields.method['name']): fields.method}
+  trained: Trained
+  believed: Believed
 
 
 def reference_of(fields: sections.Config) -> str:
   """Returns the method that the others are compared with."""
-  names = list(methods_of(fields))
-  return next((name for name in REFERENCES if name in names), names[0])
+  return running.reference_of(methods_of(fields), REFERENCES)
 
 
 @settled()
@@ -62,27 +49,23 @@ def run_all(run: Run, work: Work, tell: bool = True) -> Ran:
     work: what it works on.
     tell: whether to say what it works on, how long it will take, and what comes of it.
   """
-  say = run.say if tell else lambda text: None
-  say(describe(work))
   if tell:
+    run.say(describe(work))
     estimates.estimate_once(run, lambda: estimates.measure(phases(work)), 'the trainings')
-  numbers, networks, beliefs = {}, {}, {}
-  for name, section in methods_of(work.fields).items():
-    numbers[name], networks[name], beliefs[name] = learn(run, work, name, section)
-    say(f'{label(section, numbers[name])}: {_line(_row(work, numbers, name))}')
-  return Ran([_row(work, numbers, name) for name in numbers], numbers, networks, beliefs)
-
-
-def _line(row: Row) -> str:
-  """The accuracies of a row in a few words."""
-  shown = [name for name in ('last', 'best_test', 'label_accuracy') if name in row.scores]
-  return ', '.join(f'{name} {written.accuracy(row.scores[name])} %' for name in shown)
+  return running.learn_all(
+    run,
+    methods_of(work.fields),
+    learn=functools.partial(learn, run, work),
+    row=functools.partial(_row, work),
+    shown=SHOWN,
+    tell=tell,
+  )
 
 
 @settled()
 def learn(
   run: Run, work: Work, name: str, section: Mapping[str, Any]
-) -> tuple[Numbers, Trained | None, Believed | None]:
+) -> tuple[Numbers, Learned | None]:
   """Trains the networks of a method, or reads back what an earlier start has come to.
 
   Args:
@@ -92,9 +75,9 @@ def learn(
     section: its fields.
 
   Returns:
-    Their numbers; them and what they believe (None in all processes but the first).
+    Their numbers, and what there is of them (None in all processes but the first).
   """
-  path, computed = f'networks/{name}.msgpack', []
+  networks_path, beliefs_path = f'networks/{name}.msgpack', f'beliefs/{name}.msgpack'
 
   def compute():
     method = methods.make(work.setting, section)
@@ -106,9 +89,8 @@ def learn(
     networks = trained.of_networks(
       answer, ended.variables, form, tuple(work.train.mean), tuple(work.train.std)
     )
-    computed.append((networks, ended.believed))
-    run.write_bytes(path, networks.to_bytes())
-    run.write_bytes(f'beliefs/{name}.msgpack', trees.encode(plain(ended.believed)))
+    run.write_bytes(networks_path, networks.to_bytes())
+    run.write_bytes(beliefs_path, trees.encode(plain(ended.believed)))
     numbers = Numbers(
       ended.checks,
       scoring.final_scores(work, ended.probabilities, ended.believed, ended.neighbours),
@@ -118,14 +100,13 @@ def learn(
     )
     for phase in method.phases:
       run.discard(flow.phase_name(name, phase))
-    return numbers.to_json()
+    return numbers, Learned(networks, ended.believed)
 
-  numbers = Numbers.from_json(run.once(f'methods/{name}', compute))
-  if not computed and run.workdir is not None:
-    believed = trees.plain((run.workdir / f'beliefs/{name}.msgpack').read_bytes())
-    computed.append((Trained.load(run.workdir / path), Believed(**believed)))
-  networks, believed = computed[0] if computed else (None, None)
-  return numbers, networks, believed
+  def there(workdir):
+    believed = trees.plain((workdir / beliefs_path).read_bytes())
+    return Learned(Trained.load(workdir / networks_path), Believed(**believed))
+
+  return running.once(run, name, compute, Numbers.from_json, there)
 
 
 def plain(believed: Believed) -> dict[str, np.ndarray]:
@@ -134,28 +115,14 @@ def plain(believed: Believed) -> dict[str, np.ndarray]:
   return {name: np.asarray(value) for name, value in fields.items() if value is not None}
 
 
-def _key(work: Work, section: Mapping[str, Any]) -> str:
-  """The hash of what decides a row."""
-  described = schema.section(work.fields).to_dict()
-  for name in ('run', 'method', 'members', 'compared'):
-    described.pop(name, None)
-  return files.content_hash([], {**described, 'method': dict(section)})
-
-
-def label(section: Mapping[str, Any], numbers: Numbers | None = None) -> str:
-  """Returns how tables call a method; reconstructions say so."""
-  name = methods.label_of(section)
-  return f'{name} (reconstruction)' if numbers and numbers.reconstruction else name
-
-
 def _row(work: Work, numbers: Mapping[str, Numbers], name: str) -> Row:
   section, reference = methods_of(work.fields)[name], reference_of(work.fields)
   return scoring.row(
     name,
-    label(section, numbers[name]),
+    running.label(methods.label_of(section), numbers[name]),
     numbers[name],
     None if name == reference else numbers.get(reference),
-    _key(work, section),
+    running.key(work.fields, section),
     images=len(work.train),
     wrong=wrong_share(work),
     labels=labels_an_example(work),
@@ -212,20 +179,14 @@ def describe_labels(work: Work) -> str:
 def result(run: Run, work: Work, ran: Ran, config: Mapping[str, Any]) -> results.Result:
   """Returns the content of result.json; `config` is what the file keeps of the config."""
   fields = work.fields
-  labels = [row.label for row in ran.table]
-  names = ', '.join(labels) if len(labels) <= 3 else f'{len(labels)} methods'
+  names = running.listed([row.label for row in ran.table])
   return results.of_run(
     run,
     title=f'{names}: {fields.model["name"]} on {work.train.name} with wrong labels',
-    family=fields.family,
-    task=fields.task,
     dataset=work.train.name,
-    seed=fields.seed,
-    rows=ran.table,
-    seconds={'training': float(sum(numbers.seconds for numbers in ran.numbers.values()))},
+    seconds={'training': running.seconds(ran)},
     config=config,
-    method=list(ran.numbers)[-1] if fields.task == 'train' else 'compare',
-    reconstructed=[name for name, numbers in ran.numbers.items() if numbers.reconstruction],
+    **running.facts(fields, ran),
     network=fields.model['name'],
     compared_with=methods.label_of(methods_of(fields)[reference_of(fields)]),
     observed=describe_labels(work),
@@ -243,12 +204,13 @@ def write(run: Run, work: Work, ran: Ran, config: Mapping[str, Any]) -> dict[str
   ended = result(run, work, ran, config)
   content = ended.to_json()
   run.write_json('result.json', content)
-  for name, believed in ran.beliefs.items():
-    if believed is not None:
-      for file, text in outcome.tables(work.train, work.evidence, believed).items():
+  for name, learned in ran.networks.items():
+    if learned is not None:
+      for file, text in outcome.tables(work.train, work.evidence, learned.believed).items():
         run.write_bytes(f'tables/{name}_{file}', text.encode())
-  last = list(ran.beliefs)[-1]
-  run.write_bytes('report.html', files.encoded(page.html(ended, run, work, ran.beliefs[last])))
+  last = list(ran.networks.values())[-1]
+  html = page.html(ended, run, work, last and last.believed)
+  run.write_bytes('report.html', files.encoded(html))
   return content
 
 
@@ -264,8 +226,5 @@ def phases(work: Work) -> Iterator[Phase]:
 def dry_run(work: Work) -> str:
   """Returns the network, its parameters and the estimate of time and memory, without starting
   anything."""
-  images = np.zeros((1, *work.train.image_shape), np.float32)
-  form = jax.eval_shape(work.network.init, draws.key(0), images)
-  expected = estimates.measure(phases(work))
-  parts = [describe(work), models.parameter_table(form), estimates.estimate_text(expected)]
-  return '\n\n'.join(parts)
+  table = estimates.parameters(work.network, work.train.image_shape)
+  return estimates.described(describe(work), table, phases=phases(work))

@@ -1,4 +1,5 @@
-"""The observed labels of a config: made wrong on purpose, simulated, or read from files."""
+"""The observed labels of a config: made wrong on purpose, simulated, or read from files; and those
+that are handed over."""
 
 import dataclasses
 from typing import Any
@@ -9,6 +10,7 @@ from jaxdistill import terminal
 from jaxdistill.data import Dataset, MultiLabelled
 from jaxdistill.data.crowds import Crowd
 from jaxdistill.errors import UserError
+from jaxdistill.label_noise import evidence as evidences
 from jaxdistill.label_noise import human, multilabel, noise, said, simulation
 from jaxdistill.label_noise.observed import Evidence
 from jaxdistill.label_noise.sections import EvidenceFields
@@ -63,6 +65,50 @@ def observe(fields: EvidenceFields, dataset: Any) -> Observed:
       'evidence.origin, or give noise= or crowd= behind the data set.'
     )
   return _MAKERS[origin](fields, dataset)
+
+
+def handed(dataset: Any, evidence: Any = None, truth: Any = None) -> Observed:
+  """Returns what was handed over of a data set.
+
+  Args:
+    dataset: images or vectors.
+    evidence: an `Evidence`, a `Crowd`, labels [n], or a matrix [n, q] of a `MultiLabelled`; None:
+      the labels of the data set.
+    truth: true labels [n] or [n, q]; None: nobody knows them.
+
+  Raises:
+    UserError: either is not of these examples and classes.
+  """
+  if truth is not None:
+    truth = np.asarray(truth)
+    wanted = np.shape(dataset.labels)
+    if truth.shape != wanted or truth.dtype.kind not in 'iub':
+      raise UserError(
+        f'truth needs the true labels of the {len(dataset)} examples, integers {list(wanted)}; it '
+        f'is {truth.dtype} of shape {list(truth.shape)}.'
+      )
+    truth = truth.astype(np.int32)
+  return Observed(_evidence(dataset, evidence), truth)
+
+
+def _evidence(dataset, evidence):
+  if evidence is None:
+    evidence = dataset.labels
+  if isinstance(evidence, Evidence):
+    observed = evidence
+  elif isinstance(dataset, MultiLabelled):
+    observed = Evidence(matrix=evidences.label_matrix(evidence).astype(np.int32))
+  elif isinstance(evidence, Crowd):
+    observed = Evidence(evidence)
+  else:
+    labels = evidences.class_labels(np.asarray(evidence), dataset.num_classes)
+    observed = Evidence(Crowd.from_labels(labels, dataset.class_names))
+  if len(observed) != len(dataset) or observed.classes != dataset.num_classes:
+    raise UserError(
+      f'The evidence is of {len(observed)} examples and {observed.classes} classes; {dataset.name} '
+      f'has {len(dataset)} and {dataset.num_classes}.'
+    )
+  return observed
 
 
 def of_labels(dataset: Any) -> Evidence:

@@ -99,11 +99,8 @@ class TrainConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CompareConfig(Config):
-  """Several methods: `members` has a section a method, by its name in the table."""
-
-  compared: tuple[str, ...] = schema.field(help='the methods in the order of the table')
-  members: Mapping[str, Any]
+class CompareConfig(common.Several, Config):
+  """Several methods."""
 
 
 # Task -> the fields of its config.

@@ -151,7 +151,7 @@ def _shared(args: Arguments, kind: str) -> dict[str, Any]:
     image_size=usual.size or known.size,
     normalisation='measured',
     stream='off',
-    validation_share=_number('val', args.val),
+    validation_share=arguments.number('val', args.val),
   )
   learning = sections.Learning(
     recipe=args.recipe or usual.recipe,
@@ -196,7 +196,7 @@ def evidence(args: Arguments, kind: str) -> sections.EvidenceFields:
   law = args.noise or 'symmetric_inclusive'
   if law not in noise.KINDS:
     raise unknown('kind of label noise', law, (*noise.KINDS, 'none'))
-  return sections.EvidenceFields('corrupt', law, _number('rate', args.rate or str(_RATE)))
+  return sections.EvidenceFields('corrupt', law, arguments.number('rate', args.rate or str(_RATE)))
 
 
 def _matrix(args):
@@ -205,8 +205,8 @@ def _matrix(args):
   false_positive, _, rate = (args.rate or f'0+{_RATE}').rpartition('+')
   return sections.EvidenceFields(
     'multilabel',
-    rate=_number('rate', rate),
-    false_positive=_number('rate', false_positive or rate),
+    rate=arguments.number('rate', rate),
+    false_positive=arguments.number('rate', false_positive or rate),
   )
 
 
@@ -220,24 +220,16 @@ def _crowd(args):
     return sections.EvidenceFields('cifar10n', path=path, which=args.labels or 'crowd')
   if name == 'csv':
     return sections.EvidenceFields('csv', path=path)
-  rate = _number('rate', args.rate or str(_RATE))
+  rate = arguments.number('rate', args.rate or str(_RATE))
   if name == 'by_image':
     return sections.EvidenceFields(
       'by_image',
       rate=rate,
       annotators=presets.find(args.data).annotators,
-      per_example=_number('labels', args.labels or '2'),
+      per_example=arguments.number('labels', args.labels or '2'),
     )
-  per_example = _number('labels', args.labels or str(_LABELS))
+  per_example = arguments.number('labels', args.labels or str(_LABELS))
   return sections.EvidenceFields('simulate', groups=name, per_example=per_example)
-
-
-def _number(name: str, text: str) -> float:
-  """Returns the number that a text says."""
-  try:
-    return float(text)
-  except ValueError:
-    raise UserError(f'{name}={text} behind the data set must be a number.') from None
 
 
 def workdir_parts(config: ConfigDict) -> list[str]:

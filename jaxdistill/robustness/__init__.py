@@ -24,7 +24,7 @@ import importlib
 # Loaded on first use.
 _PUBLIC: dict[str, str] = {
   'ATTACKS': 'jaxdistill.robustness.attacks',
-  'Comparison': 'jaxdistill.robustness.fitting',
+  'Comparison': 'jaxdistill.experiment.rows',
   'Evaluation': 'jaxdistill.robustness.api',
   'Method': 'jaxdistill.robustness.method',
   'Result': 'jaxdistill.robustness.fitting',

@@ -1,7 +1,6 @@
 """Adversarial training in Python: from two data sets and the name of a method to networks."""
 
 import dataclasses
-import functools
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -9,24 +8,21 @@ from typing import Any, ClassVar
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from jaxdistill import config as configs
 from jaxdistill import errors, files
 from jaxdistill.data import Dataset, hold_out
-from jaxdistill.data.identity import Identity
 from jaxdistill.errors import UserError
-from jaxdistill.experiment import arguments, rows
+from jaxdistill.experiment import arguments, datasets, running
+from jaxdistill.experiment.rows import Comparison
 from jaxdistill.numerics import settled
-from jaxdistill.robustness import checks, learning, sections, settings
+from jaxdistill.robustness import checks, learning, scoring, sections, settings
 from jaxdistill.robustness import work as works
-from jaxdistill.robustness.methods import METHODS
 from jaxdistill.robustness.scoring import Numbers
 from jaxdistill.robustness.trained import Trained
-from jaxdistill.training import parallel, provenance, trees
-from jaxdistill.training.run import Run
+from jaxdistill.training import parallel, trees
 
-_FOLDER = 'robustness/'
+_FOLDER = 'robustness'
 # Of the training images, held out to test on where there are no test images.
 _TEST_SHARE = 0.1
 _FORMAT = 'jaxdistill robust result, version 1'
@@ -93,28 +89,6 @@ class Result(trees.Saved):
     return self.trained
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Comparison:
-  """Networks of several methods.
-
-  Attributes:
-    results: by the name of the method.
-    rows: of the table, see `experiment.results.Row`.
-  """
-
-  results: Mapping[str, Result]
-  rows: Sequence[Any]
-
-  def difference(self, method: str, other: str = 'at', column: str = 'last') -> Any:
-    """Returns what a method has more than another seed by seed, see `metrics.paired_difference`.
-
-    Raises:
-      UserError: a method or column that is not there, or a single seed.
-    """
-    columns = {name: result.scores for name, result in self.results.items()}
-    return rows.difference(columns, method, other, column)
-
-
 @settled()
 def fit(
   train: Dataset,
@@ -161,7 +135,8 @@ def fit(
     UserError: for a method, field or value that does not exist, or data that do not go together.
   """
   given = _arguments(train, seeds, eps, norm, over, quick)
-  make = functools.partial(_config, method, given)
+  registered = lambda name: settings.defaults(arguments.read(settings.Arguments, given), name)
+  make = lambda: arguments.config_of(method, _FOLDER, given, registered)
   ran = _run(make, train, test, model, seed, attacks, validation, overrides, workdir, progress)
   name, numbers = list(ran.numbers.items())[-1]
   return Result(numbers, ran.networks[name])
@@ -195,10 +170,10 @@ def compare(
   if isinstance(methods, str) or not methods:
     raise UserError(f"methods is a list of names, such as ['at', 'rwp']; got {methods!r}.")
   given = {**_arguments(train, seeds, eps, norm, over, quick), 'methods': '+'.join(methods)}
-  make = functools.partial(configs.load, f'{_FOLDER}compare', given)
+  make = lambda: configs.load(f'{_FOLDER}/compare', given)
   ran = _run(make, train, test, model, seed, attacks, validation, overrides, workdir, progress)
   results = {name: Result(numbers, ran.networks[name]) for name, numbers in ran.numbers.items()}
-  return Comparison(results, ran.table)
+  return Comparison(results, ran.table, scoring.REFERENCE)
 
 
 def _arguments(train, seeds, eps, norm, over, quick):
@@ -215,20 +190,6 @@ def _arguments(train, seeds, eps, norm, over, quick):
   return dict(data=known, seeds=seeds, eps=radius, norm=norm, over=over, quick=quick)
 
 
-def _config(method: str, given: Mapping[str, Any]) -> ConfigDict:
-  """The config of a method: a file of the user's, a shipped one, or of what the user has
-  registered."""
-  if not isinstance(method, str):
-    raise UserError(f'method is the name of a method, or a .py file; it is {method!r}.')
-  if method.endswith('.py'):
-    return configs.load(method, given)
-  if f'{_FOLDER}{method}' in configs.names() and method in METHODS:
-    return configs.load(f'{_FOLDER}{method}', given)
-  if method in METHODS:
-    return settings.defaults(arguments.read(settings.Arguments, given), method)
-  raise errors.unknown('method of adversarial training', method, METHODS)
-
-
 def _run(
   make: Callable,
   train: Dataset,
@@ -240,7 +201,7 @@ def _run(
   overrides: Mapping[str, Any] | None,
   workdir: str | os.PathLike | None,
   progress: bool,
-) -> learning.Ran:
+) -> running.Ran:
   """Runs a config on data that are there already."""
   errors.seed(seed)
   if test is None:
@@ -250,8 +211,7 @@ def _run(
   config = make()
   config.data.name = train.name
   if model:
-    asked = {'name': model} if isinstance(model, str) else dict(model)
-    config.model = arguments.network(asked.get('name', ''), asked)
+    config.model = arguments.network_of(model)
   # All images that were handed over, unless the overrides say fewer.
   handed = {'seed': seed, 'robustness.attacks': tuple(attacks), 'robustness.train_images': 0}
   for key, value in {**handed, **(overrides or {})}.items():
@@ -262,8 +222,5 @@ def _run(
   mesh = parallel.make_mesh(config.run.devices)
   work = works.make(fields, train, validation, test, mesh)
   checks.check_parts(work)
-  with Run(workdir, config, progress=progress) as opened:
-    if workdir is not None:
-      data = {'training': Identity(train), 'test': Identity(test, statistics=False)}
-      provenance.settle(opened, {'data': data, 'code': provenance.code(opened.config)})
-    return learning.run_all(opened, work, tell=False)
+  with datasets.opened(workdir, config, train, test, progress) as run:
+    return learning.run_all(run, work, tell=False)

@@ -1,47 +1,31 @@
 """A run of this family from its work to its numbers, the same for one method and for several."""
 
+import functools
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
-from jaxdistill import draws, files, models
-from jaxdistill.experiment import estimates, results, schema
+from jaxdistill import files, models
+from jaxdistill.experiment import estimates, results, running
 from jaxdistill.experiment.estimates import Phase
 from jaxdistill.experiment.results import Row
+from jaxdistill.experiment.running import Ran, methods_of
 from jaxdistill.numerics import settled
-from jaxdistill.report import numbers as written
 from jaxdistill.robustness import api, flow, methods, page, scoring, sections
 from jaxdistill.robustness.scoring import Numbers
 from jaxdistill.robustness.trained import Built, Trained
 from jaxdistill.robustness.work import Work
 from jaxdistill.training.run import Run
 
-
-class Ran(NamedTuple):
-  """What a run has come to.
-
-  table: a row a method, compared network by network with those of the reference where it is there.
-  numbers: of the networks by method. networks: them; None in all processes but the first.
-  """
-
-  table: list[Row]
-  numbers: dict[str, Numbers]
-  networks: dict[str, Trained | None]
-
-
-def methods_of(fields: sections.Config) -> dict[str, Mapping[str, Any]]:
-  """Returns the section of every method by its name in the table."""
-  if isinstance(fields, sections.CompareConfig):
-    return {name: fields.members[name] for name in fields.compared}
-  return {str(fields.method['name']): fields.method}
+# Scores that are said of a method whose networks are trained.
+SHOWN = ('last', 'best_test', 'clean', 'worst')
 
 
 def reference_of(fields: sections.Config) -> str:
   """Returns the method that the others are compared with: AT, or the first where AT is missing."""
-  names = methods_of(fields)
-  return scoring.REFERENCE if scoring.REFERENCE in names else next(iter(names))
+  return running.reference_of(methods_of(fields), [scoring.REFERENCE])
 
 
 @settled()
@@ -53,21 +37,17 @@ def run_all(run: Run, work: Work, tell: bool = True) -> Ran:
     work: what it works on.
     tell: whether to say what it works on, how long it will take, and what comes of it.
   """
-  say = run.say if tell else lambda text: None
-  say(describe(work))
   if tell:
+    run.say(describe(work))
     estimates.estimate_once(run, lambda: estimates.measure(phases(work)), 'the trainings')
-  numbers, networks = {}, {}
-  for name, section in methods_of(work.fields).items():
-    numbers[name], networks[name] = learn(run, work, name, section)
-    say(f'{label(section, numbers[name])}: {_line(_row(work, numbers, name))}')
-  return Ran([_row(work, numbers, name) for name in numbers], numbers, networks)
-
-
-def _line(row: Row) -> str:
-  """The accuracies of a row in a few words."""
-  shown = [name for name in ('last', 'best_test', 'clean', 'worst') if name in row.scores]
-  return ', '.join(f'{name} {written.accuracy(row.scores[name])} %' for name in shown)
+  return running.learn_all(
+    run,
+    methods_of(work.fields),
+    learn=functools.partial(learn, run, work),
+    row=functools.partial(_row, work),
+    shown=SHOWN,
+    tell=tell,
+  )
 
 
 @settled()
@@ -85,13 +65,12 @@ def learn(
   Returns:
     Their numbers, and them (None in all processes but the first).
   """
-  path, computed = f'networks/{name}.msgpack', []
+  path = f'networks/{name}.msgpack'
 
   def compute():
     method = methods.make(work.setting, section)
     ended = flow.train(run, work, method, name)
     trained = Trained(built(work), ended.variables)
-    computed.append(trained)
     run.write_bytes(path, trained.to_bytes())
     attacked, warnings = attack(work, trained)
     facts = {'parameters': models.count(jax.tree.map(lambda leaf: leaf[0], ended.variables))}
@@ -106,12 +85,10 @@ def learn(
       method.reconstruction,
     )
     run.discard(name)
-    return numbers.to_json()
+    return numbers, trained
 
-  numbers = Numbers.from_json(run.once(f'methods/{name}', compute))
-  if not computed and run.workdir is not None:
-    computed.append(Trained.load(run.workdir / path))
-  return numbers, computed[0] if computed else None
+  there = lambda workdir: Trained.load(workdir / path)
+  return running.once(run, name, compute, Numbers.from_json, there)
 
 
 def attack(work: Work, trained: Trained) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
@@ -151,28 +128,14 @@ def built(work: Work) -> Built:
   )
 
 
-def _key(work: Work, section: Mapping[str, Any]) -> str:
-  """The hash of what decides a row."""
-  described = schema.section(work.fields).to_dict()
-  for name in ('run', 'method', 'members', 'compared'):
-    described.pop(name, None)
-  return files.content_hash([], {**described, 'method': dict(section)})
-
-
-def label(section: Mapping[str, Any], numbers: Numbers | None = None) -> str:
-  """Returns how tables call a method; reconstructions say so."""
-  name = methods.label_of(section)
-  return f'{name} (reconstruction)' if numbers and numbers.reconstruction else name
-
-
 def _row(work: Work, numbers: Mapping[str, Numbers], name: str) -> Row:
   section, reference = methods_of(work.fields)[name], reference_of(work.fields)
   return scoring.row(
     name,
-    label(section, numbers[name]),
+    running.label(methods.label_of(section), numbers[name]),
     numbers[name],
     None if name == reference else numbers.get(reference),
-    _key(work, section),
+    running.key(work.fields, section),
     eps=work.fields.robustness.eps,
     images=len(work.train),
   )
@@ -198,21 +161,15 @@ def describe(work: Work) -> str:
 def result(run: Run, work: Work, ran: Ran, config: Mapping[str, Any]) -> results.Result:
   """Returns the content of result.json; `config` is what the file keeps of the config."""
   fields, asked = work.fields, work.fields.robustness
-  labels = [row.label for row in ran.table]
-  names = ', '.join(labels) if len(labels) <= 3 else f'{len(labels)} methods'
+  names = running.listed([row.label for row in ran.table])
   first = ran.numbers[next(iter(ran.numbers))]
   return results.of_run(
     run,
     title=f'{names}: robust {fields.model["name"]} on {work.train.name}',
-    family=fields.family,
-    task=fields.task,
     dataset=work.train.name,
-    seed=fields.seed,
-    rows=ran.table,
-    seconds={'training': float(sum(numbers.seconds for numbers in ran.numbers.values()))},
+    seconds={'training': running.seconds(ran)},
     config=config,
-    method=list(ran.numbers)[-1] if fields.task == 'train' else 'compare',
-    reconstructed=[name for name, numbers in ran.numbers.items() if numbers.reconstruction],
+    **running.facts(fields, ran),
     network=fields.model['name'],
     compared_with=methods.label_of(methods_of(fields)[reference_of(fields)]),
     eps=asked.eps,
@@ -248,8 +205,5 @@ def phases(work: Work) -> Iterator[Phase]:
 def dry_run(work: Work) -> str:
   """Returns the network, its parameters and the estimate of time and memory, without starting
   anything."""
-  images = np.zeros((1, *work.train.image_shape), np.float32)
-  form = jax.eval_shape(work.network.init, draws.key(0), images)
-  expected = estimates.measure(phases(work))
-  parts = [describe(work), models.parameter_table(form), estimates.estimate_text(expected)]
-  return '\n\n'.join(parts)
+  table = estimates.parameters(work.network, work.train.image_shape)
+  return estimates.described(describe(work), table, phases=phases(work))

@@ -2,8 +2,8 @@
 numbers of a method."""
 
 import dataclasses
-import fractions
 from collections.abc import Iterable
+from fractions import Fraction
 from typing import Any, get_args
 
 from ml_collections import ConfigDict
@@ -136,11 +136,12 @@ def _shared(args: Arguments, over: str) -> dict[str, Any]:
     name=known.variant or args.data,
     image_size=usual.size or known.size,
     normalisation='measured',
-    validation_share=_number('val', args.val, 0.0 if known.published else 0.1),
+    validation_share=arguments.number('val', args.val, Fraction, 0.0 if known.published else 0.1),
   )
+  radius = usual.eps if args.norm == 'linf' else usual.eps_l2
   robust = sections.Robust(
     recipe=args.recipe or usual.recipe,
-    eps=_number('eps', args.eps, usual.eps if args.norm == 'linf' else usual.eps_l2),
+    eps=arguments.number('eps', args.eps, Fraction, radius),
     norm=args.norm,
     seeds=args.seeds or usual.seeds,
     train_images=args.images or usual.train_images,
@@ -159,16 +160,6 @@ def _shared(args: Arguments, over: str) -> dict[str, Any]:
     robustness=schema.section(robust),
     run=schema.section(sections.Run()),
   )
-
-
-def _number(name: str, text: str, usual: float) -> float:
-  """Returns the number or fraction that a text says; '' stands for the usual one."""
-  try:
-    return float(fractions.Fraction(str(text))) if text else usual
-  except (ValueError, ZeroDivisionError):
-    raise UserError(
-      f'{name}={text} behind the data set must be a number or a fraction such as 8/255.'
-    ) from None
 
 
 def workdir_parts(config: ConfigDict) -> list[str]:

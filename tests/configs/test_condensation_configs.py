@@ -1,7 +1,5 @@
-"""The shipped configs: the sheet's numbers in every preset, headers that say what a newcomer
-needs."""
+"""The shipped configs of condensation: the sheet's numbers in every preset."""
 
-import importlib.util
 import pathlib
 
 import numpy as np
@@ -9,32 +7,9 @@ import pytest
 
 from jaxdistill import config, models
 from jaxdistill.condensation import checks, sections, settings
-from jaxdistill.experiment import arguments, explain, schema
 from jaxdistill.synthesis.condensed import Condensed
 
 NAMES = [name for name in config.names() if name.startswith('condensation/')]
-DATA = [f'{preset}x.npz' if preset.endswith(':') else preset for preset in settings.PRESETS]
-
-
-@pytest.mark.parametrize('name', config.names())
-def test_header_states_description_command_run_time_and_number(name):
-  entry = next(each for each in config.list_configs() if each.name == name)
-  assert entry.description and entry.run_time and entry.expected
-  assert len(entry.description) <= 120
-  assert entry.command.startswith(f'python -m launch.run --config=configs/{name}.py')
-  config.load(entry.command.partition('--config=')[2].split()[0])
-
-
-@pytest.mark.parametrize('name', NAMES)
-def test_header_lists_the_arguments_that_the_config_takes(name):
-  path = config.find(name)
-  spec = importlib.util.spec_from_file_location(path.stem, path)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  listed = arguments.listing(module.Arguments)
-  assert f'\n\n{listed}\n' in module.__doc__, (
-    f'The header of {path} lists other arguments; put these there:\n{listed}'
-  )
 
 
 @pytest.mark.parametrize(
@@ -44,34 +19,6 @@ def test_a_config_holds_what_it_held_when_work_dirs_were_made_with_it(spec):
   """A work dir goes on only under an equal config."""
   stored = pathlib.Path(__file__).parent / 'stored' / f'{spec.replace(":", "-")}.json'
   assert config.to_json(config.load(f'condensation/{spec}')) == stored.read_text().rstrip()
-
-
-@pytest.mark.parametrize('task', sections.CONFIGS)
-def test_every_field_is_explained(task):
-  loaded = next(shipped for shipped in map(config.load, NAMES) if shipped.task == task)
-  explained = settings.explain(loaded)
-  fields = schema.flat(sections.CONFIGS[task])
-  optional = {item.key for item in fields if item.rule.optional} - config.flat(loaded).keys()
-  assert {
-    key for key in config.flat(loaded) if key.split('.')[0] not in ('model', 'method')
-  } == explained.keys() - optional
-
-
-def test_the_page_of_fields_is_current():
-  table = explain.markdown(*sections.CONFIGS.values())
-  page = config.root() / 'condensation' / 'FIELDS.md'
-  assert table in page.read_text(), f'{page} shows another table; put this one there:\n{table}'
-
-
-@pytest.mark.parametrize('name', NAMES)
-@pytest.mark.parametrize('data', DATA)
-def test_every_preset_passes_the_checks_that_need_no_data(name, data):
-  for arg in (data, f'{data},ipc=10', f'{data},quick'):
-    loaded = config.load(f'{name}:{arg}')
-    checks.check_fields(loaded)
-    checks.check_values(loaded)
-    assert loaded.data.name.startswith(data) and loaded.family == 'condensation'
-    assert config.from_json(config.to_json(loaded)) == loaded
 
 
 @pytest.mark.parametrize('model', settings.MODELS)

@@ -14,10 +14,11 @@ from jaxdistill import data, distillation
 from jaxdistill.commands import families, sweep
 from jaxdistill.data import augment
 from jaxdistill.data.degradations import NAMED
-from jaxdistill.distillation import checks, running, sections, standalone, standing
+from jaxdistill.distillation import checks, sections, standalone, standing
 from jaxdistill.distillation import work as works
 from jaxdistill.distillation.trained import Trained
 from jaxdistill.errors import UserError
+from jaxdistill.experiment import running
 from jaxdistill.training import trees
 from jaxdistill.training.run import Run
 
@@ -162,5 +163,6 @@ def test_what_is_not_asked_for_changes_no_work_dir_and_no_hash(digits, tmp_path)
   worse = configs.load('distillation/kd:digits,degrade=blur')
   with pytest.raises(UserError, match="distillation.degrade: nothing -> .'blur',."):
     Run(tmp_path, families.recorded(worse), progress=False, tensorboard=False)
-  key = lambda work: running._key(work, standing.teacher(work), {'name': 'kd'})
+  teacher_key = lambda work: standing.teacher(work).key
+  key = lambda work: running.key(work.fields, {'name': 'kd'}, teacher=teacher_key(work))
   assert key(made(digits)) == '6772fd0772c82793' != key(made(digits, ',degrade=blur'))

@@ -1,6 +1,7 @@
 """Loading for a run: the held-out share, the kept set, and when images are streamed."""
 
 import dataclasses
+import json
 import os
 
 import numpy as np
@@ -83,3 +84,18 @@ def test_a_sets_own_validation_images_are_used_in_place_of_a_share(tmp_path, cap
   train, validation, _ = datasets.load(dataclasses.replace(source, validation_share=0.0))
   assert len(train) == 10 and validation is None
   assert 'its validation images are left out' in capsys.readouterr().out
+
+
+def test_a_work_dir_knows_the_sets_again_that_were_handed_over(tmp_path):
+  train, _, test = datasets.load(DataSource('digits', image_size=8, validation_share=0.0))
+  config = {'method': {'name': 'at'}}
+  with datasets.opened(tmp_path, config, train, test) as run:
+    assert run.config == config and not run.progress
+  assert set(json.loads((tmp_path / 'data.json').read_text())['data']) == {'training', 'test'}
+  with datasets.opened(tmp_path, config, train, test):
+    pass
+  with pytest.raises(UserError, match='begun with other data: training images'):
+    with datasets.opened(tmp_path, config, train.take(np.arange(20)), test):
+      pass
+  with datasets.opened(None, config, train) as run:  # in memory
+    assert run.workdir is None

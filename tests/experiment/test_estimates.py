@@ -2,6 +2,7 @@
 
 import pytest
 
+from jaxdistill import models
 from jaxdistill.experiment import estimates
 from jaxdistill.training import loop
 from jaxdistill.training.run import Run
@@ -58,3 +59,13 @@ def test_a_second_start_measures_nothing_and_leaves_out_what_is_there(tmp_path, 
   assert 'in all about 3.0 s (teach, learn: there already), scoring' in text
   (tmp_path / 'result.json').write_text('{}')
   assert 'This run is finished' in start(ready=True)[1]
+
+
+def test_what_is_told_in_place_of_a_start_ends_with_the_estimate_if_there_is_one(monkeypatch):
+  table = estimates.parameters(models.build({'name': 'mlp'}, 3, (2, 2, 1)), (2, 2, 1))
+  assert 'kernel' in table
+  assert estimates.described('Images.', table, phases=()) == f'Images.\n\n{table}'
+  monkeypatch.setattr(estimates, '_measured', lambda phase: ONE | {'total_seconds': 7.0})
+  phases = [estimates.Phase('train', None)]
+  parts = estimates.described('Images.', phases=phases).split('\n\n')
+  assert parts == ['Images.', estimates.estimate_text(estimates.measure(phases))]

@@ -1,8 +1,11 @@
 """Curves and paired differences of networks that were trained side by side."""
 
+import types
+
 import numpy as np
 import pytest
 
+from jaxdistill.errors import UserError
 from jaxdistill.experiment import rows
 from jaxdistill.experiment.results import Row
 
@@ -26,3 +29,19 @@ def test_a_flat_row_has_its_differences_as_columns():
   row = Row('kd', 'KD', 1.0, extras={'differences': {'last': {'mean': 0.1}}})
   assert rows.flat(row)['gain_last'] == {'mean': 0.1}
   assert rows.flat(Row('kd', 'KD', 1.0))['name'] == 'kd'
+
+
+def test_a_comparison_is_with_the_reference_where_nothing_is_said():
+  def result(*last):
+    return types.SimpleNamespace(numbers=types.SimpleNamespace(columns={'last': np.array(last)}))
+
+  results = {'kd': result(0.5, 0.75), 'fitnet': result(0.5, 0.5), 'alone': result(0.25, 0.5)}
+  compared = rows.Comparison(results, [], 'alone')
+  np.testing.assert_array_equal(compared.accuracy['kd'], [0.5, 0.75])
+  assert compared.difference('kd') == compared.difference('kd', 'alone')
+  assert compared.difference('kd').mean == 0.25
+  assert compared.difference('kd', other='fitnet').mean == 0.125
+  with pytest.raises(UserError, match="no column 'lost'; did you mean 'last'"):
+    compared.difference('kd', column='lost')
+  with pytest.raises(UserError, match="no method of this comparison 'vote'"):
+    rows.Comparison(results, [], 'vote').difference('kd')

@@ -5,12 +5,11 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxdistill import draws, files, models
+from jaxdistill import files
 from jaxdistill.condensation import (
   checks,
   embedding,
@@ -124,21 +123,10 @@ def dry_run(config: ConfigDict) -> str:
   anything."""
   fields, condensing = sections.of_config(config), Condensing.of_config(config)
   train, _, test = datasets.load(fields.data)
-  mesh = parallel.make_mesh(fields.run.devices)
-  model = condensing.network(train)
-  variables = jax.eval_shape(
-    model.init, draws.key(0), np.zeros((1, *train.image_shape), np.float32)
-  )
-  expected = {
-    **estimates.measure(image_phases(fields, condensing, train, mesh)),
-    **estimates.measure(score_phases(fields, condensing, train, test, mesh)),
-  }
-  return '\n\n'.join(
-    [
-      f'{train.describe()}\n{test.describe()}',
-      models.parameter_table(variables),
-      estimates.estimate_text(expected),
-    ]
+  return estimates.described(
+    f'{train.describe()}\n{test.describe()}',
+    estimates.parameters(condensing.network(train), train.image_shape),
+    phases=phases(config, parallel.make_mesh(fields.run.devices)),
   )
 
 

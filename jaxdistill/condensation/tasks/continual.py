@@ -11,12 +11,11 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxdistill import draws, files, metrics, models
+from jaxdistill import files, metrics
 from jaxdistill.condensation import (
   arrivals,
   baselines,
@@ -147,18 +146,10 @@ def dry_run(config: ConfigDict) -> str:
   anything."""
   fields, condensing = sections.of_config(config), Condensing.of_config(config)
   train, _, test = datasets.load(fields.data)
-  mesh, todo = parallel.make_mesh(fields.run.devices), _plan(fields, train.num_classes)
-  model = condensing.network(train)
-  variables = jax.eval_shape(
-    model.init, draws.key(0), np.zeros((1, *train.image_shape), np.float32)
-  )
-  expected = estimates.measure(_phases(fields, condensing, train, test, mesh, todo))
-  return '\n\n'.join(
-    [
-      f'{train.describe()}\n{test.describe()}',
-      models.parameter_table(variables),
-      estimates.estimate_text(expected),
-    ]
+  return estimates.described(
+    f'{train.describe()}\n{test.describe()}',
+    estimates.parameters(condensing.network(train), train.image_shape),
+    phases=phases(config, parallel.make_mesh(fields.run.devices)),
   )
 
 

@@ -19,9 +19,9 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   """Runs the method of a config in a work dir, or continues it; returns what result.json holds."""
   work = checks.load(sections.of_config(config), run)
   ran = learning.run_all(run, work)
-  trained = list(ran.networks.values())[-1]
-  if trained is not None:
-    run.write_bytes('networks.msgpack', trained.to_bytes())
+  learned = list(ran.networks.values())[-1]
+  if learned is not None:
+    run.write_bytes('networks.msgpack', learned.trained.to_bytes())
   return learning.write(run, work, ran, config.to_dict())
 
 

@@ -1,5 +1,6 @@
 """The checks of a config before any work: what would fail later, told in one sentence."""
 
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxdistill.distillation import flow, keeping, methods, running, sections, standing
@@ -9,6 +10,7 @@ from jaxdistill.distillation.work import Work
 from jaxdistill.experiment import checking, datasets, schema
 from jaxdistill.numerics import settled
 from jaxdistill.training import parallel
+from jaxdistill.training.run import Run
 
 
 @settled()
@@ -18,9 +20,13 @@ def check(config: ConfigDict) -> None:
   what is verified."""
   check_fields(config)
   check_values(config)
-  mesh = parallel.make_mesh(config.run.devices)
-  fields = sections.of_config(config)
-  check_parts(works.make(fields, *datasets.load(fields.data), mesh))
+  check_parts(load(sections.of_config(config)))
+
+
+def load(fields: sections.Config, run: Run | None = None, mesh: Mesh | None = None) -> Work:
+  """Returns what a run of a config works on; without a mesh on the devices of the config."""
+  mesh = mesh or parallel.make_mesh(fields.run.devices)
+  return works.make(fields, *datasets.load(fields.data, run), mesh)
 
 
 def check_fields(config: ConfigDict) -> None:

@@ -1,5 +1,6 @@
 """The checks of a config before any work: what would fail later, told in one sentence."""
 
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxdistill.data import Dataset
@@ -8,8 +9,10 @@ from jaxdistill.experiment import checking, datasets, schema
 from jaxdistill.experiment.running import methods_of
 from jaxdistill.fscil import flow, memory, methods, sections
 from jaxdistill.fscil import stage as stages
+from jaxdistill.fscil.stage import Stage
 from jaxdistill.numerics import settled
 from jaxdistill.training import parallel
+from jaxdistill.training.run import Run
 
 
 @settled()
@@ -29,6 +32,12 @@ def check(config: ConfigDict) -> None:
   fields = sections.of_config(config)
   train, _, test = datasets.load(fields.data)
   check_parts(fields, train, test)
+
+
+def load(fields: sections.Config, run: Run | None = None, mesh: Mesh | None = None) -> Stage:
+  """Returns what a run of a config works on; without a mesh on the devices of the config."""
+  train, _, test = datasets.load(fields.data, run)
+  return stages.stage(fields, train, test, mesh or parallel.make_mesh(fields.run.devices))
 
 
 def check_fields(config: ConfigDict) -> None:

@@ -1,5 +1,6 @@
 """The checks of a config before any work: what would fail later, told in one sentence."""
 
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxdistill.experiment import checking, datasets, running, schema
@@ -8,6 +9,7 @@ from jaxdistill.robustness import attacks, methods, sections
 from jaxdistill.robustness import work as works
 from jaxdistill.robustness.work import Work
 from jaxdistill.training import parallel
+from jaxdistill.training.run import Run
 
 
 @settled()
@@ -16,9 +18,13 @@ def check(config: ConfigDict) -> None:
   set, the network, and the methods for them."""
   check_fields(config)
   check_values(config)
-  mesh = parallel.make_mesh(config.run.devices)
-  fields = sections.of_config(config)
-  check_parts(works.make(fields, *datasets.load(fields.data), mesh))
+  check_parts(load(sections.of_config(config)))
+
+
+def load(fields: sections.Config, run: Run | None = None, mesh: Mesh | None = None) -> Work:
+  """Returns what a run of a config works on; without a mesh on the devices of the config."""
+  mesh = mesh or parallel.make_mesh(fields.run.devices)
+  return works.make(fields, *datasets.load(fields.data, run), mesh)
 
 
 def check_fields(config: ConfigDict) -> None:

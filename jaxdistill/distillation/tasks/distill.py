@@ -8,11 +8,8 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxdistill.distillation import checks, running, sections
-from jaxdistill.distillation import work as works
-from jaxdistill.experiment import datasets
 from jaxdistill.experiment.estimates import Phase
 from jaxdistill.numerics import settled
-from jaxdistill.training import parallel
 from jaxdistill.training.run import Run
 
 check = checks.check
@@ -21,10 +18,7 @@ check = checks.check
 @settled()
 def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   """Runs the method of a config in a work dir, or continues it; returns what result.json holds."""
-  fields = sections.of_config(config)
-  work = works.make(
-    fields, *datasets.load(fields.data, run), parallel.make_mesh(fields.run.devices)
-  )
+  work = checks.load(sections.of_config(config), run)
   ran = running.run_all(run, work)
   trained = list(ran.students.values())[-1]
   if trained is not None:
@@ -36,13 +30,10 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
 def dry_run(config: ConfigDict) -> str:
   """Returns the networks, their parameters and the estimate of time and memory of a config, without
   starting anything."""
-  fields = sections.of_config(config)
-  mesh = parallel.make_mesh(fields.run.devices)
-  return running.dry_run(works.make(fields, *datasets.load(fields.data), mesh))
+  return running.dry_run(checks.load(sections.of_config(config)))
 
 
 def phases(config: ConfigDict, mesh: Mesh | None) -> Iterator[Phase]:
   """Yields the phases of a run of this config on the devices of a mesh; nothing of it enters a
   run."""
-  fields = sections.of_config(config)
-  yield from running.phases(works.make(fields, *datasets.load(fields.data), mesh))
+  yield from running.phases(checks.load(sections.of_config(config), mesh=mesh))

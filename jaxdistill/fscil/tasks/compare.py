@@ -5,12 +5,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxdistill.experiment import datasets
-from jaxdistill.fscil import running, sections
-from jaxdistill.fscil.stage import stage
+from jaxdistill.fscil import checks, running, sections
 from jaxdistill.fscil.tasks import learn
 from jaxdistill.numerics import settled
-from jaxdistill.training import parallel
 from jaxdistill.training.run import Run
 
 # What one learner asks for, each of several asks for.
@@ -21,8 +18,6 @@ check, dry_run, phases = learn.check, learn.dry_run, learn.phases
 def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   """Runs the learners of a config in a work dir, or continues them; returns what result.json
   holds."""
-  fields = sections.of_config(config)
-  train, _, test = datasets.load(fields.data, run)
-  work = stage(fields, train, test, parallel.make_mesh(fields.run.devices))
+  work = checks.load(sections.of_config(config), run)
   ran = running.run_all(run, work)
   return running.write(run, work, ran, config.to_dict())

@@ -7,12 +7,9 @@ from typing import Any
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxdistill.experiment import datasets
 from jaxdistill.experiment.estimates import Phase
 from jaxdistill.fscil import checks, running, sections
-from jaxdistill.fscil.stage import stage
 from jaxdistill.numerics import settled
-from jaxdistill.training import parallel
 from jaxdistill.training.run import Run
 
 check = checks.check
@@ -21,9 +18,7 @@ check = checks.check
 @settled()
 def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   """Runs the learner of a config in a work dir, or continues it; returns what result.json holds."""
-  fields = sections.of_config(config)
-  train, _, test = datasets.load(fields.data, run)
-  work = stage(fields, train, test, parallel.make_mesh(fields.run.devices))
+  work = checks.load(sections.of_config(config), run)
   ran = running.run_all(run, work)
   (classifier,) = ran.classifiers.values()
   if classifier is not None:
@@ -35,14 +30,10 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
 def dry_run(config: ConfigDict) -> str:
   """Returns the sessions, the parameters and the estimate of time and memory of a config, without
   starting anything."""
-  fields = sections.of_config(config)
-  train, _, test = datasets.load(fields.data)
-  return running.dry_run(stage(fields, train, test, parallel.make_mesh(fields.run.devices)))
+  return running.dry_run(checks.load(sections.of_config(config)))
 
 
 def phases(config: ConfigDict, mesh: Mesh | None) -> Iterator[Phase]:
   """Yields the phases of a run of this config on the devices of a mesh; nothing of it enters a
   run."""
-  fields = sections.of_config(config)
-  train, _, test = datasets.load(fields.data)
-  yield from running.phases(stage(fields, train, test, mesh))
+  yield from running.phases(checks.load(sections.of_config(config), mesh=mesh))

@@ -7,12 +7,9 @@ from typing import Any
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxdistill.experiment import datasets
 from jaxdistill.experiment.estimates import Phase
 from jaxdistill.numerics import settled
 from jaxdistill.robustness import checks, learning, sections
-from jaxdistill.robustness import work as works
-from jaxdistill.training import parallel
 from jaxdistill.training.run import Run
 
 check = checks.check
@@ -21,9 +18,7 @@ check = checks.check
 @settled()
 def run(config: ConfigDict, run: Run) -> dict[str, Any]:
   """Runs the method of a config in a work dir, or continues it; returns what result.json holds."""
-  fields = sections.of_config(config)
-  mesh = parallel.make_mesh(fields.run.devices)
-  work = works.make(fields, *datasets.load(fields.data, run), mesh)
+  work = checks.load(sections.of_config(config), run)
   ran = learning.run_all(run, work)
   trained = list(ran.networks.values())[-1]
   if trained is not None:
@@ -35,13 +30,10 @@ def run(config: ConfigDict, run: Run) -> dict[str, Any]:
 def dry_run(config: ConfigDict) -> str:
   """Returns the network, its parameters and the estimate of time and memory of a config, without
   starting anything."""
-  fields = sections.of_config(config)
-  mesh = parallel.make_mesh(fields.run.devices)
-  return learning.dry_run(works.make(fields, *datasets.load(fields.data), mesh))
+  return learning.dry_run(checks.load(sections.of_config(config)))
 
 
 def phases(config: ConfigDict, mesh: Mesh | None) -> Iterator[Phase]:
   """Yields the phases of a run of this config on the devices of a mesh; nothing of it enters a
   run."""
-  fields = sections.of_config(config)
-  yield from learning.phases(works.make(fields, *datasets.load(fields.data), mesh))
+  yield from learning.phases(checks.load(sections.of_config(config), mesh=mesh))

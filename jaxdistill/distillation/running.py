@@ -325,7 +325,7 @@ def result(run: Run, work: Work, ran: Ran, config: Mapping[str, Any]) -> results
   """Returns the content of result.json; `config` is what the file keeps of the config."""
   fields, asked, table = work.fields, work.fields.distillation, ran.table
   labels = [row.label for row in table if not row.reference and row.name != scoring.REFERENCE]
-  names = ', '.join(labels) if 0 < len(labels) <= 3 else f'{len(labels)} methods'
+  names = running.listed(labels) or 'Alone'
   low = f' at {asked.low} pixels{suffering(asked)}' if asked.low else ''
   special = {'degrade': list(asked.degrade)} if asked.degrade else {}
   # A method that an earlier version has finished has no such number.
@@ -333,8 +333,7 @@ def result(run: Run, work: Work, ran: Ran, config: Mapping[str, Any]) -> results
     special['identified'] = work.wanted.describe()
   return results.of_run(
     run,
-    title=f'{names or "Alone"}: {ran.teacher.label} to {fields.model["name"]}{low} on '
-    f'{work.train.name}',
+    title=f'{names}: {ran.teacher.label} to {fields.model["name"]}{low} on {work.train.name}',
     dataset=work.train.name,
     seconds={
       'teacher': run.timing(teachers.PHASE).get('seconds', 0.0),

@@ -96,6 +96,12 @@ def test_a_comparison_pairs_every_method_with_those_alone(ran, tmp_path):
     assert one['last'] == other['last']
 
 
+def test_titles_name_the_methods_or_say_that_students_learn_alone(ran, tmp_path):
+  _, content, workdir = ran
+  alone = run(distill, load('alone:digits', **{'teaching.given': workdir}), tmp_path / 'alone')
+  assert [each['title'].partition(':')[0] for each in (content, alone)] == ['KD', 'Alone']
+
+
 def test_a_run_that_is_killed_goes_on_bit_for_bit(ran, tmp_path, monkeypatch):
   config, content, workdir = ran
   given = load('kd:digits', **{'teaching.given': workdir, 'run.checkpoint_every': 1})

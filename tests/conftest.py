@@ -1,8 +1,9 @@
 """A strict environment for every test: four fake CPU devices, no silent rank promotion, no
 accelerator.
 
-Programs are compiled without the costly passes of LLVM: here a program runs for milliseconds and
-  compiles for seconds.
+Programs are compiled without the costly passes of LLVM, without the emitters that build every
+  fusion by way of MLIR, and in one piece: here a program runs for milliseconds and compiles for
+  seconds.
 """
 
 import os
@@ -16,6 +17,8 @@ os.environ['XLA_FLAGS'] = ' '.join(
       '--xla_force_host_platform_device_count=4',
       '--xla_backend_optimization_level=0',
       '--xla_llvm_disable_expensive_passes=true',
+      '--xla_cpu_use_fusion_emitters=false',
+      '--xla_cpu_parallel_codegen_split_count=1',
     ],
   )
 )
@@ -45,21 +48,19 @@ def plain(monkeypatch):
   return monkeypatch
 
 
-@pytest.fixture(scope='module')
-def cheap_programs():
-  """What tests of a module train is compiled without the emitters that build every fusion by way of
-  MLIR: in half the time, and to other last bits.
+@pytest.fixture
+def programs_of_users(monkeypatch):
+  """What a test or the loop compiles meanwhile has the emitters of fusions, as for users.
 
-  Not for tests that compare different programs bit by bit, as users run them.
+  For tests that compare different programs bit by bit.
   """
   from jaxdistill.training import program
 
-  options = {'xla_cpu_use_fusion_emitters': False}
-  cheaply = functools.partialmethod(jax.stages.Lowered.compile, compiler_options=options)
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(jax.stages.Lowered, 'compile', cheaply)
-    patch.setattr(program, '_compiled', {})  # no other module meets these programs
-    yield
+  options = {'xla_cpu_use_fusion_emitters': True}
+  compiling = functools.partialmethod(jax.stages.Lowered.compile, compiler_options=options)
+  monkeypatch.setattr(jax.stages.Lowered, 'compile', compiling)
+  monkeypatch.setattr(jax, 'jit', functools.partial(jax.jit, compiler_options=options))
+  monkeypatch.setattr(program, '_compiled', {})  # no other test meets these programs
 
 
 @pytest.fixture(scope='module', autouse=True)

@@ -28,7 +28,6 @@ from jaxdistill.numerics import settled
 from jaxdistill.training import loop, parallel
 from jaxdistill.training.run import Run
 
-pytestmark = pytest.mark.usefixtures('cheap_programs')
 TESTS = pathlib.Path(__file__).parent
 STEPS = 4
 

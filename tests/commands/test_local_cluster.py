@@ -17,7 +17,13 @@ from jaxdistill.commands import local_cluster, sweep
 from jaxdistill.condensation import Condensed
 from jaxdistill.training import hosts, job
 
-CHEAP = '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
+CHEAP = ' '.join(
+  [
+    '--xla_backend_optimization_level=0',
+    '--xla_llvm_disable_expensive_passes=true',
+    '--xla_cpu_use_fusion_emitters=false',
+  ]
+)
 ROOT = pathlib.Path(__file__).parents[2]
 OVERRIDES = {
   'data.image_size': 8,

@@ -88,9 +88,7 @@ def compiled(name):
       by_term |= toy_pairs.values(of_phase, scene)
     return sum(by_term.values()), by_term
 
-  # Without the emitters that build every fusion by way of MLIR, half as long to compile.
-  options = {'xla_cpu_use_fusion_emitters': False}
-  return jax.jit(jax.grad(total, argnums=(0, 1), has_aux=True), compiler_options=options)
+  return jax.jit(jax.grad(total, argnums=(0, 1), has_aux=True))
 
 
 def evaluate(name, change=lambda array: array, weight=None):

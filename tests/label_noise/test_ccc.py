@@ -42,10 +42,11 @@ def test_a_perfect_classifier_is_not_quite_believed_at_first():
     np.testing.assert_allclose(-jnp.diagonal(log_p[:, 0]), loss, atol=1e-4)
 
 
+@pytest.mark.usefixtures('programs_of_users')
 def test_without_rho_it_is_two_crowd_layers_bit_for_bit():
   method = methods.make(small(), {'name': 'ccc', 'rho': 0.0})
   assert method.members == 2
-  ours, theirs = crowd_phases.run(small(), *method.phases, 2), crowd_layers()
+  ours, theirs = crowd_phases.run(small(), *method.phases, 2), crowd_layers.__wrapped__()
   jax.tree.map(np.testing.assert_array_equal, ours[0], theirs[0])
   assert ours[1] == theirs[1]
 

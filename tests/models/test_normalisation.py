@@ -155,6 +155,7 @@ def test_what_rows_of_weight_0_hold_changes_no_bit(garbage):
     assert_same(found[2], expected[2])
 
 
+@pytest.mark.usefixtures('programs_of_users')
 def test_a_full_batch_has_the_bits_that_it_has_without_weights():
   x, layer = sample((7, 3, 5, 8), offset=3.0), normalisation.norm('batch')()
   variables = layer.init(jax.random.key(0), x)

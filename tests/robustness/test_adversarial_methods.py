@@ -166,6 +166,7 @@ def test_trades_minimises_its_two_terms():
   assert np.abs(layer(after)[0] - layer(moved)[0]).max() > 1e-3
 
 
+@pytest.mark.usefixtures('programs_of_users')
 @pytest.mark.parametrize('fields', [dict(c_min=0.0), dict(c_min=-1.0), dict(gamma=0.0)], ids=str)
 def test_without_images_below_c_min_or_without_length_rwp_is_at_bit_for_bit(fields):
   (_, one, _), (_, other, _) = advanced('rwp', 2, **fields, **REACH), advanced('at', 2, **REACH)
@@ -182,6 +183,7 @@ def test_the_whole_machinery_with_nothing_below_c_min_has_the_numbers_of_at():
     np.testing.assert_allclose(mine, expected, atol=1e-7)
 
 
+@pytest.mark.usefixtures('programs_of_users')
 @pytest.mark.parametrize('over', ['at', 'trades'])
 def test_one_unmasked_step_scaled_by_layer_is_awp_bit_for_bit(over):
   fields = dict(over=over, gamma=0.02, **REACH)

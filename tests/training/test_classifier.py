@@ -249,6 +249,7 @@ def test_a_batch_spread_over_four_devices_trains_as_on_one(model, batch):
       np.testing.assert_allclose(four[name], one[name], rtol=1e-5)
 
 
+@pytest.mark.usefixtures('programs_of_users')
 def test_full_batches_have_the_bits_that_they_have_without_weights(monkeypatch):
   train = functools.partial(
     trained.__wrapped__, dataclasses.replace(PLAIN, batch=5), steps=2, model=Normed()

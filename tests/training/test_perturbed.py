@@ -186,6 +186,7 @@ def test_weights_that_do_not_move_stay_bit_for_bit_whatever_they_are_perturbed_b
     np.testing.assert_array_equal(learned, weight)
 
 
+@pytest.mark.usefixtures('programs_of_users')
 def test_no_perturbation_at_all_has_the_bits_of_plain_training():
   stay = game(lambda respond, batch, keys: batch['images'], lambda standpoint: standpoint.params)
   (_, perturbed, _), (_, plainly, _) = advanced(stay, 2), advanced(game(), 2)

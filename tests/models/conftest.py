@@ -22,8 +22,8 @@ def _shapes(name, image_shape, num_classes=10, batch=2, **fields):
   """(variables, logits, features) as shapes, without computing anything."""
   net = models.build({'name': name, **fields}, num_classes, image_shape)
   x = jax.ShapeDtypeStruct((batch, *image_shape), jnp.float32)
-  variables = jax.eval_shape(net.init, jax.random.key(0), x)
-  return variables, *jax.eval_shape(net.apply, variables, x)
+  outputs, variables = jax.eval_shape(net.init_with_output, jax.random.key(0), x)
+  return variables, *outputs
 
 
 def _random_variables(net, *arguments):

@@ -133,19 +133,18 @@ def test_a_projection_with_hidden_units_equals_its_formula(random_variables):
 def test_every_encoder_takes_a_head_in_place_of_its_classifier(name):
   """Embedding and statistics are the network's own, the classifier is gone."""
   image_shape = (32, 32, 3)
-  fewer = {'blocks': (1, 1)} if name == 'densenet' else {}
+  fewer = {'densenet': {'blocks': (1, 1)}, 'wrn': {'depth': 10}}.get(name, {})
   encoder = models.build({'name': name, **fewer}, 10, image_shape)
   net = heads.attach(encoder, 'cosine', num_classes=7)
   x = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
-  alone = jax.eval_shape(encoder.init, jax.random.key(0), x)
-  variables = jax.eval_shape(net.init, jax.random.key(0), x)
+  form = lambda module: jax.eval_shape(module.init_with_output, jax.random.key(0), x)
+  (_, features_alone), alone = form(encoder)
+  (logits, features), variables = form(net)
   below = {collection: tree['encoder'] for collection, tree in variables.items()}
   forms = lambda tree: {path: None for path in parts.leaf_paths(tree)}
   kept = {k: v for k, v in alone['params'].items() if k != 'classifier'}
   assert forms(below['params']) == forms(kept)
   assert forms(below.get('batch_stats', {})) == forms(alone.get('batch_stats', {}))
-  logits, features = jax.eval_shape(net.apply, variables, x)
-  _, features_alone = jax.eval_shape(encoder.apply, alone, x)
   assert logits.shape == (2, 7) and net.num_classes == 7
   assert {k: v.shape for k, v in features.items() if k != 'projected'} == {
     k: v.shape for k, v in features_alone.items()

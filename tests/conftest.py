@@ -52,7 +52,7 @@ def plain(monkeypatch):
 def programs_of_users(monkeypatch):
   """What a test or the loop compiles meanwhile has the emitters of fusions, as for users.
 
-  For tests that compare different programs bit by bit.
+  For tests that compare different programs, or programs with another library, to the last bits.
   """
   from jaxdistill.training import program
 

@@ -62,10 +62,12 @@ def _by_pillow(name, pictures, magnitude):
   )
 
 
+@pytest.mark.usefixtures('programs_of_users')
 @pytest.mark.parametrize('channels', [1, 3])
 @pytest.mark.parametrize('name', NAMES)
 def test_operation_is_pillows(name, channels):
   pictures = _pictures(channels)
+  apply = jax.jit(autoaugment.apply, static_argnames='names')
   number = jnp.full(len(pictures), NAMES.index(name))
   signs = (
     (1,) if name in ('invert', 'autocontrast', 'equalize', 'solarize', 'posterize') else (-1, 1)
@@ -73,7 +75,7 @@ def test_operation_is_pillows(name, channels):
   for level in (0, 2, 7, 9):
     for sign in signs:
       magnitude = sign * autoaugment.magnitudes(name, SIZE, SIZE)[level]
-      out = _apply(
+      out = apply(
         jnp.asarray(pictures, jnp.int32), number, jnp.full(len(pictures), magnitude), (name,)
       )
       expected = _by_pillow(name, pictures, float(np.float32(magnitude))).astype(int)

@@ -96,6 +96,7 @@ def test_refused_mirrors_leave_every_operation():
   assert (_prepared(with_flip)['images'] != _prepared(without)['images']).any()
 
 
+@pytest.mark.usefixtures('programs_of_users')
 def test_border_is_black_before_normalising_and_mean_after():
   black = _prepared(make((Crop(2), Flip())))['images']
   grey = _prepared(make((Normalise(), Crop(2), Flip())))['images']
@@ -195,6 +196,7 @@ def test_bicubic_stays_within_the_range_of_images_before_normalising():
   assert _prepared(loose, batch=batch)['images'].min() < 0
 
 
+@pytest.mark.usefixtures('programs_of_users')
 def test_all_views_of_a_mixed_batch_keep_one_label():
   built = make((), {'images': (), 'low': (Resize(4, back=8),)}, CutMix())
   prepared = _prepared(built, batch={**_batch(), 'weight': jnp.ones(6)})

@@ -48,18 +48,24 @@ def plain(monkeypatch):
   return monkeypatch
 
 
+# As users' programs are compiled, with the emitters of fusions: for tests that compare different
+# programs, or programs with another library, to the last bits.
+_AS_USERS = {'xla_cpu_use_fusion_emitters': True}
+
+
 @pytest.fixture
 def programs_of_users(monkeypatch):
-  """What a test or the loop compiles meanwhile has the emitters of fusions, as for users.
+  """What a test compiles itself has the emitters of fusions."""
+  monkeypatch.setattr(jax, 'jit', functools.partial(jax.jit, compiler_options=_AS_USERS))
 
-  For tests that compare different programs, or programs with another library, to the last bits.
-  """
+
+@pytest.fixture
+def trainings_of_users(monkeypatch):
+  """What the loop compiles has the emitters of fusions."""
   from jaxdistill.training import program
 
-  options = {'xla_cpu_use_fusion_emitters': True}
-  compiling = functools.partialmethod(jax.stages.Lowered.compile, compiler_options=options)
+  compiling = functools.partialmethod(jax.stages.Lowered.compile, compiler_options=_AS_USERS)
   monkeypatch.setattr(jax.stages.Lowered, 'compile', compiling)
-  monkeypatch.setattr(jax, 'jit', functools.partial(jax.jit, compiler_options=options))
   monkeypatch.setattr(program, '_compiled', {})  # no other test meets these programs
 
 

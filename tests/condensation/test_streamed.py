@@ -74,7 +74,7 @@ def condense(chosen, train, run):
   return problem.condense(condensing, train, problem.setup(condensing, train, pool=pool), run)[0]
 
 
-@pytest.mark.usefixtures('programs_of_users')
+@pytest.mark.usefixtures('trainings_of_users')
 @pytest.mark.parametrize(
   'spec', ['m3d:digits', pytest.param('dance:digits,model=mlp', marks=pytest.mark.slow)]
 )
@@ -142,7 +142,7 @@ def test_four_devices_read_their_classes_and_draw_as_one_does(folder):
     feed.prepare(step + 1)
 
 
-@pytest.mark.usefixtures('programs_of_users')
+@pytest.mark.usefixtures('trainings_of_users')
 @pytest.mark.parametrize('devices', [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_streamed_training_has_the_bits_of_the_loaded_one(folder, devices):
   recipe = Recipe('small', batch=32, epochs=1, strategy='color')

@@ -265,7 +265,7 @@ def test_evaluations_that_give_one_metric_twice_are_refused():
     loop.fit(run, 'count', problem, evaluate=[loop.Evaluation(scores), loop.Evaluation(scores)])
 
 
-@pytest.mark.usefixtures('programs_of_users')
+@pytest.mark.usefixtures('trainings_of_users')
 @pytest.mark.parametrize('per_call', [1, 4])
 def test_resume_equals_uninterrupted_bit_for_bit(tmp_path, per_call):
   options = dict(steps_per_call=per_call, checkpoint_every=5)

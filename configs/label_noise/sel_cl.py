@@ -1,7 +1,7 @@
 """Sel-CL and Sel-CL+: contrast of the pairs that neighbours confirm (Li et al., CVPR 2022).
 
 Command:   python -m launch.run --config=configs/label_noise/sel_cl.py:digits
-Run time:  3 minutes on two cores, which other work shared
+Run time:  95 s on two quiet cores
 Expected:  94.5 ± 0.5 % of clean test images (five networks)
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,

@@ -7,6 +7,7 @@ import importlib
 _PUBLIC: dict[str, str] = {
   'Believed': 'jaxdistill.label_noise.method',
   'Comparison': 'jaxdistill.experiment.rows',
+  'Crowd': 'jaxdistill.data.crowds',
   'Evidence': 'jaxdistill.label_noise.observed',
   'Method': 'jaxdistill.label_noise.method',
   'Phase': 'jaxdistill.label_noise.method',

@@ -110,3 +110,10 @@ def test_mistakes_are_told():
     recipes.find('crd')
   with pytest.raises(UserError, match='epochs, batch and learning_rate of at least 0'):
     recipes.find('short', epochs=-1)
+
+
+@pytest.mark.parametrize('epochs', [1, 2])
+def test_drops_of_a_short_training_fall_on_steps_of_their_own(epochs):
+  recipe, steps = recipes.find('short', epochs=epochs), epochs * 100
+  boundaries = recipe.boundaries(100 * recipe.batch)
+  np.testing.assert_allclose(boundaries, [share * steps for share in (0.6, 0.8, 28 / 30)], atol=1)

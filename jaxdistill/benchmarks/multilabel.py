@@ -17,24 +17,21 @@ from typing import Any
 import numpy as np
 
 from jaxdistill import files, metrics
+from jaxdistill.benchmarks import phases
 from jaxdistill.experiment import arguments
 from jaxdistill.label_noise import (
   bce,
   checks,
-  flow,
   mlntm,
   multilabel_estimates,
   sections,
   settings,
 )
 from jaxdistill.label_noise.answers import Answers, answer_of
-from jaxdistill.label_noise.looking import Looking
 from jaxdistill.label_noise.method import Method
 from jaxdistill.label_noise.work import Work
 from jaxdistill.numerics import settled
-from jaxdistill.training import loop
 from jaxdistill.training.machine import enable_compilation_cache
-from jaxdistill.training.run import Run
 
 # False positives + false negatives.
 RATES = '0+0.2,0+0.6,0.2+0,0.6+0,0.1+0.1,0.2+0.2'
@@ -76,12 +73,12 @@ class Measured:
 def measure(work: Work) -> Measured:
   """Returns what a run's examples give; their labels are a matrix whose flips are known."""
   setting, observed = work.setting, work.observed
-  plain = _trained(work, bce.method(setting))
+  plain = phases.train(work, bce.method(setting)).variables
   made = {row: mlntm.method(setting, **fields) for row, fields in CORRECTIONS.items()}
   first = made['reweight'].phases[0]
   corrected = [dataclasses.replace(method.phases[1], name=row) for row, method in made.items()]
-  ended = _trained(work, Method((first, *corrected)))
-  look = Looking(first.game, flow.sets(work))
+  ended = phases.train(work, Method((first, *corrected))).variables
+  look = phases.look_of(work, first)
   errors = {'oracle': _error(observed, _of_oracle(observed))}
   for row, fields in ESTIMATES.items():
     begun = mlntm.method(setting, **fields).phases[1].begin(ended, look)
@@ -90,18 +87,6 @@ def measure(work: Work) -> Measured:
   scores = {row: _scores(work, made['reweight'], ended[row]) for row in made}
   wrong = (observed.evidence.matrix != observed.truth).mean()
   return Measured(errors, {'bce': _scores(work, made['reweight'], plain['bce']), **scores}, wrong)
-
-
-def _trained(work, method):
-  """The last variables of every phase of a method, by its name."""
-  ended = {}
-  for number, phase in enumerate(method.phases):
-    look = Looking(phase.game, flow.sets(work))
-    initial = phase.begin(ended, look) if phase.begin else None
-    with Run(progress=False) as run:
-      state = loop.fit(run, 'phase', flow.problem(work, method, number, initial))
-    ended[phase.name] = flow.on_host(work, method, state)
-  return ended
 
 
 def _of_oracle(observed):

@@ -66,8 +66,8 @@ def train(run: Run, work: Work, method: Method, name: str) -> Networks:
     label = phase_name(name, phase)
     evaluation, answers = (), None
     if phase.scored:
-      answers = _answers(work, method, phase)
-      evaluation = _evaluation(work, method, phase, answers, training.num_steps)
+      answers = answers_of(work, method, phase)
+      evaluation = evaluation_of(work, method, phase, answers, training.num_steps)
     state = loop.fit(run, label, training, evaluate=evaluation)
     ended[phase.name] = on_host(work, method, state)
     if phase.embedding:
@@ -79,7 +79,7 @@ def train(run: Run, work: Work, method: Method, name: str) -> Networks:
   last = method.phases[-1]
   variables = ended[last.name]
   # Those of its checks, which are compiled.
-  answers = answers or _answers(work, method, last)
+  answers = answers or answers_of(work, method, last)
   believed = method.believe(variables, look) if method.believe else Believed()
   if believed.labels is None:
     learned = answers(variables, work.examples(work.train))
@@ -188,7 +188,8 @@ def _in_place_of(leaf, values):
   return jnp.asarray(placed)
 
 
-def _answers(work, method, phase):
+def answers_of(work: Work, method: Method, phase: Phase) -> Answers:
+  """Returns what the networks of a phase answer to whole sets."""
   answer = answer_of(method, phase.game, work.is_multilabel)
   return Answers(answer, method.members, work.fields.learning.seeds)
 
@@ -216,7 +217,7 @@ def _neighbours(work, method, phase, variables):
   return np.reshape(accuracies, (-1, method.members)).mean(1)
 
 
-def _evaluation(
+def evaluation_of(
   work: Work, method: Method, phase: Phase, answers: Answers, num_steps: int
 ) -> loop.Evaluation:
   """The checks of the networks while they train: as many in all as the config asks for, shared out

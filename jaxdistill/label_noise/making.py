@@ -26,6 +26,8 @@ class Observed:
     confusions: of simulated annotators, [R, C, C]; None: they are not known.
     transition: T, [C, C], or [q, 2, 2]; None: it is not known.
     group: of each annotator, int [R]; None: there are none.
+    laws: of each group by image, the probabilities of its labels [groups, n, C]; None: there are
+      none.
   """
 
   evidence: Evidence
@@ -33,11 +35,14 @@ class Observed:
   confusions: np.ndarray | None = None
   transition: np.ndarray | None = None
   group: np.ndarray | None = None
+  laws: np.ndarray | None = None
 
   def take(self, examples: np.ndarray) -> 'Observed':
     """Returns the same of some examples, by positions."""
     truth = None if self.truth is None else self.truth[examples]
-    return dataclasses.replace(self, evidence=self.evidence.take(examples), truth=truth)
+    laws = None if self.laws is None else self.laws[:, examples]
+    evidence = self.evidence.take(examples)
+    return dataclasses.replace(self, evidence=evidence, truth=truth, laws=laws)
 
 
 def observe(fields: EvidenceFields, dataset: Any) -> Observed:
@@ -150,7 +155,9 @@ def _by_image(fields, dataset):
     fields.per_example,
     seed=fields.seed,
   )
-  return Observed(Evidence(made.crowd), dataset.labels, made.confusions, group=made.group)
+  return Observed(
+    Evidence(made.crowd), dataset.labels, made.confusions, group=made.group, laws=made.laws
+  )
 
 
 def _cifar10n(fields, dataset):

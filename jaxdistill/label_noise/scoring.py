@@ -189,6 +189,8 @@ def believed_scores(work: 'Work', believed: Believed) -> dict[str, np.ndarray]:
 
 # Labels from which on an annotator's true accuracy is one.
 _ENOUGH = 20
+# Of accuracies from float32 matrices.
+_ROUNDING = 1e-6
 
 
 def _annotator_scores(work, confusions):
@@ -206,7 +208,8 @@ def _annotator_scores(work, confusions):
     # An annotator is right as often as his matrix says, over the classes as they are.
     shares = np.bincount(truth, minlength=crowd.num_classes) / len(truth)
     estimates = np.einsum('srcc,c->sr', confusions[:, known], shares)
-    if accuracy.std() > 0 and (estimates.std(1) > 0).all():
+    # One matrix for all annotators differs between them by the rounding of its sums.
+    if accuracy.std() > 0 and (np.ptp(estimates, axis=1) > _ROUNDING).all():
       scores['annotator_correlation'] = np.array(
         [np.corrcoef(accuracy, one)[0, 1] for one in estimates]
       )

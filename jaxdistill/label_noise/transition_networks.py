@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxdistill.label_noise import annotator_layers
 from jaxdistill.models import dropout, initializers
 from jaxdistill.models.linear import Linear
 
@@ -89,8 +90,7 @@ class AnnotatorHeads(nn.Module):
     layers = self.param('layers', initializers.torch_uniform(hidden.shape[-1]), shape)
     annotators, inputs = jnp.maximum(annotators, 0), with_one(hidden)
     if guess is None:
-      logits = jnp.einsum('nl,nkljc->nkjc', inputs, layers[annotators])
-      return _named(logits, None)
+      return _named(annotator_layers.logits_of(inputs, layers, annotators), None)
     # Of a layer only the slice of the guessed class is fetched.
     slices = layers[annotators, :, guess[:, None]]
     return {'rows': jax.nn.softmax(jnp.einsum('nl,nklc->nkc', inputs, slices))}
@@ -99,11 +99,12 @@ class AnnotatorHeads(nn.Module):
 class GraphHeads(nn.Module):
   """T^r(x) of annotators whose last layers come from two convolutions over their graph A:
 
-      F = A leakyReLU(A W1) W2,   W1 [R, m] = 'first', W2 [m, (d + 1) C C] = 'second'
+      F = A leakyReLU(A W1) W2,   W1 [R, m] = 'first', W2 [m, (d + 1) C C] in 'second'
 
   without biases; annotators with the same neighbours have the same layer. W1 and W2 begin uniform
   on +-1/sqrt(columns). F is not formed: what W2 makes of an image, [m, C, C], meets the m numbers
-  of its annotators.
+  of its annotators. 'second' has W2 as [d + 1, m, C, C], so that this is one product of matrices,
+  which nothing is transposed for.
 
   >>> heads = GraphHeads(annotators=5, classes=3)
   >>> who, graph = jnp.array([[4, -1], [0, 2]]), jnp.ones((5, 5)) / 5
@@ -124,16 +125,19 @@ class GraphHeads(nn.Module):
     graph: jax.Array,
   ) -> dict[str, jax.Array]:
     """Returns what `AnnotatorHeads` does; `graph` [R, R] is normalised."""
-    shape = (_HIDDEN, hidden.shape[-1] + 1, self.classes, self.classes)
-    columns = shape[1] * self.classes**2
+    shape = (hidden.shape[-1] + 1, _HIDDEN, self.classes, self.classes)
+    columns = shape[0] * self.classes**2
     first = self.param('first', initializers.torch_uniform(_HIDDEN), (self.annotators, _HIDDEN))
     second = self.param('second', initializers.torch_uniform(columns), shape)
     mixed = _convolved(first, graph)[jnp.maximum(annotators, 0)]
-    of_image = jnp.einsum('nl,mljc->nmjc', with_one(hidden), second)
+    of_image = with_one(hidden) @ second.reshape(len(second), -1)
+    of_image = of_image.reshape(len(hidden), _HIDDEN, -1)
     if guess is None:
-      return _named(jnp.einsum('nkm,nmjc->nkjc', mixed, of_image), None)
+      logits = mixed @ of_image
+      return _named(logits.reshape(*annotators.shape, self.classes, self.classes), None)
+    of_image = of_image.reshape(len(hidden), *shape[1:])
     of_class = jnp.take_along_axis(of_image, guess[:, None, None, None], axis=2)[:, :, 0]
-    return {'rows': jax.nn.softmax(jnp.einsum('nkm,nmc->nkc', mixed, of_class))}
+    return {'rows': jax.nn.softmax(mixed @ of_class)}
 
 
 def layers_of(
@@ -152,7 +156,7 @@ def layers_of(
   if 'layers' in params:
     return jnp.asarray(params['layers'])
   mixed = _convolved(jnp.asarray(params['first']), jnp.asarray(graph))
-  return jnp.einsum('rm,mljc->rljc', mixed, jnp.asarray(params['second']))
+  return jnp.einsum('rm,lmjc->rljc', mixed, jnp.asarray(params['second']))
 
 
 def with_one(hidden: jax.Array) -> jax.Array:

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdistill import models
-from jaxdistill.label_noise import annotator_matrices, transition_networks
+from jaxdistill import backend, models
+from jaxdistill.label_noise import annotator_layers, annotator_matrices, transition_networks
 from jaxdistill.label_noise.transition_networks import AnnotatorHeads, GraphHeads, SharedHead
 
 CLASSES, ANNOTATORS, WIDTH = 3, 5, 4
@@ -65,6 +65,29 @@ def test_rows_of_guessed_classes_are_those_of_the_matrices(name):
   np.testing.assert_allclose(rows, expected, atol=1e-6)
 
 
+def test_one_label_after_another_is_all_at_once_with_its_gradients():
+  random = np.random.RandomState(2)
+  inputs, layers = (
+    jnp.asarray(random.standard_normal(shape), jnp.float32)
+    for shape in ((2, 6, WIDTH + 1), (2, ANNOTATORS, WIDTH + 1, CLASSES, CLASSES))
+  )
+  # Two networks side by side; one annotator labels several images, and one image twice.
+  who = jnp.stack([jnp.maximum(WHO, 0), jnp.full_like(WHO, 3)])
+  change = jnp.asarray(random.standard_normal((2, *WHO.shape, CLASSES, CLASSES)), jnp.float32)
+
+  def value_and_gradients(platform):
+    def of_one(inputs, layers, who, change):
+      with backend.compiling_for(platform):
+        logits, back = jax.vjp(lambda *args: annotator_layers.logits_of(*args, who), inputs, layers)
+      return logits, *back(change)
+
+    return jax.jit(jax.vmap(of_one))(inputs, layers, who, change)
+
+  for one, other in zip(value_and_gradients('cpu'), value_and_gradients('gpu')):
+    assert one.shape == other.shape and abs(other).max() > 1
+    np.testing.assert_allclose(one, other, atol=1e-5)
+
+
 def test_copies_of_the_common_layer_are_the_common_matrix():
   outputs, params = made('shared')
   copies = {'layers': transition_networks.layers_of(params, ANNOTATORS)}
@@ -80,7 +103,8 @@ def test_a_graph_of_nobody_gives_everyone_layers_of_his_own():
   layers = transition_networks.layers_of(params, ANNOTATORS, jnp.eye(ANNOTATORS))
   first, second = (np.asarray(params[name], np.float64) for name in ('first', 'second'))
   for annotator, row in enumerate(np.where(first > 0, first, 0.2 * first)):
-    np.testing.assert_allclose(layers[annotator], np.tensordot(row, second, 1), atol=1e-5)
+    expected = np.tensordot(row, second, (0, 1))
+    np.testing.assert_allclose(layers[annotator], expected, atol=1e-5)
 
 
 def test_a_graph_of_all_gives_all_the_same_layer():

@@ -1,0 +1,38 @@
+"""What is true of beliefs about annotators."""
+
+import types
+
+import numpy as np
+import pytest
+
+from jaxdistill.data.crowds import Crowd
+from jaxdistill.label_noise import scoring
+from jaxdistill.label_noise.making import Observed
+from jaxdistill.label_noise.method import Believed
+from jaxdistill.label_noise.observed import Evidence
+
+TRUTH = np.arange(40) % 2
+# Right of 40: the first annotator 40, the second 30, the third 10.
+SAID = np.stack([TRUTH, np.where(np.arange(40) < 10, 1 - TRUTH, TRUTH)], axis=1)
+SAID = np.column_stack([SAID, np.where(np.arange(40) < 30, 1 - TRUTH, TRUTH)])
+
+
+def scores_of(*accuracies):
+  """Of one network that thinks so of the three annotators."""
+  evidence = Evidence(Crowd.from_table(SAID, classes=2))
+  work = types.SimpleNamespace(
+    observed=Observed(evidence, truth=TRUTH), evidence=evidence, is_multilabel=False
+  )
+  matrices = [[[right, 1 - right], [1 - right, right]] for right in accuracies]
+  beliefs = Believed(confusions=np.array([matrices], np.float32), labels=np.eye(2)[None, TRUTH])
+  return scoring.believed_scores(work, beliefs)
+
+
+def test_the_correlation_of_annotators_is_that_of_their_accuracies():
+  estimated = [0.9, 0.8, 0.5]
+  expected = np.corrcoef([1, 0.75, 0.25], estimated)[0, 1]
+  assert scores_of(*estimated)['annotator_correlation'] == pytest.approx([expected], abs=1e-6)
+
+
+def test_one_matrix_for_all_annotators_has_no_correlation():
+  assert 'annotator_correlation' not in scores_of(0.8, 0.8, 0.8 + 6e-8)

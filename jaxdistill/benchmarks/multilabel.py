@@ -8,7 +8,6 @@ This file is a command, such as
 One warm-up serves all rows of a rate, and all corrections go on from its best weights.
 """
 
-import argparse
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -18,14 +17,10 @@ import numpy as np
 
 from jaxdistill import files, metrics
 from jaxdistill.benchmarks import phases
-from jaxdistill.experiment import arguments
 from jaxdistill.label_noise import (
   bce,
-  checks,
   mlntm,
   multilabel_estimates,
-  sections,
-  settings,
 )
 from jaxdistill.label_noise.answers import Answers, answer_of
 from jaxdistill.label_noise.method import Method
@@ -105,21 +100,10 @@ def _scores(work, method, variables):
   return metrics.label_scores(work.test.labels, probabilities)
 
 
-def of_arguments(text: str, rate: str) -> Work:
-  """Returns what a run of MLNTM works on, by what stands behind the name of its config.
-
-  Args:
-    text: such as 'mosaic:digits,model=mlp,seeds=3'.
-    rate: of the flips, false positives + false negatives.
-
-  Raises:
-    UserError: for arguments that configs do not take, or data without a matrix of labels.
-  """
-  asked = arguments.read(settings.Arguments, f'{text},rate={rate}')
-  config = settings.defaults(asked, 'mlntm')
-  checks.check_fields(config)
-  checks.check_values(config)
-  return checks.load(sections.of_config(config))
+def of_arguments(text: str, rate: str, changes: Sequence[str] = ()) -> Work:
+  """Returns what a run of MLNTM works on, see `phases.of_arguments`; `rate` is that of the flips,
+  false positives + false negatives."""
+  return phases.of_arguments('mlntm', f'{text},rate={rate}', changes)[0]
 
 
 def table(measured: Measured) -> str:
@@ -147,15 +131,10 @@ def _pair(values, factor, digits):
 
 def main(argv: Sequence[str] | None = None) -> None:
   """Measures a data set and prints a table a rate, and all figures as a line of JSON."""
-  parser = argparse.ArgumentParser(description=main.__doc__)
-  parser.add_argument(
-    'data', help='the data set, with arguments of the configs of label_noise behind commas'
-  )
-  parser.add_argument('--rates', default=RATES, help='0 -> 1 + 1 -> 0, joined by commas')
-  values = parser.parse_args(argv)
+  values = phases.arguments_of(main.__doc__, RATES, 'of flips, 0 -> 1 + 1 -> 0', argv)
   enable_compilation_cache()
   figures = {}
-  works = {rate: of_arguments(values.data, rate) for rate in values.rates.split(',')}
+  works = {rate: of_arguments(values.data, rate, values.set) for rate in values.rates.split(',')}
   for rate, work in works.items():
     measured = measure(work)
     figures[rate] = files.jsonable(dataclasses.asdict(measured))

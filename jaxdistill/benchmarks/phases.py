@@ -1,13 +1,18 @@
-"""Trains the phases of a method that learns from wrong labels, and keeps what each of them ends
-with."""
+"""What commands that look inside a method of label_noise share: their arguments, and its phases
+trained one after the other, each with what it ends with."""
 
+import argparse
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from jaxdistill.label_noise import flow, scoring
+from jaxdistill import config as configs
+from jaxdistill.errors import UserError
+from jaxdistill.experiment import arguments
+from jaxdistill.label_noise import checks as label_noise_checks
+from jaxdistill.label_noise import flow, scoring, sections, settings
 from jaxdistill.label_noise.looking import Looking
 from jaxdistill.label_noise.method import Method, Phase
 from jaxdistill.label_noise.work import Work
@@ -70,3 +75,50 @@ def train(
 def look_of(work: Work, phase: Phase) -> Looking:
   """Returns what answers for the parts of a phase."""
   return Looking(phase.game, flow.sets(work))
+
+
+def arguments_of(
+  description: str, rates: str, meaning: str, argv: Sequence[str] | None
+) -> argparse.Namespace:
+  """Returns the arguments of such a command: 'data', 'rates' and 'set'.
+
+  Args:
+    description: of the command.
+    rates: the usual ones, joined by commas.
+    meaning: of a rate.
+    argv: what stands behind its name; None: as it was called.
+  """
+  parser = argparse.ArgumentParser(description=description)
+  parser.add_argument(
+    'data', help='the data set, with arguments of the configs of label_noise behind commas'
+  )
+  parser.add_argument('--rates', default=rates, help=f'{meaning}, joined by commas')
+  parser.add_argument(
+    '--set', action='append', default=[], metavar='KEY=VALUE', help='a field of the config'
+  )
+  return parser.parse_args(argv)
+
+
+def of_arguments(
+  method: str, text: str, changes: Sequence[str] = ()
+) -> tuple[Work, dict[str, Any]]:
+  """Returns what a run of a method works on, and the method's own fields.
+
+  Args:
+    method: the name of its config.
+    text: what stands behind that name, such as 'digits,images=400'.
+    changes: further fields of the config, such as 'learning.augmented=False'.
+
+  Raises:
+    UserError: for arguments, fields or values that configs do not take.
+  """
+  config = settings.defaults(arguments.read(settings.Arguments, text), method)
+  for change in changes:
+    key, equals, value = change.partition('=')
+    if not equals:
+      raise UserError(f'--set takes KEY=VALUE, such as learning.augmented=False; got {change!r}.')
+    configs.override(config, key, value)
+  label_noise_checks.check_fields(config)
+  label_noise_checks.check_values(config)
+  fields = {name: value for name, value in config.method.items() if name != 'name'}
+  return label_noise_checks.load(sections.of_config(config)), fields

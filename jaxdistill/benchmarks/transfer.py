@@ -8,7 +8,6 @@ This file is a command, such as
 One warm-up and one common matrix serve all stages of a rate.
 """
 
-import argparse
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -16,18 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxdistill import config as configs
 from jaxdistill import files, metrics
 from jaxdistill.benchmarks import phases
 from jaxdistill.errors import UserError
-from jaxdistill.experiment import arguments
 from jaxdistill.label_noise import (
   annotator_graph,
   annotator_matrices,
   ce,
-  checks,
-  sections,
-  settings,
   taidtm,
   vote,
 )
@@ -153,28 +147,9 @@ def _inside(work, by_name, variables, fields):
 
 
 def of_arguments(text: str, rate: str, changes: Sequence[str] = ()) -> tuple[Work, dict[str, Any]]:
-  """Returns what a run of TAIDTM works on, and the fields of the method.
-
-  Args:
-    text: what stands behind the name of the config, such as 'digits,images=400'.
-    rate: of the images' noise.
-    changes: further fields of the config, such as 'learning.augmented=False'.
-
-  Raises:
-    UserError: for arguments, fields or values that configs do not take.
-  """
-  asked = arguments.read(settings.Arguments, f'{text},crowd=by_image,rate={rate}')
-  config = settings.defaults(asked, 'taidtm')
-  for change in changes:
-    key, equals, value = change.partition('=')
-    if not equals:
-      raise UserError(f'--set takes KEY=VALUE, such as learning.augmented=False; got {change!r}.')
-    configs.override(config, key, value)
-  checks.check_fields(config)
-  checks.check_values(config)
-  fields = dict(config.method)
-  del fields['name']
-  return checks.load(sections.of_config(config)), fields
+  """Returns what a run of TAIDTM works on, and the fields of the method, see
+  `phases.of_arguments`; `rate` is that of the images' noise."""
+  return phases.of_arguments('taidtm', f'{text},crowd=by_image,rate={rate}', changes)
 
 
 def table(measured: Measured) -> str:
@@ -209,15 +184,7 @@ def _pair(values, factor, digits):
 
 def main(argv: Sequence[str] | None = None) -> None:
   """Measures a data set and prints a table a rate, and all figures as a line of JSON."""
-  parser = argparse.ArgumentParser(description=main.__doc__)
-  parser.add_argument(
-    'data', help='the data set, with arguments of the configs of label_noise behind commas'
-  )
-  parser.add_argument('--rates', default=RATES, help='of wrong labels, joined by commas')
-  parser.add_argument(
-    '--set', action='append', default=[], metavar='KEY=VALUE', help='a field of the config'
-  )
-  values = parser.parse_args(argv)
+  values = phases.arguments_of(main.__doc__, RATES, 'of wrong labels', argv)
   enable_compilation_cache()
   works = {rate: of_arguments(values.data, rate, values.set) for rate in values.rates.split(',')}
   figures = {}

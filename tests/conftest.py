@@ -25,10 +25,13 @@ os.environ['XLA_FLAGS'] = ' '.join(
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('MPLBACKEND', 'Agg')
 
+import atexit  # noqa: E402
 import ctypes  # noqa: E402
 import functools  # noqa: E402
 import gc  # noqa: E402
 import resource  # noqa: E402
+import shutil  # noqa: E402
+import tempfile  # noqa: E402
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -37,6 +40,16 @@ import pytest  # noqa: E402
 _MOST_MEMORY = 3 * 2**30
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+# What several tests compile alike is compiled once: a folder of this run of the tests, which its
+# first process makes, hands to its workers, and removes.
+_PROGRAMS = 'JAXDISTILL_TESTS_PROGRAMS'
+if _PROGRAMS not in os.environ:
+  os.environ[_PROGRAMS] = tempfile.mkdtemp(prefix='jaxdistill-programs-')
+  atexit.register(shutil.rmtree, os.environ[_PROGRAMS], ignore_errors=True)
+jax.config.update('jax_compilation_cache_dir', os.environ[_PROGRAMS])
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.05)
+jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 
 @pytest.fixture

@@ -65,14 +65,15 @@ class Measured:
 
 
 @settled()
-def measure(work: Work) -> Measured:
-  """Returns what a run's examples give; their labels are a matrix whose flips are known."""
+def measure(work: Work, progress: bool = False) -> Measured:
+  """Returns what a run's examples give; their labels are a matrix whose flips are known;
+  `progress`: whether to tell how far it is."""
   setting, observed = work.setting, work.observed
-  plain = phases.train(work, bce.method(setting)).variables
+  plain = phases.train(work, bce.method(setting), progress=progress).variables
   made = {row: mlntm.method(setting, **fields) for row, fields in CORRECTIONS.items()}
   first = made['reweight'].phases[0]
   corrected = [dataclasses.replace(method.phases[1], name=row) for row, method in made.items()]
-  ended = phases.train(work, Method((first, *corrected))).variables
+  ended = phases.train(work, Method((first, *corrected)), progress=progress).variables
   look = phases.look_of(work, first)
   errors = {'oracle': _error(observed, _of_oracle(observed))}
   for row, fields in ESTIMATES.items():
@@ -136,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   figures = {}
   works = {rate: of_arguments(values.data, rate, values.set) for rate in values.rates.split(',')}
   for rate, work in works.items():
-    measured = measure(work)
+    measured = measure(work, progress=True)
     figures[rate] = files.jsonable(dataclasses.asdict(measured))
     print(f'{work.train.describe()}, flips {rate}: {table(measured)}', flush=True)
   print(json.dumps(figures))

@@ -42,7 +42,11 @@ class Trained:
 
 @settled()
 def train(
-  work: Work, method: Method, known: Trained | None = None, checked: bool = False
+  work: Work,
+  method: Method,
+  known: Trained | None = None,
+  checked: bool = False,
+  progress: bool = False,
 ) -> Trained:
   """Returns the phases of a method, trained one after the other.
 
@@ -51,6 +55,7 @@ def train(
     method: whose phases they are.
     known: phases of it, by their names, that need not be trained again.
     checked: whether those that are scored are, as often as `learning.checks` says.
+    progress: whether to tell how far it is.
   """
   known = known or Trained()
   variables, checks = dict(known.variables), dict(known.checks)
@@ -64,7 +69,7 @@ def train(
       alone = dataclasses.replace(method, phases=(phase,))
       answers = flow.answers_of(work, alone, phase)
       evaluate = flow.evaluation_of(work, alone, phase, answers, problem.num_steps)
-    with Run(progress=False) as run:
+    with Run(progress=progress) as run:
       state = loop.fit(run, phase.name, problem, evaluate=evaluate)
       if evaluate:
         checks[phase.name] = scoring.checked(run.history(phase.name), before=0)

@@ -60,12 +60,13 @@ class Measured:
 
 
 @settled()
-def measure(work: Work, fields: Mapping[str, Any]) -> Measured:
+def measure(work: Work, fields: Mapping[str, Any], progress: bool = False) -> Measured:
   """Returns what a run's examples give, labelled by simulated annotators whose laws are known.
 
   Args:
     work: what is learned from.
     fields: of `taidtm.method`, but for the stages.
+    progress: whether to tell how far it is.
 
   Raises:
     UserError: for labels of other annotators.
@@ -77,13 +78,13 @@ def measure(work: Work, fields: Mapping[str, Any]) -> Measured:
     setting, **{**fields, 'stage': stage, 'joint_stages': 'global'}
   )
   graph, own = staged('gcn'), staged('individual')
-  trained = phases.train(work, graph, checked=True)
+  trained = phases.train(work, graph, checked=True, progress=progress)
   # All but the joint training of the individual heads is in the other one.
-  trained = phases.train(work, own, trained, checked=True)
+  trained = phases.train(work, own, trained, checked=True, progress=progress)
   accuracies = {}
   for row, method in (('vote', vote.method(setting)), ('ce', ce.method(setting))):
     last = method.phases[-1].name
-    accuracies[row] = phases.train(work, method, checked=True).accuracies(last)
+    accuracies[row] = phases.train(work, method, checked=True, progress=progress).accuracies(last)
   for stage in taidtm.STAGES:
     accuracies[stage] = trained.accuracies(f'{stage}_joint')
   by_name = {phase.name: phase for phase in (*graph.phases, *own.phases)}
@@ -189,7 +190,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   works = {rate: of_arguments(values.data, rate, values.set) for rate in values.rates.split(',')}
   figures = {}
   for rate, (work, fields) in works.items():
-    measured = measure(work, fields)
+    measured = measure(work, fields, progress=True)
     figures[rate] = files.jsonable(dataclasses.asdict(measured))
     print(f'{work.train.describe()}, rate {rate}: {table(measured)}', flush=True)
   print(json.dumps(figures))

@@ -16,7 +16,7 @@ def test_a_rate_is_measured_and_printed(monkeypatch, capsys):
   data = 'mosaic:160:digits,model=mlp,quick'
   multilabel.main([data, '--rates=0.1+0.5'])
   *lines, figures = capsys.readouterr().out.splitlines()
-  assert 'flips 0.1+0.5' in lines[0] and 'oracle' in lines[1] and 'cf1' in lines[-1]
+  assert 'flips 0.1+0.5' in lines[-4] and 'oracle' in lines[-3] and 'cf1' in lines[-1]
   figures = json.loads(figures)['0.1+0.5']
   work = multilabel.of_arguments(data, '0.1+0.5')
   observed = work.observed

@@ -16,7 +16,8 @@ DATA = 'digits,quick'
 def test_a_rate_is_measured_and_printed(capsys):
   transfer.main([DATA, '--rates=0.3', '--set', 'method.neighbours=4'])
   *lines, figures = capsys.readouterr().out.splitlines()
-  assert 'rate 0.3' in lines[0] and 'edges inside groups' in lines[3]
+  assert 'edges inside groups' in lines[-6]
+  assert [line for line in lines if 'rate 0.3: ' in line and 'digits (train)' in line]
   figures = json.loads(figures)['0.3']
   observed = transfer.of_arguments(DATA, '0.3')[0].observed
   crowd, truth = observed.evidence.crowd, observed.truth

@@ -397,6 +397,7 @@ def test_without_a_home_there_is_no_cache(monkeypatch, tmp_path):
   monkeypatch.chdir(tmp_path)
   monkeypatch.setattr(os.path, 'expanduser', lambda path: path)
   monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
+  monkeypatch.setattr(machine, '_cache_of_jax', lambda: None)
   assert machine.enable_compilation_cache() is None and not list(tmp_path.iterdir())
 
 

@@ -69,6 +69,7 @@ def untouched_cache():
     'jax_persistent_cache_min_compile_time_secs',
   )
   before = {name: getattr(jax.config, name) for name in names}
+  jax.config.update('jax_compilation_cache_dir', None)
   yield
   for name, value in before.items():
     jax.config.update(name, value)

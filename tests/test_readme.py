@@ -129,6 +129,7 @@ def test_the_added_method_matches_means_and_variances(example):
     methods.plugs({'name': 'variance', 'varianc': 1}, model, (4, 4, 1))
 
 
+@pytest.mark.slow
 def test_the_added_method_runs_from_the_command_line(example, tmp_path, capsys):
   assert (
     launcher.main(
@@ -209,6 +210,7 @@ def test_a_method_of_ones_own_may_be_replaced_but_none_of_the_package(example):
   assert methods.LABELS['m3d'] == 'M3D'
 
 
+@pytest.mark.slow
 def test_the_objective_of_ones_own_trains_and_goes_on(tmp_path, monkeypatch, capsys):
   """As `python focal.py` would; the second start finds all done and says the same."""
   section = README.split('\n## Train with your own loss\n')[1].split('\n## ')[0]

@@ -284,6 +284,7 @@ def test_the_two_sets_must_fit_each_other(digits):
     evaluation.evaluate(train, data.Dataset(test.images[:2], np.array([0, 1])))
 
 
+@pytest.mark.slow
 def test_a_phase_that_was_stopped_is_not_gone_on_with_under_other_settings(
   digits, tmp_path, monkeypatch, capsys
 ):

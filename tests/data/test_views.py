@@ -160,6 +160,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', CASES)
 def test_networks_under_vmap_are_as_one_by_one_and_keys_decide(name):
   transforms, mixing = CASES[name]

@@ -130,6 +130,7 @@ def foreign(images):
   return {'logits': rows @ jax.random.normal(jax.random.key(1), (64, 4)), 'embedding': rows}
 
 
+@pytest.mark.slow
 def test_a_teacher_from_another_data_set_teaches_by_its_features(digits):
   """Its images are nowhere; what it has been compared through is not in the students."""
   public = [images.take_classes([4, 5, 6, 7, 8, 9]) for images in digits]

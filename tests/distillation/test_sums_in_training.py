@@ -71,6 +71,7 @@ def moved(before, after, part):
   return changed, same
 
 
+@pytest.mark.slow
 def test_a_sum_trains_the_student_and_all_adapters_on_any_number_of_devices():
   made = pair()
   method = sums.method(made, terms='kd+fitnet+crd+rkd', fields={'crd': {'negatives': 4}})

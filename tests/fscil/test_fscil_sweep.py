@@ -9,6 +9,7 @@ from jaxdistill.commands import sweep
 from jaxdistill.fscil import columns
 
 
+@pytest.mark.slow
 def test_learners_and_seeds_become_one_table(tmp_path):
   grid = ['--config=fscil/ncm:digits,quick', '--config=fscil/ft_cos:digits,quick']
   assert sweep.main([*grid, '--grid.seed=0,1', f'--workdir={tmp_path}']) == 0

@@ -441,6 +441,7 @@ def refreshed(phase, given, state):
   return state.replace(variables={**state.variables, 'beliefs': beliefs})
 
 
+@pytest.mark.slow
 def test_sel_cl_trains_refreshes_and_goes_on_with_one_program():
   given = setting()
   first, second = sel_cl.method(given, **SMALL, finetune=1).phases

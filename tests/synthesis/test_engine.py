@@ -181,6 +181,7 @@ def condensed_alone(classes, numbers):
   return np.asarray(state.images)
 
 
+@pytest.mark.slow
 def test_a_class_that_keeps_its_number_is_condensed_the_same_among_others():
   whole = condensed_alone(tuple(range(CLASSES)), None)
   assert np.abs(whole - data()[2]).max() > 1e-2
@@ -248,6 +249,7 @@ def test_only_the_losses_cross_devices():
   assert len(collectives) == 1 and f'f32[{CLASSES}]' in collectives[0], collectives
 
 
+@pytest.mark.slow
 def test_a_condensation_goes_on_with_another_number_of_devices(tmp_path):
   """Five classes: alone, then padded to eight on four devices, then alone again."""
   settings = dataclasses.replace(SETTINGS, augmentation='color_crop_cutout', learning_rate=0.1)

@@ -146,6 +146,7 @@ def test_a_learning_rate_of_its_own_makes_the_network_that_the_recipe_would_with
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('devices', [1, 4])
 def test_networks_learn_from_sets_of_their_own(devices):
   """The sets stand one behind another; a network is what it would be with its set alone."""
@@ -196,6 +197,7 @@ def test_networks_differ_in_weights_and_order():
 AUGMENTED = dataclasses.replace(PLAIN, strategy='color_crop_flip', cutmix=0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('way', together.WAYS)
 def test_every_way_to_share_a_program_gives_the_same_networks(way):
   recipe = dataclasses.replace(AUGMENTED, batch=8)  # every second batch is short
@@ -276,6 +278,7 @@ def test_a_step_over_several_devices_sends_one_message(spread):
   assert len(found) == 1 and found[0][1] == 'all-reduce' and f'f32[{numbers}]' in found[0][0], found
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_with_another_number_of_devices(tmp_path):
   """Three networks on one device, then padded to four on four, then the batch over four, then one
   device again."""

@@ -181,6 +181,7 @@ def assert_unmoved(name, *flags_):
     assert bits(FUNCTIONS[name]()) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', FUNCTIONS)
 def test_a_pure_function_gives_the_same_bits_under_all_flags_at_once(name):
   assert_unmoved(name, *FLAGS)
@@ -258,6 +259,7 @@ def trained(digits, workdir, num_steps):
     return bits(state), [line['loss'] for line in run.curve('train')]
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_under_other_flags_bit_for_bit(digits, tmp_path):
   whole = trained(digits, tmp_path / 'whole', 8)
   trained(digits, tmp_path / 'cut', 4)
@@ -422,6 +424,7 @@ def test_a_value_that_jax_does_not_know_is_told(value):
   )
 
 
+@pytest.mark.slow
 def test_a_backend_that_is_not_there_is_told():
   run = "from jaxdistill.commands.main import main; main(['--config=m3d:digits', '--dry_run'])"
   for platforms in ('cuda', 'cupu'):

@@ -346,6 +346,7 @@ def rich(devices=1, **options):
   return first(state.variables, 3), metrics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('batches', ['own', 'shared'])
 @pytest.mark.parametrize('spread', ['networks', 'batch'])
 def test_four_devices_train_as_one(spread, batches):

@@ -36,7 +36,7 @@ CORRECTIONS = {
   'forward': {'correction': 'forward'},
   'backward': {'correction': 'backward'},
   'revision': {'correction': 'revision'},
-  'reweight, dual_t': {'estimator': 'dual_t'},
+  'reweight+dual_t': {'estimator': 'dual_t'},
 }
 # And in those of the estimates.
 ESTIMATES = {

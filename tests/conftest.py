@@ -31,10 +31,19 @@ import functools  # noqa: E402
 import gc  # noqa: E402
 import resource  # noqa: E402
 import shutil  # noqa: E402
+import signal  # noqa: E402
 import tempfile  # noqa: E402
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
+
+# Under nohup, or behind a script's &, both are ignored, and what is started here would inherit it.
+for _number, _usual in (
+  (signal.SIGHUP, signal.SIG_DFL),
+  (signal.SIGINT, signal.default_int_handler),
+):
+  if signal.getsignal(_number) == signal.SIG_IGN:
+    signal.signal(_number, _usual)
 
 # Of a worker, above which it forgets what it has compiled.
 _MOST_MEMORY = 3 * 2**30

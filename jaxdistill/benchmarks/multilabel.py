@@ -17,11 +17,7 @@ import numpy as np
 
 from jaxdistill import files, metrics
 from jaxdistill.benchmarks import phases
-from jaxdistill.label_noise import (
-  bce,
-  mlntm,
-  multilabel_estimates,
-)
+from jaxdistill.label_noise import bce, mlntm, multilabel_estimates
 from jaxdistill.label_noise.answers import Answers, answer_of
 from jaxdistill.label_noise.method import Method
 from jaxdistill.label_noise.work import Work

@@ -18,13 +18,7 @@ import numpy as np
 from jaxdistill import files, metrics
 from jaxdistill.benchmarks import phases
 from jaxdistill.errors import UserError
-from jaxdistill.label_noise import (
-  annotator_graph,
-  annotator_matrices,
-  ce,
-  taidtm,
-  vote,
-)
+from jaxdistill.label_noise import annotator_graph, annotator_matrices, ce, taidtm, vote
 from jaxdistill.label_noise.transition_stages import GUESS, HEADS, KEPT, TRUNK
 from jaxdistill.label_noise.work import Work
 from jaxdistill.numerics import settled
@@ -136,7 +130,8 @@ def _inside(work, by_name, variables, fields):
   # Each has the common layer when its phase begins.
   common = phase.begin(variables, phases.look_of(work, phase))['params'][HEADS]['layers']
   adapted = variables['individual']['params'][HEADS]['layers']
-  neighbours = fields['neighbours'] or max(1, work.evidence.annotators // 6)
+  annotators = work.evidence.annotators
+  neighbours = fields['neighbours'] or annotator_graph.usual_neighbours(annotators)
   inside = {'neighbours': []} | {f'cut, above {edge}': [] for edge in EDGES}
   for moved in np.asarray(common) - np.asarray(adapted):
     graph = annotator_graph.neighbour_graph(moved.reshape(len(moved), -1), neighbours)

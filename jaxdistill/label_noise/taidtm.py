@@ -17,7 +17,7 @@ import numpy as np
 from jaxdistill import errors
 from jaxdistill.errors import UserError
 from jaxdistill.label_noise import annotator_matrices, annotator_steps, transition_networks
-from jaxdistill.label_noise.annotator_graph import annotator_graph
+from jaxdistill.label_noise.annotator_graph import annotator_graph, usual_neighbours
 from jaxdistill.label_noise.distilled import distil
 from jaxdistill.label_noise.keeping import Keeping, taken
 from jaxdistill.label_noise.method import NET, Believed, Look, Method, Phase, Setting
@@ -119,7 +119,7 @@ def method(
     joint_stages,
     joint_epochs=errors.whole('joint_epochs', joint_epochs) or setting.epochs,
     margin=margin,
-    neighbours=neighbours or max(1, annotators // 6),
+    neighbours=neighbours or usual_neighbours(annotators),
     least_class=least_class,
     **counts,
   )

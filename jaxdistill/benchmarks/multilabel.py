@@ -5,24 +5,22 @@ This file is a command, such as
 
   python -m jaxdistill.benchmarks.multilabel mosaic:digits,model=mlp --rates=0+0.6,0.6+0
 
-One warm-up serves all rows of a rate, and all corrections go on from its best weights.
+One warm-up serves all rows of a rate, and all corrections go on from its best weights. With
+--workdir=DIR a measurement that was stopped is gone on with.
 """
 
 import dataclasses
-import json
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from jaxdistill import files, metrics
-from jaxdistill.benchmarks import phases
-from jaxdistill.label_noise import bce, mlntm, multilabel_estimates
-from jaxdistill.label_noise.answers import Answers, answer_of
+from jaxdistill import metrics
+from jaxdistill.benchmarks import rates
+from jaxdistill.benchmarks.rates import Asked
+from jaxdistill.label_noise import bce, flow, mlntm, multilabel_estimates
 from jaxdistill.label_noise.method import Method
-from jaxdistill.label_noise.work import Work
 from jaxdistill.numerics import settled
-from jaxdistill.training.machine import enable_compilation_cache
+from jaxdistill.training.run import Run
 
 # False positives + false negatives.
 RATES = '0+0.2,0+0.6,0.2+0,0.6+0,0.1+0.1,0.2+0.2'
@@ -61,24 +59,29 @@ class Measured:
 
 
 @settled()
-def measure(work: Work, progress: bool = False) -> Measured:
-  """Returns what a run's examples give; their labels are a matrix whose flips are known;
-  `progress`: whether to tell how far it is."""
+def measure(run: Run, asked: Asked) -> Measured:
+  """Returns what a run's examples give; their labels are a matrix whose flips are known.
+
+  Args:
+    run: keeps the trainings.
+    asked: what they learn from.
+  """
+  work = asked.work
   setting, observed = work.setting, work.observed
-  plain = phases.train(work, bce.method(setting), progress=progress).variables
-  made = {row: mlntm.method(setting, **fields) for row, fields in CORRECTIONS.items()}
-  first = made['reweight'].phases[0]
-  corrected = [dataclasses.replace(method.phases[1], name=row) for row, method in made.items()]
-  ended = phases.train(work, Method((first, *corrected)), progress=progress).variables
-  look = phases.look_of(work, first)
+  plain = flow.train_phases(run, work, bce.method(setting), 'bce').variables
+  by_row = {row: mlntm.method(setting, **fields) for row, fields in CORRECTIONS.items()}
+  first = by_row['reweight'].phases[0]
+  corrected = [dataclasses.replace(method.phases[1], name=row) for row, method in by_row.items()]
+  ended = flow.train_phases(run, work, Method((first, *corrected)), 'mlntm').variables
   errors = {'oracle': _error(observed, _of_oracle(observed))}
   for row, fields in ESTIMATES.items():
-    begun = mlntm.method(setting, **fields).phases[1].begin(ended, look)
-    matrices = begun['beliefs'][mlntm.TRANSITION]
+    second = mlntm.method(setting, **fields).phases[1]
+    matrices = second.begin(ended, flow.look_of(work, first))['beliefs'][mlntm.TRANSITION]
     errors[row] = np.array([_error(observed, matrix) for matrix in matrices])
-  scores = {row: _scores(work, made['reweight'], ended[row]) for row in made}
-  wrong = (observed.evidence.matrix != observed.truth).mean()
-  return Measured(errors, {'bce': _scores(work, made['reweight'], plain['bce']), **scores}, wrong)
+  answers = flow.answers_of(work, by_row['reweight'], first)
+  variables = {'bce': plain['bce'], **{row: ended[row] for row in by_row}}
+  scores = {row: _scores(work, answers, of_row) for row, of_row in variables.items()}
+  return Measured(errors, scores, float((observed.evidence.matrix != observed.truth).mean()))
 
 
 def _of_oracle(observed):
@@ -89,18 +92,8 @@ def _error(observed, matrices):
   return metrics.transition_error(observed.transition, matrices)
 
 
-def _scores(work, method, variables):
-  """Of networks that answer as those of a method do."""
-  answer = answer_of(method, method.phases[0].game, multilabel=True)
-  answers = Answers(answer, method.members, work.fields.learning.seeds)
-  probabilities = answers(variables, work.examples(work.test))
-  return metrics.label_scores(work.test.labels, probabilities)
-
-
-def of_arguments(text: str, rate: str, changes: Sequence[str] = ()) -> Work:
-  """Returns what a run of MLNTM works on, see `phases.of_arguments`; `rate` is that of the flips,
-  false positives + false negatives."""
-  return phases.of_arguments('mlntm', f'{text},rate={rate}', changes)[0]
+def _scores(work, answers, variables):
+  return metrics.label_scores(work.test.labels, answers(variables, work.examples(work.test)))
 
 
 def table(measured: Measured) -> str:
@@ -109,35 +102,29 @@ def table(measured: Measured) -> str:
   >>> scores = {'map': np.array([0.5, 0.7]), 'cf1': np.array([0.25, 0.25])}
   >>> print(table(Measured({'mlntm': np.array([1.0, 2.0]), 'oracle': 0.5}, {'bce': scores}, 0.1)))
   10.0 % of the labels are wrong
-    error of T  mlntm 1.50 ± 0.71, oracle 0.50 ± 0.00
+    error of T  mlntm 1.50 ± 0.71, oracle 0.50
     bce  map 60.0 ± 14.1, cf1 25.0 ± 0.0
   """
-  errors = [f'{row} {_pair(values, 1, 2)}' for row, values in measured.errors.items()]
+  errors = [f'{row} {rates.mean_std(values, 1, 2)}' for row, values in measured.errors.items()]
   lines = [f'{100 * measured.wrong:.1f} % of the labels are wrong']
   lines.append(f'  error of T  {", ".join(errors)}')
   for row, scores in measured.scores.items():
-    said = ', '.join(f'{name} {_pair(values, 100, 1)}' for name, values in scores.items())
+    said = ', '.join(f'{name} {rates.mean_std(values, 100, 1)}' for name, values in scores.items())
     lines.append(f'  {row}  {said}')
   return '\n'.join(lines)
 
 
-def _pair(values, factor, digits):
-  summary = metrics.mean_std(np.atleast_1d(values))
-  return f'{factor * summary["mean"]:.{digits}f} ± {factor * summary["std"]:.{digits}f}'
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-  """Measures a data set and prints a table a rate, and all figures as a line of JSON."""
-  values = phases.arguments_of(main.__doc__, RATES, 'of flips, 0 -> 1 + 1 -> 0', argv)
-  enable_compilation_cache()
-  figures = {}
-  works = {rate: of_arguments(values.data, rate, values.set) for rate in values.rates.split(',')}
-  for rate, work in works.items():
-    measured = measure(work, progress=True)
-    figures[rate] = files.jsonable(dataclasses.asdict(measured))
-    print(f'{work.train.describe()}, flips {rate}: {table(measured)}', flush=True)
-  print(json.dumps(figures))
+COMMAND = rates.Command(
+  'Measures what MLNTM is worth on labels whose flips are made.',
+  'mlntm',
+  extra=(),
+  rates=RATES,
+  meaning='flips (0 -> 1 + 1 -> 0)',
+  measure=measure,
+  table=table,
+  figures=Measured,
+)
 
 
 if __name__ == '__main__':
-  main()
+  COMMAND.main()

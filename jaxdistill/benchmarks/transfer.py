@@ -5,25 +5,24 @@ This file is a command, such as
 
   python -m jaxdistill.benchmarks.transfer digits,images=400 --rates=0.1,0.3,0.5
 
-One warm-up and one common matrix serve all stages of a rate.
+One warm-up and one common matrix serve all stages of a rate. With --workdir=DIR a measurement that
+was stopped is gone on with.
 """
 
 import dataclasses
-import json
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from jaxdistill import files, metrics
-from jaxdistill.benchmarks import phases
+from jaxdistill.benchmarks import rates
+from jaxdistill.benchmarks.rates import Asked
 from jaxdistill.errors import UserError
-from jaxdistill.label_noise import annotator_graph, annotator_matrices, ce, taidtm, vote
+from jaxdistill.label_noise import annotator_graph, annotator_matrices, ce, flow, taidtm, vote
 from jaxdistill.label_noise.transition_stages import GUESS, HEADS, KEPT, TRUNK
-from jaxdistill.label_noise.work import Work
 from jaxdistill.numerics import settled
+from jaxdistill.training import classifier
 from jaxdistill.training.learner import BELIEFS
-from jaxdistill.training.machine import enable_compilation_cache
+from jaxdistill.training.run import Run
 
 # Mean rates of the images' noise.
 RATES = '0.1,0.3,0.5'
@@ -54,52 +53,57 @@ class Measured:
 
 
 @settled()
-def measure(work: Work, fields: Mapping[str, Any], progress: bool = False) -> Measured:
+def measure(run: Run, asked: Asked) -> Measured:
   """Returns what a run's examples give, labelled by simulated annotators whose laws are known.
 
   Args:
-    work: what is learned from.
-    fields: of `taidtm.method`, but for the stages.
-    progress: whether to tell how far it is.
+    run: keeps the trainings.
+    asked: what they learn from, and the fields of `taidtm.method`, but for the stages.
 
   Raises:
     UserError: for labels of other annotators.
   """
+  work, fields = asked.work, asked.fields
   setting, observed = work.setting, work.observed
   if observed.laws is None:
     raise UserError('The true matrices are known of simulated annotators alone: crowd=by_image.')
+
+  def trained(name, method, known=None):
+    # Each of them has all the checks for itself.
+    checks = {phase.name: work.fields.learning.checks for phase in method.phases if phase.scored}
+    return flow.train_phases(run, work, method, name, checks, known)
+
   staged = lambda stage: taidtm.method(
     setting, **{**fields, 'stage': stage, 'joint_stages': 'global'}
   )
   graph, own = staged('gcn'), staged('individual')
-  trained = phases.train(work, graph, checked=True, progress=progress)
   # All but the joint training of the individual heads is in the other one.
-  trained = phases.train(work, own, trained, checked=True, progress=progress)
-  accuracies = {}
+  ended = trained('taidtm', own, trained('taidtm', graph))
+  checks = {stage: ended.checks[f'{stage}_joint'] for stage in taidtm.STAGES}
   for row, method in (('vote', vote.method(setting)), ('ce', ce.method(setting))):
-    last = method.phases[-1].name
-    accuracies[row] = phases.train(work, method, checked=True, progress=progress).accuracies(last)
-  for stage in taidtm.STAGES:
-    accuracies[stage] = trained.accuracies(f'{stage}_joint')
+    checks[row] = trained(row, method).checks[method.phases[-1].name]
   by_name = {phase.name: phase for phase in (*graph.phases, *own.phases)}
   errors = {}
   for stage in taidtm.STAGES:
     for name in (stage, f'{stage}_joint'):
-      errors[name] = _errors(work, by_name[name], trained.variables[name])
+      errors[name] = _errors(work, by_name[name], ended.variables[name])
   crowd, truth = observed.evidence.crowd, observed.truth
   return Measured(
     float((crowd.label == truth[crowd.example]).mean()),
-    _distilled(trained.variables[taidtm.STAGES[0]][BELIEFS], truth),
+    _distilled(ended.variables[taidtm.STAGES[0]][BELIEFS], truth),
     {'identity': _identity_error(observed.laws, truth), **errors},
-    _inside(work, by_name, trained.variables, fields),
-    accuracies,
+    _inside(work, by_name, ended.variables, fields),
+    {
+      row: classifier.columns(checks[row]['test'], checks[row].get('validation'))
+      for row in ('vote', 'ce', *taidtm.STAGES)
+    },
   )
 
 
 def _errors(work, phase, variables):
   """Of T^r(x) as a phase leaves it, [R]."""
   observed = work.observed
-  hidden = phases.look_of(work, phase)(variables, TRUNK)['hidden']
+  hidden = flow.look_of(work, phase)(variables, TRUNK)['hidden']
   return np.array(
     [
       annotator_matrices.rows_error(
@@ -128,7 +132,7 @@ def _inside(work, by_name, variables, fields):
   """Of the graph by how each annotator's layer has left the common one."""
   phase, group = by_name['individual'], work.observed.group
   # Each has the common layer when its phase begins.
-  common = phase.begin(variables, phases.look_of(work, phase))['params'][HEADS]['layers']
+  common = phase.begin(variables, flow.look_of(work, phase))['params'][HEADS]['layers']
   adapted = variables['individual']['params'][HEADS]['layers']
   annotators = work.evidence.annotators
   neighbours = fields['neighbours'] or annotator_graph.usual_neighbours(annotators)
@@ -140,12 +144,6 @@ def _inside(work, by_name, variables, fields):
     for edge in EDGES:
       inside[f'cut, above {edge}'].append(annotator_graph.inside_share(cut, group, edge))
   return {row: np.array(shares) for row, shares in inside.items()}
-
-
-def of_arguments(text: str, rate: str, changes: Sequence[str] = ()) -> tuple[Work, dict[str, Any]]:
-  """Returns what a run of TAIDTM works on, and the fields of the method, see
-  `phases.of_arguments`; `rate` is that of the images' noise."""
-  return phases.of_arguments('taidtm', f'{text},crowd=by_image,rate={rate}', changes)
 
 
 def table(measured: Measured) -> str:
@@ -167,29 +165,22 @@ def table(measured: Measured) -> str:
     ('edges inside groups (%)', measured.inside, 100, 1),
     *((f'{row} (%)', values, 100, 1) for row, values in measured.accuracies.items()),
   ):
-    said = [f'{name} {_pair(value, factor, digits)}' for name, value in values.items()]
+    said = [f'{name} {rates.mean_std(value, factor, digits)}' for name, value in values.items()]
     lines.append(f'  {title}  {", ".join(said)}')
   return '\n'.join(lines)
 
 
-def _pair(values, factor, digits):
-  summary = metrics.mean_std(np.atleast_1d(values))
-  spread = f' ± {factor * summary["std"]:.{digits}f}' if np.size(values) > 1 else ''
-  return f'{factor * summary["mean"]:.{digits}f}{spread}'
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-  """Measures a data set and prints a table a rate, and all figures as a line of JSON."""
-  values = phases.arguments_of(main.__doc__, RATES, 'of wrong labels', argv)
-  enable_compilation_cache()
-  works = {rate: of_arguments(values.data, rate, values.set) for rate in values.rates.split(',')}
-  figures = {}
-  for rate, (work, fields) in works.items():
-    measured = measure(work, fields, progress=True)
-    figures[rate] = files.jsonable(dataclasses.asdict(measured))
-    print(f'{work.train.describe()}, rate {rate}: {table(measured)}', flush=True)
-  print(json.dumps(figures))
+COMMAND = rates.Command(
+  'Measures what TAIDTM is worth on crowds whose laws are made.',
+  'taidtm',
+  extra=('crowd=by_image',),
+  rates=RATES,
+  meaning='wrong labels',
+  measure=measure,
+  table=table,
+  figures=Measured,
+)
 
 
 if __name__ == '__main__':
-  main()
+  COMMAND.main()

@@ -46,54 +46,117 @@ class Networks(NamedTuple):
   neighbours: np.ndarray | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Ended:
+  """Phases that have ended, by name.
+
+  Attributes:
+    variables: their last ones, leading axis seeds x members.
+    checks: of those that were checked, see `scoring.checked`, counted on from the first phase.
+    answers: how these were asked, compiled.
+    seconds: of their trainings.
+  """
+
+  variables: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  checks: Mapping[str, Mapping[str, np.ndarray]] = dataclasses.field(default_factory=dict)
+  answers: Mapping[str, Answers] = dataclasses.field(default_factory=dict)
+  seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
 @settled()
 def train(run: Run, work: Work, method: Method, name: str) -> Networks:
   """Trains the networks of a method, or goes on with them.
 
   Args:
-    run: keeps metrics and checkpoints under the phases `name`/`phase`.
+    run: keeps metrics and checkpoints under the phases `name`.PHASE.
     work, method: what is trained, and how.
     name: of the method in the table.
 
   Raises:
     UserError: a loss that is not finite.
   """
-  ended, checks, seconds, before, neighbours = {}, [], 0.0, 0, None
-  for number, phase in enumerate(method.phases):
-    look = Looking(phase.game, sets(work))
-    initial = phase.begin(ended, look) if phase.begin else None
-    training = problem(work, method, number, initial)
-    label = phase_name(name, phase)
-    evaluation, answers = (), None
-    if phase.scored:
-      answers = answers_of(work, method, phase)
-      evaluation = evaluation_of(work, method, phase, answers, training.num_steps)
-    state = loop.fit(run, label, training, evaluate=evaluation)
-    ended[phase.name] = on_host(work, method, state)
-    if phase.embedding:
-      neighbours = _neighbours(work, method, phase, ended[phase.name])
-    if phase.scored:
-      checks.append(scoring.checked(run.history(label), before))
-    before += training.num_steps
-    seconds += run.timing(label).get('seconds', 0.0)
+  ended = train_phases(run, work, method, name, checks_of(work, method))
   last = method.phases[-1]
-  variables = ended[last.name]
+  variables = ended.variables[last.name]
+  neighbours = None
+  for phase in method.phases:
+    if phase.embedding:
+      neighbours = _neighbours(work, method, phase, ended.variables[phase.name])
   # Those of its checks, which are compiled.
-  answers = answers or answers_of(work, method, last)
-  believed = method.believe(variables, look) if method.believe else Believed()
+  answers = ended.answers.get(last.name) or answers_of(work, method, last)
+  believed = method.believe(variables, look_of(work, last)) if method.believe else Believed()
   if believed.labels is None:
     learned = answers(variables, work.examples(work.train))
     believed = dataclasses.replace(believed, labels=learned)
   parameters = sum(leaf[0].size for leaf in jax.tree.leaves(variables['params']))
   return Networks(
     variables,
-    scoring.joined(checks),
+    scoring.joined(list(ended.checks.values())),
     answers(variables, work.examples(work.test)),
     believed_of_seeds(believed, work.fields.learning.seeds, method.members),
-    seconds,
+    sum(ended.seconds.values()),
     parameters * method.members,
     neighbours,
   )
+
+
+@settled()
+def train_phases(
+  run: Run,
+  work: Work,
+  method: Method,
+  name: str,
+  checks: Mapping[str, int] | None = None,
+  known: Ended | None = None,
+) -> Ended:
+  """Trains the phases of a method one after the other, or goes on with them.
+
+  Args:
+    run: keeps metrics and checkpoints under the phases `name`.PHASE.
+    work, method: what is trained, and how.
+    name: of the method.
+    checks: how often a phase is checked, by name; none of the others.
+    known: phases that need not be trained again, by their names.
+
+  Returns:
+    These and the known ones.
+
+  Raises:
+    UserError: a loss that is not finite.
+  """
+  checks, known = checks or {}, known or Ended()
+  ended = Ended(*(dict(getattr(known, item.name)) for item in dataclasses.fields(Ended)))
+  before = 0
+  for number, phase in enumerate(method.phases):
+    if phase.name not in ended.variables:
+      initial = phase.begin(ended.variables, look_of(work, phase)) if phase.begin else None
+      training = problem(work, method, number, initial)
+      label, evaluation = phase_name(name, phase), ()
+      if phase.name in checks:
+        answers = answers_of(work, method, phase)
+        evaluation = _evaluation(work, answers, training.num_steps, checks[phase.name])
+        ended.answers[phase.name] = answers
+      state = loop.fit(run, label, training, evaluate=evaluation)
+      ended.variables[phase.name] = _on_host(work, method, state)
+      ended.seconds[phase.name] = run.timing(label).get('seconds', 0.0)
+      if phase.name in checks:
+        ended.checks[phase.name] = scoring.checked(run.history(label), before)
+    before += phase.epochs * _epoch_steps(work, phase)
+  return ended
+
+
+def checks_of(work: Work, method: Method) -> dict[str, int]:
+  """Returns how often each phase whose networks answer is checked: as many times in all as the
+  config asks for, shared out by the phases' lengths."""
+  scored = [phase for phase in method.phases if phase.scored]
+  epochs = sum(phase.epochs for phase in scored)
+  checks = work.fields.learning.checks
+  return {phase.name: max(1, round(checks * phase.epochs / epochs)) for phase in scored}
+
+
+def look_of(work: Work, phase: Phase) -> Looking:
+  """Returns what answers for the parts of a phase."""
+  return Looking(phase.game, sets(work))
 
 
 def phase_name(name: str, phase: Phase) -> str:
@@ -110,13 +173,11 @@ def problems(work: Work, method: Method) -> Iterator[tuple[str, Problem]]:
 def problem(work: Work, method: Method, number: int, initial: Mapping[str, Any] | None) -> Problem:
   """Returns the training of phase `number`, ready for the loop or for an estimate."""
   phase = method.phases[number]
-  examples = sets(work)[phase.on]
-  recipe = work.recipe.changed(batch=phase.batch)
-  epoch_steps = recipe.epoch_steps(len(examples))
+  epoch_steps = _epoch_steps(work, phase)
   training = players.problem(
     phase.game,
-    examples,
-    recipe,
+    sets(work)[phase.on],
+    work.recipe.changed(batch=phase.batch),
     tables=phase.tables,
     views=phase.views or work.views({'images': work.weak}),
     networks=work.fields.learning.seeds * method.members,
@@ -128,9 +189,14 @@ def problem(work: Work, method: Method, number: int, initial: Mapping[str, Any] 
   )
   refresh = None
   if phase.refresh is not None:
-    function = _refreshed(phase, Looking(phase.game, sets(work)))
+    function = _refreshed(phase, look_of(work, phase))
     refresh = Refresh(function, phase.every * epoch_steps, phase.first * epoch_steps)
   return dataclasses.replace(training, epoch_steps=epoch_steps, refresh=refresh)
+
+
+def _epoch_steps(work, phase):
+  recipe = work.recipe.changed(batch=phase.batch)
+  return recipe.epoch_steps(len(sets(work)[phase.on]))
 
 
 def sets(work: Work) -> dict[str, Any]:
@@ -139,9 +205,9 @@ def sets(work: Work) -> dict[str, Any]:
   return {name: work.examples(one) for name, one in listed.items() if one is not None}
 
 
-def on_host(work: Work, method: Method, state: Any) -> Any:
-  """Returns the variables of the networks of a state as numpy arrays, without those that only fill
-  up the devices."""
+def _on_host(work, method, state):
+  """The variables of the networks of a state as numpy arrays, without those that only fill up the
+  devices."""
   networks = work.fields.learning.seeds * method.members
   return jax.tree.map(lambda leaf: np.asarray(parallel.gather(leaf))[:networks], state.scored)
 
@@ -217,13 +283,8 @@ def _neighbours(work, method, phase, variables):
   return np.reshape(accuracies, (-1, method.members)).mean(1)
 
 
-def evaluation_of(
-  work: Work, method: Method, phase: Phase, answers: Answers, num_steps: int
-) -> loop.Evaluation:
-  """The checks of the networks while they train: as many in all as the config asks for, shared out
-  by the phases' lengths."""
-  epochs = sum(one.epochs for one in method.phases if one.scored)
-  checks = max(1, round(work.fields.learning.checks * phase.epochs / epochs))
+def _evaluation(work, answers, num_steps, checks):
+  """So many checks of the networks while they train."""
 
   def measure(state):
     asked = {

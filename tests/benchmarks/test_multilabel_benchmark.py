@@ -16,12 +16,13 @@ def test_a_rate_is_measured_and_printed(monkeypatch, capsys):
   monkeypatch.setattr(multilabel, 'CORRECTIONS', kept)
   monkeypatch.setattr(multilabel, 'ESTIMATES', {'t_max': {'estimator': 't_max'}, 'mlntm': {}})
   data = 'mosaic:160:digits,model=mlp,quick'
-  multilabel.main([data, '--rates=0.1+0.5'])
+  multilabel.COMMAND.main([data, '--rates=0.1+0.5'])
   *lines, figures = capsys.readouterr().out.splitlines()
-  assert 'flips 0.1+0.5' in lines[-5] and 'oracle' in lines[-4] and 'cf1' in lines[-1]
+  assert (
+    'flips (0 -> 1 + 1 -> 0) 0.1+0.5' in lines[-5] and 'oracle' in lines[-4] and 'cf1' in lines[-1]
+  )
   figures = json.loads(figures)['0.1+0.5']
-  work = multilabel.of_arguments(data, '0.1+0.5')
-  observed = work.observed
+  observed = multilabel.COMMAND.asked(data, '0.1+0.5').work.observed
   expected = np.tile([[0.9, 0.1], [0.5, 0.5]], (10, 1, 1))
   np.testing.assert_allclose(observed.transition, expected)
   noisy, truth = observed.evidence.matrix, observed.truth

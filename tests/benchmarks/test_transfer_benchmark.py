@@ -8,18 +8,24 @@ import pytest
 
 from jaxdistill.benchmarks import transfer
 from jaxdistill.errors import UserError
+from jaxdistill.training.run import Run
 
 DATA = 'digits,quick'
 
 
 @pytest.mark.slow
-def test_a_rate_is_measured_and_printed(capsys):
-  transfer.main([DATA, '--rates=0.3', '--set', 'method.neighbours=4'])
+def test_a_rate_is_measured_and_printed(capsys, tmp_path):
+  start = [DATA, '--rates=0.3', '--set', 'method.neighbours=4', f'--workdir={tmp_path}']
+  transfer.COMMAND.main(start)
   *lines, figures = capsys.readouterr().out.splitlines()
+  # From the trainings that are kept.
+  (tmp_path / '0.3' / 'results' / 'figures.json').unlink()
+  transfer.COMMAND.main(start)
+  assert capsys.readouterr().out.splitlines()[-1] == figures
   assert 'edges inside groups' in lines[-6]
-  assert [line for line in lines if 'rate 0.3: ' in line and 'digits (train)' in line]
+  assert [line for line in lines if 'wrong labels 0.3: ' in line and 'digits (train)' in line]
   figures = json.loads(figures)['0.3']
-  observed = transfer.of_arguments(DATA, '0.3')[0].observed
+  observed = transfer.COMMAND.asked(DATA, '0.3').work.observed
   crowd, truth = observed.evidence.crowd, observed.truth
   right = observed.laws[:, np.arange(len(truth)), truth]
   # Rates of a normal distribution around .3, cut to [0, .6].
@@ -43,10 +49,10 @@ def test_a_rate_is_measured_and_printed(capsys):
 )
 def test_a_change_that_is_none_is_refused(change, message):
   with pytest.raises(UserError, match=message):
-    transfer.of_arguments(DATA, '0.3', [change])
+    transfer.COMMAND.asked(DATA, '0.3', [change])
 
 
 def test_other_crowds_have_no_law_by_image():
-  work, fields = transfer.of_arguments(DATA, '0.3', ['evidence.origin=simulate'])
-  with pytest.raises(UserError, match='crowd=by_image'):
-    transfer.measure(work, fields)
+  asked = transfer.COMMAND.asked(DATA, '0.3', ['evidence.origin=simulate'])
+  with Run(progress=False) as run, pytest.raises(UserError, match='crowd=by_image'):
+    transfer.measure(run, asked)

@@ -1,0 +1,89 @@
+"""A measurement a rate: what is whole is kept, what was stopped goes on, mistakes are one
+sentence."""
+
+import dataclasses
+import json
+
+import pytest
+
+from jaxdistill.benchmarks import rates
+from jaxdistill.training.interrupt import Interrupted
+
+DATA = 'digits,quick'
+
+
+@dataclasses.dataclass(frozen=True)
+class Figures:
+  noise: float
+  networks: int
+
+
+@pytest.fixture
+def measured():
+  """The rates that were measured, in order."""
+  return []
+
+
+@pytest.fixture
+def command(measured):
+  def measure(run, asked):
+    rate = asked.work.fields.evidence.rate
+    if rate == 0.4 and 0.4 not in measured:
+      measured.append(rate)
+      raise Interrupted('Stopped by SIGTERM.')
+    measured.append(rate)
+    return Figures(rate, asked.work.fields.learning.seeds)
+
+  return rates.Command(
+    'Measures nothing.',
+    'ce',
+    extra=('noise=symmetric_inclusive',),
+    rates='0.1,0.4',
+    meaning='noise',
+    measure=measure,
+    table=lambda figures: f'noise {figures.noise}',
+    figures=Figures,
+  )
+
+
+def test_a_stopped_measurement_goes_on_where_it_was(command, measured, tmp_path, capsys):
+  start = [DATA, f'--workdir={tmp_path}']
+  with pytest.raises(SystemExit) as stop:
+    command.main(start)
+  assert stop.value.code == 75 and 'Stopped by SIGTERM.' in capsys.readouterr().err
+  command.main(start)
+  assert measured == [0.1, 0.4, 0.4]
+  *tables, figures = capsys.readouterr().out.splitlines()[-3:]
+  assert [table.partition(', noise ')[2] for table in tables] == [
+    '0.1: noise 0.1',
+    '0.4: noise 0.4',
+  ]
+  assert json.loads(figures) == {
+    '0.1': {'noise': 0.1, 'networks': 2},
+    '0.4': {'noise': 0.4, 'networks': 2},
+  }
+
+
+@pytest.mark.parametrize(
+  'change, sentence',
+  [
+    ('--set=learning.seedz=3', 'learning.seedz'),
+    ('--set=learning.seeds=0', 'seeds'),
+    ('--rates=0.1,2', '2'),
+  ],
+)
+def test_a_mistake_is_one_sentence_before_any_work(change, sentence, command, measured, capsys):
+  with pytest.raises(SystemExit) as stop:
+    command.main([DATA, change])
+  (line,) = capsys.readouterr().err.splitlines()
+  assert stop.value.code == 2 and line.startswith('error: ') and sentence in line
+  assert not measured
+
+
+def test_other_fields_are_no_continuation(command, measured, tmp_path, capsys):
+  start = [DATA, '--rates=0.1', f'--workdir={tmp_path}']
+  command.main(start)
+  with pytest.raises(SystemExit) as stop:
+    command.main([*start, '--set=learning.epochs=3'])
+  assert stop.value.code == 2 and 'epochs' in capsys.readouterr().err
+  assert measured == [0.1]

@@ -209,7 +209,7 @@ def _initial(flow: Flow, stage: Stage) -> dict[str, Any] | None:
 def on_host(work: Work, state: Any) -> Any:
   """Returns the variables of the real students of a state, as numpy arrays."""
   seeds = work.fields.distillation.seeds
-  return jax.tree.map(lambda leaf: np.asarray(parallel.gather(leaf))[:seeds], state.variables)
+  return parallel.on_host(state.variables, slice(seeds))
 
 
 def _splits(work: Work) -> dict[str, Any]:

@@ -221,10 +221,9 @@ def train(
       checks=training.checks,
       mesh=mesh,
     )
-    first = lambda leaf: np.asarray(parallel.gather(leaf))[0]
     checks = {'steps': scores.checked['steps'], 'test': scores.checked['test'][:, 0]}
     checks = {name: np.asarray(values, np.float32) for name, values in checks.items()}
-    return {'variables': jax.tree.map(first, scores.variables), 'checks': checks}
+    return {'variables': parallel.on_host(scores.variables, 0), 'checks': checks}
 
   def template():
     every = max(1, math.ceil(num_steps / training.checks))

@@ -331,7 +331,6 @@ def album(run: Run, name: str) -> np.ndarray | None:
 def _learned(stage, networks, course, outcome, head, method):
   """The classifier that the first run has become."""
   parts, fields = stage.sessions, stage.fields
-  first = lambda leaf: np.asarray(parallel.gather(leaf))[0]
   plain = dataclasses.asdict(dataclasses.replace(course.engine.task, network=None))
   del plain['network']
   built = Built(
@@ -345,7 +344,7 @@ def _learned(stage, networks, course, outcome, head, method):
     parts.test.class_names,
   )
   variables = jax.tree.map(lambda leaf: np.asarray(leaf)[0], networks.variables)
-  return Learned(built, variables, jax.tree.map(first, outcome.standing.parts))
+  return Learned(built, variables, parallel.on_host(outcome.standing.parts, 0))
 
 
 def stand_in(stage: Stage) -> tuple[Bases, Seen]:

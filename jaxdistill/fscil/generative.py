@@ -243,7 +243,7 @@ def pretrain(
   def compute():
     problem = setup(encoder, images, generative, recipe, seed=seed, mesh=mesh)
     state = loop.fit(run, PHASE, problem, keep_final=False)
-    params = jax.tree.map(lambda leaf: np.asarray(parallel.gather(leaf))[0], state.scored)['params']
+    params = parallel.on_host(state.scored, 0)['params']
     return {'encoder': params['encoder']}
 
   def template():

@@ -39,7 +39,7 @@ class Best:
     current = {
       'accuracy': np.asarray(accuracies[self._split], np.float64),
       'step': np.full(self._networks, step, np.int64),
-      'variables': _on_host(variables, self._networks),
+      'variables': parallel.on_host(variables, slice(self._networks)),
     }
     if self._kept is None:
       self._kept = self._read(current)
@@ -58,9 +58,9 @@ class Best:
   def variables(self, last: Any) -> Any:
     """Returns the variables that are kept, as numpy arrays; `last` are those at the end."""
     if self._split is None:
-      return _on_host(last, self._networks)
+      return parallel.on_host(last, slice(self._networks))
     if self._kept is None:  # a training that had come to its end
-      last = _on_host(last, self._networks)
+      last = parallel.on_host(last, slice(self._networks))
       numbers = np.zeros(self._networks)
       form = {'accuracy': numbers, 'step': numbers.astype(np.int64), 'variables': last}
       self._kept = self._read(form)
@@ -82,10 +82,6 @@ def forget(run: Run) -> None:
   """Deletes what a finished training has left of it in a work dir."""
   if run.workdir is not None:
     (run.workdir / _FILE).unlink(missing_ok=True)
-
-
-def _on_host(tree, networks):
-  return jax.tree.map(lambda leaf: np.asarray(parallel.gather(leaf))[:networks], tree)
 
 
 def _where(chosen, new, old):

@@ -175,7 +175,7 @@ class Course:
     seen, means, total, hits = engine.put(columns, WHOLE), engine.put(standing.means), 0, []
     for inputs, labels in self._test:
       scored = engine.score(engine.identity, standing.parts, means, seen, inputs, labels)
-      *counts, right = (np.asarray(parallel.gather(part)) for part in scored)
+      *counts, right = parallel.on_host(scored)
       total += np.stack(counts).astype(np.int64)
       hits.append(right)
       interrupt.check()

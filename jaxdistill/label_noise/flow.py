@@ -209,7 +209,7 @@ def _on_host(work, method, state):
   """The variables of the networks of a state as numpy arrays, without those that only fill up the
   devices."""
   networks = work.fields.learning.seeds * method.members
-  return jax.tree.map(lambda leaf: np.asarray(parallel.gather(leaf))[:networks], state.scored)
+  return parallel.on_host(state.scored, slice(networks))
 
 
 def believed_of_seeds(believed: Believed, seeds: int, members: int) -> Believed:
@@ -233,7 +233,7 @@ def _refreshed(phase, look):
   """What the loop does with a state between two steps."""
 
   def refresh(state):
-    variables = jax.tree.map(lambda leaf: np.asarray(parallel.gather(leaf)), state.variables)
+    variables = parallel.on_host(state.variables)
     beliefs = phase.refresh(variables, look, int(state.step))
     placed = {
       name: jax.tree.map(_in_place_of, state.variables[BELIEFS][name], tree)

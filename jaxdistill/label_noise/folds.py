@@ -92,7 +92,7 @@ def out_of_sample(
   learns = fold[None] != np.arange(folds)[:, None]
   with Run(progress=progress) as run:
     state = loop.fit(run, 'out_of_sample', problem(*training, learns, seed))
-  variables = jax.tree.map(lambda leaf: np.asarray(parallel.gather(leaf)), state.scored)
+  variables = parallel.on_host(state.scored)
   variables = {name: tree for name, tree in variables.items() if name != 'beliefs'}
   return _held_out(training, variables, fold)
 

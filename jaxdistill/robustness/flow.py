@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from jaxdistill.numerics import settled
@@ -81,7 +80,7 @@ def problem(work: Work, method: Method) -> Problem:
 def on_host(work: Work, state: Any) -> Any:
   """Returns the variables of the real networks of a state, as numpy arrays."""
   seeds = work.fields.robustness.seeds
-  return jax.tree.map(lambda leaf: np.asarray(parallel.gather(leaf))[:seeds], state.scored)
+  return parallel.on_host(state.scored, slice(seeds))
 
 
 def _splits(work):

@@ -256,6 +256,19 @@ def gather(array: jax.Array) -> jax.Array:
   return jax.device_put(array, NamedSharding(array.sharding.mesh, PartitionSpec()))
 
 
+def on_host(tree: Any, rows: Any = slice(None)) -> Any:
+  """Returns whole arrays as numpy arrays in every process.
+
+  Args:
+    tree: of arrays.
+    rows: those of each that are wanted, an index of its first axis.
+
+  >>> on_host({'bias': shard(np.arange(3), make_mesh(1))}, slice(2))['bias'].tolist()
+  [0, 1]
+  """
+  return jax.tree.map(lambda leaf: np.asarray(gather(leaf))[rows], tree)
+
+
 def local(array: jax.Array) -> jax.Array:
   """Returns the whole array on the first device of this process."""
   return gather(array).addressable_data(0)

@@ -125,7 +125,7 @@ def train(
     return ()
   problem = _problem(model, images, wanted, seed, mesh)
   initial = classifier.setup(**problem).state.variables
-  initial = jax.tree.map(lambda a: np.asarray(parallel.gather(a))[: wanted.number], initial)
+  initial = parallel.on_host(initial, slice(wanted.number))
 
   def compute():
     scored = images.take(
@@ -133,7 +133,7 @@ def train(
     )
     classifier.settle(run, 'experts', _rules(problem))
     final = classifier.train(run, 'experts', **problem, test=scored).variables
-    return Pool(initial, jax.tree.map(lambda a: np.asarray(parallel.gather(a)), final))
+    return Pool(initial, parallel.on_host(final))
 
   template = Pool(initial, initial)
   pool = run.kept(

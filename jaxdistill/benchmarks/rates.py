@@ -18,7 +18,7 @@ from jaxdistill.errors import UserError
 from jaxdistill.experiment import arguments, datasets, schema
 from jaxdistill.label_noise import checks, sections, settings
 from jaxdistill.label_noise.work import Work
-from jaxdistill.training import provenance
+from jaxdistill.training import interrupt, provenance
 from jaxdistill.training.interrupt import Interrupted
 from jaxdistill.training.machine import enable_compilation_cache
 from jaxdistill.training.run import Run
@@ -91,16 +91,23 @@ class Command:
       argv: what stands behind the command's name; None: as it was called.
 
     Raises:
-      SystemExit: status 2 for a mistake of the user, 75 after a signal.
+      SystemExit: status 2 for a mistake of the user, 75 after a signal where a work dir keeps what
+        there was.
     """
-    try:
-      self._main(self._arguments(argv))
-    except UserError as error:
-      terminal.complain(f'error: {error}')
-      sys.exit(_USER_ERROR)
-    except Interrupted as stop:
-      terminal.complain(str(stop))
-      raise
+    values = self._arguments(argv)
+    with interrupt.remembering(), interrupt.command('and not kept, for want of --workdir'):
+      try:
+        self._main(values)
+      except UserError as error:
+        terminal.complain(f'error: {error}')
+        sys.exit(_USER_ERROR)
+      except Interrupted as stop:
+        terminal.complain(str(stop))
+        sys.exit(stop.code)
+      except KeyboardInterrupt as stop:  # outside of the trainings
+        status, reason = interrupt.ending(interrupt.number_of(stop))
+        terminal.complain(reason)
+        sys.exit(status)
 
   def _main(self, values: argparse.Namespace) -> None:
     enable_compilation_cache()
@@ -117,6 +124,8 @@ class Command:
   def _measured(self, asked: Asked, workdir: pathlib.Path | None) -> dict[str, Any]:
     """The figures of a rate, or those that an earlier start has come to."""
     described = schema.recorded(sections.CONFIGS[asked.config.task], asked.config)
+    if workdir:
+      interrupt.begun(f'; what was finished is kept in {workdir}, the same command goes on with it')
     with Run(workdir, described, handle_signals=True) as run:
       provenance.settle(run, datasets.facts(asked.work.fields.data, run.config))
       return run.once('figures', lambda: dataclasses.asdict(self.measure(run, asked)))

@@ -3,10 +3,12 @@ sentence."""
 
 import dataclasses
 import json
+import signal
 
 import pytest
 
 from jaxdistill.benchmarks import rates
+from jaxdistill.training import interrupt
 from jaxdistill.training.interrupt import Interrupted
 
 DATA = 'digits,quick'
@@ -28,10 +30,12 @@ def measured():
 def command(measured):
   def measure(run, asked):
     rate = asked.work.fields.evidence.rate
-    if rate == 0.4 and 0.4 not in measured:
-      measured.append(rate)
-      raise Interrupted('Stopped by SIGTERM.')
     measured.append(rate)
+    if measured == [0.1, 0.4]:
+      raise Interrupted('Stopped by SIGTERM.')
+    if measured == [0.1, 0.4, 0.4]:
+      signal.raise_signal(signal.SIGINT)
+      interrupt.check()
     return Figures(rate, asked.work.fields.learning.seeds)
 
   return rates.Command(
@@ -51,8 +55,12 @@ def test_a_stopped_measurement_goes_on_where_it_was(command, measured, tmp_path,
   with pytest.raises(SystemExit) as stop:
     command.main(start)
   assert stop.value.code == 75 and 'Stopped by SIGTERM.' in capsys.readouterr().err
+  with pytest.raises(SystemExit) as stop:
+    command.main(start)
+  assert stop.value.code == 75
+  assert f'Stopped by Ctrl-C; what was finished is kept in {tmp_path}' in capsys.readouterr().err
   command.main(start)
-  assert measured == [0.1, 0.4, 0.4]
+  assert measured == [0.1, 0.4, 0.4, 0.4]
   *tables, figures = capsys.readouterr().out.splitlines()[-3:]
   assert [table.partition(', noise ')[2] for table in tables] == [
     '0.1: noise 0.1',
@@ -78,6 +86,15 @@ def test_a_mistake_is_one_sentence_before_any_work(change, sentence, command, me
   (line,) = capsys.readouterr().err.splitlines()
   assert stop.value.code == 2 and line.startswith('error: ') and sentence in line
   assert not measured
+
+
+def test_without_a_work_dir_a_stop_says_that_all_is_lost(command, measured, capsys):
+  measured += [0.1, 0.4]
+  with pytest.raises(SystemExit) as stop:
+    command.main([DATA, '--rates=0.4'])
+  line = capsys.readouterr().err.splitlines()[-1]
+  assert stop.value.code == 130
+  assert line == 'Stopped by Ctrl-C and not kept, for want of --workdir.'
 
 
 def test_other_fields_are_no_continuation(command, measured, tmp_path, capsys):

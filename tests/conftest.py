@@ -105,3 +105,44 @@ def _bounded_memory():
       gc.collect()
       if trim := getattr(ctypes.CDLL(None), 'malloc_trim', None):  # of glibc
         trim(0)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _untimed():
+  """Runs inside a test do not time a few steps of every phase before they start: that costs more
+  than the few steps that they then do. Where a test is about it, it asks for `timed`."""
+  from jaxdistill.training import loop
+
+  def estimate(problem, *, dtype='float32', seconds=3.0):
+    return loop.Estimate(
+      num_steps=problem.num_steps,
+      seconds_per_step=1e-3,
+      compile_seconds=1e-3,
+      total_seconds=1e-3 * (1 + problem.num_steps),
+      flops_per_step=1.0,
+      peak_bytes=1,
+      peak_share=None,
+      needed_bytes=1,
+      needed_of='process',
+    )
+
+  measured = loop.estimate
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(loop, 'estimate', estimate)
+    yield measured
+
+
+@pytest.fixture
+def timed(monkeypatch, _untimed):
+  """Estimates are measured, as users have them."""
+  from jaxdistill.training import loop
+
+  monkeypatch.setattr(loop, 'estimate', _untimed)
+
+
+def pytest_collection_finish():
+  """Spares the collector of garbage what stays to the end: thousands of tests and all modules; and
+  lets it come less often, as programs that are traced are large and full of cycles."""
+  gc.collect()
+  gc.freeze()
+  gc.set_threshold(20_000, 20, 20)

@@ -655,6 +655,7 @@ def test_a_run_of_one_device_continues_on_four(tmp_path):
   assert end.w.tolist() == [4.0] * 3 and len(end.w.sharding.device_set) == 4
 
 
+@pytest.mark.usefixtures('timed')
 def test_estimate_counts_one_step_and_leaves_no_trace(tmp_path):
   size = 64
 
@@ -671,6 +672,7 @@ def test_estimate_counts_one_step_and_leaves_no_trace(tmp_path):
   assert state.w.tolist() == np.eye(size).tolist() and int(state.step) == 0
 
 
+@pytest.mark.usefixtures('timed')
 def test_estimate_counts_all_devices():
   mesh = parallel.make_mesh()
   x = np.ones((64, 64), np.float32)

@@ -131,6 +131,7 @@ def test_a_second_start_computes_nothing_again_and_says_so(finished, capsys):
   assert text.count('This run is finished') == 1 and 'takes about' not in text
 
 
+@pytest.mark.usefixtures('timed')
 def test_dry_run_shows_parameters_time_and_memory(capsys):
   text = condense_task.dry_run(small(**{'evaluation.baselines': 'whole'}))
   for word in ('conv1', 'Estimate', 'condense', 'evaluate-whole', 'in all about', '1,295 images'):

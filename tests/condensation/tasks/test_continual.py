@@ -349,6 +349,7 @@ def test_baselines_and_fields_of_other_tasks_are_refused(own):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('timed')
 def test_dry_run_counts_the_whole_job(own):
   text = continual.dry_run(small(own))
   condense, first = (

@@ -211,6 +211,7 @@ def _stop(*arguments):
   raise KeyboardInterrupt
 
 
+@pytest.mark.usefixtures('timed')
 def test_the_network_is_the_first_sets_own_and_dry_run_tells_its_cost(sets, monkeypatch):
   # Augmentation is most of what is compiled for a short training.
   plain = dataclasses.replace(protocols.RECIPES['idc'], strategy='', cutmix=0.0)

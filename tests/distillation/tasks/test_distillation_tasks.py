@@ -141,6 +141,7 @@ def test_few_images_for_the_students_and_all_for_the_teacher(ran):
   assert '20% of a class' in running.describe(work)
 
 
+@pytest.mark.usefixtures('timed')
 def test_dry_run_tells_both_networks_and_the_time():
   text = distill.dry_run(load('kd:digits', **{'distillation.baseline': False}))
   assert 'Teacher:' in text and 'Student:' in text and 'kd/student' in text and 'teacher' in text

@@ -124,6 +124,7 @@ def test_one_learner_leaves_its_numbers_page_and_classifier(own, tmp_path):
   assert 'reconstruction' not in (tmp_path / 'teen' / 'report.html').read_text()
 
 
+@pytest.mark.usefixtures('timed')
 def test_a_dry_run_tells_sessions_parameters_and_time(own):
   text = learn.dry_run(small(own, 'pki'))
   assert '2 base classes with' in text and 'head/projector/linear1/kernel' in text

@@ -115,6 +115,7 @@ def test_killed_between_two_checks_a_run_ends_with_the_same_bits(tmp_path, monke
   jax.tree.map(np.testing.assert_array_equal, *(end.variables for end in ends))
 
 
+@pytest.mark.usefixtures('timed')
 def test_a_dry_run_tells_labels_and_time():
   text = train.dry_run(load('ce:digits'))
   assert 'one label an example' in text and '% of them are wrong' in text and 'ce.ce' in text

@@ -118,6 +118,7 @@ def test_a_run_that_is_killed_goes_on_bit_for_bit(compared, tmp_path, monkeypatc
   assert again['rows'][0]['last'] == content['rows'][1]['last']
 
 
+@pytest.mark.usefixtures('timed')
 def test_dry_run_tells_the_network_and_the_time():
   text = train.dry_run(load('at:digits'))
   assert 'parameter' in text and 'at ' in text and 'eps = 0.2' in text

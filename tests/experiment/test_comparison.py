@@ -1,5 +1,6 @@
 """A tiny grid for real, stopped within a run and continued, and the page that compares its runs."""
 
+import dataclasses
 import html.parser
 import itertools
 import json
@@ -13,7 +14,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from jaxdistill.commands import sweep
-from jaxdistill.condensation import columns, published
+from jaxdistill.condensation import columns, protocols, published
 from jaxdistill.experiment import aggregate, comparison
 from jaxdistill.experiment.aggregate import Finished
 from jaxdistill.experiment.results import Result, Row
@@ -23,9 +24,10 @@ SMALL = [
   'data.image_size=8',
   'model.width=4',
   'model.depth=1',
+  'model.norm=none',
   'condensation.batch_real=4',
   'condensation.iterations=4',
-  'condensation.augmentation=color',
+  'condensation.augmentation=',
   'run.checkpoint_every=2',
   'run.log_every=1',
   'evaluation.networks=2',
@@ -49,6 +51,15 @@ def start(workdir):
       *(f'--config.{setting}' for setting in SMALL),
     ]
   )
+
+
+@pytest.fixture(scope='module', autouse=True)
+def unaugmented():
+  """The recipe without its augmentation, most of what is compiled for a short training."""
+  plain = dataclasses.replace(protocols.RECIPES['idc'], strategy='', cutmix=0.0)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setitem(protocols.RECIPES, 'idc', plain)
+    yield
 
 
 @pytest.fixture(scope='module')

@@ -4,8 +4,8 @@ A family answers in tests/FAMILY/battery.py: names() of its methods; refuse(name
 field that the method has not; and either what one phase of the loop needs: ready(name, mesh=,
 dtype=, steps=), a small problem for the loop; learned(state), the arrays to compare, rows of
 padding left out; pools(name), the stand-in for the networks that a method wants and such networks,
-() for none; company(name), (alone, among others, the rows there) or None; perhaps QUICK, the names
-whose tests are not slow.
+() for none; company(name), (alone, among others, the rows there) or None, alone None where that is
+ready(name); perhaps QUICK, the names whose tests are not slow.
 
 Or, where a method goes through sessions: course(name, devices=, dtype=), all of them ready to run;
 poisoned(examples, number), the same data with nonsense in place of those before a session; perhaps
@@ -17,6 +17,7 @@ import functools
 import importlib.util
 import pathlib
 import sys
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -61,36 +62,43 @@ def quick_first(methods):
   ]
 
 
+class Ran(NamedTuple):
+  """What a method starts from, what it makes of that in a few steps, and its losses."""
+
+  start: np.ndarray
+  end: np.ndarray
+  losses: list
+
+
 @functools.cache
 def ran(family, name, devices=1, dtype='float32'):
-  """What a method learns in a few steps, and its losses."""
   asked = battery(family)
   mesh = parallel.make_mesh(devices) if devices > 1 else None
+  problem = asked.ready(name, mesh=mesh, dtype=dtype, steps=STEPS)
+  start = asked.learned(problem.state)
   with Run(progress=False, log_every=1) as run:
-    state = loop.fit(run, 'learn', asked.ready(name, mesh=mesh, dtype=dtype, steps=STEPS))
-    return asked.learned(state), [line['loss'] for line in run.curve('learn')]
+    state = loop.fit(run, 'learn', problem)
+    return Ran(start, asked.learned(state), [line['loss'] for line in run.curve('learn')])
 
 
 @pytest.mark.parametrize('family, name', quick_first(METHODS))
 class TestEveryMethod:
   def test_learns_something_finite(self, family, name):
-    start = battery(family).learned(battery(family).ready(name).state)
-    end, losses = ran(family, name)
+    start, end, losses = ran(family, name)
     moved = np.abs(end - start).reshape(len(end), -1).max(1)
     assert (moved > 1e-5).all() and np.isfinite(end).all() and np.isfinite(losses).all()
 
   def test_four_devices_learn_what_one_does(self, family, name):
-    (one, losses), (four, others) = ran(family, name), ran(family, name, devices=4)
-    np.testing.assert_allclose(four, one, atol=2e-5)
-    assert others == pytest.approx(losses, rel=1e-4, abs=1e-6)
+    one, four = ran(family, name), ran(family, name, devices=4)
+    np.testing.assert_allclose(four.end, one.end, atol=2e-5)
+    assert four.losses == pytest.approx(one.losses, rel=1e-4, abs=1e-6)
 
   def test_bfloat16_stays_close_to_float32(self, family, name):
-    (exact, losses), (half, others) = ran(family, name), ran(family, name, dtype='bfloat16')
-    assert half.dtype == exact.dtype == np.float32
-    assert others != losses and others == pytest.approx(losses, rel=0.1)
-    start = battery(family).learned(battery(family).ready(name).state)
+    exact, half = ran(family, name), ran(family, name, dtype='bfloat16')
+    assert half.end.dtype == exact.end.dtype == np.float32
+    assert half.losses != exact.losses and half.losses == pytest.approx(exact.losses, rel=0.1)
     # The steps point the same way.
-    step, other = ((end - start).ravel() for end in (exact, half))
+    step, other = ((each.end - exact.start).ravel() for each in (exact, half))
     assert step @ other > 0.9 * np.linalg.norm(step) * np.linalg.norm(other)
 
   def test_killed_and_resumed_it_ends_with_the_same_bits(self, family, name, tmp_path):
@@ -104,9 +112,9 @@ class TestEveryMethod:
     with Run(tmp_path, **options) as run:
       state = loop.fit(run, 'learn', battery(family).ready(name, steps=STEPS))
       losses = [line['loss'] for line in run.curve('learn')]
-    whole, expected = ran(family, name)
-    np.testing.assert_array_equal(battery(family).learned(state), whole)
-    assert losses == expected
+    whole = ran(family, name)
+    np.testing.assert_array_equal(battery(family).learned(state), whole.end)
+    assert losses == whole.losses
 
   def test_nothing_is_compiled_after_the_first_step(self, family, name):
     problem, traced = battery(family).ready(name, steps=STEPS), []
@@ -124,9 +132,10 @@ class TestEveryMethod:
     if company is None:
       pytest.skip('what it learns of one depends on the others')
     alone, among, rows = company
+    learned = battery(family).learned
     with Run(progress=False) as run:
-      ends = [loop.fit(run, f'{number}', one) for number, one in enumerate((alone, among))]
-    few, many = map(battery(family).learned, ends)
+      many = learned(loop.fit(run, 'among', among))
+      few = ran(family, name).end if alone is None else learned(loop.fit(run, 'alone', alone))
     np.testing.assert_allclose(few, many[rows], atol=1e-6)
 
   def test_a_stand_in_has_the_form_of_the_real_pool(self, family, name):

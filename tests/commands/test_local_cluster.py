@@ -238,7 +238,9 @@ sys.exit(process.exit_status(start))
 """
 
 
-@pytest.mark.parametrize('failing, kind', [(0, 'user'), (1, 'other')])
+@pytest.mark.parametrize(
+  'failing, kind', [pytest.param(0, 'user', marks=pytest.mark.slow), (1, 'other')]
+)
 def test_a_process_that_fails_alone_ends_the_others_with_a_word(failing, kind):
   told = two_processes(FAILING, str(failing), kind)
   status, what = (2, '') if kind == 'user' else (1, 'RuntimeError: ')

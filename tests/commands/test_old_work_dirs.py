@@ -50,7 +50,7 @@ RUNS = {
 }
 
 
-@pytest.fixture(params=RUNS)
+@pytest.fixture(params=['m3d', pytest.param('dance', marks=pytest.mark.slow)])
 def finished(request, tmp_path, capsys, plain):
   with tarfile.open(OLD / f'{request.param}-work-dir.tar.gz') as archive:
     archive.extractall(tmp_path, filter='data')

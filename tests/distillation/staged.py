@@ -158,7 +158,7 @@ def flat(tree):
 
 def largest(gradient):
   """The largest entry of a gradient's leaves."""
-  return max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(gradient))
+  return max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(gradient))
 
 
 def same(one, other):

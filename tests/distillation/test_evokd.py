@@ -1,6 +1,7 @@
 """EvoKD: a teacher that learns beside its student and does not know of it."""
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -39,6 +40,7 @@ def of_player(stage, name):
   return dataclasses.replace(stage, parts=parts, players=players)
 
 
+@pytest.mark.slow
 def test_the_teacher_does_not_know_of_its_student(pair, stage, entries):
   start, end, lines = staged.trained(pair, stage, entries, steps=3)
   _, alone, alone_lines = staged.trained(pair, of_player(stage, 'teacher'), entries, steps=3)
@@ -87,7 +89,8 @@ def test_the_terms_are_those_of_the_formulas(pair, stage, entries):
 
   def apply(module, part, *arguments):
     own = {name: tree[part] for name, tree in variables.items() if part in tree}
-    return module.apply(own, *arguments, train=True, mutable=['batch_stats'])[0]
+    applied = functools.partial(module.apply, train=True, mutable=['batch_stats'])
+    return jax.jit(applied)(own, *arguments)[0]
 
   logits, distance, said = {}, 0.0, {}
   for name, net in (('student', pair.student), ('teacher', pair.teacher)):

@@ -31,9 +31,8 @@ def test_a_teacher_without_embeddings_is_refused(name):
     methods.make(staged.pair(teacher_form=forms), {'name': name})
 
 
-@pytest.mark.parametrize(
-  'fields', [{}, pytest.param(dict(form='bank', negatives=5), marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('fields', [{}, dict(form='bank', negatives=5)])
 def test_four_devices_are_one(fields):
   pair, entries = staged.pair(2, 3), staged.batch()
   (stage,) = crrcd.method(pair, **fields).stages

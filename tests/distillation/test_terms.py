@@ -104,7 +104,7 @@ def evaluate(name, change=lambda array: array, weight=None):
 
 
 def size(tree):
-  return max((float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree)), default=0.0)
+  return max((float(np.abs(leaf).max()) for leaf in jax.tree.leaves(tree)), default=0.0)
 
 
 @every

@@ -27,19 +27,24 @@ def distilled(iterations=30, mesh=None, **fields):
 
 @functools.cache
 def ended():
-  """(policy, course, outcome) of a whole course."""
+  """(policy, course, outcome, where its runs stood behind each session) of a whole course."""
   policy, course = distilled()
-  with Run(progress=False) as run:
-    return policy, course, run_sessions(run, course)
+  behind, score = [], course.score
+
+  def noted(standing):
+    behind.append(standing)
+    return score(standing)
+
+  with pytest.MonkeyPatch.context() as patch, Run(progress=False) as run:
+    patch.setitem(vars(course), 'score', noted)
+    outcome = run_sessions(run, course)
+  return policy, course, outcome, behind
 
 
-@functools.cache
 def standings():
   """A course, and where its runs stand behind the base session and behind the next."""
-  _, course, _ = ended()
-  with Run(progress=False) as run:
-    first = course.first(run)
-    return course, (first, course.advance(run, first)[0])
+  _, course, _, behind = ended()
+  return course, tuple(behind[:2])
 
 
 def problem_of(number, seed=0, **fields):
@@ -100,7 +105,7 @@ def test_classes_are_independent():
 
 class TestAWholeCourse:
   def test_images_are_stored_by_run_and_class(self):
-    policy, _, _ = ended()
+    policy, *_ = ended()
     images = policy.album()
     assert images.shape == (RUNS, pictured.COLUMNS, 2, *pictured.SHAPE)
     assert images.dtype == np.uint8 and images.max() > 100
@@ -112,7 +117,7 @@ class TestAWholeCourse:
     assert (base[0] != base[2]).any() and (later[0] != later[1]).any()
 
   def test_the_learner_reads_the_features_of_the_stored_images(self):
-    policy, _, outcome = ended()
+    policy, _, outcome, _ = ended()
     base, inputs = pictured.parts().base, np.asarray(outcome.standing.memory.inputs)
     for run, images in enumerate(policy.album()):
       seed = run // pictured.DRAWS
@@ -123,7 +128,7 @@ class TestAWholeCourse:
     assert (np.asarray(outcome.standing.memory.weight) == 1).all()
 
   def test_a_killed_run_ends_the_same(self, tmp_path):
-    policy, course, expected = ended()
+    policy, course, expected, _ = ended()
     images = policy.album()
     with Run(tmp_path, progress=False) as run:
       course.advance(run, course.first(run))

@@ -16,9 +16,9 @@ import numpy as np
 
 from jaxdistill import metrics
 from jaxdistill.benchmarks import rates
-from jaxdistill.benchmarks.rates import Asked
 from jaxdistill.label_noise import bce, flow, mlntm, multilabel_estimates
 from jaxdistill.label_noise.method import Method
+from jaxdistill.label_noise.work import Work
 from jaxdistill.numerics import settled
 from jaxdistill.training.run import Run
 
@@ -59,14 +59,13 @@ class Measured:
 
 
 @settled()
-def measure(run: Run, asked: Asked) -> Measured:
+def measure(run: Run, work: Work) -> Measured:
   """Returns what a run's examples give; their labels are a matrix whose flips are known.
 
   Args:
     run: keeps the trainings.
-    asked: what they learn from.
+    work: what they learn from.
   """
-  work = asked.work
   setting, observed = work.setting, work.observed
   plain = flow.train_phases(run, work, bce.method(setting), 'bce').variables
   by_row = {row: mlntm.method(setting, **fields) for row, fields in CORRECTIONS.items()}

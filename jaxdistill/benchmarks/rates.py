@@ -6,11 +6,10 @@ import dataclasses
 import json
 import pathlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from jaxdistill import config as configs
 from jaxdistill import metrics, terminal
@@ -26,17 +25,6 @@ from jaxdistill.training.run import Run
 _USER_ERROR = 2
 
 
-class Asked(NamedTuple):
-  """What a rate is measured of.
-
-  work: what a run of the method works on. fields: of the method. config: of that run.
-  """
-
-  work: Work
-  fields: Mapping[str, Any]
-  config: ConfigDict
-
-
 @dataclasses.dataclass(frozen=True)
 class Command:
   """A measurement a rate, as a command.
@@ -47,7 +35,7 @@ class Command:
     extra: arguments of that config that all rates share.
     rates: the usual ones, joined by commas.
     meaning: of a rate.
-    measure: (run, asked) -> a dataclass of figures; it can be gone on with in its run.
+    measure: (run, work) -> a dataclass of figures; it can be gone on with in its run.
     table: (figures) -> a few lines.
     figures: the class of the figures.
   """
@@ -57,11 +45,11 @@ class Command:
   extra: Sequence[str]
   rates: str
   meaning: str
-  measure: Callable[[Run, Asked], Any]
+  measure: Callable[[Run, Work], Any]
   table: Callable[[Any], str]
   figures: type
 
-  def asked(self, data: str, rate: str, changes: Sequence[str] = ()) -> Asked:
+  def work(self, data: str, rate: str, changes: Sequence[str] = ()) -> Work:
     """Returns what a rate is measured of.
 
     Args:
@@ -81,8 +69,7 @@ class Command:
       configs.override(config, key, value)
     checks.check_fields(config)
     checks.check_values(config)
-    fields = {name: value for name, value in config.method.items() if name != 'name'}
-    return Asked(checks.load(sections.of_config(config)), fields, config)
+    return checks.load(sections.of_config(config))
 
   def main(self, argv: Sequence[str] | None = None) -> None:
     """Measures a data set, prints a table a rate, and all figures as a line of JSON.
@@ -112,23 +99,23 @@ class Command:
   def _main(self, values: argparse.Namespace) -> None:
     enable_compilation_cache()
     # All of them before any work.
-    every = {rate: self.asked(values.data, rate, values.set) for rate in values.rates.split(',')}
+    works = {rate: self.work(values.data, rate, values.set) for rate in values.rates.split(',')}
     measured = {}
-    for rate, asked in every.items():
+    for rate, work in works.items():
       workdir = pathlib.Path(values.workdir) / rate if values.workdir else None
-      measured[rate] = self._measured(asked, workdir)
+      measured[rate] = self._measured(work, workdir)
       table = self.table(self.figures(**measured[rate]))
-      terminal.line(f'{asked.work.train.describe()}, {self.meaning} {rate}: {table}')
+      terminal.line(f'{work.train.describe()}, {self.meaning} {rate}: {table}')
     terminal.line(json.dumps(measured))
 
-  def _measured(self, asked: Asked, workdir: pathlib.Path | None) -> dict[str, Any]:
+  def _measured(self, work: Work, workdir: pathlib.Path | None) -> dict[str, Any]:
     """The figures of a rate, or those that an earlier start has come to."""
-    described = schema.recorded(sections.CONFIGS[asked.config.task], asked.config)
+    config = schema.recorded(type(work.fields), schema.section(work.fields))
     if workdir:
       interrupt.begun(f'; what was finished is kept in {workdir}, the same command goes on with it')
-    with Run(workdir, described, handle_signals=True) as run:
-      provenance.settle(run, datasets.facts(asked.work.fields.data, run.config))
-      return run.once('figures', lambda: dataclasses.asdict(self.measure(run, asked)))
+    with Run(workdir, config, handle_signals=True) as run:
+      provenance.settle(run, datasets.facts(work.fields.data, run.config))
+      return run.once('figures', lambda: dataclasses.asdict(self.measure(run, work)))
 
   def _arguments(self, argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=self.description)

@@ -15,10 +15,18 @@ from typing import Any
 import numpy as np
 
 from jaxdistill.benchmarks import rates
-from jaxdistill.benchmarks.rates import Asked
 from jaxdistill.errors import UserError
-from jaxdistill.label_noise import annotator_graph, annotator_matrices, ce, flow, taidtm, vote
+from jaxdistill.label_noise import (
+  annotator_graph,
+  annotator_matrices,
+  ce,
+  flow,
+  methods,
+  taidtm,
+  vote,
+)
 from jaxdistill.label_noise.transition_stages import GUESS, HEADS, KEPT, TRUNK
+from jaxdistill.label_noise.work import Work
 from jaxdistill.numerics import settled
 from jaxdistill.training import classifier
 from jaxdistill.training.learner import BELIEFS
@@ -53,17 +61,16 @@ class Measured:
 
 
 @settled()
-def measure(run: Run, asked: Asked) -> Measured:
+def measure(run: Run, work: Work) -> Measured:
   """Returns what a run's examples give, labelled by simulated annotators whose laws are known.
 
   Args:
     run: keeps the trainings.
-    asked: what they learn from, and the fields of `taidtm.method`, but for the stages.
+    work: what they learn from; the stages of its method are those of the rows.
 
   Raises:
     UserError: for labels of other annotators.
   """
-  work, fields = asked.work, asked.fields
   setting, observed = work.setting, work.observed
   if observed.laws is None:
     raise UserError('The true matrices are known of simulated annotators alone: crowd=by_image.')
@@ -73,8 +80,9 @@ def measure(run: Run, asked: Asked) -> Measured:
     checks = {phase.name: work.fields.learning.checks for phase in method.phases if phase.scored}
     return flow.train_phases(run, work, method, name, checks, known)
 
-  staged = lambda stage: taidtm.method(
-    setting, **{**fields, 'stage': stage, 'joint_stages': 'global'}
+  section = work.fields.method
+  staged = lambda stage: methods.make(
+    setting, {**section, 'stage': stage, 'joint_stages': 'global'}
   )
   graph, own = staged('gcn'), staged('individual')
   # All but the joint training of the individual heads is in the other one.
@@ -92,7 +100,7 @@ def measure(run: Run, asked: Asked) -> Measured:
     float((crowd.label == truth[crowd.example]).mean()),
     _distilled(ended.variables[taidtm.STAGES[0]][BELIEFS], truth),
     {'identity': _identity_error(observed.laws, truth), **errors},
-    _inside(work, by_name, ended.variables, fields),
+    _inside(work, by_name, ended.variables),
     {
       row: classifier.columns(checks[row]['test'], checks[row].get('validation'))
       for row in ('vote', 'ce', *taidtm.STAGES)
@@ -128,18 +136,18 @@ def _distilled(beliefs, truth):
   return {'share': kept.mean(1), 'right': (kept & right).sum(1) / kept.sum(1)}
 
 
-def _inside(work, by_name, variables, fields):
+def _inside(work, by_name, variables):
   """Of the graph by how each annotator's layer has left the common one."""
   phase, group = by_name['individual'], work.observed.group
   # Each has the common layer when its phase begins.
   common = phase.begin(variables, flow.look_of(work, phase))['params'][HEADS]['layers']
   adapted = variables['individual']['params'][HEADS]['layers']
-  annotators = work.evidence.annotators
-  neighbours = fields['neighbours'] or annotator_graph.usual_neighbours(annotators)
+  annotators, section = work.evidence.annotators, work.fields.method
+  neighbours = section['neighbours'] or annotator_graph.usual_neighbours(annotators)
   inside = {'neighbours': []} | {f'cut, above {edge}': [] for edge in EDGES}
   for moved in np.asarray(common) - np.asarray(adapted):
     graph = annotator_graph.neighbour_graph(moved.reshape(len(moved), -1), neighbours)
-    cut = annotator_graph.rank_cut(graph, fields['rank'])
+    cut = annotator_graph.rank_cut(graph, section['rank'])
     inside['neighbours'].append(annotator_graph.inside_share(graph, group))
     for edge in EDGES:
       inside[f'cut, above {edge}'].append(annotator_graph.inside_share(cut, group, edge))

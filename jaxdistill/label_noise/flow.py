@@ -57,10 +57,10 @@ class Ended:
     seconds: of their trainings.
   """
 
-  variables: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-  checks: Mapping[str, Mapping[str, np.ndarray]] = dataclasses.field(default_factory=dict)
-  answers: Mapping[str, Answers] = dataclasses.field(default_factory=dict)
-  seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  variables: dict[str, Any] = dataclasses.field(default_factory=dict)
+  checks: dict[str, Mapping[str, np.ndarray]] = dataclasses.field(default_factory=dict)
+  answers: dict[str, Answers] = dataclasses.field(default_factory=dict)
+  seconds: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @settled()
@@ -125,7 +125,7 @@ def train_phases(
     UserError: a loss that is not finite.
   """
   checks, known = checks or {}, known or Ended()
-  ended = Ended(*(dict(getattr(known, item.name)) for item in dataclasses.fields(Ended)))
+  ended = Ended(**{name: dict(by_phase) for name, by_phase in vars(known).items()})
   before = 0
   for number, phase in enumerate(method.phases):
     if phase.name not in ended.variables:

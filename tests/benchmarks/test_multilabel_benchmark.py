@@ -22,7 +22,7 @@ def test_a_rate_is_measured_and_printed(monkeypatch, capsys):
     'flips (0 -> 1 + 1 -> 0) 0.1+0.5' in lines[-5] and 'oracle' in lines[-4] and 'cf1' in lines[-1]
   )
   figures = json.loads(figures)['0.1+0.5']
-  observed = multilabel.COMMAND.asked(data, '0.1+0.5').work.observed
+  observed = multilabel.COMMAND.work(data, '0.1+0.5').observed
   expected = np.tile([[0.9, 0.1], [0.5, 0.5]], (10, 1, 1))
   np.testing.assert_allclose(observed.transition, expected)
   noisy, truth = observed.evidence.matrix, observed.truth

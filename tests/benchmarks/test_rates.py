@@ -28,15 +28,15 @@ def measured():
 
 @pytest.fixture
 def command(measured):
-  def measure(run, asked):
-    rate = asked.work.fields.evidence.rate
+  def measure(run, work):
+    rate = work.fields.evidence.rate
     measured.append(rate)
     if measured == [0.1, 0.4]:
       raise Interrupted('Stopped by SIGTERM.')
     if measured == [0.1, 0.4, 0.4]:
       signal.raise_signal(signal.SIGINT)
       interrupt.check()
-    return Figures(rate, asked.work.fields.learning.seeds)
+    return Figures(rate, work.fields.learning.seeds)
 
   return rates.Command(
     'Measures nothing.',

@@ -25,7 +25,7 @@ def test_a_rate_is_measured_and_printed(capsys, tmp_path):
   assert 'edges inside groups' in lines[-6]
   assert [line for line in lines if 'wrong labels 0.3: ' in line and 'digits (train)' in line]
   figures = json.loads(figures)['0.3']
-  observed = transfer.COMMAND.asked(DATA, '0.3').work.observed
+  observed = transfer.COMMAND.work(DATA, '0.3').observed
   crowd, truth = observed.evidence.crowd, observed.truth
   right = observed.laws[:, np.arange(len(truth)), truth]
   # Rates of a normal distribution around .3, cut to [0, .6].
@@ -49,10 +49,10 @@ def test_a_rate_is_measured_and_printed(capsys, tmp_path):
 )
 def test_a_change_that_is_none_is_refused(change, message):
   with pytest.raises(UserError, match=message):
-    transfer.COMMAND.asked(DATA, '0.3', [change])
+    transfer.COMMAND.work(DATA, '0.3', [change])
 
 
 def test_other_crowds_have_no_law_by_image():
-  asked = transfer.COMMAND.asked(DATA, '0.3', ['evidence.origin=simulate'])
+  work = transfer.COMMAND.work(DATA, '0.3', ['evidence.origin=simulate'])
   with Run(progress=False) as run, pytest.raises(UserError, match='crowd=by_image'):
-    transfer.measure(run, asked)
+    transfer.measure(run, work)

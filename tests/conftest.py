@@ -27,6 +27,7 @@ os.environ.setdefault('MPLBACKEND', 'Agg')
 
 import atexit  # noqa: E402
 import ctypes  # noqa: E402
+import dataclasses  # noqa: E402
 import functools  # noqa: E402
 import gc  # noqa: E402
 import resource  # noqa: E402
@@ -107,8 +108,16 @@ def _bounded_memory():
         trim(0)
 
 
+@pytest.fixture(scope='session')
+def measured_estimate():
+  """The loop's estimate of users, for fixtures whose run is to have it."""
+  from jaxdistill.training import loop
+
+  return loop.estimate
+
+
 @pytest.fixture(scope='module', autouse=True)
-def _untimed():
+def _untimed(measured_estimate):
   """Runs inside a test do not time a few steps of every phase before they start: that costs more
   than the few steps that they then do. Where a test is about it, it asks for `timed`."""
   from jaxdistill.training import loop
@@ -126,18 +135,28 @@ def _untimed():
       needed_of='process',
     )
 
-  measured = loop.estimate
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(loop, 'estimate', estimate)
-    yield measured
+    yield
 
 
 @pytest.fixture
-def timed(monkeypatch, _untimed):
+def timed(monkeypatch, measured_estimate):
   """Estimates are measured, as users have them."""
   from jaxdistill.training import loop
 
-  monkeypatch.setattr(loop, 'estimate', _untimed)
+  monkeypatch.setattr(loop, 'estimate', measured_estimate)
+
+
+@pytest.fixture(scope='module')
+def unaugmented():
+  """The recipe idc without its augmentation, most of what is compiled for a short training."""
+  from jaxdistill.condensation import protocols
+
+  plain = dataclasses.replace(protocols.RECIPES['idc'], strategy='', cutmix=0.0)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setitem(protocols.RECIPES, 'idc', plain)
+    yield
 
 
 def pytest_collection_finish():

@@ -98,7 +98,7 @@ class TestEveryMethod:
     assert half.end.dtype == exact.end.dtype == np.float32
     assert half.losses != exact.losses and half.losses == pytest.approx(exact.losses, rel=0.1)
     # The steps point the same way.
-    step, other = ((each.end - exact.start).ravel() for each in (exact, half))
+    step, other = ((end - exact.start).ravel() for end in (exact.end, half.end))
     assert step @ other > 0.9 * np.linalg.norm(step) * np.linalg.norm(other)
 
   def test_killed_and_resumed_it_ends_with_the_same_bits(self, family, name, tmp_path):

@@ -50,7 +50,9 @@ RUNS = {
 }
 
 
-@pytest.fixture(params=['m3d', pytest.param('dance', marks=pytest.mark.slow)])
+@pytest.fixture(
+  params=[pytest.param(name, marks=[pytest.mark.slow] if name == 'dance' else []) for name in RUNS]
+)
 def finished(request, tmp_path, capsys, plain):
   with tarfile.open(OLD / f'{request.param}-work-dir.tar.gz') as archive:
     archive.extractall(tmp_path, filter='data')

@@ -1,6 +1,5 @@
 """A tiny grid for real, stopped within a run and continued, and the page that compares its runs."""
 
-import dataclasses
 import html.parser
 import itertools
 import json
@@ -14,10 +13,11 @@ import pytest
 from ml_collections import ConfigDict
 
 from jaxdistill.commands import sweep
-from jaxdistill.condensation import columns, protocols, published
+from jaxdistill.condensation import columns, published
 from jaxdistill.experiment import aggregate, comparison
 from jaxdistill.experiment.aggregate import Finished
 from jaxdistill.experiment.results import Result, Row
+from jaxdistill.training import loop
 from jaxdistill.training.records import Records
 
 SMALL = [
@@ -53,17 +53,8 @@ def start(workdir):
   )
 
 
-@pytest.fixture(scope='module', autouse=True)
-def unaugmented():
-  """The recipe without its augmentation, most of what is compiled for a short training."""
-  plain = dataclasses.replace(protocols.RECIPES['idc'], strategy='', cutmix=0.0)
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(protocols.RECIPES, 'idc', plain)
-    yield
-
-
 @pytest.fixture(scope='module')
-def grid(tmp_path_factory):
+def grid(tmp_path_factory, unaugmented, measured_estimate):
   """Runs the grid, stops it by SIGTERM within the second run, continues; returns its folder, the
   statuses, what was read."""
   workdir = tmp_path_factory.mktemp('grid')
@@ -76,15 +67,17 @@ def grid(tmp_path_factory):
       signal.raise_signal(signal.SIGTERM)
 
   with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(loop, 'estimate', measured_estimate)
     patch.setattr(Records, 'append', stop_once)
     statuses = [start(workdir)]
-  halfway = json.loads((workdir / 'sweep.json').read_text())
-  stopped = sorted(
-    path.name
-    for path in (workdir / seen[0] / 'checkpoints' / 'condense').iterdir()
-    if path.name.isdigit()
-  )
-  statuses.append(start(workdir))
+    halfway = json.loads((workdir / 'sweep.json').read_text())
+    stopped = sorted(
+      path.name
+      for path in (workdir / seen[0] / 'checkpoints' / 'condense').iterdir()
+      if path.name.isdigit()
+    )
+    patch.setattr(Records, 'append', append)
+    statuses.append(start(workdir))
   return workdir, statuses, halfway, stopped
 
 

@@ -221,7 +221,13 @@ def test_calibration_is_a_second_step_with_the_expert_and_without_real_images():
   np.testing.assert_allclose(calibrated.images, matched.images - 0.02 * gradient, atol=1e-6)
 
 
-@pytest.mark.parametrize('order', ['per_class', pytest.param('joint', marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+  'order',
+  [
+    pytest.param(order, marks=[pytest.mark.slow] if order == 'joint' else [])
+    for order in engine.ORDERS
+  ],
+)
 def test_one_device_and_four_agree(order):
   settings = dataclasses.replace(
     SETTINGS, order=order, augmentation='color_crop_cutout', learning_rate=0.1

@@ -1,7 +1,6 @@
 """A whole run: its phases, its files, its second start, and its end after a kill."""
 
 import contextlib
-import dataclasses
 import html.parser
 import io
 import json
@@ -16,10 +15,13 @@ import numpy as np
 import pytest
 
 from jaxdistill import config as configs
-from jaxdistill.condensation import Condensed, checks, protocols
+from jaxdistill.condensation import Condensed, checks
 from jaxdistill.condensation.tasks import condense as condense_task
 from jaxdistill.experiment import estimates
+from jaxdistill.training import loop
 from jaxdistill.training.run import Run
+
+pytestmark = pytest.mark.usefixtures('unaugmented')
 
 ROOT = pathlib.Path(__file__).parents[3]
 SMALL = {
@@ -47,15 +49,6 @@ def small(**overrides):
   return config
 
 
-@pytest.fixture(scope='module', autouse=True)
-def unaugmented():
-  """The recipe without its augmentation, most of what is compiled for a short training."""
-  plain = dataclasses.replace(protocols.RECIPES['idc'], strategy='', cutmix=0.0)
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(protocols.RECIPES, 'idc', plain)
-    yield
-
-
 @pytest.fixture(scope='module')
 def shown():
   """What the run of `finished` prints."""
@@ -63,7 +56,7 @@ def shown():
 
 
 @pytest.fixture(scope='module')
-def finished(tmp_path_factory, shown):
+def finished(tmp_path_factory, shown, unaugmented, measured_estimate):
   workdir = tmp_path_factory.mktemp('run')
   config = small()
   with (
@@ -72,6 +65,7 @@ def finished(tmp_path_factory, shown):
     Run(workdir, config, progress=False) as work,
   ):
     patch.setattr(estimates, 'SHORT_SECONDS', 1e9)
+    patch.setattr(loop, 'estimate', measured_estimate)
     result = condense_task.run(config, work)
   return workdir, config, result
 

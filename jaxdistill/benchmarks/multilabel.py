@@ -10,6 +10,7 @@ One warm-up serves all rows of a rate, and all corrections go on from its best w
 """
 
 import dataclasses
+import sys
 from typing import Any
 
 import numpy as np
@@ -126,4 +127,4 @@ COMMAND = rates.Command(
 
 
 if __name__ == '__main__':
-  COMMAND.main()
+  sys.exit(COMMAND.main())

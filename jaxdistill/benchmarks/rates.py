@@ -5,7 +5,6 @@ import argparse
 import dataclasses
 import json
 import pathlib
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,12 +16,9 @@ from jaxdistill.errors import UserError
 from jaxdistill.experiment import arguments, datasets, schema
 from jaxdistill.label_noise import checks, sections, settings
 from jaxdistill.label_noise.work import Work
-from jaxdistill.training import interrupt, provenance
-from jaxdistill.training.interrupt import Interrupted
+from jaxdistill.training import exits, interrupt, provenance
 from jaxdistill.training.machine import enable_compilation_cache
 from jaxdistill.training.run import Run
-
-_USER_ERROR = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,32 +67,20 @@ class Command:
     checks.check_values(config)
     return checks.load(sections.of_config(config))
 
-  def main(self, argv: Sequence[str] | None = None) -> None:
+  def main(self, argv: Sequence[str] | None = None) -> int:
     """Measures a data set, prints a table a rate, and all figures as a line of JSON.
 
     Args:
       argv: what stands behind the command's name; None: as it was called.
 
-    Raises:
-      SystemExit: status 2 for a mistake of the user, 75 after a signal where a work dir keeps what
-        there was.
+    Returns:
+      The exit status: 0, 2 for a mistake of the user, 75 after a signal where a work dir keeps what
+      there was.
     """
-    values = self._arguments(argv)
-    with interrupt.remembering(), interrupt.command('and not kept, for want of --workdir'):
-      try:
-        self._main(values)
-      except UserError as error:
-        terminal.complain(f'error: {error}')
-        sys.exit(_USER_ERROR)
-      except Interrupted as stop:
-        terminal.complain(str(stop))
-        sys.exit(stop.code)
-      except KeyboardInterrupt as stop:  # outside of the trainings
-        status, reason = interrupt.ending(interrupt.number_of(stop))
-        terminal.complain(reason)
-        sys.exit(status)
+    return exits.exit_status(self._main, argv, stopped='and not kept, for want of --workdir')
 
-  def _main(self, values: argparse.Namespace) -> None:
+  def _main(self, argv: Sequence[str]) -> None:
+    values = self._arguments(argv)
     enable_compilation_cache()
     # All of them before any work.
     works = {rate: self.work(values.data, rate, values.set) for rate in values.rates.split(',')}
@@ -117,7 +101,7 @@ class Command:
       provenance.settle(run, datasets.facts(work.fields.data, run.config))
       return run.once('figures', lambda: dataclasses.asdict(self.measure(run, work)))
 
-  def _arguments(self, argv: Sequence[str] | None) -> argparse.Namespace:
+  def _arguments(self, argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=self.description)
     parser.add_argument(
       'data', help='the data set, with arguments of the configs of label_noise behind commas'

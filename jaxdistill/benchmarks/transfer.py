@@ -10,6 +10,7 @@ was stopped is gone on with.
 """
 
 import dataclasses
+import sys
 from typing import Any
 
 import numpy as np
@@ -191,4 +192,4 @@ COMMAND = rates.Command(
 
 
 if __name__ == '__main__':
-  COMMAND.main()
+  sys.exit(COMMAND.main())

@@ -11,9 +11,9 @@ from absl import flags
 from jaxdistill import benchmarks, files, terminal
 from jaxdistill.commands import flags as command_flags
 from jaxdistill.commands import streams
-from jaxdistill.commands.process import exit_status
 from jaxdistill.errors import UserError, unknown
 from jaxdistill.files import expanded
+from jaxdistill.training.exits import exit_status
 
 _USAGE = f"""\
 Measures speed: seconds per iteration of every method, its growth, several devices, many networks

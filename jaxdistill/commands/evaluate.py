@@ -14,8 +14,8 @@ from jaxdistill import config as configs
 from jaxdistill.commands import flags as command_flags
 from jaxdistill.commands import run as launcher
 from jaxdistill.commands import streams
-from jaxdistill.commands.process import exit_status
 from jaxdistill.errors import UserError
+from jaxdistill.training.exits import exit_status
 
 _USAGE = """\
 Scores sets, yours or ours, side by side and beside baselines, under one recipe.

@@ -18,11 +18,11 @@ from absl import flags
 from jaxdistill import files, terminal
 from jaxdistill.commands import families, local_cluster
 from jaxdistill.commands import flags as command_flags
-from jaxdistill.commands.process import exit_status
 from jaxdistill.commands.run import folder
 from jaxdistill.errors import UserError
 from jaxdistill.report import numbers, tables
 from jaxdistill.training import child, interrupt
+from jaxdistill.training.exits import exit_status
 
 DIFFERENT = 1
 _USAGE = """\

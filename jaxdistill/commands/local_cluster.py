@@ -18,9 +18,9 @@ from absl import flags
 
 from jaxdistill import terminal
 from jaxdistill.commands import flags as command_flags
-from jaxdistill.commands.process import exit_status
 from jaxdistill.errors import UserError
 from jaxdistill.training import child, interrupt
+from jaxdistill.training.exits import exit_status
 
 _USAGE = """\
 Runs a command as several processes with fake CPU devices on this machine.

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
 
 from jaxdistill import config as configs
-from jaxdistill.commands import process, streams
+from jaxdistill.commands import streams
 from jaxdistill.errors import UserError, unknown
+from jaxdistill.training import exits
 
 
 class Command(NamedTuple):
@@ -55,12 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
   argv = list(sys.argv[1:] if argv is None else argv)
   word = argv[0] if argv else ''
   if word in ('--help', '-h'):
-    return process.exit_status(lambda _: streams.show(usage()), argv)
+    return exits.exit_status(lambda _: streams.show(usage()), argv)
   if not word or word.startswith('-'):
     return _load('run')(argv)
   if word in COMMANDS:
     return _load(word)(argv[1:])
-  return process.exit_status(_refuse, argv)
+  return exits.exit_status(_refuse, argv)
 
 
 def usage() -> str:

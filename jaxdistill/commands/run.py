@@ -17,10 +17,11 @@ from ml_collections import ConfigDict
 from jaxdistill import config as configs
 from jaxdistill.commands import families, listing, streams, target
 from jaxdistill.commands import flags as command_flags
-from jaxdistill.commands.process import exit_status, prepare_jax, quiet, tell
+from jaxdistill.commands.process import prepare_jax, quiet, tell
 from jaxdistill.errors import UserError
 from jaxdistill.files import expanded
 from jaxdistill.training import bucket, interrupt
+from jaxdistill.training.exits import exit_status
 
 _USAGE = """\
 Condense or distil a data set: runs a config and leaves numbers, pictures and a report in a work

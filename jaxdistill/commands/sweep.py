@@ -28,7 +28,7 @@ from jaxdistill.experiment import comparison
 from jaxdistill.experiment.comparison import Cell, Family, describe
 from jaxdistill.experiment.results import Result
 from jaxdistill.report import numbers, tables
-from jaxdistill.training import interrupt
+from jaxdistill.training import exits, interrupt
 
 FAILED = 1
 # Sections of a config that say how to compute, not what.
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   >>> main(['--config=m3d:digits', '--grid.icp=1,10'])
   2
   """
-  return process.exit_status(_dispatch, argv)
+  return exits.exit_status(_dispatch, argv)
 
 
 def _dispatch(argv: list[str]) -> int:

@@ -30,6 +30,13 @@ _MADE = (*annotators.READY, 'by_image')
 _FILES = ('cifar10n', 'csv')
 _LABELS = 3.0  # an example, of a simulated crowd; CIFAR-10N has as many
 _RATE = 0.4
+# The arguments that say what the labels are, by the origins of labels that they mean something to.
+_OF_LABELS = {
+  'noise': ('given', 'corrupt'),
+  'rate': ('corrupt', 'multilabel', 'by_image'),
+  'labels': ('simulate', 'by_image', 'cifar10n'),
+  'crowd': ('simulate', 'by_image', 'cifar10n', 'csv'),
+}
 # Examples a class with true labels, of the methods that cannot do without.
 _TRUSTED = {'tcl': 10}
 # A smoke run.
@@ -122,7 +129,9 @@ def defaults(args: Arguments, name: str, **fields: Any) -> ConfigDict:
 def comparison(args: Arguments, names: Iterable[str]) -> ConfigDict:
   """Returns the whole config of a comparison of methods, by the names of their configs; each has
   the fields of its own one, all the same labels."""
-  asked = {item.name: getattr(args, item.name) for item in dataclasses.fields(Arguments)}
+  # All get the same labels, which not every method's own config would take.
+  asked = [item.name for item in dataclasses.fields(Arguments) if item.name not in _OF_LABELS]
+  asked = {name: getattr(args, name) for name in asked}
   names = list(names) or list(COMPARED[_kind_of(args)])
   members = {}
   for name in names:
@@ -177,12 +186,24 @@ def evidence(args: Arguments, kind: str) -> sections.EvidenceFields:
   that reads this kind; the labels of data of one's own are the observed ones.
 
   Raises:
-    UserError: for arguments that do not go together.
+    UserError: for arguments that do not go together, or that mean nothing to such labels.
   """
   if args.noise and args.crowd:
     raise UserError(
       'noise= makes labels wrong, crowd= has them given anew; ask for one of the two.'
     )
+  fields = _evidence(args, kind)
+  for name, origins in _OF_LABELS.items():
+    if getattr(args, name) and fields.origin not in origins:
+      raise UserError(
+        f'{name}={getattr(args, name)} means nothing to the labels of {args.data} that are asked '
+        f'for, whose origin is {fields.origin}; leave it out ({name}= goes with the origins '
+        f'{", ".join(origins)}).'
+      )
+  return fields
+
+
+def _evidence(args, kind):
   if _kind_of(args) == 'matrix':
     return _matrix(args)
   if args.crowd:
@@ -196,12 +217,21 @@ def evidence(args: Arguments, kind: str) -> sections.EvidenceFields:
   law = args.noise or 'symmetric_inclusive'
   if law not in noise.KINDS:
     raise unknown('kind of label noise', law, (*noise.KINDS, 'none'))
-  return sections.EvidenceFields('corrupt', law, arguments.number('rate', args.rate or str(_RATE)))
+  return sections.EvidenceFields('corrupt', law, _rate(args))
+
+
+def _rate(args):
+  if '+' in args.rate:
+    raise UserError(
+      f'rate={args.rate} says how often 0 becomes 1 and 1 becomes 0 in a matrix of labels; '
+      f'{args.data} has one class an example, and one rate, such as rate=0.4.'
+    )
+  return arguments.number('rate', args.rate or str(_RATE))
 
 
 def _matrix(args):
-  if args.noise == 'none':
-    return sections.EvidenceFields('given')
+  if args.noise:
+    return sections.EvidenceFields('given' if args.noise == 'none' else 'multilabel')
   false_positive, _, rate = (args.rate or f'0+{_RATE}').rpartition('+')
   return sections.EvidenceFields(
     'multilabel',
@@ -220,11 +250,10 @@ def _crowd(args):
     return sections.EvidenceFields('cifar10n', path=path, which=args.labels or 'crowd')
   if name == 'csv':
     return sections.EvidenceFields('csv', path=path)
-  rate = arguments.number('rate', args.rate or str(_RATE))
   if name == 'by_image':
     return sections.EvidenceFields(
       'by_image',
-      rate=rate,
+      rate=_rate(args),
       annotators=presets.find(args.data).annotators,
       per_example=arguments.number('labels', args.labels or '2'),
     )

@@ -226,15 +226,14 @@ def test_each_process_reads_its_own_share(way, shares):
 FAILING = """
 import sys
 from jaxdistill import errors
-from jaxdistill.commands import process
-from jaxdistill.training import hosts, job
+from jaxdistill.training import exits, hosts, job
 job._LEAVE_SECONDS = 1
 def start(arguments):
   job.join(arguments[0], 2, int(arguments[1]))
   if hosts.number() == int(arguments[2]):
     raise (errors.UserError if arguments[3] == 'user' else RuntimeError)('no memory is left')
   hosts.collect('what the other never gives', 1)
-sys.exit(process.exit_status(start))
+sys.exit(exits.exit_status(start))
 """
 
 

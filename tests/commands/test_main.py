@@ -9,8 +9,9 @@ import sys
 import pytest
 
 import jaxdistill
-from jaxdistill.commands import listing, process
+from jaxdistill.commands import listing
 from jaxdistill.commands import main as door
+from jaxdistill.training import exits
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -23,7 +24,7 @@ def test_memory_that_does_not_suffice_is_a_sentence(capsys, kind):
   def start(arguments):
     (jnp if kind == 'device' else np).zeros((10**6, 10**9), np.float32)
 
-  assert process.exit_status(start, []) == 2
+  assert exits.exit_status(start, []) == 2
   error = capsys.readouterr().err
   assert error.startswith('error: The memory does not suffice (') and error.count('\n') == 1
   assert ('4000000000000000 bytes' if kind == 'device' else '3.55 PiB') in error

@@ -202,7 +202,8 @@ def test_a_signal_from_within_tracing_stops_after_the_compilation():
   """Python runs the handler inside code that XLA's bindings have called."""
   program = """
 import os, signal, sys, types
-from jaxdistill.commands import console, process
+from jaxdistill.commands import console
+from jaxdistill.training import exits
 def main():
   def start(arguments):
     import flax, jax, jax.numpy as jnp
@@ -218,7 +219,7 @@ def main():
     source = loop.ArraySource((), lambda data, key, step: None)
     loop.estimate(loop.Problem(step, State(jnp.int32(0), jax.random.key(0)), source, 8))
     print('computed')
-  return process.exit_status(start, [])
+  return exits.exit_status(start, [])
 sys.modules['jaxdistill.commands.mine'] = types.SimpleNamespace(main=main)
 console.run('mine')
 """
@@ -247,13 +248,14 @@ def test_other_ends_keep_their_status(code, status, said):
   """A command in a process of its own, with threads of XLA and functions for the end."""
   program = f"""
 import atexit, types, sys
-from jaxdistill.commands import console, process
+from jaxdistill.commands import console
+from jaxdistill.training import exits
 def main():
   def start(arguments):
     atexit.register(lambda: print('last'))
     print('first', end=' ')
     {code or 'pass'}
-  return process.exit_status(start, [])
+  return exits.exit_status(start, [])
 sys.modules['jaxdistill.commands.mine'] = types.SimpleNamespace(main=main)
 console.run('mine')
 """
@@ -265,13 +267,13 @@ console.run('mine')
 def test_a_signal_after_the_last_line_ends_with_75_too():
   program = """
 import atexit, os, signal, sys, types
-from jaxdistill.commands import console, process
-from jaxdistill.training import interrupt
+from jaxdistill.commands import console
+from jaxdistill.training import exits, interrupt
 def main():
   def start(arguments):
     interrupt.begun(' when all was done; the results are here')
     atexit.register(os.kill, os.getpid(), signal.SIGTERM)
-  return process.exit_status(start, [])
+  return exits.exit_status(start, [])
 sys.modules['jaxdistill.commands.mine'] = types.SimpleNamespace(main=main)
 console.run('mine')
 """

@@ -61,12 +61,22 @@ def test_a_matrix_of_labels_is_flipped_at_two_rates():
     ('crowd=cifar10n:x,labels=best', "no kind of human labels 'best'"),
     ('rate=much', 'rate=much behind the data set must be a number'),
     ('rate=1.5', 'a rate is from 0 to 1'),
+    ('rate=0+0.2', 'digits has one class an example, and one rate'),
+    ('labels=2', 'labels=2 means nothing to the labels of digits .* origin is corrupt; leave it'),
+    ('noise=none,rate=0.2', 'rate=0.2 means nothing'),
+    ('crowd=ind,rate=0.2', 'rate=0.2 means nothing'),
+    ('crowd=csv:said.csv,labels=2', 'labels=2 means nothing'),
   ],
 )
 def test_a_wrong_argument_ends_in_one_sentence(arguments_given, message):
   with pytest.raises(UserError, match=message):
     loaded = config.load(f'label_noise/ce:digits,{arguments_given}')
     checks.check_values(loaded)
+
+
+def test_a_law_for_classes_makes_no_matrix_wrong():
+  with pytest.raises(UserError, match='noise=pair_flip means nothing'):
+    config.load('label_noise/bce:yeast,noise=pair_flip')
 
 
 def test_the_recipe_of_ccc_is_that_of_the_sheet():

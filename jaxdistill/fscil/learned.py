@@ -180,4 +180,7 @@ def _built(text: str) -> Built:
   """What `to_bytes` wrote, with tuples again."""
   content = json.loads(text)
   content['order'], content['class_names'] = map(tuple, (content['order'], content['class_names']))
+  # A field of earlier versions, which with 0 meant the directions that the base network has.
+  if content['method'].get('etf_seed') == 0:
+    del content['method']['etf_seed']
   return Built(**content)

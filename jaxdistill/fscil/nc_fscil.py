@@ -26,8 +26,8 @@ from jaxdistill.fscil.learner import (
   in_sessions,
   remembered_rows,
 )
-from jaxdistill.losses.prototypes import class_lengths, dot_regression, etf, unit
-from jaxdistill.models.heads import Projector
+from jaxdistill.losses.prototypes import class_lengths, dot_regression, unit
+from jaxdistill.models.heads import EtfHead, Projector
 from jaxdistill.training import schedules
 from jaxdistill.training.optim import Optimizer
 
@@ -48,11 +48,12 @@ def learner(
   lengths: bool = True,
   mixing: float = 0.75,
   mixing_share: float = 0.5,
-  etf_seed: int = 0,
 ) -> Learner:
   """Returns NC-FSCIL.
 
       h = unit(φ(f)),   logit_c = e_cᵀ h,   L = 10 · ½ mean_i s_{y_i}² (e_{y_i}ᵀ h_i - 1)²
+
+  The e_c are those that the base network was trained with, `heads.EtfHead`'s.
 
   A batch mixes its features with the probability `mixing`: λ f_i + (1 - λ) f_j for a row j at
   random, with the loss λ L(y_i) + (1 - λ) L(y_j).
@@ -72,7 +73,6 @@ def learner(
       else s_c = 1. The authors do so for CIFAR-100.
     mixing: the probability; 0.75 for CIFAR-100, else 0.
     mixing_share: λ.
-    etf_seed: of the rotation of the ETF, that of the base network's head.
 
   Raises:
     UserError: a value out of range.
@@ -104,7 +104,7 @@ def learner(
     return unit(Projector(width).apply({'params': state['projector']}, inputs))
 
   def frame(projected):
-    return etf(task.num_classes, projected.shape[-1], etf_seed)
+    return EtfHead(task.num_classes, projected.shape[-1]).frame
 
   def logits(state: State, inputs: jax.Array) -> jax.Array:
     projected = embed(state, inputs)

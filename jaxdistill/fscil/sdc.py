@@ -16,7 +16,8 @@ import jax.numpy as jnp
 from jaxdistill import errors
 from jaxdistill.fscil.learner import Learner, Task, in_sessions
 from jaxdistill.fscil.projectors import Ensemble, of_head, width
-from jaxdistill.losses.prototypes import dot_regression, etf, unit
+from jaxdistill.losses.prototypes import dot_regression, unit
+from jaxdistill.models.heads import EtfHead
 from jaxdistill.training.optim import Optimizer
 from jaxdistill.training.schedules import Schedule
 
@@ -106,7 +107,7 @@ def learner(
     del key
     if classifier == 'etf':
       (static,) = of_head(start, 'projector')
-      rows = jnp.asarray(etf(task.num_classes, width(static)).T)
+      rows = jnp.asarray(EtfHead(task.num_classes, width(static)).frame.T)
     else:
       static, rows = of_head(start, 'projector', 'rows')
     state = ensemble.start(static, rows, task.num_classes)

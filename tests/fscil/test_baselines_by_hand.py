@@ -195,6 +195,15 @@ class TestNcFscil:
     errors = (np.asarray(soft) * scaled * (dots - 1) ** 2).sum(1)
     assert float(value) == pytest.approx(5 * errors[:4].mean(), rel=1e-5)
 
+  def test_the_directions_are_those_of_the_base_networks_head(self):
+    start = jax.tree.map(lambda leaf: leaf[0], projector_start())
+    learner = nc_fscil.learner(TASK)
+    inputs = gaussians.examples().test[0][:5]
+    wanted, _ = heads.EtfHead(10, 12).apply({'params': start.head}, inputs)
+    np.testing.assert_allclose(
+      learner.logits(learner.start(None, start), inputs), wanted, atol=1e-6
+    )
+
   def test_the_published_schedule_ends_cool(self):
     rate = nc_fscil.schedule(0.25, 50)
     values = [float(rate(step)) for step in range(50)]

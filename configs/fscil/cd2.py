@@ -8,8 +8,8 @@ The setting of the paper is `cd2.py:cifar100,indices=cec,ipc=2` (83.3 to 57.4 % 
 reconstruction.
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
-imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH, imagenet224:PATH, mini:PATH or
-cub:PATH) and, behind commas:
+imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH, imagenet224:PATH, mini:PATH,
+cub:PATH or caltech_birds2011) and, behind commas:
   base_classes=60     classes of the base session (60 of CIFAR-100, 4 of ten)
   way=5               new classes a session (5; 2 of ten)
   shot=1              images of a new class (5)
@@ -51,7 +51,7 @@ class Arguments(settings.Arguments):
 
 def get_config(arg: str | Mapping[str, Any] = '') -> ConfigDict:
   args = arguments.read(Arguments, arg)
-  cub, known = args.data.startswith('cub'), presets.find(args.data)
+  cub, known = presets.known_as(args.data) == 'cub', presets.find(args.data)
   base_classes = args.base_classes or (known.base_classes if known else 0)
   way = args.way or (known.way if known else 0)
   return settings.defaults(

@@ -4,13 +4,13 @@ Command:   python -m launch.run --config=configs/fscil/comemory.py:digits
 Run time:  half a minute on two CPU cores
 Expected:  72.8 +- 4.3 % on all ten classes after the last session (5 draws), 86.1 % on average
 
-The setting of the paper is a vision transformer pre-trained on ImageNet, `model=mae_vit,
-base=WEIGHTS`; `model=mae_vit` alone pre-trains a small one on the base images, and reconstructs
-features in base training (section `generative`). A reconstruction.
+The setting of the paper is a vision transformer pre-trained on ImageNet, which is trained on and
+reconstructs features meanwhile (section `generative`): `model=mae_vit,base=WEIGHTS,epochs=30`, for
+mini and CUB a ViT-B/16. Without weights it is pre-trained on the base images. A reconstruction.
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
-imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH, imagenet224:PATH, mini:PATH or
-cub:PATH) and, behind commas:
+imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH, imagenet224:PATH, mini:PATH,
+cub:PATH or caltech_birds2011) and, behind commas:
   base_classes=60     classes of the base session (60 of CIFAR-100, 4 of ten)
   way=5               new classes a session (5; 2 of ten)
   shot=1              images of a new class (5)

@@ -8,8 +8,8 @@ Expected:  NCM 81.8 +- 3.4 %, PKI 73.4 +- 2.0 %, SDC 74.0 +- 3.9 % and CD² 75.4
 The papers' setting is `compare.py:cifar100,methods=ncm+pki+sdc+cd2`.
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
-imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH, imagenet224:PATH, mini:PATH or
-cub:PATH) and, behind commas:
+imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH, imagenet224:PATH, mini:PATH,
+cub:PATH or caltech_birds2011) and, behind commas:
   base_classes=60  classes of the base session (60 of CIFAR-100, 4 of ten)
   way=5            new classes a session (5; 2 of ten)
   shot=1           images of a new class (5)

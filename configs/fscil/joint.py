@@ -8,8 +8,8 @@ Expected:  88.0 +- 1.2 % on all ten classes after the last session (5 draws), 94
 `reads=images` trains the whole network, not a classifier alone.
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
-imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH, imagenet224:PATH, mini:PATH or
-cub:PATH) and, behind commas:
+imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH, imagenet224:PATH, mini:PATH,
+cub:PATH or caltech_birds2011) and, behind commas:
   base_classes=60     classes of the base session (60 of CIFAR-100, 4 of ten)
   way=5               new classes a session (5; 2 of ten)
   shot=1              images of a new class (5)

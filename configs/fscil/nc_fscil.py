@@ -8,8 +8,8 @@ Expected:  87.4 +- 1.0 % on all ten classes after the last session (5 draws), 93
 The setting of the paper is `nc_fscil.py:cifar100,indices=cec` (82.5 to 56.1 % there).
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
-imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH, imagenet224:PATH, mini:PATH or
-cub:PATH) and, behind commas:
+imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH, imagenet224:PATH, mini:PATH,
+cub:PATH or caltech_birds2011) and, behind commas:
   base_classes=60     classes of the base session (60 of CIFAR-100, 4 of ten)
   way=5               new classes a session (5; 2 of ten)
   shot=1              images of a new class (5)
@@ -53,8 +53,9 @@ class Arguments(settings.Arguments):
 
 def get_config(arg: str | Mapping[str, Any] = '') -> ConfigDict:
   args = arguments.read(Arguments, arg)
-  row = presets.NC_FSCIL.get(args.data.partition(':')[0], presets.NcFscil())
-  if args.base_classes or args.way:  # its lists are those of its own sessions
+  row = presets.NC_FSCIL.get(presets.known_as(args.data), presets.NcFscil())
+  if not presets.is_usual(args.data, args.base_classes, args.way):
+    # The lists are those of the published sessions.
     row = dataclasses.replace(row, steps=100, copies=1)
   return settings.defaults(
     args,

@@ -8,8 +8,8 @@ The setting of the paper is `pki.py:cifar100,indices=cec`; its variants are `kee
 `keep=pkiv2`. A reconstruction, see the sheet of its fields.
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
-imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH, imagenet224:PATH, mini:PATH or
-cub:PATH) and, behind commas:
+imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH, imagenet224:PATH, mini:PATH,
+cub:PATH or caltech_birds2011) and, behind commas:
   base_classes=60     classes of the base session (60 of CIFAR-100, 4 of ten)
   way=5               new classes a session (5; 2 of ten)
   shot=1              images of a new class (5)
@@ -40,7 +40,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxdistill.experiment import arguments, schema
-from jaxdistill.fscil import settings
+from jaxdistill.fscil import presets, settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Arguments(settings.Arguments):
 
 def get_config(arg: str | Mapping[str, Any] = '') -> ConfigDict:
   args = arguments.read(Arguments, arg)
-  cub = args.data.startswith('cub')
+  cub = presets.known_as(args.data) == 'cub'
   return settings.defaults(
     args,
     'pki',

@@ -8,8 +8,8 @@ The setting of the paper is `teen.py:cifar100,indices=cec,recipe=teen,model=resn
 there).
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
-imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH, imagenet224:PATH, mini:PATH or
-cub:PATH) and, behind commas:
+imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH, imagenet224:PATH, mini:PATH,
+cub:PATH or caltech_birds2011) and, behind commas:
   base_classes=60  classes of the base session (60 of CIFAR-100, 4 of ten)
   way=5            new classes a session (5; 2 of ten)
   shot=1           images of a new class (5)
@@ -35,7 +35,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxdistill.experiment import arguments
-from jaxdistill.fscil import settings
+from jaxdistill.fscil import presets, settings
 
 Arguments = settings.Arguments
 
@@ -43,4 +43,5 @@ Arguments = settings.Arguments
 def get_config(arg: str | Mapping[str, Any] = '') -> ConfigDict:
   args = arguments.read(Arguments, arg)
   # The numbers of the public code.
-  return settings.defaults(args, 'teen', alpha=0.5 if args.data.startswith('cub') else 0.1)
+  alpha = 0.5 if presets.known_as(args.data) == 'cub' else 0.1
+  return settings.defaults(args, 'teen', alpha=alpha)

@@ -159,6 +159,7 @@ _ROWS = (
     reader='jaxdistill.data.cub:read_cub',
     folders=True,
   ),
+  Preset('caltech_birds2011', offered=False, size=224, published=True, idc=_IMAGENET),
   Preset('idx:', offered=False, flip=False, reader='jaxdistill.data.idx:read_idx'),
   Preset('vectors:', offered=False, maker=f'{_OTHERS}:vectors'),
   Preset('multilabel:', offered=False, maker=f'{_OTHERS}:multilabel'),

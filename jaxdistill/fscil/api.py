@@ -14,7 +14,7 @@ from jaxdistill import errors, files
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
 from jaxdistill.experiment import datasets
-from jaxdistill.fscil import checks, methods, running, scoring, sections, settings
+from jaxdistill.fscil import checks, methods, presets, running, scoring, sections, settings
 from jaxdistill.fscil.learned import Learned
 from jaxdistill.fscil.scoring import Numbers
 from jaxdistill.fscil.stage import stage
@@ -120,7 +120,8 @@ def run(
   Args:
     method: the learner: 'ncm', 'pki' ..., or the .py file of a config of your own (which registers
       its learner).
-    train, test: of one set of classes, see `data.load`.
+    train, test: of one set of classes, see `data.load`; a data set that the configs know by its
+      name has their numbers.
     base_classes: B, the first classes, learned from all their images.
     way: new classes a session; must divide the others.
     shot: images of a new class.
@@ -166,7 +167,7 @@ def run(
   else:
     fields = {}
   arguments = dict(
-    data=train.name if train.name in settings.PRESETS else '',
+    data=train.name if presets.has_numbers(train.name) else '',
     base_classes=base_classes,
     way=way,
     shot=shot,
@@ -183,6 +184,10 @@ def run(
   )
   config = configs.load(method, arguments)
   config.data.name = train.name
+  side, usual = min(train.image_shape[:2]), config.data.image_size
+  if usual:
+    # The same part of images of another size.
+    config.base_training.zoom = round(config.base_training.zoom * side / usual)
   if not quick:
     config.protocol.draws = arguments['draws']
   for key, value in {'seed': seed, **(overrides or {})}.items():

@@ -66,6 +66,12 @@ def check_values(config: ConfigDict) -> None:
       f'protocol.draws is {protocol.draws}, but the list protocol.indices={protocol.indices} fixes '
       'the images: take 1 draw, or no list.'
     )
+  base, alpha = config.base_training, config.generative.alpha
+  if alpha and base.given and not (base.epochs or base.steps):
+    raise UserError(
+      f'generative.alpha is {alpha}, and base networks that are given stay as they are: train them '
+      'on by base_training.epochs=30, or set generative.alpha=0.'
+    )
   checking.check_methods(config, methods.check, example='ncm+pki', kind='learner')
   for name, replay in memories_of(config).items():
     if 'name' not in replay:

@@ -239,7 +239,7 @@ def cross_entropy(
 
 
 def in_sessions(numbers: int | Sequence[int], task: Task, name: str = 'steps') -> tuple[int, ...]:
-  """Returns one whole number a session, of one for all or of one for each.
+  """Returns one whole number a session, of one for all, alone or in a list, or of one for each.
 
   Raises:
     UserError: for another number of them, or negative ones.
@@ -252,9 +252,14 @@ def in_sessions(numbers: int | Sequence[int], task: Task, name: str = 'steps') -
   numbers = tuple(numbers) if several else (numbers,) * task.sessions
   for number in numbers:
     errors.whole(name, number)
+  if len(numbers) == 1:
+    return numbers * task.sessions
   if len(numbers) != task.sessions:
+    listed = ','.join(map(str, numbers[: task.sessions]))
+    advice = f'; its first {task.sessions} are {listed}' if len(numbers) > task.sessions else ''
     raise errors.UserError(
-      f'{name} are one number, or one for each of the {task.sessions} sessions; got {len(numbers)}.'
+      f'{name} are one number, or one for each of the {task.sessions} sessions; got '
+      f'{len(numbers)}{advice}.'
     )
   return numbers
 

@@ -7,9 +7,12 @@ from typing import Any
 
 from jaxdistill.data import presets as data_presets
 from jaxdistill.fscil.generative import Generative
+from jaxdistill.models import architectures
 
 # The benchmarks of this family are offered by its configs alone.
-OFFERED = (*data_presets.NAMES, 'mini:', 'cub:')
+OFFERED = (*data_presets.NAMES, 'mini:', 'cub:', 'caltech_birds2011')
+# Name in TensorFlow Datasets -> that of the same set in the tables below.
+_ALIASES = {'caltech_birds2011': 'cub'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +64,9 @@ class Training:
   generative: Generative = Generative()
 
 
-_SMALL = Training({'name': 'resnet', 'depth': 20}, 'short')
+# CEC's ResNet-20, which stands for `resnet` on every set.
+RESNET = architectures.find('ResNet-20', architectures.ENCODERS)
+_SMALL = Training(RESNET, 'short')
 _TRAININGS = {
   'digits': Training({'name': 'convnet', 'width': 32, 'depth': 2}, 'digits', size=8, head_width=64),
   'mnist': dataclasses.replace(_SMALL, recipe='digits'),
@@ -75,8 +80,12 @@ _TRAININGS = {
 _SMALL_VIT = Training(
   {'name': 'mae_vit'}, 'mae_fine', generative=Generative(layer_decay=0.65, pretrain_epochs=200)
 )
-_LARGE_VIT = dataclasses.replace(
-  _SMALL_VIT, model={'name': 'mae_vit', 'width': 768, 'depth': 12, 'patch': 16}, size=224
+# The decoder is MAE's, 8 blocks of 512 numbers in 16 heads.
+_LARGE_VIT = Training(
+  architectures.find('ViT-B16', architectures.ENCODERS),
+  'mae_fine',
+  size=224,
+  generative=dataclasses.replace(_SMALL_VIT.generative, decoder_width=512, decoder_depth=8),
 )
 _VITS = {
   'digits': Training(
@@ -124,14 +133,23 @@ NC_FSCIL = {
   'cub': NcFscil(0.05, tuple(range(105, 155, 5)), tuple(range(1, 11)), lengths=False),
 }
 # Tao et al., CVPR 2020 (TOPIC), whose divisions all later papers keep; digits: our choice.
-_CUB = Preset(base_classes=100, way=10, shot=5, sessions=10)
 PRESETS = {
   'digits': Preset(base_classes=4, way=2, shot=5, sessions=3),
   'cifar100': Preset(base_classes=60, way=5, shot=5, sessions=8, indices='cec'),
   'mini': Preset(base_classes=60, way=5, shot=5, sessions=8),
-  'cub': _CUB,
-  'caltech_birds2011': _CUB,
+  'cub': Preset(base_classes=100, way=10, shot=5, sessions=10),
 }
+
+
+def known_as(name: str) -> str:
+  """Returns by which name the tables of this module have a data set, whatever path or version its
+  own name has, and whether it lies in a folder or is one of TensorFlow Datasets.
+
+  >>> known_as('cub:/data/cub'), known_as('caltech_birds2011:0.1.1'), known_as('folder:photos')
+  ('cub', 'cub', 'folder')
+  """
+  base = data_presets.find(name).name.rstrip(':')
+  return _ALIASES.get(base, base)
 
 
 def find(name: str) -> Preset | None:
@@ -141,7 +159,34 @@ def find(name: str) -> Preset | None:
   >>> find('mini:/data/mini').sessions, find('folder:photos')
   (8, None)
   """
-  return PRESETS.get(data_presets.find(name).name.rstrip(':'))
+  return PRESETS.get(known_as(name))
+
+
+def is_usual(name: str, base_classes: int, way: int) -> bool:
+  """Returns whether so many base classes and so many a session are what is settled for a data set,
+  for which 0 stands too.
+
+  >>> is_usual('cifar100', 60, 5), is_usual('cifar100', 0, 10), is_usual('npz:mine.npz', 0, 0)
+  (True, False, False)
+  """
+  known = find(name)
+  if known is None:
+    return False
+  usual = known.base_classes, known.way
+  return (base_classes or usual[0], way or usual[1]) == usual
+
+
+def has_numbers(name: str) -> bool:
+  """Returns whether a set of this name, as `data.load` gives it, is one that the tables of this
+  module know.
+
+  >>> has_numbers('cub:/data/cub'), has_numbers('cifar10:3.0.2'), has_numbers('npz:mine.npz')
+  (True, True, False)
+  >>> has_numbers('cub')  # some set in memory: that of the table has a path
+  False
+  """
+  row = data_presets.find(name)
+  return name.startswith(row.name) and find_like(known_as(name)) is not None
 
 
 def find_like(name: str) -> Preset | None:

@@ -14,6 +14,8 @@ Sources, read in their public pages: Finetune, iCaRL, TOPIC and CEC (Zhang et al
 
 from typing import NamedTuple
 
+from jaxdistill.fscil import presets
+
 _R20, _R18, _R12 = 'ResNet-20', 'ResNet-18', 'ResNet-12'
 
 
@@ -53,8 +55,6 @@ _ENDS = {
 }
 # Data set -> base classes, way, shot.
 _SPLITS = {'cifar100': (60, 5, 5), 'mini': (60, 5, 5), 'cub': (100, 10, 5)}
-# Other names of the same sets.
-_ALIASES = {'caltech_birds2011': 'cub'}
 
 
 def find(dataset: str, base_classes: int, way: int, shot: int) -> dict[str, list[Published]]:
@@ -71,8 +71,7 @@ def find(dataset: str, base_classes: int, way: int, shot: int) -> dict[str, list
   >>> find('cifar100', 50, 5, 5)
   {}
   """
-  name = dataset.partition(':')[0]
-  name = _ALIASES.get(name, name)
+  name = presets.known_as(dataset)
   if _SPLITS.get(name) != (base_classes, way, shot):
     return {}
   rows = {}

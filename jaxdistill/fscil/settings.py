@@ -123,11 +123,13 @@ def comparison(args: Arguments, names: Iterable[str]) -> ConfigDict:
 def _shared(args: Arguments, head: str) -> dict[str, Any]:
   """Returns what the configs of all tasks have; `head` is that of base training."""
   known = presets.find(args.data)
-  name = known.name.rstrip(':')
+  name = divisions.known_as(args.data)
   setting = divisions.training(name, args.model)
   network = args.model or setting.model['name']
   model = models.defaults(network)
   del model['dtype']  # which is one for the whole run
+  if network == divisions.RESNET['name']:
+    model |= divisions.RESNET
   if network == setting.model['name']:
     model |= setting.model
   zoom = setting.zoom if network == setting.model['name'] else 0

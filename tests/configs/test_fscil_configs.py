@@ -8,6 +8,7 @@ from jaxdistill.errors import UserError
 from jaxdistill.experiment import schema
 from jaxdistill.fscil import checks, methods, settings
 from jaxdistill.fscil.generative import Generative
+from jaxdistill.fscil.learner import Task
 
 NAMES = [name for name in config.names() if name.startswith('fscil/')]
 LEARNERS = [name for name in NAMES if name != 'fscil/compare']
@@ -26,6 +27,7 @@ def test_every_learner_has_a_config():
     ('cifar100', (60, 5, 5), 'nc_fscil', 36, 'resnet12'),
     ('mini:x', (60, 5, 5), 'nc_fscil_mini', 96, 'resnet12'),
     ('cub:x', (100, 10, 5), 'nc_fscil_cub', 256, 'imagenet_resnet'),
+    ('caltech_birds2011', (100, 10, 5), 'nc_fscil_cub', 256, 'imagenet_resnet'),
   ],
 )
 def test_the_settled_divisions_are_those_of_the_literature(data, sizes, recipe, zoom, network):
@@ -34,6 +36,14 @@ def test_the_settled_divisions_are_those_of_the_literature(data, sizes, recipe, 
   assert (protocol.base_classes, protocol.way, protocol.shot) == sizes
   assert (base.recipe, base.zoom, loaded.model.name) == (recipe, zoom, network)
   models.build(loaded.model, 100, (loaded.data.image_size or 32,) * 2 + (3,))
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_cub_of_tensorflow_datasets_is_cub(name):
+  model = ',model=mae_vit' if name == 'fscil/comemory' else ''
+  folder = config.load(f'{name}:cub:x{model}')
+  folder.data.name = 'caltech_birds2011'
+  assert config.load(f'{name}:caltech_birds2011{model}') == folder
 
 
 def test_a_set_of_which_nothing_is_settled_asks_for_the_classes():
@@ -60,20 +70,27 @@ def test_another_encoder_takes_the_short_recipe_unless_one_is_named():
   )
 
 
+@pytest.mark.parametrize('data', ['digits', 'cifar10', 'cifar100', 'mini:x'])
+def test_the_resnet_of_few_shot_learning_is_cecs(data):
+  model = config.load(f'fscil/ncm:{data},model=resnet').model
+  assert (model.depth, model.width, model.shortcut) == (20, 16, 'B')
+
+
 @pytest.mark.parametrize(
-  'data, width, patch, recipe, before',
+  'data, width, patch, recipe, before, decoder',
   [
-    ('digits', 48, 2, 'mae_fine_digits', 'mae_digits'),
-    ('cifar100', 192, 4, 'mae_fine', 'mae'),
-    ('mini:x', 768, 16, 'mae_fine', 'mae'),
-    ('cub:x', 768, 16, 'mae_fine', 'mae'),
+    ('digits', 48, 2, 'mae_fine_digits', 'mae_digits', (32, 1)),
+    ('cifar100', 192, 4, 'mae_fine', 'mae', (96, 2)),
+    ('mini:x', 768, 16, 'mae_fine', 'mae', (512, 8)),
+    ('cub:x', 768, 16, 'mae_fine', 'mae', (512, 8)),
   ],
 )
 def test_a_masked_autoencoder_is_pre_trained_and_co_memory_reconstructs_with_it(
-  data, width, patch, recipe, before
+  data, width, patch, recipe, before, decoder
 ):
   loaded = config.load(f'fscil/comemory:{data},model=mae_vit')
   assert (loaded.model.width, loaded.model.patch) == (width, patch)
+  assert (loaded.generative.decoder_width, loaded.generative.decoder_depth) == decoder
   assert (loaded.base_training.recipe, loaded.generative.pretrain_recipe) == (recipe, before)
   assert loaded.generative.pretrain_epochs > 0 and loaded.generative.layer_decay == 0.65
   assert loaded.generative.alpha == 0.5
@@ -93,7 +110,40 @@ def test_nc_fscils_numbers_are_those_of_its_code():
   mini = config.load('fscil/nc_fscil:mini:x').method
   assert (mini.learning_rate, mini.copies[2], mini.lengths) == (0.025, 3, False)
   # Its lists are of its own number of sessions.
-  assert config.load('fscil/nc_fscil:cifar100,base_classes=50,way=10').method.steps == 100
+  for other in ('base_classes=50,way=10', 'base_classes=50', 'way=10'):
+    assert config.load(f'fscil/nc_fscil:cifar100,{other}').method.steps == 100
+  for usual in ('base_classes=60,way=5', 'way=5', 'shot=1'):
+    assert config.load(f'fscil/nc_fscil:cifar100,{usual}').method == method
+
+
+def test_the_directions_of_nc_fscil_are_not_turned_without_those_of_its_base_network():
+  with pytest.raises(UserError, match="no config key 'method.etf_seed'"):
+    config.override(config.load('fscil/nc_fscil:digits'), 'method.etf_seed', '1')
+
+
+def test_steps_of_a_session_each_are_cut_by_the_user_where_there_are_fewer_sessions():
+  task = Task(num_classes=75, base_classes=60, way=5, shot=5, sessions=3, dim=4)
+  loaded = config.load('fscil/nc_fscil:cifar100')
+  with pytest.raises(UserError, match='each of the 3 sessions; got 8; its first 3 are 50,75,100'):
+    methods.make(task, loaded.method)
+  for text, steps in (('50,75,100', (50, 75, 100)), ('40', (40, 40, 40))):
+    config.override(loaded, 'method.steps', text)
+    assert methods.make(task, loaded.method).steps == steps
+  with pytest.raises(UserError, match='got 2.$'):
+    methods.make(task, {**loaded.method, 'steps': (1, 2)})
+
+
+def test_a_reconstruction_that_nobody_trains_is_refused():
+  for given, fields in (('', ()), (',base=w', ('alpha=0.',)), (',base=w,epochs=30', ())):
+    loaded = config.load(f'fscil/comemory:mini:x,model=mae_vit{given}')
+    for field in fields:
+      config.override(loaded, *f'generative.{field}'.split('='))
+    checks.check_values(loaded)
+  for name in ('comemory', 'compare'):
+    learners = ',methods=ncm+comemory' if name == 'compare' else ''
+    loaded = config.load(f'fscil/{name}:mini:x,model=mae_vit,base=w{learners}')
+    with pytest.raises(UserError, match='train them on by base_training.epochs=30, or set gen'):
+      checks.check_values(loaded)
 
 
 def test_a_comparison_gives_every_learner_the_fields_of_its_own_config():

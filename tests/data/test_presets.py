@@ -48,6 +48,7 @@ def test_what_configs_take_in_its_order():
     ('imagenette/160px-v2', IMAGENET, None),
     ('imagenet:/somewhere', IMAGENET, None),
     ('imagenet2012', IMAGENET, None),
+    ('caltech_birds2011', IMAGENET, None),
     ('imagenet_resized/64x64', IMAGENET, None),
     ('tiny_imagenet:/somewhere', IMAGENET, None),
   ],

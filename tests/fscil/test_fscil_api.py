@@ -1,6 +1,7 @@
 """Few-shot learning from Python on data of one's own: what comes back, what is kept, what is
 refused."""
 
+import dataclasses
 import json
 
 import jax
@@ -10,9 +11,11 @@ import pytest
 from patterns import CLASSES, SMALL
 
 import jaxdistill
+from jaxdistill import config as configs
 from jaxdistill import metrics, models
 from jaxdistill.errors import UserError
-from jaxdistill.fscil import Learned, Result, methods
+from jaxdistill.fscil import Learned, Result, checks, methods
+from jaxdistill.fscil import learned as learned_file
 from jaxdistill.models import heads, weights
 from jaxdistill.training import features
 
@@ -276,6 +279,51 @@ def test_a_list_of_images_is_checked_by_length_and_label(tmp_path):
   path.write_text('\n'.join(map(str, np.concatenate(rows)[::-1])))
   with pytest.raises(UserError, match='which is of class'):
     run('ncm', indices=path)
+
+
+class _Config(Exception):
+  """What a run would have worked by."""
+
+
+def config_of(monkeypatch, method, name, base_classes, way):
+  def stop(config):
+    raise _Config(config)
+
+  monkeypatch.setattr(checks, 'check_values', stop)
+  train, test = (dataclasses.replace(part, name=name) for part in patterns.train_and_test())
+  with pytest.raises(_Config) as stopped:
+    jaxdistill.fscil.run(method, train, test, base_classes, way, 5)
+  return stopped.value.args[0]
+
+
+@pytest.mark.parametrize('name', ['cub:/data/CUB_200_2011', 'caltech_birds2011', 'mini:/data/mini'])
+@pytest.mark.parametrize('method', ['pki', 'teen', 'cd2', 'nc_fscil'])
+def test_a_set_with_a_path_has_the_numbers_of_its_config(monkeypatch, method, name):
+  usual = configs.load(f'fscil/{method}:{name}')
+  protocol = usual.protocol
+  config = config_of(monkeypatch, method, name, protocol.base_classes, protocol.way)
+  # Of images of 8 pixels the same part is cut.
+  zoom = usual.base_training.zoom
+  usual.base_training.zoom = round(zoom * 8 / usual.data.image_size)
+  assert config == usual and zoom > usual.data.image_size and usual.base_training.zoom == 9
+
+
+def test_a_set_in_memory_has_no_numbers_of_its_own(monkeypatch):
+  for name in ('cub', 'npz:mine.npz', 'mine'):
+    config = config_of(monkeypatch, 'pki', name, 100, 10)
+    assert (config.model.name, config.base_training.recipe) == ('resnet', 'short')
+    assert config.method.learning_rate == 0.25 and config.data.image_size == 0
+
+
+def test_a_classifier_of_an_earlier_version_is_built_without_a_field_that_said_nothing():
+  fields = dict.fromkeys(('model', 'head', 'head_width', 'zoom', 'task'), '')
+  fields |= dict(order=[0], class_names=['a'])
+  for seed, kept in ((0, {'name': 'nc_fscil'}), (1, {'name': 'nc_fscil', 'etf_seed': 1})):
+    method = {'name': 'nc_fscil', 'etf_seed': seed}
+    built = learned_file._built(json.dumps({**fields, 'method': method}))
+    assert built.method == kept
+  with pytest.raises(UserError, match="no field of method nc_fscil 'etf_seed'"):
+    methods.check(built.method)
 
 
 def test_a_name_or_other_things_are_no_data():

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +12,10 @@ import pytest
 
 from jaxdistill import benchmarks
 from jaxdistill.benchmarks import fscil, process
+from jaxdistill.benchmarks.yardsticks import sessions as yardstick
 from jaxdistill.errors import UserError
 from jaxdistill.fscil import learner as learners
-from jaxdistill.fscil import methods
+from jaxdistill.fscil import methods, nc_fscil
 from jaxdistill.models import heads
 
 SMALL = benchmarks.Settings(learners=('nc_fscil',), draws=2, dim=8, session_steps=3, iters=2)
@@ -116,3 +119,47 @@ def test_sessions_through_images_are_timed_beside_kept_features(monkeypatch):
   result = fscil.sessions(settings, lambda text: None)['nc_fscil']
   assert commands[2][-1] == '--images' and '--images' not in commands[0]
   assert result['cached'] == 20.0
+
+
+# The yardstick.
+
+
+def test_the_yardstick_takes_the_flags_that_it_is_given_and_has_nc_fscils_rate():
+  given = yardstick.read(list(map(str, fscil._flags('nc_fscil', SMALL, 2))))
+  assert vars(given) == dict(learner='nc_fscil', dim=8, steps=3, sessions=2, draws=2)
+  ours = nc_fscil.schedule(0.25, 40)
+  for step in range(40):
+    assert yardstick.rate(step, 40) == pytest.approx(float(ours(step)), rel=1e-5)
+
+
+def test_the_yardstick_has_nc_fscils_loss():
+  torch = pytest.importorskip('torch')
+  rng = np.random.default_rng(0)
+  inputs, frame = rng.normal(size=(4, 6)).astype('f'), heads.EtfHead(10).frame
+  parts = yardstick.projector(6)
+  perceptron, shortcut = parts
+  params = {'shortcut': {'kernel': shortcut.weight}, 'linear3': {'kernel': perceptron[6].weight}}
+  for layer, place in ((1, 0), (2, 3)):
+    linear, norm = perceptron[place], perceptron[place + 1]
+    params[f'linear{layer}'] = {'kernel': linear.weight, 'bias': linear.bias}
+    params[f'norm{layer}'] = {'scale': norm.weight, 'bias': norm.bias}
+  params = jax.tree.map(lambda leaf: leaf.detach().numpy().T, params)
+  task = learners.Task(10, 4, 2, 5, 3, 6)
+  learner = nc_fscil.learner(task, mixing=0.0)
+  rows = learners.Rows(jnp.asarray(inputs), jnp.array([1, 1, 1, 7]), jnp.ones(4))
+  wanted, _ = learner.loss({'projector': params}, rows, None, None, None)
+  target = torch.eye(10)[[1, 1, 1, 7]]
+  loss = yardstick.loss_of(parts, torch.tensor(inputs), target, torch.tensor(frame))
+  assert loss.item() == pytest.approx(float(wanted), rel=1e-4)
+
+
+def test_the_yardstick_prints_its_seconds(capsys):
+  pytest.importorskip('torch')
+  yardstick.main('--dim=8 --steps=3 --sessions=2 --draws=2'.split())
+  figures = json.loads(capsys.readouterr().out)
+  assert len(figures['seconds']) == 2 and figures['s_per_session'] > 0 and figures['draws'] == 2
+
+
+def test_the_yardstick_needs_nothing_of_the_library():
+  program = pathlib.Path(yardstick.__file__).read_text()
+  assert not re.search(r'^\s*(import|from) (jax|numpy)', program, re.MULTILINE)

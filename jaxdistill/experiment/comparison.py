@@ -21,6 +21,8 @@ from jaxdistill.report import tables
 from jaxdistill.report.page import Page
 
 PAGE = 'sweep.html'
+# With this a method's label says that parts of its paper were not at hand, see `running.label`.
+_RECONSTRUCTION = ' (reconstruction)'
 
 
 @dataclasses.dataclass
@@ -169,7 +171,7 @@ def sections(
   """Splits rows into tables of comparable ones of one size: (title, rows).
 
   Methods come first; a row without competitors (the whole training set) closes every section of its
-  table.
+  table. The title says so where a method is a reconstruction.
   """
   competitors, references = {}, {}
   for row in sorted(rows, key=family.size_of):
@@ -179,8 +181,12 @@ def sections(
   for row in rows:
     if row['reference']:
       references.setdefault(family.table_of(row), []).append(row)
-  by_table = sorted(competitors.items(), key=lambda item: item[0][0])
-  return [(title, [*members, *references.get(table, ())]) for (table, title), members in by_table]
+  titled = []
+  for (table, title), members in sorted(competitors.items(), key=lambda item: item[0][0]):
+    reconstructed = any(_RECONSTRUCTION in row['label'] for row in members)
+    heading = title + _RECONSTRUCTION if reconstructed else title
+    titled.append((heading, [*members, *references.get(table, ())]))
+  return titled
 
 
 def text(cells: Sequence[Cell], family: Family) -> str:

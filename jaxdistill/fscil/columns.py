@@ -63,7 +63,9 @@ NOTE = (
   'Accuracy in percent, mean ± standard deviation over all runs (draws of the few images x base '
   'networks) of all seeds. Average: over all sessions, that of the base included. PD: first less '
   'last session. HM: harmonic mean of base and novel accuracy after the last session. Memory: '
-  'bytes a class. A session: its training, all runs of a seed together.'
+  'bytes a class. A session: its training, all runs of a seed together. Reconstruction: parts of '
+  "the paper were not at hand; what is our choice is said in each learner's page of code, and is a "
+  'field of the config.'
 )
 # The numbers of a row in result.json that a table shows.
 _SCORES = ('average', 'last', 'pd', 'hm', 'base', 'novel', 'gacc', 'forgetting', 'nme_last')

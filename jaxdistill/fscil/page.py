@@ -127,8 +127,8 @@ def note(result: Result, cited: bool) -> str:
     ours = extras['reconstructed']
     labels = [row.label for row in result.rows if row.name.partition('-rate-')[0] in ours]
     text += (
-      f' {", ".join(labels)}: reconstructions, parts of the papers were not at hand; what is our '
-      "choice is said in each learner's page of code, and is a field of the config."
+      f' {", ".join(labels)}: parts of the papers were not at hand; what is our choice is said in '
+      "each learner's page of code, and is a field of the config."
     )
   if cited:
     text += (

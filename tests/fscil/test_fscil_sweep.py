@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from jaxdistill.commands import sweep
-from jaxdistill.fscil import columns
+from jaxdistill.experiment import comparison
+from jaxdistill.fscil import columns, methods, running
 
 
 @pytest.mark.slow
@@ -28,3 +29,14 @@ def test_a_table_is_a_division_of_a_data_set():
   row = dict(dataset='cifar100', base_classes=60, way=5, shot=5, indices='cec')
   assert columns.section_title(row).endswith('5-way 5-shot, images of cec')
   assert columns.table_of(row) != columns.table_of({**row, 'shot': 1})
+
+
+def test_a_table_with_a_reconstruction_is_headed_so():
+  for name in running.RECONSTRUCTED:
+    assert methods.LABELS[name].endswith(' (reconstruction)')
+  row = dict(dataset='cifar100', base_classes=60, way=5, shot=5, indices='', reference=False)
+  label = running.label({'name': 'pki', 'keep': 'single'}, 0.1)
+  rows = [{**row, 'label': 'NCM'}, {**row, 'label': label}, {**row, 'label': 'NCM', 'shot': 1}]
+  titles = [title for title, _ in comparison.sections(rows, columns)]
+  title = columns.section_title(row)
+  assert titles == [title.replace('5-shot', '1-shot'), f'{title} (reconstruction)']

@@ -214,7 +214,7 @@ def test_the_note_names_reconstructions_at_any_rate():
   base = {'networks': 1, 'head': 'projector'}
   extras = {'draws': 2, 'base': base, 'reconstructed': ['pki']}
   text = page.note(types.SimpleNamespace(extras=extras, rows=rows), cited=False)
-  assert ' PKI, rate x 0.1: reconstructions' in text
+  assert ' PKI, rate x 0.1: parts of the papers were not at hand' in text
 
 
 def test_numbers_come_back_from_json(compared):

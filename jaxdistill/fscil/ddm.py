@@ -15,7 +15,6 @@ side by side.
 import dataclasses
 from typing import Any, Literal, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,14 +22,14 @@ import numpy as np
 from jaxdistill import errors, losses
 from jaxdistill.data import augment
 from jaxdistill.data.stored import to_uint8
-from jaxdistill.data.transform import Transform
 from jaxdistill.fscil import memory
 from jaxdistill.fscil.features import of_seed
-from jaxdistill.fscil.learner import Learner
+from jaxdistill.fscil.learner import Learner, Task
 from jaxdistill.fscil.memory import Images, Pictures
 from jaxdistill.fscil.session import Course, Standing
 from jaxdistill.synthesis import decode, engine, several
 from jaxdistill.training import loop, parallel, problem
+from jaxdistill.training.features import embedding
 
 Feature = Literal['logits', 'projected', 'embedding', 'concat']
 PLUGS = engine.Plugs(engine.constant_network, losses.mean_discrepancy)
@@ -45,24 +44,19 @@ class Model:
 
   Attributes:
     learner: what answers.
-    network: the base network, of which learners that read features use the embedding.
-    view: of the test pipeline.
-    mean, std: of the images' channels.
+    task: its static facts; of the base network, learners that read features use the embedding.
   """
 
   learner: Learner
-  network: nn.Module
-  view: Transform | None
-  mean: tuple[float, ...]
-  std: tuple[float, ...]
+  task: Task
 
   def apply(self, variables: Any, images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns (logits, features) of normalised images."""
+    task = self.task
     if self.learner.reads == 'images':
-      return self.answer(variables['own'], augment.denormalise(images, self.mean, self.std))
-    images = images if self.view is None else self.view(None, images)
-    _, features = self.network.apply(variables['shared'], images, train=False)
-    return self.answer(variables['own'], features['embedding'].astype(jnp.float32))
+      return self.answer(variables['own'], augment.denormalise(images, task.mean, task.std))
+    inputs = embedding(task.network, variables['shared'], images, task.view)
+    return self.answer(variables['own'], inputs)
 
   def answer(self, own: Any, inputs: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns the same of what the learner reads. Classes to come have the logit 0."""
@@ -140,9 +134,9 @@ class Distilled(Images):
     rows = rows if number else rows[:1]
     real = self._real(course, number, rows)
     own = self._models(course, standing, rows)
-    learner, task = engine_of_runs.learner, engine_of_runs.task
+    learner = engine_of_runs.learner
     shared = () if learner.reads == 'images' else of_seed(self.pictures.variables, seed)
-    model = Model(learner, task.network, self.pictures.view, base.mean, base.std)
+    model = Model(learner, engine_of_runs.task)
     responses, counts = self._responses(model, own, real)
     options = dict(mean=base.mean, std=base.std, mesh=engine_of_runs.runs.mesh)
     key = memory.key_of(course, number, seed)

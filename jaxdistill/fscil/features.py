@@ -13,9 +13,20 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxdistill.data import Dataset
+from jaxdistill.data.crops import CentreCrop
 from jaxdistill.data.transform import Transform
 from jaxdistill.fscil.learner import Start
 from jaxdistill.training import features
+
+
+def zoomed(zoom: int, image_shape: Sequence[int]) -> Transform | None:
+  """Returns the view of the test pipeline: images are scaled to `zoom` pixels along their shorter
+  side, and what fits is cut out of the middle; None for 0: images stay as they are.
+
+  >>> zoomed(36, (32, 32, 3)), zoomed(0, (32, 32, 3))
+  (CentreCrop(size=32, resize=36, method='bilinear'), None)
+  """
+  return CentreCrop(min(image_shape[:2]), resize=zoom, method='bilinear') if zoom else None
 
 
 def encode(

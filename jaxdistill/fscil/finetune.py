@@ -48,8 +48,9 @@ def learner(
     learning_rate, momentum, weight_decay: of SGD; the rate is constant.
     scale: s.
 
-  Source: the row 'Finetune' of the tables since Tao et al., CVPR 2020. The classifier, the numbers
-  and that batch normalisation keeps the statistics of the base session: our choice.
+  Source: the row 'Finetune' of the tables since Tao et al., CVPR 2020. Our choices: the classifier,
+  the numbers, that images are learned from as they are tested, without augmentation, and that batch
+  normalisation keeps the statistics of the base session.
   """
 
   def start(key: jax.Array, start: Start) -> State:

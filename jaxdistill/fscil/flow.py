@@ -238,7 +238,6 @@ def remember(
     seen.base,
     seen.shots,
     networks.variables,
-    stage.view,
     directory,
   )
   return memory.make(memories_of(stage.fields)[name], pictures)
@@ -331,8 +330,8 @@ def album(run: Run, name: str) -> np.ndarray | None:
 def _learned(stage, networks, course, outcome, head, method):
   """The classifier that the first run has become."""
   parts, fields = stage.sessions, stage.fields
-  plain = dataclasses.asdict(dataclasses.replace(course.engine.task, network=None))
-  del plain['network']
+  plain = dataclasses.asdict(dataclasses.replace(course.engine.task, network=None, view=None))
+  del plain['network'], plain['view']
   built = Built(
     dict(method),
     {**fields.model, 'dtype': fields.dtype},

@@ -49,7 +49,7 @@ def learner(
   Args:
     task: the static facts.
     reads: 'features': the rows alone are trained, on features of the frozen encoder. 'images': the
-      whole network is, by images as they are.
+      whole network is, by images under the view of the test.
     balance: 'softmax', or 'none' for the plain cross-entropy.
     steps: of every session, which goes on from the one before.
     batch: images a step.

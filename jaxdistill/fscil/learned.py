@@ -12,10 +12,9 @@ import numpy as np
 from flax import serialization
 
 from jaxdistill import draws, files, models
-from jaxdistill.data import augment
-from jaxdistill.data.crops import CentreCrop
 from jaxdistill.errors import UserError
 from jaxdistill.fscil import base, methods
+from jaxdistill.fscil.features import zoomed
 from jaxdistill.fscil.learner import Learner, Start, Task, masked
 from jaxdistill.numerics import settled
 from jaxdistill.training import features, trees
@@ -81,7 +80,8 @@ class Learned(trees.Saved):
       name: tuple(value) if isinstance(value, list) else value
       for name, value in self.built.task.items()
     }
-    return Task(**fields, network=self.network)
+    view = zoomed(self.built.zoom, fields['image_shape'])
+    return Task(**fields, network=self.network, view=view)
 
   @functools.cached_property
   def learner(self) -> Learner:
@@ -124,17 +124,12 @@ class Learned(trees.Saved):
 
   @functools.cached_property
   def _forward(self):
-    task, zoom = self.task, self.built.zoom
-    view = CentreCrop(min(task.image_shape[:2]), resize=zoom) if zoom else None
+    task = self.task
+    embed = features.embedder(self.network, task.mean, task.std, task.view)
     seen = np.ones(task.num_classes, bool)
 
     def forward(variables, state, images):
-      inputs = images
-      if self.learner.reads == 'features':
-        pixels = augment.normalise(images, task.mean, task.std)
-        pixels = pixels if view is None else view(None, pixels)
-        _, outputs = self.network.apply(variables, pixels, train=False)
-        inputs = outputs['embedding'].astype(np.float32)
+      inputs = embed(variables, images) if self.learner.reads == 'features' else images
       return masked(self.learner.logits(state, inputs), seen)
 
     return jax.jit(forward)

@@ -32,6 +32,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdistill import errors
+from jaxdistill.data.transform import Transform
 from jaxdistill.training.optim import Optimizer
 from jaxdistill.training.schedules import Schedule
 
@@ -53,6 +54,8 @@ class Task:
     network: the base network as a flax module, (logits, features with 'embedding' [n, d]); None
       where features alone are known, which serves all learners that read features.
     mean, std: of the images' channels, by which they are normalised.
+    view: what every image goes through then, before the encoder sees it, without any chance: the
+      test pipeline's crop; None: nothing.
     dtype: that the learner's own parts compute in: 'float32' or 'bfloat16'.
 
   >>> Task(num_classes=10, base_classes=4, way=2, shot=5, sessions=3, dim=8).arriving(1)
@@ -69,6 +72,7 @@ class Task:
   network: nn.Module | None = None
   mean: tuple[float, ...] = (0.0,)
   std: tuple[float, ...] = (1.0,)
+  view: Transform | None = None
   dtype: str = 'float32'
 
   def arriving(self, number: int) -> tuple[int, int]:
@@ -287,7 +291,8 @@ class Learner:
     finish: (state, arrivals, memory) -> state.
     trained: names of the parts that the steps change; () for a learner without training. Everything
       else leaves the steps bit for bit as it was.
-    reads: 'features' of the frozen encoder, or 'images' (uint8).
+    reads: 'features' of the frozen encoder, or 'images' (uint8, as they are stored: what is done to
+      one before its network sees it, `Task.view` too, is the learner's, see `networks.embed`).
     replays: 'memory': `rows` says what is learned from. 'everything': all training images of all
       sessions so far, base included; `rows` and `memory` are not used.
     steps: of the sessions 1 ... T, one number each; () for none.

@@ -25,7 +25,6 @@ import numpy as np
 
 from jaxdistill import draws, errors, registry
 from jaxdistill.data import Dataset, selection
-from jaxdistill.data.transform import Transform
 from jaxdistill.errors import UserError
 from jaxdistill.fscil import session
 from jaxdistill.fscil.features import of_seed
@@ -73,7 +72,6 @@ class Pictures:
     vectors: float32 [S, n, d], features of `base`.
     shot_vectors: float32 [S, D, T, way * shot, d], features of `shots`.
     variables: of the S base networks, leaves [S, ...].
-    view: of the test pipeline; None: images as they are.
     directory: where condensed sets are kept for other runs; None: nowhere.
   """
 
@@ -82,7 +80,6 @@ class Pictures:
   vectors: np.ndarray
   shot_vectors: np.ndarray
   variables: Any
-  view: Transform | None = None
   directory: Any = None
 
 
@@ -248,9 +245,9 @@ class Images:
         class_names=('remembered',),
         ids=(),
       )
-      network, variables = engine.task.network, of_seed(pictures.variables, seed)
+      task, variables = engine.task, of_seed(pictures.variables, seed)
       vectors = features.embed(
-        network, variables, as_set, mesh=engine.runs.mesh, view=pictures.view
+        task.network, variables, as_set, mesh=engine.runs.mesh, view=task.view
       )
       seen[seeds == seed] = vectors.reshape(*images_of_seed.shape[:3], -1)
     return seen

@@ -1,5 +1,10 @@
 """The base network inside a learner that trains it on in the sessions: what is its own, what is
-frozen, how it sees images."""
+frozen, how it sees images.
+
+It sees every image as frozen encoders do (`fscil.features`): in eval mode, in the test pipeline,
+those that it learns from too, without augmentation. So rows that start at class means, the memory's
+images and the test images fit each other. (Our choice.)
+"""
 
 import math
 from typing import Any
@@ -8,8 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxdistill import errors
-from jaxdistill.data import augment
 from jaxdistill.fscil.learner import Start, State, Task
+from jaxdistill.training import features
 
 
 def split(start: Start) -> State:
@@ -24,11 +29,11 @@ def split(start: Start) -> State:
 
 
 def embed(task: Task, state: State, images: Any) -> jax.Array:
-  """Returns the encoder's features [n, d] of images (uint8, or in the unit range), in eval mode."""
+  """Returns the encoder's features [n, d] of images (uint8, or in the unit range), in eval mode and
+  under the view of the test pipeline."""
   collections = {name: tree for name, tree in state['frozen'].items() if name != 'head'}
   variables = {**collections, 'params': {**state['network'], **state['frozen']['head']}}
-  images = augment.normalise(images, task.mean, task.std)
-  return task.network.apply(variables, images, train=False)[1]['embedding'].astype('float32')
+  return features.embedder(task.network, task.mean, task.std, task.view)(variables, images)
 
 
 def live(state: State, seen: jax.Array) -> jax.Array:

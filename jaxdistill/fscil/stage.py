@@ -13,12 +13,20 @@ from jax.sharding import Mesh
 
 from jaxdistill import draws, models
 from jaxdistill.data import Dataset, hold_out
-from jaxdistill.data.crops import CentreCrop
 from jaxdistill.data.examples import Examples
 from jaxdistill.data.transform import Transform
 from jaxdistill.errors import UserError
 from jaxdistill.experiment.running import methods_of
-from jaxdistill.fscil import base, engine, generative, methods, protocol, recipes, sections
+from jaxdistill.fscil import (
+  base,
+  engine,
+  features,
+  generative,
+  methods,
+  protocol,
+  recipes,
+  sections,
+)
 from jaxdistill.fscil.base import Training
 from jaxdistill.fscil.learner import Task
 from jaxdistill.fscil.protocol import Sessions
@@ -58,8 +66,7 @@ class Stage:
   @property
   def view(self) -> Transform | None:
     """What every image goes through before it is tested or remembered."""
-    zoom, side = self.fields.base_training.zoom, min(self.sessions.train.image_shape[:2])
-    return CentreCrop(side, resize=zoom, method='bilinear') if zoom else None
+    return features.zoomed(self.fields.base_training.zoom, self.sessions.train.image_shape)
 
   @functools.cached_property
   def training(self) -> Training:
@@ -144,6 +151,7 @@ class Stage:
       parts.train.mean,
       parts.train.std,
       self.fields.dtype,
+      self.view,
     )
 
 

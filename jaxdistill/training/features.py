@@ -113,12 +113,26 @@ def embedder(
 
   @steady
   def forward(variables, images):
-    images = augment.normalise(images, mean, std)
-    images = images if view is None else view(None, images)
-    _, features = model.apply(variables, images, train=False)
-    return features['embedding'].astype(np.float32)
+    return embedding(model, variables, augment.normalise(images, mean, std), view)
 
   return forward
+
+
+def embedding(
+  model: nn.Module, variables: Any, images: jax.Array, view: Transform | None = None
+) -> jax.Array:
+  """Returns the embedding of normalised images under the `view` of `embed`, float32 [n, d], not
+  compiled.
+
+  >>> from jaxdistill import models
+  >>> model = models.build({'name': 'mlp', 'width': 4, 'depth': 1}, 10, (8, 8, 1))
+  >>> variables = model.init(jax.random.key(0), np.zeros((1, 8, 8, 1)))
+  >>> embedding(model, variables, np.zeros((3, 8, 8, 1), np.float32)).shape
+  (3, 4)
+  """
+  images = images if view is None else view(None, images)
+  _, features = model.apply(variables, images, train=False)
+  return features['embedding'].astype(np.float32)
 
 
 @functools.lru_cache(maxsize=32)

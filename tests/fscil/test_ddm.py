@@ -212,7 +212,7 @@ def test_a_sample_of_the_real_images():
 def test_classes_to_come_have_no_response():
   course, (_, standing) = standings()
   state = jax.tree.map(lambda leaf: leaf[0], standing.parts)
-  model = ddm.Model(course.engine.learner, pictured.network(), None, (0.5,), (0.2,))
+  model = ddm.Model(course.engine.learner, course.engine.task)
   own = {'state': state, 'seen': jnp.arange(pictured.COLUMNS) < 6}
   logits, _ = model.answer(own, jnp.ones((3, pictured.DIM)))
   assert np.asarray(logits[:, :6]).any() and not np.asarray(logits[:, 6:]).any()

@@ -1,0 +1,74 @@
+"""Behind base training every image is seen under one view, the zoomed crop of the test; and what is
+kept of images is known by all that decides it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import patterns
+import pytest
+from patterns import CLASSES
+
+import jaxdistill
+from jaxdistill import config as configs
+from jaxdistill.data import augment
+from jaxdistill.data.crops import CentreCrop
+from jaxdistill.fscil import base, ddm, features, methods, sections
+from jaxdistill.fscil import stage as stages
+from jaxdistill.fscil.learner import Start
+
+SPLIT = dict(base_classes=2, way=2, shot=3, draws=1, model='mlp')
+VIEW, ZOOM = CentreCrop(8, resize=14), {'base_training.zoom': 14}
+LEARNERS_OF_IMAGES = [('finetune', {}), ('joint', {'method.reads': 'images'})]
+
+
+def whole_run(method, workdir, **overrides):
+  train, test = patterns.train_and_test()
+  overrides = {**patterns.SMALL, **ZOOM, **overrides}
+  return jaxdistill.fscil.run(method, train, test, workdir=workdir, overrides=overrides, **SPLIT)
+
+
+def stage_of(method, **overrides):
+  train, test = patterns.train_and_test()
+  config = configs.load(f'fscil/{method}', {'data': '', **SPLIT})
+  config.data.name = train.name
+  for key, value in {**patterns.SMALL, **overrides}.items():
+    configs.override(config, key, value)
+  return stages.stage(sections.of_config(config), train, test, None)
+
+
+def given_networks(stage):
+  """One base network with the cosine head, by a key that does not tell how it sees images."""
+  model = stage.network('cosine')
+  variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+  return base.Bases(model, jax.tree.map(lambda leaf: leaf[None], variables), 'a1', {})
+
+
+@pytest.mark.parametrize('method, fields', LEARNERS_OF_IMAGES)
+def test_learners_of_images_see_them_as_frozen_encoders_do(method, fields):
+  stage = stage_of(method, **ZOOM, **fields)
+  task, networks, images = stage.task('cosine'), given_networks(stage), stage.sessions.test
+  expected = features.encode(networks.model, networks.variables, images, view=VIEW)[0]
+  learner = methods.make(task, stage.fields.method)
+  means = np.zeros((CLASSES, task.dim), np.float32)
+  one = jax.tree.map(lambda leaf: leaf[0], networks.variables)
+  state = learner.start(None, Start(None, means, np.zeros(CLASSES, int), one))
+  np.testing.assert_allclose(learner.embed(state, images.images), expected, atol=1e-5)
+  # Synthetic images of a memory, which are learned through the learner.
+  own = {'state': state, 'seen': np.ones(CLASSES, bool)}
+  normal = augment.normalise(images.images, task.mean, task.std)
+  _, responses = ddm.Model(learner, task).apply({'shared': (), 'own': own}, normal)
+  np.testing.assert_allclose(responses['projected'], expected, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('method, fields', LEARNERS_OF_IMAGES)
+def test_a_learner_of_images_that_stands_still_is_ncm(method, fields, tmp_path):
+  """In its sessions, by the nearest class mean, and as a classifier that is saved."""
+  _, test = patterns.train_and_test()
+  ncm = whole_run('ncm', tmp_path / 'ncm')
+  still = {'method.steps': 1, 'method.learning_rate': 1e-12, **fields}
+  other = whole_run(method, tmp_path / method, **still)
+  logits = other.learner.logits(test.images)
+  np.testing.assert_allclose(logits, ncm.learner.logits(test.images), atol=1e-3)
+  np.testing.assert_array_equal(other.numbers.nearest, ncm.numbers.nearest)
+  np.testing.assert_array_equal(other.numbers.confusions, ncm.numbers.confusions)

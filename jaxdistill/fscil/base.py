@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from jaxdistill import draws, errors, files, metrics
 from jaxdistill.data import Dataset
 from jaxdistill.data.examples import Examples
+from jaxdistill.data.transform import Transform
 from jaxdistill.experiment import kept
 from jaxdistill.fscil import selection
 from jaxdistill.fscil.generative import Generative, without_decoder
@@ -64,6 +65,7 @@ class Training:
     initial: variables that they start with, or a part of them, such as those of an encoder; None:
       random ones.
     begun: the hash of all that makes `initial`; '': its content decides.
+    view: of the test pipeline, which the images of the checks go through; None: as they are.
     generative: what is reconstructed meanwhile, and how much slower the first layers learn.
   """
 
@@ -75,6 +77,7 @@ class Training:
   select: str = 'last'
   initial: Mapping[str, Any] | None = None
   begun: str = ''
+  view: Transform | None = None
   generative: Generative = Generative()
 
   def __post_init__(self):
@@ -189,10 +192,8 @@ def train(
 
   def compute():
     problem = setup(model, images, training, columns, mesh)
-    scorers = {
-      split: scorer.Scorer(BaseColumns(model, images.num_classes), examples)
-      for split, examples in scored.items()
-    }
+    asked = BaseColumns(model, images.num_classes, training.view)
+    scorers = {split: scorer.Scorer(asked, examples) for split, examples in scored.items()}
     best = selection.Best(run, training.select, training.networks)
 
     def measure(state):
@@ -268,6 +269,7 @@ def identity(
       scored=sorted(scored),
       select=training.select,
       start=training.begun or (None if initial is None else sorted(_paths(initial))),
+      **({} if training.view is None else {'view': repr(training.view)}),
       **training.generative.described(),
     ),
   )
@@ -287,18 +289,21 @@ def variables_form(model: nn.Module, image_shape: Sequence[int], networks: int) 
 
 @dataclasses.dataclass(frozen=True)
 class BaseColumns:
-  """A network of which only the base columns answer.
+  """A network of which only the base columns answer, and which sees images under a view.
 
   Attributes:
     model: with logits of all columns.
     base_classes: B.
+    view: what is done to normalised images first; None: nothing.
   """
 
   model: nn.Module
   base_classes: int
+  view: Transform | None = None
 
   def apply(self, variables: Any, images: jax.Array, **options: Any) -> tuple[jax.Array, dict]:
     """Returns what the network does, with the logits of the base columns alone."""
+    images = images if self.view is None else self.view(None, images)
     logits, features = self.model.apply(variables, images, **options)
     return logits[:, : self.base_classes], features
 

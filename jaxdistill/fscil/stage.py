@@ -83,6 +83,7 @@ class Stage:
       asked.checks,
       asked.select,
       begun=self._pretrained(),
+      view=self.view,
       generative=self.fields.generative,
     )
 
@@ -150,8 +151,8 @@ class Stage:
       model,
       parts.train.mean,
       parts.train.std,
-      self.fields.dtype,
       self.view,
+      self.fields.dtype,
     )
 
 

@@ -1,6 +1,8 @@
 """Behind base training every image is seen under one view, the zoomed crop of the test; and what is
 kept of images is known by all that decides it."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,11 +12,14 @@ from patterns import CLASSES
 
 import jaxdistill
 from jaxdistill import config as configs
-from jaxdistill.data import augment
+from jaxdistill import models
+from jaxdistill.data import Dataset, augment
 from jaxdistill.data.crops import CentreCrop
-from jaxdistill.fscil import base, ddm, features, methods, sections
+from jaxdistill.data.examples import Examples
+from jaxdistill.fscil import base, ddm, features, methods, recipes, sections
 from jaxdistill.fscil import stage as stages
 from jaxdistill.fscil.learner import Start
+from jaxdistill.training.run import Run
 
 SPLIT = dict(base_classes=2, way=2, shot=3, draws=1, model='mlp')
 VIEW, ZOOM = CentreCrop(8, resize=14), {'base_training.zoom': 14}
@@ -72,3 +77,31 @@ def test_a_learner_of_images_that_stands_still_is_ncm(method, fields, tmp_path):
   np.testing.assert_allclose(logits, ncm.learner.logits(test.images), atol=1e-3)
   np.testing.assert_array_equal(other.numbers.nearest, ncm.numbers.nearest)
   np.testing.assert_array_equal(other.numbers.confusions, ncm.numbers.confusions)
+
+
+def test_checks_of_base_training_are_scored_under_the_view():
+  rng = np.random.default_rng(0)
+  pixels, labels = rng.integers(0, 256, (200, 8, 8, 1), np.uint8), rng.integers(0, 3, 200)
+  images = Dataset(pixels, labels, tuple('abc'), mean=(0.5,), std=(0.3,))
+  encoder = models.build({'name': 'mlp', 'width': 8, 'depth': 1}, 5, (8, 8, 1))
+  network, scored = base.network(encoder, 'cosine', 5), {'test': Examples.of(images)}
+  recipe = dataclasses.replace(recipes.find('digits'), transforms=())
+  plain = base.Training(recipe, steps=2, checks=1, select='best_test')
+  zoomed = dataclasses.replace(plain, view=VIEW)
+  with Run(progress=False) as run:
+    ended = base.train(run, network, images, zoomed, 5, scored=scored)
+  variables = jax.tree.map(lambda leaf: leaf[0], ended.variables)
+  normal = augment.normalise(pixels, images.mean, images.std)
+  accuracies = []
+  for seen in (VIEW(None, normal), normal):
+    logits, _ = network.apply(variables, seen)
+    accuracies.append((np.asarray(logits)[:, :3].argmax(1) == labels).mean())
+  assert ended.checks['test'] == pytest.approx(accuracies[0]) != pytest.approx(accuracies[1])
+  names = [base.identity(network, images, how, 5, scored) for how in (plain, zoomed)]
+  assert names[0] != names[1] == ended.key
+
+
+def test_a_run_zooms_the_checks_of_base_training_and_all_that_learners_see():
+  stage = stage_of('finetune', **ZOOM)
+  assert stage.view == stage.training.view == stage.task('cosine').view == VIEW
+  assert stage_of('finetune').task('cosine').view is None

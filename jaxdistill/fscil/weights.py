@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from jaxdistill import errors, files
+from jaxdistill import errors, files, usercode
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
 from jaxdistill.fscil.base import Bases, variables_form
@@ -27,7 +27,8 @@ class Given(NamedTuple):
   variables: of S networks, leaves [S, ...], with the sub-tree 'encoder' in every collection and,
     where `head` is not '', 'head'.
   head: the name of their head; '': there is none that would serve here.
-  key: the hash of their content.
+  key: the hash of their content and of the network that they are for: the same weights give other
+    features in another one, one that pools otherwise for example.
   """
 
   variables: Any
@@ -90,8 +91,9 @@ def read(source: str, model: nn.Module, head: str, base: Dataset, networks: int)
   stacked = variables_form(model, base.image_shape, 1)
   form = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), stacked)
   loaded = weights.load(path, model, form, classifier=False)
-  variables = {name: {'encoder': tree['encoder']} for name, tree in loaded.items()}
-  return Given(_repeated(variables, networks), '', _key(variables))
+  encoder = {name: {'encoder': tree['encoder']} for name, tree in loaded.items()}
+  variables = _repeated(encoder, networks)
+  return Given(variables, '', _key(variables, model))
 
 
 def _of_work_dir(path, source, model, head, base, networks):
@@ -127,7 +129,7 @@ def _of_work_dir(path, source, model, head, base, networks):
     kept = tree if same else {part: tree[part] for part in tree if part == 'encoder'}
     variables[name] = jax.tree.map(lambda leaf: np.asarray(leaf)[:networks], kept)
   _check_form(source, variables, model, base.image_shape)
-  return Given(variables, head if same else '', _key(variables))
+  return Given(variables, head if same else '', _key(variables, model))
 
 
 def _check_form(source, variables, model, image_shape):
@@ -147,5 +149,12 @@ def _repeated(tree, networks):
   return jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf)[None], networks, 0), tree)
 
 
-def _key(variables) -> str:
-  return files.content_hash(jax.tree.leaves(variables), {'what': 'given base networks'})
+def _key(variables, model) -> str:
+  code = usercode.code_hash(type(model.encoder))  # what an encoder of the user's is
+  described = dict(
+    **({'code': code} if code else {}),
+    what='given base networks',
+    encoder=repr(model.encoder),
+    head=repr(model.head) if 'head' in variables['params'] else '',
+  )
+  return files.content_hash(jax.tree.leaves(variables), described)

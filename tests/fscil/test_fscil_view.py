@@ -18,7 +18,9 @@ from jaxdistill.data.crops import CentreCrop
 from jaxdistill.data.examples import Examples
 from jaxdistill.fscil import base, ddm, features, methods, recipes, sections
 from jaxdistill.fscil import stage as stages
+from jaxdistill.fscil import weights as given
 from jaxdistill.fscil.learner import Start
+from jaxdistill.models import weights
 from jaxdistill.training.run import Run
 
 SPLIT = dict(base_classes=2, way=2, shot=3, draws=1, model='mlp')
@@ -105,3 +107,22 @@ def test_a_run_zooms_the_checks_of_base_training_and_all_that_learners_see():
   stage = stage_of('finetune', **ZOOM)
   assert stage.view == stage.training.view == stage.task('cosine').view == VIEW
   assert stage_of('finetune').task('cosine').view is None
+
+
+# What is kept.
+
+
+def test_the_same_weights_in_another_network_are_not_the_same_networks(tmp_path):
+  train, _ = patterns.train_and_test()
+  fields = {'name': 'mae_vit', 'width': 8, 'depth': 1}
+  mean, cls = (
+    base.network(models.build({**fields, 'pool': pool}, 6, train.image_shape), 'cosine', 6)
+    for pool in ('mean', 'cls')
+  )
+  variables = jax.jit(mean.init)(jax.random.key(0), jnp.zeros((1, *train.image_shape)))
+  path = tmp_path / 'vit.safetensors'
+  weights.save(path, mean, variables)
+  read = lambda network, count=1: given.read(str(path), network, 'cosine', train, count)
+  np.testing.assert_array_equal(*(jax.tree.leaves(read(one).variables)[0] for one in (mean, cls)))
+  keys = {read(mean).key, read(cls).key, read(mean, 2).key}
+  assert len(keys) == 3 and read(mean).key in keys

@@ -104,7 +104,7 @@ def setup(
 def fit(
   run: Run,
   name: str,
-  networks_key: str,
+  features_key: str,
   head: nn.Module,
   features: np.ndarray,
   labels: np.ndarray,
@@ -120,7 +120,7 @@ def fit(
   Args:
     run: keeps metrics and checkpoints.
     name: of the phase.
-    networks_key: the hash of what made the encoders.
+    features_key: the hash of all that decides the features: encoders, images, how they are seen.
     head, features, labels, base_classes, how, seed, mesh: see `setup`.
     directory: where heads are kept for other runs; None: nowhere.
   """
@@ -138,7 +138,7 @@ def fit(
     [np.asarray(labels)],
     dict(
       what='head',
-      networks=networks_key,
+      features=features_key,
       head=repr(head),
       base_classes=base_classes,
       recipe=how.described(),

@@ -34,11 +34,13 @@ from jaxdistill.training.run import Run
 
 class Seen(NamedTuple):
   """Features of the frozen encoders, float32: of the base images [S, n, d], of the few of every
-  draw [S, D, T, way * shot, d], and of the test images [S, m, d]."""
+  draw [S, D, T, way * shot, d], and of the test images [S, m, d]; and the hash of all that decides
+  those of the base images."""
 
   base: np.ndarray
   shots: np.ndarray
   test: np.ndarray
+  key: str
 
 
 def check_source(stage: Stage) -> None:
@@ -131,13 +133,14 @@ def see(run: Run, stage: Stage, networks: Bases) -> Seen:
     return {'features': encoded}
 
   directory = pretrained.directory(run, stage.fields.run.experts)
+  keys = {name: _features_key(networks.key, images, stage.view) for name, images in sets.items()}
   vectors = {}
   for name, images in sets.items():
     template = jax.ShapeDtypeStruct((seeds, len(images), dim), np.float32)
     content = kept.tree_once(
       run,
       directory,
-      _features_key(networks.key, images, stage.view),
+      keys[name],
       functools.partial(compute, images),
       lambda form=template: {'features': form},
       '.features',
@@ -145,7 +148,7 @@ def see(run: Run, stage: Stage, networks: Bases) -> Seen:
     vectors[name] = content['features']
   shape = (seeds, len(stage.draws), parts.sessions, parts.way * parts.shot, dim)
   shots = vectors['shots'][:, place].reshape(shape)
-  return Seen(vectors['base'], shots, vectors['test'])
+  return Seen(vectors['base'], shots, vectors['test'], keys['base'])
 
 
 def _features_key(networks_key, images, view):
@@ -181,7 +184,7 @@ def with_head(run: Run, stage: Stage, networks: Bases, seen: Seen, head: str) ->
   fitted = fitting.fit(
     run,
     f'head-{head}',
-    networks.key,
+    seen.key,
     model.head,
     seen.base,
     stage.sessions.base.labels,
@@ -354,7 +357,7 @@ def stand_in(stage: Stage) -> tuple[Bases, Seen]:
   dim = stage.task(head).dim
   shape = (len(stage.draws), parts.sessions, parts.way * parts.shot)
   blank = lambda *sizes: np.ones((asked.networks, *sizes, dim), np.float32)
-  return networks, Seen(blank(len(parts.base)), blank(*shape), blank(len(parts.test)))
+  return networks, Seen(blank(len(parts.base)), blank(*shape), blank(len(parts.test)), '')
 
 
 def stand_in_head(stage: Stage, networks: Bases, method: Mapping[str, Any]) -> Bases:

@@ -29,11 +29,13 @@ SHOWN = ('average', 'last')
 class Ran(NamedTuple):
   """What a run has come to.
 
-  networks: the base networks. numbers: of every learner, by its name in the table. classifiers:
-    that which the first run of each has become; None in all processes but the first.
+  networks: the base networks. features: the hash of all that decides what they see in the base
+    images. numbers: of every learner, by its name in the table. classifiers: that which the first
+    run of each has become; None in all processes but the first.
   """
 
   networks: Bases
+  features: str
   numbers: dict[str, Numbers]
   classifiers: dict[str, Learned | None]
 
@@ -76,7 +78,7 @@ def run_all(run: Run, stage: Stage, tell: bool = True) -> Ran:
     numbers[name], classifiers[name] = flow.learn(run, stage, networks, seen, name, method)
     for factor, at_rate in numbers[name].by_scale().items():
       say(in_words(scoring.row('', label(method, factor), at_rate), SHOWN))
-  return Ran(networks, numbers, classifiers)
+  return Ran(networks, seen.key, numbers, classifiers)
 
 
 def _is_trained(run: Run, stage: Stage) -> bool:
@@ -117,9 +119,12 @@ def rows(stage: Stage, ran: Ran) -> list[Row]:
 
 def _row_key(stage, ran, name, factor):
   """The hash of all that decides a learner's numbers."""
-  fields = stage.fields
+  fields, asked = stage.fields, stage.fields.base_training
+  starts_from_head = methods.reads_head(methods_of(fields)[name]['name'])
+  fitted = (asked.head_width, asked.fit_epochs, asked.fit_learning_rate)
   decided = {
-    'networks': ran.networks.key,
+    'features': ran.features,
+    'head': fitted if starts_from_head else (),
     'protocol': dataclasses.asdict(fields.protocol) | {'rates': factor},
     'seed': fields.seed,
     'dtype': fields.dtype,

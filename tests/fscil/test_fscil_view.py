@@ -16,10 +16,11 @@ from jaxdistill import models
 from jaxdistill.data import Dataset, augment
 from jaxdistill.data.crops import CentreCrop
 from jaxdistill.data.examples import Examples
-from jaxdistill.fscil import base, ddm, features, methods, recipes, sections
+from jaxdistill.fscil import base, ddm, features, flow, methods, recipes, running, sections
 from jaxdistill.fscil import stage as stages
 from jaxdistill.fscil import weights as given
 from jaxdistill.fscil.learner import Start
+from jaxdistill.fscil.scoring import Numbers
 from jaxdistill.models import weights
 from jaxdistill.training.run import Run
 
@@ -110,6 +111,38 @@ def test_a_run_zooms_the_checks_of_base_training_and_all_that_learners_see():
 
 
 # What is kept.
+
+
+def test_a_head_that_was_fitted_to_zoomed_features_is_not_read_for_others(tmp_path):
+  fitted = []
+  for zoom in (14, 0):
+    stage = stage_of('pki', **{'base_training.zoom': zoom})
+    with Run(tmp_path / f'{len(fitted)}', progress=False, tensorboard=False) as run:
+      networks = given_networks(stage)
+      seen = flow.see(run, stage, networks)
+      headed = flow.with_head(run, stage, networks, seen, 'linear')
+    fitted.append(headed.variables['params']['head']['classifier']['kernel'])
+  assert np.abs(fitted[0] - fitted[1]).max() > 1e-6
+
+
+def row_key(method, **overrides):
+  stage = stage_of(method, **overrides)
+  networks, confusions = given_networks(stage), np.ones((1, 3, 6, 6), int)
+  one = np.zeros(1, int)
+  numbers = Numbers(
+    (2, 2, 2), confusions, confusions, one, one, np.ones(2), np.ones((1, 3), int), 8.0
+  )
+  with Run(progress=False) as run:
+    seen = flow.see(run, stage, networks)
+  (row,) = running.rows(stage, running.Ran(networks, seen.key, {method: numbers}, {}))
+  return row.key
+
+
+def test_rows_are_known_by_how_images_are_seen_and_heads_are_fitted():
+  fit, rate = {'base_training.fit_epochs': 3}, {'base_training.fit_learning_rate': 0.01}
+  assert len({row_key('pki', **changes) for changes in ({}, ZOOM, fit, rate)}) == 4
+  # NCM takes features alone: it asks for no head.
+  assert row_key('ncm', **fit) == row_key('ncm') != row_key('ncm', **ZOOM)
 
 
 def test_the_same_weights_in_another_network_are_not_the_same_networks(tmp_path):

@@ -200,7 +200,8 @@ def identity(model: nn.Module, images: Dataset, wanted: Wanted, *, seed: int = 0
   """Returns the hash of everything that decides what the networks become."""
   recipe = _recipe(images, wanted)
   rules = _rules(_problem(model, images, wanted, seed, None))
-  code = usercode.code_hash(type(model))  # what a network of the user's is, its fields do not say
+  # What a network of the user's is, its fields do not say.
+  code = usercode.code_hash(tuple(_classes(model)))
   return files.content_hash(
     (images.images, images.labels),
     dict(
@@ -216,6 +217,15 @@ def identity(model: nn.Module, images: Dataset, wanted: Wanted, *, seed: int = 0
       **surroundings.described(),
     ),
   )
+
+
+def _classes(network):
+  """Yields the classes of a network and of those that it is made of."""
+  yield type(network)
+  for field in dataclasses.fields(network):
+    value = getattr(network, field.name)
+    if isinstance(value, nn.Module) and field.name != 'parent':
+      yield from _classes(value)
 
 
 def _rules(problem):

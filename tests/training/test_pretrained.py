@@ -17,6 +17,15 @@ from jaxdistill.training.run import Run
 SHAPE = (8, 8, 1)
 
 
+class Around(nn.Module):
+  """A network around another one."""
+
+  inner: nn.Module
+
+  def __call__(self, x):
+    return self.inner(x)
+
+
 def images(**changes):
   pixels = np.arange(12 * 64, dtype=np.uint8).reshape(12, *SHAPE)
   return Dataset(pixels, np.arange(12) % 3, mean=(0.5,), std=(0.25,), **changes)
@@ -73,6 +82,8 @@ def test_the_code_of_a_users_network_decides_too():
   assert repr(twice) == repr(thrice)
   assert pretrained.identity(same, images(), Wanted(2)) == name
   assert pretrained.identity(thrice, images(), Wanted(2)) != name
+  names = {pretrained.identity(Around(inner), images(), Wanted(2)) for inner in (twice, thrice)}
+  assert len(names) == 2
 
 
 def test_everything_wanted_decides_the_name():

@@ -1,6 +1,7 @@
 """Games: who moves what in a step, guides, memories, shared batches, devices; against separate
 trainings and numbers by hand."""
 
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -10,8 +11,10 @@ import numpy as np
 import optax
 import pytest
 
+from jaxdistill.data import paired
 from jaxdistill.data.crops import Crop
 from jaxdistill.data.examples import Examples
+from jaxdistill.data.paired import GuideView
 from jaxdistill.data.streaming import Streamed
 from jaxdistill.data.views import Views, soft_labels
 from jaxdistill.errors import UserError
@@ -479,6 +482,91 @@ def test_the_statistics_that_a_guide_normalises_by(mode):
     np.testing.assert_allclose(seen['guides']['teacher']['logits'][number], x, atol=1e-5)
   prototypes = common['guides']['teacher']['prototypes']
   assert_same(prototypes, teacher()['params']['classifier']['kernel'].T)
+
+
+RUNS = []  # forms of what guides are given
+
+
+class Total(nn.Module):
+  """A sixteenth of the sum over an image, behind batch normalisation, times a weight of 1."""
+
+  @nn.compact
+  def __call__(self, x, train=False):
+    RUNS.append(x.shape)
+    x = normalisation.norm('batch')(name='norm')(x, train)
+    return self.param('w', nn.initializers.ones, ()) * x.sum((1, 2, 3)) / 16
+
+
+def total(variables, images):
+  RUNS.append(images.shape)
+  return {'output': variables['w'] * images.sum((1, 2, 3)) / 16}
+
+
+LEVELS = np.arange(0, 200, 20)  # an image of one grey each
+GREYS = dataclasses.replace(
+  EXAMPLES, images=np.broadcast_to(LEVELS[:, None, None, None], (IMAGES, *SHAPE)).astype(np.uint8)
+)
+GREY_VIEWS = paired.views_of(
+  guides={'wide': GuideView((0.2,), (0.5,), size=8)}, mean=(0.5,), std=(0.25,), num_classes=CLASSES
+)
+# By hand: 16 pixels of one value, and 64 of another one.
+SAID = {'native': (LEVELS / 255 - 0.5) / 0.25, 'wide': 4 * (LEVELS / 255 - 0.2) / 0.5}
+
+
+def two_guides(kept=(), **options):
+  """A student of one weight between a function of native images and a network of larger ones under
+  other statistics; what is `kept` is not run."""
+  terms = [
+    Term(name, squared(lambda s, name=name: s['student']['output'] - s[name]['output']), weight)
+    for name, weight in (('native', 1.0), ('wide', 0.5))
+  ]
+  game = Game(
+    {'student': Part(Scalar())},
+    (player('student', *terms, optimizer=SLOW),),
+    {'native': Part(function=total), 'wide': Part(Total(), view='wide')},
+  )
+  weights = {
+    'native': {'w': np.float32(1)},
+    'wide': Total().init(jax.random.key(0), jnp.zeros((1, 8, 8, 1))),
+  }
+  return ready(
+    game,
+    Recipe('whole', batch=IMAGES, epochs=5),
+    GREYS,
+    views=GREY_VIEWS.train,
+    guide_variables={name: tree for name, tree in weights.items() if name not in kept},
+    tables={players.kept_name(name, 'output'): np.float32(SAID[name])[:, None] for name in kept},
+    **options,
+  )
+
+
+def test_two_guides_that_read_two_views_move_the_student_alone():
+  begun = two_guides(networks=3, batches='shared')
+  RUNS.clear()
+  trace(begun)
+  assert RUNS == [(IMAGES, 4, 4, 1), (IMAGES, 8, 8, 1)]
+  before = jax.tree.map(np.array, begun.source.data['guides'])
+  end, (line,) = advance(begun, steps=1)
+  losses = {name: np.square(1 - said).mean() for name, said in SAID.items()}
+  half = losses['wide'] / 2
+  assert line == pytest.approx(
+    {**losses, 'wide_weighted': half, 'loss': losses['native'] + half}, rel=1e-4
+  )
+  slope = 2 * (1 - SAID['native'].mean()) + (1 - SAID['wide'].mean())
+  assert_close(end.variables, {'params': {'student': {'w': np.full(3, 1 - slope / 4)}}}, rtol=1e-4)
+  assert_same(begun.source.data['guides'], before)
+  assert sorted(before['wide']) == ['batch_stats', 'params']
+
+
+@pytest.mark.parametrize('kept, runs', [('native', (8, 8)), ('wide', (4, 4))])
+def test_what_one_guide_says_may_be_kept_while_another_one_runs(kept, runs):
+  begun = two_guides(kept=[kept])
+  RUNS.clear()
+  end, lines = advance(begun, steps=2)
+  assert RUNS == [(IMAGES * 2, *runs, 1)]  # both networks have batches of their own
+  live, expected = advance(two_guides(), steps=2)
+  assert_close(end.variables, live.variables, rtol=1e-4)
+  assert lines[1] == pytest.approx(expected[1], rel=1e-4)
 
 
 def test_guides_go_with_images_that_are_read_from_disk():

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import staged
+import toy_pairs
 
 from jaxdistill import errors, losses
 from jaxdistill.distillation import horkd
@@ -62,6 +63,25 @@ def test_the_assistant_has_its_share(features):
   alone = horkd.method(staged.pair(), assistant=1.0)
   names = {term.name for term in alone.stages[-1].players[0].terms}
   assert not [name for name in names if name.startswith('teacher')]
+
+
+def test_four_devices_compare_all_rows_of_the_batch(features):
+  method = horkd.method(staged.pair(), order1=0.0, order3=0.0, order4=1.0)
+
+  def total(params, outputs, entries):
+    scene = Scene(outputs, entries)
+    terms = [term for term in method.stages[-1].players[0].terms if term.name != 'cross_entropy']
+    by_term = {term.name: term.weight * term.loss(scene) for term in terms}
+    return sum(by_term.values()), by_term
+
+  arguments = {}, features, toy_pairs.batch()
+  of_four, by_term = toy_pairs.of_four_devices(total)(*arguments)
+  of_one, expected = jax.jit(toy_pairs.gradients(total))(*arguments)
+  assert len(expected) == 4
+  for name, value in expected.items():
+    assert float(by_term[name]) == pytest.approx(float(value), rel=1e-4), name
+  slopes = (gradients[1]['student']['embedding'] for gradients in (of_four, of_one))
+  np.testing.assert_allclose(*slopes, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize('order, keeps', [(1, (True, False)), (2, (True, True)), (3, (True, True))])

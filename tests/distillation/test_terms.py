@@ -36,6 +36,11 @@ SHORT = {
   'similarity_preserving': 'sp',
 }
 every = pytest.mark.parametrize('name', terms.TERMS)
+# They compile for seconds, and compare no rows with each other.
+HEAVY = {'ab', 'ft', 'reviewkd'}
+DIVIDED = [
+  pytest.param(name, marks=pytest.mark.slow if name in HEAVY else ()) for name in terms.TERMS
+]
 EMBEDDINGS = [
   f'{loss}_{side}'
   for loss, side in itertools.product(
@@ -75,12 +80,11 @@ def filled(term):
   return dataclasses.replace(term, memory=memory)
 
 
-@functools.cache
-def compiled(name):
-  """(parameters, outputs, batch) -> the terms of all phases, and the gradients of their sum."""
+def total(name):
+  """(parameters, outputs, batch) -> the sum of the terms of all phases, and each by its name."""
   phases, variables, _ = started(name)
 
-  def total(params, outputs, entries):
+  def of_all(params, outputs, entries):
     whole = {part: {**tree, 'params': params[part]} for part, tree in variables.items()}
     by_term = {}
     for parts, of_phase in phases:
@@ -88,7 +92,13 @@ def compiled(name):
       by_term |= toy_pairs.values(of_phase, scene)
     return sum(by_term.values()), by_term
 
-  return jax.jit(jax.grad(total, argnums=(0, 1), has_aux=True))
+  return of_all
+
+
+@functools.cache
+def compiled(name):
+  """Its gradients, and the terms."""
+  return jax.jit(toy_pairs.gradients(total(name)))
 
 
 def evaluate(name, change=lambda array: array, weight=None):
@@ -117,6 +127,19 @@ def test_the_student_and_the_adapters_have_finite_gradients(name):
   for path, leaf in jax.tree_util.tree_leaves_with_path(of_adapters):
     if 'bias' not in jax.tree_util.keystr(path):  # one before a batch norm moves nothing
       assert np.abs(leaf).max() > 0, path
+
+
+@pytest.mark.parametrize('name', DIVIDED)
+def test_four_devices_compute_what_one_does(name):
+  _, variables, outputs = started(name)
+  params = {part: tree['params'] for part, tree in variables.items()}
+  spread = toy_pairs.of_four_devices(total(name))
+  gradients, by_term = spread(params, outputs, toy_pairs.batch())
+  expected, *expected_gradients = evaluate(name)
+  for term, value in by_term.items():
+    assert float(value) == pytest.approx(float(expected[term]), rel=1e-4)
+  difference = jax.tree.map(jnp.subtract, list(gradients), expected_gradients)
+  assert size(difference) < 1e-4 * size(expected_gradients)
 
 
 def filled_up(number):

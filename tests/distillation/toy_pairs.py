@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import PartitionSpec
 
 from jaxdistill.distillation.method import Pair
 from jaxdistill.models import normalisation
 from jaxdistill.models.convolution import Conv
 from jaxdistill.models.linear import Linear
+from jaxdistill.training import parallel, whole_batch
 from jaxdistill.training.players import Scene
 
 CLASSES, SIDE, ROWS = 3, 8, 6
@@ -131,12 +133,49 @@ def adapted(parts, variables, scene):
 
 
 def values(terms, scene):
-  """The loss of every term by name, without its weight."""
+  """The loss of every term by name, without its weight; one that remembers sees the whole batch."""
   losses = {}
   for term in terms:
     if term.memory:
       own = dataclasses.replace(scene, memory=term.memory(jax.random.key(5)))
-      losses[term.name], _ = term.loss(own)
+      losses[term.name], _ = term.loss(own.gathered())
     else:
       losses[term.name] = term.loss(scene)
   return losses
+
+
+def gradients(total):
+  """(parameters, outputs, batch) -> gradients of both, and the terms, of a function that returns
+  the sum of terms and each by its name."""
+  return jax.grad(total, argnums=(0, 1), has_aux=True)
+
+
+def of_four_devices(total):
+  """The same of a batch of six rows, on four devices that have two rows each, the last of them two
+  of weight 0; as the engine adds up what the devices come to."""
+  mesh, axis = parallel.make_mesh(4), parallel.AXIS
+  whole, rows = PartitionSpec(), PartitionSpec(axis)
+
+  def of_device(params, outputs, entries):
+    weight = entries['weight'].sum()
+    share = weight / jax.lax.psum(weight, axis)
+
+    def shared(*arguments):
+      loss, by_term = total(*arguments)
+      return share * loss, {name: share * value for name, value in by_term.items()}
+
+    with whole_batch.sharing(axis):
+      (of_params, of_outputs), by_term = gradients(shared)(params, outputs, entries)
+    of_params, by_term = jax.lax.psum((of_params, by_term), axis)
+    return (of_params, of_outputs), by_term
+
+  spread = parallel.per_device(of_device, mesh, (whole, rows, rows), ((whole, rows), whole))
+
+  def evaluate(params, outputs, entries):
+    filled = lambda array: jnp.concatenate([array, array[:2]])
+    outputs, entries = jax.tree.map(filled, (outputs, entries))
+    entries['weight'] = entries['weight'].at[ROWS:].set(0.0)
+    (of_params, of_outputs), by_term = spread(params, outputs, entries)
+    return (of_params, jax.tree.map(lambda leaf: leaf[:ROWS], of_outputs)), by_term
+
+  return evaluate

@@ -50,9 +50,11 @@ def check_parts(work: Work) -> None:
   teacher.part(work.fields.teaching.normalisation)
   _ = work.paired
   for section in running.methods_of(work.fields).values():
-    method = methods.make(work.pair(teacher), section)
-    for stage in method.stages:
+    begun = Flow(work, teacher, methods.make(work.pair(teacher), section), {})
+    for guide in begun.method.guides.values():
+      work.form_of(guide)
+    for stage in begun.method.stages:
+      game = flow.stage_game(begun, stage)
       if stage.tables is None:  # a term that does not fit the networks
-        game = flow.stage_game(Flow(work, teacher, method, {}), stage)
-        keeping.asked(work, teacher, game, {})
+        keeping.asked(work, begun.views, begun.guides, game, {})
   _ = work.pairs, work.wanted

@@ -2,6 +2,7 @@
 method through its stages, each a phase of the one loop."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 
 from jaxdistill.data.examples import Examples
-from jaxdistill.data.paired import LOW, NATIVE
+from jaxdistill.data.paired import LOW, NATIVE, PairedViews
 from jaxdistill.distillation import keeping, seeing, teachers
 from jaxdistill.distillation.method import TEACHER, Method, Stage
 from jaxdistill.distillation.teachers import Teacher
@@ -54,6 +55,17 @@ class Flow:
   ended: Mapping[str, Any]
 
   @property
+  def guides(self) -> dict[str, Teacher]:
+    """The teacher and the further guides of the method, by name."""
+    return {TEACHER: self.teacher, **self.method.guides}
+
+  @functools.cached_property
+  def views(self) -> PairedViews:
+    """Those of the students and of all guides."""
+    further = self.method.guides
+    return self.work.views_with(further) if further else self.work.paired
+
+  @property
   def labels(self) -> np.ndarray:
     """Of the students' images, int [N]."""
     return self.work.train.labels
@@ -71,17 +83,18 @@ class Flow:
     itself, that of the first counts.
 
     Args:
-      name: 'teacher', or a part of an earlier stage that reads a view.
-      view: that a part reads; '': its own. The teacher's is what it always reads.
+      name: 'teacher', a further guide, or a part of an earlier stage that reads a view.
+      view: that a part reads; '': its own. A guide's is what it always reads.
       outputs: their names.
 
     Raises:
       UserError: a part, an output or a view that does not exist.
     """
     train = self.work.train
-    if name == TEACHER:
-      seen = self.work.teacher_seeing(self.teacher)
-      return seeing.outputs(seen, self.teacher.variables, train.images, outputs)
+    if name in self.guides:
+      guide = self.guides[name]
+      seen = self.work.teacher_seeing(guide)
+      return seeing.outputs(seen, guide.variables, train.images, outputs)
     stage = self._stage_of(name)
     part = stage.parts[name]
     view = view or part.view
@@ -96,7 +109,7 @@ class Flow:
     named = [stage for stage in stages if part in stage.parts]
     if not named:
       known = set().union(*(stage.parts for stage in stages))
-      raise unknown('part of an earlier stage', part, {TEACHER, *known})
+      raise unknown('part of an earlier stage', part, {*self.guides, *known})
     return named[-1]
 
 
@@ -163,16 +176,16 @@ def stage_problem(flow: Flow, stage: Stage) -> Problem:
   work, asked = flow.work, flow.work.fields.distillation
   game = stage_game(flow, stage)
   tables = dict(stage.tables(flow)) if stage.tables else {}
-  guides = {TEACHER: flow.teacher.variables} if TEACHER in game.guides else {}
-  if guides and work.paired.variants is not None:
-    tables |= keeping.outputs(work, flow.teacher, game, tables)
+  guides = {name: flow.guides[name].variables for name in game.guides}
+  if guides and flow.views.variants is not None:
+    tables |= keeping.outputs(work, flow.views, flow.guides, game, tables)
   return players.problem(
     game,
     Examples.of(work.train),
     work.recipe,
     guide_variables=guides,
     tables=tables,
-    views=work.paired.train,
+    views=flow.views.train,
     networks=asked.seeds,
     seed=work.fields.seed,
     num_steps=max(1, round(stage.share * work.steps)),
@@ -188,12 +201,13 @@ def stage_game(flow: Flow, stage: Stage) -> Game:
   Raises:
     UserError: a guide that does not exist.
   """
-  work, statistics = flow.work, flow.work.fields.teaching.normalisation
   guides = {}
   for name in stage.guides:
-    if name != TEACHER:
-      raise unknown('guide', name, [TEACHER])
-    guides[name] = flow.teacher.part(statistics, work.teacher_view)
+    if name not in flow.guides:
+      raise unknown('guide', name, flow.guides)
+    statistics = flow.work.fields.teaching.normalisation if name == TEACHER else 'running'
+    view = name if name in flow.views.names else NATIVE
+    guides[name] = flow.guides[name].part(statistics, view)
   return Game(stage.parts, stage.players, guides, in_turn=stage.in_turn)
 
 

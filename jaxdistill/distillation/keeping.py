@@ -1,6 +1,7 @@
-"""Outputs of a teacher that are kept for all variants of every image, where those can be
+"""Outputs of guides that are kept for all variants of every image, where those can be
 enumerated, instead of being computed in every step."""
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,16 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdistill import draws
+from jaxdistill.data.paired import PairedViews
 from jaxdistill.distillation.method import TEACHER
 from jaxdistill.distillation.teachers import Teacher
-from jaxdistill.distillation.work import Work, teacher_form
+from jaxdistill.distillation.work import Work
 from jaxdistill.errors import UserError
 from jaxdistill.numerics import settled
 from jaxdistill.training import features, players
 from jaxdistill.training import outputs as teaching
 from jaxdistill.training.players import Game
 
-_CHUNK = 500  # views that go through the teacher at once
+_CHUNK = 500  # views that go through a guide at once
 _ROWS = 4  # of the batch that is traced to see what is asked for
 # Kept outputs lie beside the images on the device.
 _MOST_BYTES = 4 * 2**30
@@ -26,15 +28,20 @@ _MOST_BYTES = 4 * 2**30
 
 @settled()
 def outputs(
-  work: Work, teacher: Teacher, game: Game, tables: Mapping[str, np.ndarray]
+  work: Work,
+  views: PairedViews,
+  guides: Mapping[str, Teacher],
+  game: Game,
+  tables: Mapping[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
-  """Returns what a game asks of the teacher for every variant of every image, float32 [N, k, ...],
+  """Returns what a game asks of its guides for every variant of every image, float32 [N, k, ...],
   by the names under which the engine looks for it. They are computed once for all games of a run
   that ask for the same, its estimate included.
 
   Args:
-    work: with views that can be enumerated.
-    teacher: whose.
+    work: that the game is of.
+    views: of its students and guides, which can be enumerated.
+    guides: by name.
     game: that asks.
     tables: other entries of its data.
 
@@ -42,87 +49,100 @@ def outputs(
     UserError: the statistics of a batch, which belong to no image; or so many numbers that they do
       not belong on a device.
   """
-  if work.fields.teaching.normalisation != 'running':
+  if TEACHER in game.guides and work.fields.teaching.normalisation != 'running':
     raise UserError(
       'What a teacher says by the statistics of a batch cannot be kept; set '
       "teaching.normalisation to 'running', or distillation.cache to ''."
     )
-  names = asked(work, teacher, game, tables)
-  _check_bytes(work, teacher, names)
-  if (teacher, names) not in work.kept:
-    said = _said(work, teacher, names)
-    held = sum(map(_bytes, [said, *work.kept.values()]))
-    if held > _MOST_BYTES:
-      work.kept.clear()
-    work.kept[teacher, names] = said
-  return dict(work.kept[teacher, names])
+  by_guide, kept = asked(work, views, guides, game, tables), {}
+  _check_bytes(work, views, guides, by_guide)
+  for guide, names in by_guide.items():
+    place = guides[guide], names
+    if place not in work.kept:
+      said = _said(work, views.variants, guides[guide], game.guides[guide].view, names)
+      held = sum(map(_bytes, [said, *work.kept.values()]))
+      if held > _MOST_BYTES:
+        work.kept.clear()
+      work.kept[place] = said
+    kept |= {players.kept_name(guide, name): array for name, array in work.kept[place].items()}
+  return kept
 
 
 def _bytes(arrays):
   return sum(array.nbytes for array in arrays.values())
 
 
-def _check_bytes(work, teacher, names):
-  forms = teacher_form(teacher, work.teacher_shape(teacher))
-  count = work.paired.variants.count
-  total = sum(4 * len(work.train) * count * forms[name].size for name in names)
+def _check_bytes(work, views, guides, by_guide):
+  rows, count, total = len(work.train), views.variants.count, 0
+  for guide, names in by_guide.items():
+    forms = work.form_of(guides[guide])
+    total += sum(4 * rows * count * forms[name].size for name in names)
   if total > _MOST_BYTES:
+    listed = ', '.join(itertools.chain.from_iterable(by_guide.values()))
     raise UserError(
-      f'Keeping {", ".join(names)} of {count} variant(s) of {len(work.train):,} images takes '
+      f'Keeping {listed} of {count} variant(s) of {rows:,} images takes '
       f"{total / 2**30:.1f} GiB; compare smaller outputs, or set distillation.cache to ''."
     )
 
 
-def _said(work, teacher, names):
-  variants, train = work.paired.variants, work.train
+def _said(work, variants, guide, view, names):
+  train = work.train
 
   @jax.jit
   def say(variables, images, index):
-    seen = variants.all_of(images, index)[work.teacher_view]
+    seen = variants.all_of(images, index)[view]
     rows = seen.reshape(-1, *seen.shape[2:])
-    logits, named = teacher.network.apply(variables, rows, train=False)
+    logits, named = guide.network.apply(variables, rows, train=False)
     given = {**named, 'logits': logits}
     shape = seen.shape[:2]
     return {name: given[name].reshape(*shape, *given[name].shape[1:]) for name in names}
 
   said = features.in_chunks(
-    lambda rows: say(teacher.variables, train.images[rows], rows),
+    lambda rows: say(guide.variables, train.images[rows], rows),
     len(train),
     max(1, _CHUNK // variants.count),
   )
-  return {
-    players.kept_name(TEACHER, name): array.astype(np.float32) for name, array in said.items()
-  }
+  return {name: array.astype(np.float32) for name, array in said.items()}
 
 
 def asked(
-  work: Work, teacher: Teacher, game: Game, tables: Mapping[str, np.ndarray]
-) -> tuple[str, ...]:
-  """Returns the outputs of the teacher that the terms and parts of a game ask for; nothing is
-  computed.
+  work: Work,
+  views: PairedViews,
+  guides: Mapping[str, Teacher],
+  game: Game,
+  tables: Mapping[str, np.ndarray],
+) -> dict[str, tuple[str, ...]]:
+  """Returns the outputs of every guide of a game that its terms and parts ask for; nothing is
+  computed. The arguments are those of `outputs`.
 
   Raises:
     UserError: whatever a term refuses.
   """
+  guides = {name: guides[name] for name in game.guides}
   entries = {'images': work.train.images[:_ROWS], 'labels': work.train.labels[:_ROWS]}
   entries |= {name: np.asarray(table[:_ROWS]) for name, table in tables.items()}
-  variables, names = {TEACHER: teacher.variables} if game.guides else {}, set()
-  learner = players.learner(game, entries, work.recipe, work.paired.train, variables, _ROWS)
-  forms = teacher_form(teacher, work.teacher_shape(teacher))
+  variables = {name: guide.variables for name, guide in guides.items()}
+  learner = players.learner(game, entries, work.recipe, views.train, variables, _ROWS)
+  forms = {name: work.form_of(guide) for name, guide in guides.items()}
+  names = {name: set() for name in guides}
 
   def step(key):
     batch = {name: jnp.asarray(entry) for name, entry in entries.items()}
     batch |= {'index': jnp.arange(_ROWS), 'weight': jnp.ones(_ROWS)}
     batch = learner.views.prepare(key, batch, learner.views.draw(key))
-    said = {name: jnp.zeros((_ROWS, *form.shape[1:]), form.dtype) for name, form in forms.items()}
-    said |= teaching.prototypes(teacher.variables)
-    guides = {TEACHER: _Noted(said, names)} if game.guides else {}
-    batch |= {'guides': guides, 'step': jnp.int32(0)}
+    noted = {name: _Noted(_stand_ins(forms[name], variables[name]), names[name]) for name in guides}
+    batch |= {'guides': noted, 'step': jnp.int32(0)}
     own = learner.init(key)
     return [turn.objective(own, batch, key).loss for turn in learner.turns]
 
   jax.eval_shape(step, draws.key(0))
-  return tuple(sorted(names & forms.keys()))
+  return {name: tuple(sorted(names[name] & forms[name].keys())) for name in guides}
+
+
+def _stand_ins(forms, variables):
+  """What stands for the outputs of a guide while it is noted which are asked for."""
+  said = {name: jnp.zeros((_ROWS, *form.shape[1:]), form.dtype) for name, form in forms.items()}
+  return said | teaching.prototypes(variables)
 
 
 class _Noted(Mapping):

@@ -15,6 +15,8 @@ import jax
 import numpy as np
 import optax
 
+from jaxdistill.distillation.teachers import Teacher
+from jaxdistill.errors import UserError, brief
 from jaxdistill.training.players import Part, Player
 
 # Names of the student's part and of the guide in every game of this family.
@@ -45,6 +47,8 @@ class Pair:
     assistant_form: its outputs of one native image; None: they have the student's form.
     teacher_variables: of the teacher's network; None: a function is the teacher.
     other_classes: what tells the teacher's classes from the student's; '': they are the same.
+    form_of: guide -> its outputs of one image of the students, by name, as shapes; of a further
+      guide, see `Method`.
   """
 
   student: nn.Module
@@ -65,6 +69,7 @@ class Pair:
   assistant_form: Mapping[str, jax.ShapeDtypeStruct] | None = None
   teacher_variables: Mapping[str, Any] | None = None
   other_classes: str = ''
+  form_of: Callable[[Teacher], Mapping[str, jax.ShapeDtypeStruct]] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,7 +80,8 @@ class Stage:
     name: of the phase, such as 'assistant' or 'student'; no two of a method share one.
     parts: the networks by name, in the order of computing.
     players: who trains which of them for what.
-    guides: the frozen networks beside them that all students share, by name: 'teacher'.
+    guides: the frozen networks beside them that all students share, by name: 'teacher', and those
+      of the method's `guides`.
     start: part -> the earlier stage whose final part of this name it starts from, to be trained on,
       or to stay as it is where no player trains it.
     tables: flow (`flow.Flow`) -> arrays [N, ...] by name, computed before the stage from its
@@ -104,9 +110,31 @@ class Method:
     reconstruction: whether it follows a paper that could not be read whole, so that some of it is
       our choice.
     label: for tables; '': that of its name.
+    guides: further guides beside the teacher, by the names under which stages and terms see them:
+      what `load_teacher` or `of_function` returns, best once for all methods that are made. Each
+      reads the native crop at a size and under statistics of its own; a network normalises its
+      batches by its running statistics.
+
+  Raises:
+    UserError: a guide that is none, whose name is not its own, or that nothing can ask for.
   """
 
   stages: tuple[Stage, ...]
   student: str = STUDENT
   reconstruction: bool = False
   label: str = ''
+  guides: Mapping[str, Teacher] = dataclasses.field(default_factory=dict)
+
+  def __post_init__(self):
+    for name, guide in self.guides.items():
+      if not name.isidentifier() or name == TEACHER:
+        raise UserError(
+          f'A further guide is called by letters, digits and _, and not {TEACHER!r}; got {name!r}.'
+        )
+      if not isinstance(guide, Teacher):
+        raise UserError(
+          f'The guide {name!r} is to be what load_teacher or of_function returns; got '
+          f'{brief(repr(guide))}.'
+        )
+      if not any(name in stage.guides or stage.tables for stage in self.stages):
+        raise UserError(f'No stage of the method names its guide {name!r}; put it in Stage.guides.')

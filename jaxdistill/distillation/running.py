@@ -186,6 +186,7 @@ def _numbers(
     one = jax.tree.map(lambda leaf: leaf[0], ended.variables)
     return network_facts(work, work.student, one, work.student_shape, work.lower)
 
+  guides = {name: guide.key for name, guide in method.guides.items()}
   return Numbers(
     ended.steps,
     ended.test,
@@ -194,7 +195,11 @@ def _numbers(
     verified,
     correlation,
     # Students of all methods have one network, whose size and speed are measured once.
-    {'stages': [stage.name for stage in method.stages], **run.once('student', measure)},
+    {
+      'stages': [stage.name for stage in method.stages],
+      **({'guides': guides} if guides else {}),
+      **run.once('student', measure),
+    },
     ended.seconds,
     method.reconstruction,
   )
@@ -286,13 +291,14 @@ def suffering(asked: sections.Distilling) -> str:
 
 
 def _row(work: Work, teacher: Teacher, numbers: Mapping[str, Numbers], name: str) -> Row:
-  section = methods_of(work.fields)[name]
+  section, facts = methods_of(work.fields)[name], numbers[name].facts
+  further = {'guides': facts['guides']} if 'guides' in facts else {}
   return scoring.row(
     name,
     running.label(methods.label_of(section), numbers[name]),
     numbers[name],
     None if name == scoring.REFERENCE else numbers.get(scoring.REFERENCE),
-    running.key(work.fields, section, teacher=teacher.key),
+    running.key(work.fields, section, teacher=teacher.key, **further),
     **_conditions(work),
   )
 

@@ -34,7 +34,7 @@ class Numbers:
     correlation: [C, C], the teacher's class correlations less those of the first student; None: of
       too many classes, or those of the teacher are others.
     facts: numbers of one student: 'parameters', 'activation_bytes', and the images a second of
-      `speed`.
+      `speed`; its 'stages', and the hashes of further 'guides' where the method has some.
     seconds: that the training took, all students together.
     reconstruction: whether the method follows a paper that could not be read whole.
   """

@@ -9,9 +9,9 @@ import numpy as np
 from jaxdistill.data.paired import LOW
 from jaxdistill.distillation import flow, teachers
 from jaxdistill.distillation.flow import Flow
-from jaxdistill.distillation.method import TEACHER, Method
+from jaxdistill.distillation.method import Method
 from jaxdistill.distillation.teachers import Teacher
-from jaxdistill.distillation.work import Work, outputs_form, teacher_form
+from jaxdistill.distillation.work import Work, outputs_form
 from jaxdistill.training import parallel
 from jaxdistill.training.problem import Problem
 
@@ -43,8 +43,8 @@ class _Blank(Flow):
   ) -> dict[str, np.ndarray]:
     """Returns ones of the form of `Flow.features`."""
     work, count = self.work, len(self.work.train)
-    if name == TEACHER:
-      form = teacher_form(self.teacher, work.teacher_shape(self.teacher))
+    if name in self.guides:
+      form = work.form_of(self.guides[name])
     else:
       part = self._stage_of(name).parts[name]
       reads = view or part.view

@@ -99,8 +99,13 @@ class Work:
   @functools.cached_property
   def paired(self) -> PairedViews:
     """The views of teacher and students, from one crop and mirror of an image."""
+    return self.views_with({})
+
+  def views_with(self, further: Mapping[str, Teacher]) -> PairedViews:
+    """Returns these and the views of further guides, by their names, from the same crop."""
     asked = self.fields.distillation
-    own = self.given and self.given.view(self.train.mean, self.train.std)
+    guides = {TEACHER: self.given, **further} if self.given else further
+    own = {name: guide.view(self.train.mean, self.train.std) for name, guide in guides.items()}
     augment = {
       'recipe': self.recipe.transforms,
       'flip': (Flip(),),
@@ -113,7 +118,7 @@ class Work:
       augment=augment,
       mixing=self.recipe.mixing if asked.augmentation == 'recipe' else None,
       degrade=degradations_of(asked.degrade),
-      guides={TEACHER: own} if own else {},
+      guides={name: view for name, view in own.items() if view},
       keep=bool(asked.cache),
       fixed_draws=int(asked.cache) if asked.cache.isdecimal() else 0,
       seed=self.fields.seed,
@@ -125,16 +130,11 @@ class Work:
 
   @functools.cached_property
   def kept(self) -> dict[tuple[Teacher, tuple[str, ...]], Mapping[str, np.ndarray]]:
-    """What `keeping.outputs` has computed, by the teacher and the names of its outputs."""
+    """What `keeping.outputs` has computed, by the guide and the names of its outputs."""
     return {}
 
-  @property
-  def teacher_view(self) -> str:
-    """The view that the teacher reads."""
-    return TEACHER if TEACHER in self.paired.names else NATIVE
-
   def teacher_shape(self, teacher: Teacher) -> tuple[int, int, int]:
-    """Returns height, width and channels of the images that the teacher reads."""
+    """Returns height, width and channels of the images that a guide reads."""
     height, width, channels = self.train.image_shape
     own = teacher.view(self.train.mean, self.train.std)
     if own is None:
@@ -142,8 +142,12 @@ class Work:
     sides = (own.size, own.size) if own.size else (height, width)
     return *sides, max(channels, len(own.mean))
 
+  def form_of(self, teacher: Teacher) -> dict[str, Any]:
+    """Returns the outputs of a guide for one image of the students, by name, as shapes."""
+    return teacher_form(teacher, self.teacher_shape(teacher))
+
   def teacher_seeing(self, teacher: Teacher, lower: tuple = ()) -> Seeing:
-    """Returns the teacher behind what it reads, as it is asked outside of training; `lower` are
+    """Returns a guide behind what it reads, as it is asked outside of training; `lower` are
     operations before that."""
     own = teacher.view(self.train.mean, self.train.std)
     if own is None:
@@ -178,7 +182,7 @@ class Work:
 
     Such a teacher comes from another data set: students may learn from its features.
     """
-    given = teacher_form(teacher, self.teacher_shape(teacher))['logits'].shape[-1]
+    given = self.form_of(teacher)['logits'].shape[-1]
     here, names = self.taught.class_names, teacher.class_names
     if given != len(here):
       return (
@@ -233,7 +237,7 @@ class Work:
     return Pair(
       student=self.student,
       student_form=student_form,
-      teacher_form=teacher_form(teacher, self.teacher_shape(teacher)),
+      teacher_form=self.form_of(teacher),
       teacher=teacher.module,
       num_classes=self.train.num_classes,
       images=len(self.train),
@@ -249,6 +253,7 @@ class Work:
       assistant_form=outputs_form(assistant, self.train.image_shape),
       teacher_variables=None if teacher.module is None else teacher.variables,
       other_classes=self.other_classes(teacher),
+      form_of=self.form_of,
     )
 
 

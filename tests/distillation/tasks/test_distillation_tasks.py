@@ -1,5 +1,6 @@
 """Both tasks from a config to result.json and the page; teachers that are found again."""
 
+import html
 import json
 
 import jax
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxdistill import config as configs
-from jaxdistill.distillation import checks, flow, running, teachers
+from jaxdistill.distillation import checks, flow, running, speed, teachers
 from jaxdistill.distillation.tasks import compare, distill
 from jaxdistill.distillation.trained import Trained
 from jaxdistill.errors import UserError
@@ -65,6 +66,35 @@ def test_a_result_holds_teacher_alone_and_distilled(ran):
   texts = ('KD', 'Alone', 'What teacher and students see', 'less alone', 'shared batches')
   for text in (*texts, 'Distance to the teacher (KD)'):
     assert text in page
+
+
+def test_a_page_has_speed_where_it_was_measured(ran, tmp_path, monkeypatch):
+  _, content, workdir = ran
+  median = speed._median_seconds
+  monkeypatch.setattr(speed, '_median_seconds', lambda *call: median(*call[:2], seconds=0.0))
+  changes = {'teaching.given': workdir, 'distillation.baseline': False, 'distillation.speed': True}
+  measured = run(distill, load('kd:digits', **changes), tmp_path / 'kd')
+  teacher, _, kd = measured['rows']
+  rates = [f'images_per_second_{batch}' for batch in (1, 256)]
+  assert min(row[rate] for row in (teacher, kd) for rate in rates) > 0
+  # The teacher reads native images, and resizes nothing.
+  assert min(kd[f'{rate}_resizing'] for rate in rates) > 0
+  assert not any(f'{rate}_resizing' in teacher for rate in rates)
+  page, other = ((path / 'report.html').read_text() for path in (tmp_path / 'kd', workdir))
+  columns = ('images/s at 1', 'images/s at 256', 'at 1, with resizing', 'at 256, with resizing')
+  for text in ('Accuracy against speed', 'Batches of 1', 'Batches of 256', *columns):
+    assert text in page and text not in other
+
+
+def test_a_page_shows_how_far_class_correlations_are_apart(ran):
+  _, content, workdir = ran
+  page = html.unescape((workdir / 'report.html').read_text())
+  _, pictures = page.split("The teacher's class correlations less the students'")
+  for row in content['rows'][2:]:
+    gap = np.abs(row['correlation']).mean()
+    assert row['correlation_gap'] == pytest.approx(gap)
+    assert f'{row["label"]}: mean difference {gap:.3f}' in pictures
+    assert f'<img alt="{row["label"]}: mean difference' in pictures
 
 
 def test_the_students_of_a_run_answer_as_they_were_scored(ran):

@@ -38,7 +38,7 @@ def digits():
   return train.take(np.arange(IMAGES)), test.take(np.arange(60))
 
 
-def made(digits, teacher, arguments='', **changes):
+def work_of(digits, teacher, arguments='', **changes):
   config = configs.load(f'distillation/kd:digits,student=mlp,seeds=1{arguments}')
   for key, value in {**SMALL, **changes}.items():
     configs.override(config, key, str(value))
@@ -71,7 +71,7 @@ def normalised(images, like):
 
 
 def test_small_images_that_are_brought_back_are_seen_in_training_and_in_tests(digits):
-  work = made(digits, LINEAR, ',low=4,shown=upsampled')
+  work = work_of(digits, LINEAR, ',low=4,shown=upsampled')
   assert work.student_shape == (8, 8, 1)
   images = digits[0].images[:6]
   expected = normalised(upsampled(images[..., 0] / 255), work.train)
@@ -95,7 +95,7 @@ def test_the_teacher_is_scored_on_the_students_images_brought_back(digits, shown
   teacher = distillation.of_function(
     lambda images: images.reshape(len(images), -1) @ jnp.float32(weight)
   )
-  work = made(digits, teacher, f',low=4,shown={shown}')
+  work = work_of(digits, teacher, f',low=4,shown={shown}')
   with Run(progress=False) as run:
     rows = running._teacher_rows(run, work, teacher)
   scores = [row.scores['last']['mean'] for row in rows]
@@ -131,7 +131,7 @@ def test_a_teacher_answers_by_the_statistics_of_the_batch_or_its_own(digits):
   of_all = normed((jnp.float32(view.mean((0, 1, 2))), jnp.float32(view.var((0, 1, 2)))))
 
   def students(teacher, statistics):
-    work = made(digits, teacher, ',low=4', **{'teaching.normalisation': statistics})
+    work = work_of(digits, teacher, ',low=4', **{'teaching.normalisation': statistics})
     method = methods.make(work.pair(teacher), work.fields.method)
     with Run(progress=False) as run:
       return flow.students(run, work, teacher, method, 'kd').variables['params']
@@ -147,7 +147,7 @@ def test_what_has_no_statistics_of_a_batch_is_refused(digits):
   by_batch = {'teaching.normalisation': 'batch'}
   with pytest.raises(UserError, match="'batch', but the teacher linear is a function; take 'runn"):
     distil(LINEAR, digits, **by_batch)
-  work = made(digits, normed(), ',cache=none', **by_batch)
+  work = work_of(digits, normed(), ',cache=none', **by_batch)
   method = methods.make(work.pair(normed()), work.fields.method)
   with pytest.raises(UserError, match='statistics of a batch cannot be kept; set teaching.normal'):
     flow.stage_problem(Flow(work, normed(), method, {}), method.stages[0])

@@ -130,19 +130,27 @@ def asked(
     batch = {name: jnp.asarray(entry) for name, entry in entries.items()}
     batch |= {'index': jnp.arange(_ROWS), 'weight': jnp.ones(_ROWS)}
     batch = learner.views.prepare(key, batch, learner.views.draw(key))
-    noted = {name: _Noted(_stand_ins(forms[name], variables[name]), names[name]) for name in guides}
+    noted = {name: _Noted(_stand_ins(guides[name], forms[name]), names[name]) for name in guides}
     batch |= {'guides': noted, 'step': jnp.int32(0)}
     own = learner.init(key)
     return [turn.objective(own, batch, key).loss for turn in learner.turns]
 
   jax.eval_shape(step, draws.key(0))
-  return {name: tuple(sorted(names[name] & forms[name].keys())) for name in guides}
+  # What belongs to no image is kept nowhere, see `guides.watching`.
+  kept = {name: names[name] & forms[name].keys() - {teaching.PROTOTYPES} for name in guides}
+  return {name: tuple(sorted(kept[name])) for name in guides}
 
 
-def _stand_ins(forms, variables):
+def _stand_ins(guide, forms):
   """What stands for the outputs of a guide while it is noted which are asked for."""
-  said = {name: jnp.zeros((_ROWS, *form.shape[1:]), form.dtype) for name, form in forms.items()}
-  return said | teaching.prototypes(variables)
+  said = {name: _blank(name, form) for name, form in forms.items()}
+  return said if guide.module is None else said | teaching.prototypes(guide.variables)
+
+
+def _blank(name, form):
+  """What stands for an output of a guide while a step is traced."""
+  shape = form.shape if name == teaching.PROTOTYPES else (_ROWS, *form.shape[1:])
+  return jnp.zeros(shape, form.dtype)
 
 
 class _Noted(Mapping):

@@ -228,7 +228,8 @@ def network_facts(
     lower: what makes those of native ones; None: it reads native images.
   """
   facts = {}
-  if 'params' in variables:
+  # What a function takes is a tree of any form.
+  if isinstance(variables, Mapping) and 'params' in variables:
     facts['parameters'] = models.count(variables)
   if hasattr(model, 'init'):
     facts['activation_bytes'] = models.activation_bytes(model, shape)

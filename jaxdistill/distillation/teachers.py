@@ -360,8 +360,10 @@ def of_function(
 
   Args:
     function: images [n, h, w, c] -> logits [n, C], or a dict of arrays with 'logits'; with
-      `variables` it takes them first. It must be traceable by JAX.
-    variables: arrays that it takes, a tree; () for none.
+      `variables` it takes them first. It must be traceable by JAX. All are rows of the images but
+      'prototypes' [C, d], which depend on none: the weights of the classes in a last, linear layer
+      over its 'embedding' [n, d].
+    variables: arrays that it takes, a tree of any form; () for none.
     mean, std: by which its images are normalised, per channel: (0,) and (1,) for images in [0, 1];
       None: as the students' are.
     size: side of the images that it reads; 0: as they come.

@@ -28,6 +28,7 @@ from jaxdistill.distillation.seeing import Seeing
 from jaxdistill.distillation.teachers import Teacher
 from jaxdistill.errors import UserError, brief
 from jaxdistill.numerics import settled
+from jaxdistill.training.outputs import PROTOTYPES
 from jaxdistill.training.recipe import Recipe
 
 
@@ -344,7 +345,8 @@ def teacher_form(teacher: Teacher, shape: tuple[int, int, int]) -> dict[str, Any
   """Returns the outputs of a teacher for one image of a shape, by name, as shapes.
 
   Raises:
-    UserError: a function that gives no logits of images like these.
+    UserError: a function that gives no logits of images like these, or prototypes that are not a
+      row a class of the embedding's width.
   """
   if teacher.module is not None:
     return outputs_form(teacher.module, shape)
@@ -362,6 +364,13 @@ def teacher_form(teacher: Teacher, shape: tuple[int, int, int]) -> dict[str, Any
       f'The teacher {teacher.label} must give logits [n, C], or a dict with them; it gives '
       f'{ {name: leaf.shape for name, leaf in form.items()} }.'
     )
+  if PROTOTYPES in form and 'embedding' in form:
+    given, wanted = form[PROTOTYPES].shape, (logits.shape[-1], form['embedding'].shape[-1])
+    if given != wanted:
+      raise UserError(
+        f'The prototypes of the teacher {teacher.label} are the rows of its last layer, one a '
+        f'class over the embedding: here {wanted}, not {given}.'
+      )
   return form
 
 

@@ -28,14 +28,19 @@ def watching(guides: Mapping[str, Part]) -> Callable[..., tuple[dict, dict]]:
 
   The data may hold outputs instead, [N, k, ...] of k variants of every image under
   '<guide>:<output>'; then the guide is not run, and the batch's 'variant' int [B, n] says which
-  ones its views are.
+  ones its views are. Of a guide that is a function its prototypes are asked for still, by one row:
+  they are those of all images.
   """
 
   def watch(variables, batch, always_full, way):
     batch, said, common = dict(batch), {}, {}
     for name, part in guides.items():
       weights = variables.get(name, {})
-      arrays = _kept(name, batch) or _run(part, weights, batch, always_full, way)
+      arrays = _kept(name, batch)
+      if not arrays:
+        arrays = _run(part, weights, batch, always_full, way)
+      elif part.function is not None:
+        arrays |= _without_rows(part, weights, batch)
       common[name] = {PROTOTYPES: arrays.pop(PROTOTYPES)} if PROTOTYPES in arrays else {}
       if part.module is not None:
         common[name] |= outputs.prototypes(weights)
@@ -80,11 +85,15 @@ def _kept(guide, batch):
   return arrays
 
 
+def _without_rows(part, variables, batch):
+  """What a function gives beside the outputs of the rows; the rest of it is compiled away."""
+  arrays = part.function(variables, _seen(part, batch)[0, :1])
+  return {PROTOTYPES: arrays[PROTOTYPES]} if PROTOTYPES in arrays else {}
+
+
 def _run(part, variables, batch, always_full, way):
   """The outputs [B, n, ...] of a guide for a batch."""
-  if part.view not in batch:
-    raise errors.unknown('view of the batch', part.view, batch)
-  images = batch[part.view]
+  images = _seen(part, batch)
   if part.function is not None:
     return _rows_at_once(lambda rows: dict(part.function(variables, rows)), images)
   if part.mode != 'batch':
@@ -97,6 +106,13 @@ def _run(part, variables, batch, always_full, way):
       return outputs.apply(part.module, variables, (rows,), train=True)[0]
 
   return together.over_networks(one_batch, way)(images, batch['weight'])
+
+
+def _seen(part, batch):
+  """The view [B, n, ...] that a guide reads."""
+  if part.view not in batch:
+    raise errors.unknown('view of the batch', part.view, batch)
+  return batch[part.view]
 
 
 def _rows_at_once(function, images):

@@ -112,6 +112,57 @@ def test_a_function_with_images_of_its_own(digits):
   assert {shape[1:] for shape in seen} == {(16, 16, 1)}
 
 
+def with_prototypes(images):
+  """The same, which tells the weights of its classes."""
+  given = linear(images)
+  return {**given, 'prototypes': jax.random.normal(jax.random.key(0), (64, 10)).T}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  'method, fields',
+  [('aird', {}), ('bridge', {'method.recovered': 'predictions', 'method.hidden': 8})],
+)
+def test_prototypes_of_a_function_are_there_live_and_beside_kept_outputs(digits, method, fields):
+  changes = {'distillation.augmentation': 'none', **fields}
+  live, kept = (
+    distil(with_prototypes, digits, method, overrides={**changes, 'distillation.cache': cache})
+    for cache in ('', 'none')
+  )
+  close = lambda one, other: np.testing.assert_allclose(one, other, atol=1e-5)
+  jax.tree.map(close, live.students, kept.students)
+
+
+def test_prototypes_that_are_no_rows_of_classes_are_refused(digits):
+  def turned(images):
+    given = with_prototypes(images)
+    return {**given, 'prototypes': given['prototypes'].T}
+
+  with pytest.raises(UserError, match=r'one a class over the embedding: here \(10, 64\)'):
+    distil(turned, digits, 'aird')
+
+
+WEIGHT = np.random.default_rng(0).normal(size=(64, 10)).astype(np.float32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('variables', [WEIGHT, (WEIGHT, {'scale': np.ones(1)})])
+def test_a_function_takes_a_tree_of_any_form(digits, variables):
+  def teacher(variables, images):
+    weight, *_ = jax.tree.leaves(variables)
+    rows = images.reshape(len(images), -1)
+    return {'logits': rows @ weight, 'embedding': rows}
+
+  def fixed(images):
+    return teacher(WEIGHT, images)
+
+  given, same = (
+    distil(of, digits, seeds=1)
+    for of in (distillation.of_function(teacher, variables=variables), fixed)
+  )
+  np.testing.assert_allclose(given.columns['divergence'], same.columns['divergence'], rtol=1e-4)
+
+
 def test_methods_are_compared_seed_by_seed(digits):
   compared = distillation.compare(
     linear, *digits, methods=['alone', 'kd'], student='mlp', low=4, seeds=3, overrides=SMALL

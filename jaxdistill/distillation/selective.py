@@ -53,7 +53,7 @@ def method(
     tuning_rate: the second phase's learning rate as a factor of the recipe's.
 
   Raises:
-    UserError: a number out of its range.
+    UserError: a number out of its range, or images of one class, which have no margin.
 
   Source: a student that is first trained on its own, a choice by a sparse graph and the two tasks
   are the paper's; the energy of the choice, the form of L_2, unit length and all numbers are our
@@ -65,6 +65,7 @@ def method(
     raise errors.UserError(
       f'first_share lies between 0 and 1, tuning_rate above 0; got {first_share} and {tuning_rate}.'
     )
+  sparse_selection.check(pair.labels, share, neighbours, smoothness, exact_up_to)
   _, teacher_width = pieces.vectors(pair, 'embedding', 'embedding')
   student = student_part(pair)
 

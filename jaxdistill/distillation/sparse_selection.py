@@ -86,16 +86,12 @@ def select(
   >>> select(features, np.array([0, 0, 1, 1, 0]), share=0.8, neighbours=1).chosen.tolist()
   [True, True, True, True, False]
   """
-  errors.real_numbers(share=share, smoothness=smoothness)
-  if not 0 < share <= 1 or smoothness < 0:
-    raise errors.UserError(
-      f'share is above 0 and at most 1, smoothness at least 0; got {share} and {smoothness}.'
-    )
   features, labels = unit_rows(features), np.asarray(labels)
   if labels.shape != (len(features),):
     raise errors.UserError(
       f'A choice needs one label a feature; got {labels.shape} for {len(features)} features.'
     )
+  check(labels, share, neighbours, smoothness, exact_up_to)
   margins = class_margins(features, labels)
   threshold = _threshold(margins, share)
   edges, similarity = neighbour_edges(features, labels, neighbours)
@@ -105,6 +101,26 @@ def select(
   else:
     chosen = icm(graph, graph.unary < 0, seed)[0]
   return Selection(chosen, margins, threshold, energy(graph, chosen))
+
+
+def check(
+  labels: np.ndarray, share: float, neighbours: int, smoothness: float, exact_up_to: int
+) -> None:
+  """Raises `UserError` for what `select` cannot choose by, before there are features: labels of one
+  class, or a number out of its range.
+
+  >>> check(np.array([0, 1]), share=2.0, neighbours=5, smoothness=0.02, exact_up_to=9)
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: share is above 0 and at most 1, smoothness at least 0; got 2.0 ...
+  """
+  errors.real_numbers(share=share, smoothness=smoothness)
+  if not 0 < share <= 1 or smoothness < 0:
+    raise errors.UserError(
+      f'share is above 0 and at most 1, smoothness at least 0; got {share} and {smoothness}.'
+    )
+  errors.whole('neighbours', neighbours)
+  errors.whole('exact_up_to', exact_up_to)
+  _check_classes(labels)
 
 
 def unit_rows(features: np.ndarray) -> np.ndarray:
@@ -128,9 +144,8 @@ def class_margins(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
   >>> class_margins(np.eye(2), np.array([4, 7])).tolist()
   [1.0, 1.0]
   """
+  _check_classes(labels)
   classes, members = np.unique(labels, return_inverse=True)
-  if len(classes) < 2:
-    raise errors.UserError('Margins between classes need images of at least two classes.')
   sums = np.zeros((len(classes), features.shape[1]))
   np.add.at(sums, members, features)
   centroids = unit_rows(sums)
@@ -143,6 +158,11 @@ def class_margins(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
     cosines[rows, own] = -np.inf
     margins[part] = to_own - cosines.max(1)
   return margins
+
+
+def _check_classes(labels):
+  if len(np.unique(labels)) < 2:
+    raise errors.UserError('Margins between classes need images of at least two classes.')
 
 
 def neighbour_edges(

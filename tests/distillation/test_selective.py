@@ -97,3 +97,22 @@ def test_bad_shares_are_refused():
   for fields in (dict(first_share=1.0), dict(tuning_rate=0.0)):
     with pytest.raises(errors.UserError, match='first_share lies between 0 and 1'):
       selective.method(staged.pair(), **fields)
+
+
+@pytest.mark.parametrize(
+  'fields, message',
+  [
+    (dict(share=2.0), 'share is above 0 and at most 1'),
+    (dict(smoothness=-0.1), 'smoothness at least 0'),
+    (dict(neighbours=-1), 'neighbours is -1; it must be at least 0'),
+    (dict(exact_up_to=0.5), 'exact_up_to is 0.5; it must be a whole number'),
+  ],
+)
+def test_what_nothing_can_be_chosen_by_is_told_before_any_training(fields, message):
+  with pytest.raises(errors.UserError, match=message):
+    selective.method(staged.pair(), **fields)
+
+
+def test_images_of_one_class_are_refused_before_any_training():
+  with pytest.raises(errors.UserError, match='images of at least two classes'):
+    selective.method(staged.pair(labels=np.zeros(6, int)))

@@ -121,6 +121,20 @@ def real_numbers(**values: object) -> None:
       raise UserError(f'{name} is {value!r}; it must be a number.')
 
 
+def positive_numbers(**values: object) -> None:
+  """Raises `UserError` for the first of the values, by name, that is no number above 0. Of an array
+  of JAX, which may stand for numbers that a compiled function gets, it is not asked which it holds.
+
+  >>> positive_numbers(temperature=0)
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: temperature is 0; it must be above 0.
+  """
+  real_numbers(**values)
+  for name, value in values.items():
+    if isinstance(value, numbers.Real) and value <= 0:
+      raise UserError(f'{name} is {value}; it must be above 0.')
+
+
 def seed(value: object) -> int:
   """Returns a seed as an int, see `whole`: from 0 to 2^32 - 1.
 

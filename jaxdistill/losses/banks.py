@@ -134,14 +134,15 @@ def crd(
     The loss, a scalar, and the new bank. No gradient goes through the bank.
 
   Raises:
-    UserError: for shapes that do not fit.
+    UserError: for shapes that do not fit, or a temperature that is not above 0.
 
   >>> bank = crd_bank(jax.random.key(0), images=3, width=2)
   >>> loss, bank = crd(jnp.eye(2), jnp.eye(2), bank, jnp.array([0, 1]), jnp.array([[2], [2]]))
   >>> loss.shape, bool(bank.ready)
   ((), True)
   """
-  errors.real_numbers(temperature=temperature, momentum=momentum)
+  errors.positive_numbers(temperature=temperature)
+  errors.real_numbers(momentum=momentum)
   student, teacher, weight = rows.aligned(student, teacher, weight, 'embeddings')
   if student.shape[1:] != bank.student.shape[1:]:
     raise errors.UserError(
@@ -196,7 +197,7 @@ def queued_crd(
     The loss, a scalar, and the new queue. No gradient goes through the queue.
 
   Raises:
-    UserError: for shapes that do not fit.
+    UserError: for shapes that do not fit, or a temperature that is not above 0.
 
   Source: the queue is that of He et al., CVPR 2020 (MoCo), for data sets of which a bank would be
   too large.
@@ -205,7 +206,7 @@ def queued_crd(
   >>> float(loss), queue.labels.tolist(), int(queue.head)
   (0.0, [0, 1, -1], 2)
   """
-  errors.real_numbers(temperature=temperature)
+  errors.positive_numbers(temperature=temperature)
   student, teacher, weight = rows.aligned(student, teacher, weight, 'embeddings')
   length, width = queue.student.shape
   if student.shape[1] != width or len(student) > length:

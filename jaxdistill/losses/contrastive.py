@@ -35,7 +35,7 @@ def cross_contrast(
     A scalar; 0 where there are no negatives.
 
   Raises:
-    UserError: for shapes that do not fit.
+    UserError: for shapes that do not fit, or a temperature that is not above 0.
 
   Source: van den Oord, Li & Vinyals, arXiv 1807.03748 (InfoNCE), across two networks; leaving out
   the own class is our choice, after the negatives of CRD.
@@ -46,7 +46,7 @@ def cross_contrast(
   >>> float(cross_contrast(eye, eye, jnp.array([3, 3])))
   0.0
   """
-  errors.real_numbers(temperature=temperature)
+  errors.positive_numbers(temperature=temperature)
   anchors, keys, weight = rows.aligned(anchors, keys, weight, 'embeddings')
   itself = jnp.eye(len(weight), dtype=bool)
   candidates = itself | (_of_other_classes(labels, len(weight)) & (weight > 0)[None, :])
@@ -125,7 +125,7 @@ def relational_contrast(
     A scalar; 0 where there is no pair.
 
   Raises:
-    UserError: for shapes that do not fit.
+    UserError: for shapes that do not fit, or a temperature that is not above 0.
 
   Source: Zhang et al., TCSVT 2023 (CRRCD), after CRCD (Zhu et al., CVPR 2021). The relations are
   those of trained modules; negatives of other classes alone and their temperature are our choices.
@@ -134,7 +134,7 @@ def relational_contrast(
   >>> round(float(relational_contrast(relations, relations, temperature=1.0)), 4)
   0.3133
   """
-  errors.real_numbers(temperature=temperature)
+  errors.positive_numbers(temperature=temperature)
   _check_relations(teacher_relations, cross_relations, negatives, anchors)
   own, cross = (
     jnp.asarray(side).astype(jnp.promote_types(side.dtype, jnp.float32))

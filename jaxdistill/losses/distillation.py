@@ -44,7 +44,7 @@ def kd(
     A scalar; 0 for equal logits, and where all weights are 0.
 
   Raises:
-    UserError: for shapes that do not fit.
+    UserError: for shapes that do not fit, or a temperature that is not above 0.
 
   Source: Hinton, Vinyals & Dean, arXiv 1503.02531, with T = 4 and the mean over the batch as in
   RepDistiller.
@@ -53,7 +53,7 @@ def kd(
   >>> round(float(kd(student, teacher, temperature=1.0)), 4)   # 3/4 log(3/2) + 1/4 log(1/2)
   0.1308
   """
-  errors.real_numbers(temperature=temperature)
+  errors.positive_numbers(temperature=temperature)
   student, teacher, weight = rows.aligned(student_logits, teacher_logits, weight, 'logits')
   if standardize:
     student, teacher = standardize_logits(student), standardize_logits(teacher)
@@ -118,7 +118,7 @@ def dkd(
     A scalar; 0 for equal logits.
 
   Raises:
-    UserError: for shapes that do not fit.
+    UserError: for shapes that do not fit, or a temperature that is not above 0.
 
   Source: Zhao et al., CVPR 2022, and mdistiller, which raises the loss linearly over 20 epochs.
 
@@ -126,7 +126,7 @@ def dkd(
   >>> round(float(dkd(student, teacher, jnp.array([0]), temperature=1.0)), 4)  # NCKD is 0
   0.0589
   """
-  errors.real_numbers(temperature=temperature)
+  errors.positive_numbers(temperature=temperature)
   student, teacher, weight = rows.aligned(student_logits, teacher_logits, weight, 'logits')
   if standardize:
     student, teacher = standardize_logits(student), standardize_logits(teacher)
@@ -176,7 +176,7 @@ def dist(
     A scalar; 0 for logits that are equal up to a constant a row, if every column has spread.
 
   Raises:
-    UserError: for shapes that do not fit.
+    UserError: for shapes that do not fit, or a temperature that is not above 0.
 
   Source: Huang et al., NeurIPS 2022 (DIST), and its public code.
 
@@ -184,7 +184,8 @@ def dist(
   >>> round(float(dist(student, teacher)), 4)   # every correlation is -1
   4.0
   """
-  errors.real_numbers(temperature=temperature, beta=beta, gamma=gamma)
+  errors.positive_numbers(temperature=temperature)
+  errors.real_numbers(beta=beta, gamma=gamma)
   student, teacher, weight = rows.aligned(student_logits, teacher_logits, weight, 'logits')
   student, teacher = (jax.nn.softmax(logits / temperature) for logits in (student, teacher))
   by_image = _correlations(student.T, teacher.T, jnp.ones(student.shape[1], student.dtype))

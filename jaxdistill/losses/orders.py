@@ -61,7 +61,7 @@ def group_order(
     A scalar; no factor or rotation of either side changes it.
 
   Raises:
-    UserError: for numbers of rows that differ.
+    UserError: for numbers of rows that differ, or a temperature that is not above 0.
 
   Source: Ge et al., AAAI 2020 (HORKD), names relations of higher orders; this form is our choice.
 
@@ -69,7 +69,7 @@ def group_order(
   >>> round(float(group_order(student, teacher, temperature=1.0)), 4)
   0.074
   """
-  errors.real_numbers(temperature=temperature)
+  errors.positive_numbers(temperature=temperature)
   student, teacher, weight = rows.aligned(student, teacher, weight, same=False)
   others = ~jnp.eye(len(weight), dtype=bool) & (weight > 0)[None, :]
   log_p, log_q = (

@@ -69,7 +69,7 @@ def method(
     hidden: units of a relation module.
     embedding: width of linear embeddings of both networks' features before the relation; 0: none,
       but 128 where the features are of two widths.
-    other_classes: whether negatives are of other classes than j alone, or all other images.
+    other_classes: whether negatives are of other classes than j alone, or all images but i and j.
     negatives: n, rows of the bank that a step draws for all its pairs.
     momentum: of the bank's average.
 
@@ -147,11 +147,20 @@ def _contrast(temperature, other_classes, bank):
       noise=bank.negatives * jnp.exp(memory['log_z']),
       negatives=negatives,
       negative_labels=memory['labels'][memory['drawn']] if other_classes else None,
+      images=everyone.batch['index'],
+      negative_images=memory['drawn'],
       **settings,
     )
     return value, bank.moved(memory, everyone)
 
   return loss
+
+
+def _next_row(weight):
+  """The next row with a weight, from each that has one on: int [n]; behind the last the first."""
+  there = weight > 0
+  order = jnp.argsort(~there, stable=True)
+  return order[jnp.cumsum(there) % jnp.maximum(there.sum(), 1)]
 
 
 class _Bank:
@@ -182,14 +191,16 @@ class _Bank:
     return memory['student'][memory['drawn']]
 
   def settled(self, memory, own, negatives, temperature, weight):
-    """The memory with log z, which the first batch sets: over every anchor, with one partner."""
-    count = len(own)
-    partners = own[jnp.arange(count), (jnp.arange(count) + 1) % own.shape[1]]
+    """The memory with log z, which the first batch of two rows or more sets: over every anchor, with
+    the next row for its partner; rows of weight 0 are neither."""
+    partners = own[jnp.arange(len(own)), _next_row(weight)]
     cosines = (rows.directions(partners)[:, None] * rows.directions(negatives)).sum(-1)
-    mean = (rows.share(weight)[:, None] * jnp.exp(cosines / temperature)).sum() / self.negatives
+    scores = rows.kept(jnp.exp(cosines / temperature), weight)
+    mean = (rows.share(weight)[:, None] * scores).sum() / self.negatives
     log_z = jax.lax.stop_gradient(jnp.log(jnp.maximum(mean, jnp.finfo(mean.dtype).tiny)))
-    log_z = jnp.where(memory['ready'], memory['log_z'], log_z)
-    return {**memory, 'log_z': log_z, 'ready': jnp.ones((), bool)}
+    ready = memory['ready'] | ((weight > 0).sum() > 1)
+    log_z = jnp.where(memory['ready'] | ~ready, memory['log_z'], log_z)
+    return {**memory, 'log_z': log_z, 'ready': ready}
 
   def moved(self, memory, scene):
     """The memory after the batch: its rows follow the features, and others are drawn."""

@@ -100,6 +100,8 @@ def relational_contrast(
   negative_labels: jax.Array | None = None,
   anchors: jax.Array | None = None,
   weight: jax.Array | None = None,
+  images: jax.Array | None = None,
+  negative_images: jax.Array | None = None,
 ) -> jax.Array:
   """Mean over pairs (i, j), i != j, of -log h(v_ij, u_ij) - sum_k log(1 - h(v_ij, u_ik)): the
   relation of the teacher's feature i to the student's feature j is to be that of the teacher's two.
@@ -120,6 +122,9 @@ def relational_contrast(
     negative_labels: int [m], of the bank's features; all of them are negatives without it.
     anchors: int [a], the anchors' rows in the batch; None: all in turn, a = n.
     weight: [n]; a row of weight 0 is no anchor, no partner and no negative.
+    images: int [n], which image each row of the batch is, for `negative_images`.
+    negative_images: int [m], which image each of the bank's features is of: none is a negative of a
+      pair that its image belongs to. None: the bank has none of the batch's.
 
   Returns:
     A scalar; 0 where there is no pair.
@@ -156,6 +161,9 @@ def relational_contrast(
     known = labels is not None and negative_labels is not None
     allowed = labels[:, None] != negative_labels[None, :] if known else True
     allowed = jnp.broadcast_to(allowed, (n, others.shape[1]))
+    if images is not None and negative_images is not None:
+      another = images[:, None] != negative_images[None, :]
+      there, allowed = there & another[anchors], allowed & another
   exact = jax.lax.Precision.HIGHEST
   scores = jnp.einsum('ijd,ikd->ijk', own, rows.directions(others), precision=exact)
   missed = jax.nn.softplus(scores / temperature - shift)

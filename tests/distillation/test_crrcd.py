@@ -29,8 +29,9 @@ def unit(rows):
   return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
 
-def contrast(own, cross, temperature, noise=1.0, negatives=None, known=None):
-  """The loss in float64, pair by pair; own and cross [n, n, r], negatives [n, m, r]."""
+def contrast(own, cross, temperature, noise=1.0, negatives=None, known=None, images=None):
+  """The loss in float64, pair by pair; own and cross [n, n, r], negatives [n, m, r] of classes that
+  are known, or of None, and of images, those below n being the batch's."""
   own, cross = unit(np.float64(own)), unit(np.float64(cross))
   n, total = len(own), 0.0
 
@@ -45,7 +46,10 @@ def contrast(own, cross, temperature, noise=1.0, negatives=None, known=None):
     if negatives is None:
       others = [cross[i, k] for k in range(n) if k != i and LABELS[k] != LABELS[j]]
     else:
-      others = [unit(np.float64(u)) for u, of in zip(negatives[i], known) if of != LABELS[j]]
+      others = []
+      for u, of, image in zip(negatives[i], known, images):
+        if of != LABELS[j] and image not in (i, j):
+          others.append(unit(np.float64(u)))
     total -= sum(np.log(1 - critic(own[i, j], other)) for other in others)
   return total / (n * (n - 1))
 
@@ -95,7 +99,9 @@ def test_a_student_like_the_teacher_is_best(played):
   assert float(outcome.metrics['relation']) < shuffled
   positive = -np.log(1 / (1 + np.exp(-1 / 0.1)))
   none = np.zeros((6, 0, 128))
-  assert contrast(own, own, 0.1, negatives=none, known=()) == pytest.approx(positive, rel=1e-6)
+  assert contrast(own, own, 0.1, negatives=none, known=(), images=()) == pytest.approx(
+    positive, rel=1e-6
+  )
 
 
 def test_equal_images_have_finite_gradients(played):
@@ -135,23 +141,43 @@ def test_without_relations_its_loss_is_that_of_kd():
   assert totals[0] == totals[1]
 
 
-def test_a_bank_gives_the_negatives():
+def banked(**fields):
+  """A batch of six of twenty images, three of which are among the drawn ones: the pair, the stage,
+  its variables and the batch."""
   pair, entries = dataclasses.replace(staged.pair(), images=20), staged.batch()
-  (stage,) = crrcd.method(pair, form='bank', negatives=5).stages
-  variables, play = staged.first_variables(pair, stage, entries), staged.compiled(pair, stage)
+  (stage,) = crrcd.method(pair, form='bank', negatives=5, **fields).stages
+  variables = staged.first_variables(pair, stage, entries)
   memory = dict(variables['memory']['relation'])
-  np.testing.assert_allclose(np.linalg.norm(memory['student'], axis=1), 1, atol=1e-5)
-  memory['labels'] = jnp.arange(20, dtype=jnp.int32) % 4 - 1
-  variables = {**variables, 'memory': {'relation': memory}}
+  memory |= dict(labels=jnp.arange(20, dtype=jnp.int32) % 4 - 1, drawn=jnp.array([0, 7, 3, 12, 1]))
+  return pair, stage, {**variables, 'memory': {'relation': memory}}, entries
+
+
+def with_bank(pair, variables, entries):
+  """The relations of a batch to its own images and to those that are drawn."""
+  memory = variables['memory']['relation']
   student, teacher = sides(pair, variables, entries)
-  drawn = np.asarray(memory['drawn'])
   own = related(variables, OWN, teacher, teacher)
   cross = related(variables, CROSS, teacher, student)
-  negatives = related(variables, CROSS, teacher, memory['student'][drawn])
+  return own, cross, related(variables, CROSS, teacher, memory['student'][memory['drawn']])
+
+
+def first_mean(own, negatives, pairs):
+  """The mean of the scores of some pairs of rows with all negatives of the first one."""
+  scores = [unit(own[i, j]) @ unit(negatives[i]).T / 0.07 for i, j in pairs]
+  return np.exp(scores).mean()
+
+
+def test_a_bank_gives_the_negatives():
+  pair, stage, variables, entries = banked()
+  play, memory = staged.compiled(pair, stage), variables['memory']['relation']
+  np.testing.assert_allclose(np.linalg.norm(memory['student'], axis=1), 1, atol=1e-5)
+  student, _ = sides(pair, variables, entries)
+  drawn = np.asarray(memory['drawn'])
+  own, cross, negatives = with_bank(pair, variables, entries)
   outcome, gradient = play(variables, entries)
-  partners = unit(own[np.arange(6), (np.arange(6) + 1) % 6])
-  mean = np.exp((partners[:, None] * unit(negatives)).sum(-1) / 0.07).mean()
-  expected = contrast(own, cross, 0.07, 5 * mean, negatives, np.asarray(memory['labels'])[drawn])
+  mean = first_mean(own, negatives, [(i, (i + 1) % 6) for i in range(6)])
+  known = np.asarray(memory['labels'])[drawn]
+  expected = contrast(own, cross, 0.07, 5 * mean, negatives, known, drawn)
   assert float(outcome.metrics['relation']) == pytest.approx(expected, rel=1e-3)
   assert 0 < staged.largest(gradient) < np.inf
 
@@ -164,6 +190,35 @@ def test_a_bank_gives_the_negatives():
   assert after['drawn'].shape == (5,) and (after['drawn'] != drawn).any()
   second, _ = play({**variables, 'memory': outcome.moved['memory']}, entries)
   assert float(second.moved['memory']['relation']['log_z']) == float(after['log_z'])
+
+
+def test_without_classes_all_images_of_a_bank_but_a_pairs_own_are_negatives():
+  pair, stage, variables, entries = banked(other_classes=False)
+  own, cross, negatives = with_bank(pair, variables, entries)
+  outcome, _ = staged.compiled(pair, stage)(variables, entries)
+  mean = first_mean(own, negatives, [(i, (i + 1) % 6) for i in range(6)])
+  drawn = np.asarray(variables['memory']['relation']['drawn'])
+  expected = contrast(own, cross, 0.07, 5 * mean, negatives, [None] * 5, drawn)
+  assert float(outcome.metrics['relation']) == pytest.approx(expected, rel=1e-3)
+
+
+def test_rows_of_weight_0_set_no_constant_of_a_bank():
+  """Partners are the next rows that are there; of one row alone nothing is set."""
+  pair, stage, variables, entries = banked()
+  play = staged.compiled(pair, stage)
+  own, _, negatives = with_bank(pair, variables, entries)
+  entries = {
+    **entries,
+    'images': entries['images'].copy(),
+    'weight': np.float32([1, 0, 1, 1, 0, 0]),
+  }
+  entries['images'][[1, 4, 5]] = np.nan
+  after = play(variables, entries)[0].moved['memory']['relation']
+  expected = np.log(first_mean(own, negatives, [(0, 2), (2, 3), (3, 0)]))
+  assert float(after['log_z']) == pytest.approx(expected, abs=1e-4) and bool(after['ready'])
+  alone = {**entries, 'weight': np.float32([1, 0, 0, 0, 0, 0])}
+  after = play(variables, alone)[0].moved['memory']['relation']
+  assert float(after['log_z']) == 0 and not bool(after['ready'])
 
 
 def test_features_of_two_widths_are_embedded_and_it_trains():

@@ -195,6 +195,26 @@ def test_relations_to_a_bank_in_place_of_the_batch():
   assert float(value) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize('labels', [None, LABELS])
+def test_no_image_of_a_bank_is_a_negative_of_its_own_pairs(labels):
+  """The bank is the batch, in another order; then it gives what the batch does."""
+  own, cross = relations(5), relations(6)
+  order = np.random.default_rng(0).permutation(IMAGES)
+  known = None if labels is None else jnp.asarray(labels)
+  value = CONTRAST(
+    *as_float32(own, cross),
+    known,
+    negatives=jnp.asarray(cross[:, order], jnp.float32),
+    negative_labels=None if labels is None else known[order],
+    images=jnp.arange(IMAGES) + 100,
+    negative_images=jnp.asarray(order) + 100,
+  )
+  expected = references.relational_contrast(
+    own, cross, np.arange(IMAGES) if labels is None else labels
+  )
+  assert float(value) == pytest.approx(expected, rel=1e-5)
+
+
 def test_true_relations_beat_shuffled_ones():
   own = relations()
   shuffled = own[:, np.roll(np.arange(IMAGES), 1)]

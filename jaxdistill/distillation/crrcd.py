@@ -191,8 +191,8 @@ class _Bank:
     return memory['student'][memory['drawn']]
 
   def settled(self, memory, own, negatives, temperature, weight):
-    """The memory with log z, which the first batch of two rows or more sets: over every anchor, with
-    the next row for its partner; rows of weight 0 are neither."""
+    """The memory with log z, which the first batch of two rows sets: over every anchor, with the
+    next row for its partner; rows of weight 0 are neither."""
     partners = own[jnp.arange(len(own)), _next_row(weight)]
     cosines = (rows.directions(partners)[:, None] * rows.directions(negatives)).sum(-1)
     scores = rows.kept(jnp.exp(cosines / temperature), weight)

@@ -38,7 +38,8 @@ class Pair:
     labels: int [N], its classes.
     batch: images a step.
     steps: of the recipe.
-    epoch_steps: steps of one pass over the images.
+    epoch_steps: steps of one of the recipe's epochs, a pass over all images, whatever the share of
+      them that the students see.
     low: side of the student's images before they are shown; 0: native.
     student_view: the view that the student reads, one of `views`.
     views: that a step computes: 'images', native, and 'low' where the student reads smaller ones.

@@ -245,7 +245,7 @@ class Work:
       labels=np.asarray(self.train.labels),
       batch=self.batch,
       steps=self.steps,
-      epoch_steps=self.recipe.epoch_steps(len(self.train)),
+      epoch_steps=self.recipe.epoch_steps(len(self.everything)),
       low=self.fields.distillation.low,
       student_view=self.student_view,
       views=self.paired.names,

@@ -1,8 +1,8 @@
 """What papers report of distillation on CIFAR-100, to stand beside a run's own numbers.
 
-All are of the field's recipe of 240 epochs on native images with all training images, and of the
-last weights unless the source says otherwise; a difference below 0.4 points on one seed means
-nothing.
+All are of the field's recipe of 240 epochs on native images with all training images, of a teacher
+that was trained by it, and of the last weights unless the source says otherwise; a difference below
+0.4 points on one seed means nothing.
 
 Sources: the tables of the public code of Tian et al. (Contrastive Representation Distillation, ICLR
 2020); DKD (Zhao et al., CVPR 2022) from its public code; ReviewKD (Chen et al., CVPR 2021) as its
@@ -10,7 +10,15 @@ paper and that of DKD are remembered, not read again.
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from jaxdistill import files
+from jaxdistill.distillation import methods, terms
+from jaxdistill.distillation.sum import CLASSICAL, classical
+from jaxdistill.experiment import arguments
 
 # How sure a number is: read in public code, or remembered.
 READ, REMEMBERED = 'public code', 'remembered'
@@ -50,52 +58,111 @@ _CIFAR100 = {
 }
 _REMEMBERED = ('reviewkd',)
 _RECIPE = 'crd240'
-# Fields of a training by which it is another one than its recipe's.
-_CHANGES = ('epochs', 'steps', 'batch', 'learning_rate')
+# What the papers share: every field of a config that decides what is learned, but for the data set,
+# the networks and the method. The others are of seeds, of what is measured, and of how a run goes
+# about it.
+PROTOCOL: Mapping[str, Any] = MappingProxyType(
+  {
+    'dtype': 'float32',
+    'data.image_size': 0,
+    'data.classes': '',
+    'data.normalisation': 'crd',
+    'data.validation_share': 0,
+    'teaching.recipe': _RECIPE,
+    'teaching.given': '',
+    'teaching.epochs': 0,
+    'teaching.steps': 0,
+    'teaching.batch': 0,
+    'teaching.learning_rate': 0,
+    'teaching.normalisation': 'running',
+    'distillation.recipe': _RECIPE,
+    'distillation.low': 0,
+    'distillation.share': 1,
+    'distillation.public': 0,
+    'distillation.augmentation': 'recipe',
+    'distillation.cache': '',
+    'distillation.epochs': 0,
+    'distillation.steps': 0,
+    'distillation.batch': 0,
+    'distillation.learning_rate': 0,
+    'verification.classes': 0,
+  }
+)
 
 
 def of_config(config: Mapping[str, Any]) -> dict[str, Published]:
-  """Returns the published numbers of a run by the row of ours; {} where its config has changed what
-  the papers share, such as the recipe's length, or holds images or classes out of the training."""
-  asked, taught = config['distillation'], config['teaching']
-  is_changed = any(asked[name] or taught[name] for name in _CHANGES)
-  held_out = config['data']['validation_share'] or config['verification']['classes']
-  is_other = asked['public'] or asked['augmentation'] != 'recipe' or taught['recipe'] != _RECIPE
-  if is_changed or held_out or is_other:
-    return {}
-  return find(
-    config['data']['name'].partition(':')[0],
-    config['teacher_model']['name'],
-    config['model']['name'],
-    asked['recipe'],
-    asked['low'],
-    asked['share'],
-  )
-
-
-def find(
-  dataset: str, teacher: str, student: str, recipe: str, low: int, share: float
-) -> dict[str, Published]:
-  """Returns the published numbers of a pair by the row of ours; {} where no paper has the protocol.
+  """Returns the published numbers of a run by the row of ours; {} where no paper has its protocol
+  or its pair. A method is among them with its published fields alone.
 
   Args:
-    dataset: name of the data set.
-    teacher, student: their networks.
-    recipe: of the training, at its own length.
-    low: side of the students' images; 0: native.
-    share: of the images of a class.
+    config: of the run, also as result.json holds it.
 
-  >>> find('cifar100', 'resnet56', 'resnet20', 'crd240', 0, 1.0)['kd']
+  >>> from jaxdistill import config as configs
+  >>> kd = configs.load('distillation/kd:cifar100,teacher=resnet56,student=resnet20')
+  >>> of_config(kd)['kd']
   Published(accuracy=0.7066, source='public code')
-  >>> find('cifar100', 'resnet56', 'resnet20', 'crd240', 16, 1.0)
+  >>> kd.distillation.low = 16
+  >>> of_config(kd)
   {}
   """
-  pair = (teacher, student)
-  if dataset != 'cifar100' or pair not in _PAIRS or recipe != _RECIPE or low or share < 1:
+  config = files.jsonable(ConfigDict(config).to_dict())
+  column = _column(config)
+  if column is None or not _is_protocol(config):
     return {}
-  column = _PAIRS.index(pair)
-  rows = {}
-  for name, percent in _CIFAR100.items():
-    value = round(float(percent.split()[column]) / 100, 4)
-    rows[name] = Published(value, REMEMBERED if name in _REMEMBERED else READ)
-  return rows
+  rows = ['teacher', *(name for name, method in _methods(config).items() if _is_own(name, method))]
+  return {name: _published(name, column) for name in rows}
+
+
+def _column(config):
+  """The number of a run's pair among the columns; None where it is none of them."""
+  pair = config['teacher_model'], config['model']
+  names = tuple(network['name'] for network in pair)
+  if config['data']['name'].partition(':')[0] != 'cifar100' or names not in _PAIRS:
+    return None
+  for network in pair:
+    usual = files.jsonable(arguments.network_of(network['name']))
+    if {**usual, **network} != usual:
+      return None
+  return _PAIRS.index(names)
+
+
+def _is_protocol(config):
+  for key, wanted in PROTOCOL.items():
+    section, _, name = key.rpartition('.')
+    fields = config[section] if section else config
+    if fields.get(name, wanted) != wanted:
+      return False
+  return True
+
+
+def _methods(config):
+  """The sections of a run's methods by row, students alone among them."""
+  if 'compared' in config:
+    own = {name: config['members'][name] for name in config['compared']}
+  else:
+    own = {methods.name_of(config['method']): config['method']}
+  return {'alone': methods.ALONE, **own}
+
+
+def _is_own(name, method):
+  """Whether a method is that of a published row, with the fields that it has there."""
+  if name not in _CIFAR100 or name not in CLASSICAL or method['name'] != 'sum':
+    return False
+  published = {'name': 'sum', **classical(name, _RECIPE)}
+  if tuple(method.get('terms', ())) != tuple(published['terms']):
+    return False
+  return _whole(method) == _whole(published)
+
+
+def _whole(method):
+  """All fields of a sum and of its terms, those that are left out at their defaults."""
+  whole = {**methods.defaults('sum'), **method}
+  fields = {
+    term: {**terms.defaults(term), **whole['fields'].get(term, {})} for term in whole['terms']
+  }
+  return files.jsonable({**whole, 'fields': fields})
+
+
+def _published(name, column):
+  value = round(float(_CIFAR100[name].split()[column]) / 100, 4)
+  return Published(value, REMEMBERED if name in _REMEMBERED else READ)

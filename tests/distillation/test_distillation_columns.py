@@ -1,13 +1,14 @@
 """The tables of this family: which students are put together, what is told of them, and beside what
 published numbers they stand."""
 
+import json
 import pathlib
 
 import pytest
 
 from jaxdistill import config as configs
-from jaxdistill.distillation import columns, published
-from jaxdistill.experiment import aggregate
+from jaxdistill.distillation import columns, published, sections
+from jaxdistill.experiment import aggregate, schema
 from jaxdistill.experiment.aggregate import Finished
 from jaxdistill.experiment.results import Result, Row
 
@@ -103,21 +104,92 @@ def test_published_numbers_stand_beside_the_same_protocol_alone():
   assert published.of_config(loaded('kd:cifar10,teacher=resnet56,student=resnet20')) == {}
 
 
-@pytest.mark.parametrize(
-  'field, value',
-  [
-    ('distillation.epochs', 30),
-    ('distillation.low', 16),
-    ('distillation.share', 0.5),
-    ('distillation.batch', 128),
-    ('distillation.public', 40),
-    ('distillation.augmentation', 'none'),
-    ('distillation.recipe', 'short'),
-    ('teaching.epochs', 30),
-    ('teaching.recipe', 'short'),
-    ('data.validation_share', 0.1),
-    ('verification.classes', 20),
-  ],
-)
+def test_published_numbers_stand_beside_what_json_holds_and_any_seeds():
+  config = loaded(
+    **{'seed': 3, 'teaching.seed': 5, 'distillation.seeds': 2, 'distillation.batches': 'own'}
+  )
+  stored = json.loads(configs.to_json(config))
+  assert published.of_config(stored)['kd'].accuracy == 0.7066
+  del stored['method']['fields']['kd']['standardize']  # as of before the field was there
+  assert set(published.of_config(stored)) == {'teacher', 'alone', 'kd'}
+
+
+# Another training than that of the papers.
+CHANGES = {
+  'dtype': 'bfloat16',
+  'data.image_size': 16,
+  'data.classes': 'a',
+  'data.normalisation': 'dm',
+  'data.validation_share': 0.1,
+  'teaching.recipe': 'short',
+  'teaching.given': 'runs/other',
+  'teaching.epochs': 30,
+  'teaching.steps': 30,
+  'teaching.batch': 128,
+  'teaching.learning_rate': 0.1,
+  'teaching.normalisation': 'batch',
+  'distillation.recipe': 'short',
+  'distillation.low': 16,
+  'distillation.share': 0.5,
+  'distillation.public': 40,
+  'distillation.augmentation': 'none',
+  'distillation.cache': 8,
+  'distillation.epochs': 30,
+  'distillation.steps': 30,
+  'distillation.batch': 128,
+  'distillation.learning_rate': 0.1,
+  'verification.classes': 20,
+  'model.width': 8,
+  'teacher_model.norm': 'group',
+}
+# Fields by which a run is another one, but not another training; what small images suffer, an
+# assistant and distractors are there beside others of the above alone.
+FREE = {
+  *('family', 'task', 'seed', 'data.name', 'data.dir', 'data.stream', 'teaching.seed'),
+  *('seeds how shown degrade batches checks assistant baseline speed'.split()),
+}
+
+
+def test_every_field_is_one_of_the_protocol_or_free():
+  keys = {item.key for item in schema.flat(sections.DistilConfig)}
+  free = {key for key in keys if key.partition('.')[0] in ('run', 'verification')}
+  free |= {key for key in keys if {key, key.removeprefix('distillation.')} & FREE}
+  assert keys == set(published.PROTOCOL) | free - {'verification.classes'}
+  assert set(CHANGES) == {*published.PROTOCOL, 'model.width', 'teacher_model.norm'}
+
+
+@pytest.mark.parametrize('field, value', CHANGES.items())
 def test_another_protocol_has_no_published_numbers(field, value):
   assert published.of_config(loaded(**{field: value})) == {}
+
+
+def test_a_given_teacher_is_not_that_of_the_papers():
+  assert published.of_config(loaded('kd:cifar100,teacher=runs/other')) == {}
+  assert published.of_config(loaded(f'{PROTOCOL},weights=mine.safetensors')) == {}
+
+
+@pytest.mark.parametrize(
+  'field, value', [('method.gamma', 5.0), ('method.fields.kd.temperature', 2.0)]
+)
+def test_a_method_with_other_fields_has_no_published_number(field, value):
+  assert set(published.of_config(loaded(**{field: value}))) == {'teacher', 'alone'}
+
+
+def test_of_a_comparison_each_method_has_its_own_number():
+  spec = 'compare:cifar100,teacher=resnet56,student=resnet20,methods=alone+kd+crd+kd&crd+horkd'
+  compared = loaded(spec, **{'members.crd.fields.crd.negatives': 100})
+  known = published.of_config(compared)
+  assert {name: row.accuracy for name, row in known.items()} == {
+    'teacher': 0.7234,
+    'alone': 0.6906,
+    'kd': 0.7066,
+  }
+  assert set(published.of_config(loaded(spec))) == {'teacher', 'alone', 'kd', 'crd'}
+
+
+@pytest.mark.parametrize(
+  'name', ['fitnet', 'at', 'sp', 'cc', 'vid', 'rkd', 'pkt', 'reviewkd', 'dkd']
+)
+def test_every_published_method_has_its_number_by_its_own_config(name):
+  known = published.of_config(loaded(f'{name}:cifar100,teacher=vgg13,student=vgg8'))
+  assert 0.70 < known[name].accuracy < 0.75

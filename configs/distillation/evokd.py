@@ -4,7 +4,8 @@ Command:   python -m launch.run --config=configs/distillation/evokd.py:digits
 Run time:  2 minutes on one CPU core
 Expected:  93.9 +- 0.3 % (5 students), alone 93.1 +- 0.7 %
 
-A reconstruction: what the paper leaves open is a field.
+A reconstruction: what the paper leaves open is a field. Its teacher learns beside the students,
+from the images that they see; the other teacher lends its form, and is compared with.
 
 After the colon stand the data set (digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
 imagenette, npz:PATH, folder:PATH, tiny_imagenet:PATH, imagenet:PATH or imagenet224:PATH) and,

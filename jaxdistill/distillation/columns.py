@@ -60,9 +60,10 @@ NOTE = (
   'Accuracy in percent on the test set, mean ± standard deviation over all students of all seeds. '
   '"last" is a student at the end of its training; "best on test" its best check on the test set, '
   'which is optimistic. Agreement: the share of test images to which student and teacher answer '
-  'alike. Rank-1 and rank-5: the class of an image that nobody was trained on comes first, or '
-  'among the first five, in a gallery. Adapted: the normalisation has seen the images of the pairs '
-  'without their labels. Time is that of the training, all students of a run together.'
+  'alike; where a teacher learns beside the students, it is with another one, trained before. '
+  'Rank-1 and rank-5: the class of an image that nobody was trained on comes first, or among the '
+  'first five, in a gallery. Adapted: the normalisation has seen the images of the pairs without '
+  'their labels. Time is that of the training, all students of a run together.'
 )
 _ACCURACIES = (
   'last',

@@ -139,3 +139,12 @@ class Method:
         )
       if not any(name in stage.guides or stage.tables for stage in self.stages):
         raise UserError(f'No stage of the method names its guide {name!r}; put it in Stage.guides.')
+
+  @property
+  def has_live_teacher(self) -> bool:
+    """Whether a teacher is trained beside the student, so that the frozen one does not teach."""
+    trained = []
+    for stage in self.stages:
+      for player in stage.players:
+        trained += player.trains
+    return TEACHER in trained

@@ -73,6 +73,9 @@ def columns(rows: Sequence[Mapping[str, Any]]) -> list[tuple]:
     ('rank1', 'rank-1', 'accuracy', 'max'),
     ('rank5', 'rank-5', 'accuracy', 'max'),
     ('verification_adapted', 'adapted (transductive)', 'accuracy', 'max'),
+    ('tar_adapted', 'TAR at FAR, adapted', 'accuracy'),
+    ('auc_adapted', 'AUC, adapted', 'accuracy', 'max'),
+    ('eer_adapted', 'equal error, adapted', 'accuracy'),
     ('rank1_adapted', 'rank-1, adapted', 'accuracy', 'max'),
     ('rank5_adapted', 'rank-5, adapted', 'accuracy', 'max'),
     ('gain_verification', 'verification, less alone', numbers.gained),
@@ -118,6 +121,13 @@ def note(result: Result, cited: Mapping[str, published.Published]) -> str:
     text += (
       f' The students see {extras["images"]:,} images, {extras["share"]:.0%} of a class; the '
       'teacher saw all, and as many steps are done.'
+    )
+  live = [row.label for row in result.rows if row.extras.get('live_teacher')]
+  if live:
+    text += (
+      f' {", ".join(live)}: a teacher of their own learns beside the students, from the images '
+      'that they see and by the statistics of its batches; agreement and KL are with the teacher '
+      'of this table, which did not teach them.'
     )
   if config['distillation']['recipe'] == 'short':
     text += ' Recipe "short": a smoke run of 30 epochs, not that of the tables of papers.'

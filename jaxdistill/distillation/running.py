@@ -182,11 +182,17 @@ def _numbers(
     networks=seeds,
   )
 
+  of_method = {
+    'stages': [stage.name for stage in method.stages],
+    'live_teacher': method.has_live_teacher,
+  }
+  if method.guides:
+    of_method['guides'] = {name: guide.key for name, guide in method.guides.items()}
+
   def measure():
     one = jax.tree.map(lambda leaf: leaf[0], ended.variables)
     return network_facts(work, work.student, one, work.student_shape, work.lower)
 
-  guides = {name: guide.key for name, guide in method.guides.items()}
   return Numbers(
     ended.steps,
     ended.test,
@@ -195,11 +201,7 @@ def _numbers(
     verified,
     correlation,
     # Students of all methods have one network, whose size and speed are measured once.
-    {
-      'stages': [stage.name for stage in method.stages],
-      **({'guides': guides} if guides else {}),
-      **run.once('student', measure),
-    },
+    {**of_method, **run.once('student', measure)},
     ended.seconds,
     method.reconstruction,
   )

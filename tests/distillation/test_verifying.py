@@ -184,5 +184,5 @@ def test_a_run_tells_what_adapted_numbers_are(tmp_path):
   for name in ('verification', 'tar', 'auc', 'eer', 'rank1', 'rank5'):
     assert len(row[name]['values']) == len(row[f'{name}_adapted']['values']) == 2
   page = (tmp_path / 'report.html').read_text()
-  for text in ('adapted (transductive)', 'rank-1', 'images of other classes'):
+  for text in ('adapted (transductive)', 'AUC, adapted', 'rank-1', 'images of other classes'):
     assert text in page

@@ -58,6 +58,7 @@ def test_a_result_holds_teacher_alone_and_distilled(ran):
   gain = np.array(kd['last']['values']) - alone['last']['values']
   assert kd['differences']['last']['mean'] == pytest.approx(gain.mean())
   assert 0 <= kd['agreement']['mean'] <= 1 and kd['divergence']['mean'] >= 0
+  assert not kd['live_teacher']
   assert np.shape(kd['correlation']) == (10, 10)
   assert content['batches'] == 'shared' and content['teacher']['normalisation'] == 'running'
   again = Result.from_json(content).to_json()

@@ -3,7 +3,7 @@
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxdistill.distillation import flow, keeping, methods, running, sections, standing
+from jaxdistill.distillation import flow, keeping, methods, running, sections, standing, teachers
 from jaxdistill.distillation import work as works
 from jaxdistill.distillation.flow import Flow
 from jaxdistill.distillation.work import Work
@@ -48,6 +48,8 @@ def check_parts(work: Work) -> None:
   do not go with the data and the networks."""
   teacher = standing.teacher(work)
   teacher.part(work.fields.teaching.normalisation)
+  if work.given is None:
+    teachers.check(work.training, work.taught, work.mesh)
   _ = work.paired
   for section in running.methods_of(work.fields).values():
     begun = Flow(work, teacher, methods.make(work.pair(teacher), section), {})

@@ -12,11 +12,12 @@ import numpy as np
 from jaxdistill import draws
 from jaxdistill.data.paired import PairedViews
 from jaxdistill.distillation.method import TEACHER
-from jaxdistill.distillation.teachers import Teacher
+from jaxdistill.distillation.teachers import Teacher, check_counting
 from jaxdistill.distillation.work import Work
 from jaxdistill.errors import UserError
+from jaxdistill.models import normalisation
 from jaxdistill.numerics import settled
-from jaxdistill.training import features, players
+from jaxdistill.training import features, players, replicas
 from jaxdistill.training import outputs as teaching
 from jaxdistill.training.players import Game
 
@@ -116,13 +117,19 @@ def asked(
   computed. The arguments are those of `outputs`.
 
   Raises:
-    UserError: whatever a term refuses.
+    UserError: whatever a term refuses, or a network that cannot count the rows of a batch where the
+      run's batches and devices need that.
   """
   guides = {name: guides[name] for name in game.guides}
   entries = {'images': work.train.images[:_ROWS], 'labels': work.train.labels[:_ROWS]}
   entries |= {name: np.asarray(table[:_ROWS]) for name, table in tables.items()}
   variables = {name: guide.variables for name, guide in guides.items()}
-  learner = players.learner(game, entries, work.recipe, views.train, variables, _ROWS)
+  images = len(work.train)
+  learner = players.learner(game, entries, work.recipe, views.train, variables, images)
+  counted = replicas.counts_rows(learner, work.fields.distillation.seeds, work.mesh)
+  for name, guide in guides.items():
+    if counted and game.guides[name].mode == 'batch':
+      check_counting(guide.module, work.teacher_shape(guide))
   forms = {name: work.form_of(guide) for name, guide in guides.items()}
   names = {name: set() for name in guides}
 
@@ -133,7 +140,8 @@ def asked(
     noted = {name: _Noted(_stand_ins(guides[name], forms[name]), names[name]) for name in guides}
     batch |= {'guides': noted, 'step': jnp.int32(0)}
     own = learner.init(key)
-    return [turn.objective(own, batch, key).loss for turn in learner.turns]
+    with normalisation.weighted(batch['weight'] if counted else None):
+      return [turn.objective(own, batch, key).loss for turn in learner.turns]
 
   jax.eval_shape(step, draws.key(0))
   # What belongs to no image is kept nowhere, see `guides.watching`.

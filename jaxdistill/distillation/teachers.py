@@ -21,12 +21,13 @@ from jaxdistill.data.examples import Examples
 from jaxdistill.data.paired import GuideView
 from jaxdistill.errors import UserError
 from jaxdistill.experiment import kept
-from jaxdistill.models import weights
-from jaxdistill.training import classifier, parallel, pretrained, trees
+from jaxdistill.models import normalisation, weights
+from jaxdistill.training import classifier, outputs, parallel, pretrained, replicas, trees
 from jaxdistill.training.players import Part
 from jaxdistill.training.recipe import Recipe
 from jaxdistill.training.run import Run
 
+_ROWS = 2  # of the batch that is traced to see whether they can be counted
 PHASE = 'teacher'
 FILE = 'teacher.json'
 
@@ -165,6 +166,26 @@ def setup(training: Training, images: Dataset, mesh: Mesh | None = None):
     num_steps=training.num_steps(len(images)),
     mesh=mesh,
   )
+
+
+def check(training: Training, images: Dataset, mesh: Mesh | None = None) -> None:
+  """Raises `UserError` for a network that cannot count the rows of a batch where its training needs
+  that, see `models.normalisation.weighted`; nothing is computed."""
+  model, recipe = training.build(images), training.recipe_for(images)
+  if replicas.counts_rows(classifier.learner(model, recipe, Examples.of(images)), 1, mesh):
+    check_counting(model, images.image_shape)
+
+
+def check_counting(model: nn.Module, image_shape: Sequence[int]) -> None:
+  """Raises `UserError` for a network that takes the statistics of a batch by a layer to which rows
+  have no weight; nothing is computed."""
+
+  def learn(variables, images):
+    with normalisation.weighted(np.ones(len(images), np.float32)):
+      return outputs.apply(model, variables, (images,), train=True)
+
+  images = jax.ShapeDtypeStruct((_ROWS, *image_shape), np.float32)
+  jax.eval_shape(learn, variables_form(model, image_shape), images)
 
 
 def identity(training: Training, images: Dataset, test: Dataset) -> str:

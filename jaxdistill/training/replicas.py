@@ -41,6 +41,7 @@ __all__ = [
   'State',
   'all_rows',
   'choose_spread',
+  'counts_rows',
   'make',
   'problem',
   'row_numbers',
@@ -70,6 +71,18 @@ def choose_spread(way: str, networks: int, mesh: Mesh | None) -> str:
   if devices == 1:
     return 'networks'
   return way if way != 'auto' else 'networks' if networks >= devices else 'batch'
+
+
+def counts_rows(learner: Learner, networks: int, mesh: Mesh | None) -> bool:
+  """Returns whether a step of so many networks needs to know the weights of its rows, see
+  `models.normalisation.weighted`: the last batch of an epoch is short, or batches are spread over
+  the devices.
+
+  >>> import types
+  >>> counts_rows(types.SimpleNamespace(always_full=True), 1, None)
+  False
+  """
+  return not learner.always_full or choose_spread('auto', networks, mesh) == 'batch'
 
 
 def make(

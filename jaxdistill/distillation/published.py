@@ -105,42 +105,42 @@ def of_config(config: Mapping[str, Any]) -> dict[str, Published]:
   >>> of_config(kd)
   {}
   """
-  config = files.jsonable(ConfigDict(config).to_dict())
-  column = _column(config)
-  if column is None or not _is_protocol(config):
+  values = files.jsonable(ConfigDict(config).to_dict())
+  column = _column(values['data']['name'], values['teacher_model'], values['model'])
+  if column is None or not _is_protocol(values):
     return {}
-  rows = ['teacher', *(name for name, method in _methods(config).items() if _is_own(name, method))]
+  rows = ['teacher', *(name for name, method in _methods(values).items() if _is_own(name, method))]
   return {name: _published(name, column) for name in rows}
 
 
-def _column(config):
-  """The number of a run's pair among the columns; None where it is none of them."""
-  pair = config['teacher_model'], config['model']
-  names = tuple(network['name'] for network in pair)
-  if config['data']['name'].partition(':')[0] != 'cifar100' or names not in _PAIRS:
+def _column(dataset, teacher, student):
+  """The number of a pair of networks among the columns; None where it is none of them."""
+  names = teacher['name'], student['name']
+  if dataset.partition(':')[0] != 'cifar100' or names not in _PAIRS:
     return None
-  for network in pair:
+  for network in (teacher, student):
     usual = files.jsonable(arguments.network_of(network['name']))
     if {**usual, **network} != usual:
       return None
   return _PAIRS.index(names)
 
 
-def _is_protocol(config):
+def _is_protocol(values):
+  """Whether the values of a config are those that the papers share; one that is left out is."""
   for key, wanted in PROTOCOL.items():
     section, _, name = key.rpartition('.')
-    fields = config[section] if section else config
+    fields = values[section] if section else values
     if fields.get(name, wanted) != wanted:
       return False
   return True
 
 
-def _methods(config):
+def _methods(values):
   """The sections of a run's methods by row, students alone among them."""
-  if 'compared' in config:
-    own = {name: config['members'][name] for name in config['compared']}
+  if 'compared' in values:
+    own = {name: values['members'][name] for name in values['compared']}
   else:
-    own = {methods.name_of(config['method']): config['method']}
+    own = {methods.name_of(values['method']): values['method']}
   return {'alone': methods.ALONE, **own}
 
 

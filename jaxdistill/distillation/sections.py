@@ -19,6 +19,8 @@ NORMALISATIONS = ('running', 'batch')
 AUGMENTATIONS = ('recipe', 'flip', 'none')
 CACHES = ('none', 'flip')
 ADAPTATIONS = ('batch', 'online', 'full')
+# Numbers of an adaptation -> the ways that read them.
+_ADAPTING = {'adapt_rate': ('online',), 'adapt_batch': ADAPTATIONS, 'adapt_sweeps': ('full',)}
 DEGRADATIONS = tuple(degradations.NAMED)
 
 
@@ -146,7 +148,22 @@ class Verifying:
     choices=('', *ADAPTATIONS),
     help="how the students' normalisation adapts to these images, without labels; '': it does not",
   )
-  # Configs of before they were there lack them.
+  # Configs of before they were there lack these and the next ones.
+  adapt_rate: float = schema.field(
+    0.1,
+    at_least=0,
+    optional=True,
+    help='by which online statistics move to those of a batch, at most 1',
+  )
+  adapt_batch: int = schema.field(
+    128, at_least=1, optional=True, help='images a batch of this adaptation'
+  )
+  adapt_sweeps: int = schema.field(
+    0,
+    at_least=0,
+    optional=True,
+    help='of full statistics over all these images; 0: until nothing moves',
+  )
   gallery: int = schema.field(
     1,
     at_least=0,
@@ -169,6 +186,14 @@ class Verifying:
         'are looked up; that needs verification.classes and verification.gallery above 0, and no '
         'list of pairs.'
       )
+    if self.adapt_rate > 1:
+      raise UserError(f'verification.adapt_rate is {self.adapt_rate}; it is a share from 0 to 1.')
+    for name, modes in _ADAPTING.items():
+      if self.adapt not in modes and getattr(self, name) != getattr(Verifying, name):
+        raise UserError(
+          f'verification.{name} is read where verification.adapt is {" or ".join(modes)}, and here '
+          f'it is {self.adapt!r}; leave it at {getattr(Verifying, name)}.'
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,6 @@ from jaxdistill.numerics import settled
 from jaxdistill.training import adaptation
 
 _RANK = 5  # the last one that is reported
-_ADAPTED = 128  # images a batch of an adaptation, as in AIRD's setting here
 
 
 class Wanted(NamedTuple):
@@ -206,13 +205,15 @@ def numbers(
 
   columns = measure(variables)
   if asked.adapt:
-    adapted = measure(adapt(network, variables, drawn, asked.adapt, networks))
+    adapted = measure(adapt(network, variables, drawn, asked, networks))
     columns |= {f'{name}_adapted': values for name, values in adapted.items()}
   return columns
 
 
 @settled()
-def adapt(network: Seeing, variables: Any, drawn: Pairs, mode: str, networks: int) -> Any:
+def adapt(
+  network: Seeing, variables: Any, drawn: Pairs, asked: sections.Verifying, networks: int
+) -> Any:
   """Returns R networks whose normalisation has adapted to the images of the pairs, each by itself:
   what they verify then is transductive, as it has seen these images, though not their labels.
 
@@ -220,14 +221,16 @@ def adapt(network: Seeing, variables: Any, drawn: Pairs, mode: str, networks: in
     network: and its view.
     variables: leading axis R.
     drawn: the pairs.
-    mode: see `adaptation.adapt_batch_stats`.
+    asked: how, see `adaptation.adapt_batch_stats`.
     networks: R.
+
+  Source: rate and batch of AIRD's setting are our choice.
   """
   view, adapted = jax.jit(network.view), []
-  batches = [
-    (view(images), weight) for images, weight in adaptation.shuffled(drawn.images, _ADAPTED)
-  ]
+  shuffled = adaptation.shuffled(drawn.images, asked.adapt_batch)
+  batches = [(view(images), weight) for images, weight in shuffled]
+  settings = asked.adapt, asked.adapt_rate, asked.adapt_sweeps
   for number in range(networks):
     one = jax.tree.map(lambda leaf, number=number: jnp.asarray(leaf[number]), variables)
-    adapted.append(adaptation.adapt_batch_stats(network.model, one, batches, mode))
+    adapted.append(adaptation.adapt_batch_stats(network.model, one, batches, *settings))
   return jax.tree.map(lambda *leaves: np.stack(leaves), *adapted)

@@ -152,7 +152,8 @@ def test_every_network_has_its_numbers(digits, networks, mirrored):
 
 def test_every_network_adapts_by_itself_and_nothing_else_of_it_changes(digits, networks):
   (seeing, variables), pairs = networks, drawn(digits, shift=('darken',))
-  adapted = verifying.adapt(seeing, variables, pairs, 'full', NETWORKS)
+  asked = sections.Verifying(classes=3, adapt='full')
+  adapted = verifying.adapt(seeing, variables, pairs, asked, NETWORKS)
   jax.tree.map(np.testing.assert_array_equal, adapted['params'], variables['params'])
   batches = [(seeing.view(images), w) for images, w in adaptation.shuffled(pairs.images, 128)]
   for number in range(NETWORKS):
@@ -162,6 +163,40 @@ def test_every_network_adapts_by_itself_and_nothing_else_of_it_changes(digits, n
       of_both = adapted['batch_stats']['norm1'][name]
       np.testing.assert_allclose(of_both[number], leaf, rtol=1e-5, atol=1e-6)
       assert (of_both[number] != variables['batch_stats']['norm1'][name][number]).any()
+
+
+@pytest.mark.parametrize(
+  'asked',
+  [
+    dict(adapt='online'),
+    dict(adapt='online', adapt_rate=0.5, adapt_batch=16),
+    dict(adapt='full', adapt_batch=16, adapt_sweeps=1),
+  ],
+)
+def test_an_adaptation_has_the_numbers_that_are_asked_for(digits, networks, asked):
+  (seeing, variables), pairs = networks, drawn(digits)
+  adapted = verifying.adapt(seeing, variables, pairs, sections.Verifying(classes=3, **asked), 1)
+  of_images = adaptation.shuffled(pairs.images, asked.get('adapt_batch', 128))
+  batches = [(seeing.view(images), weight) for images, weight in of_images]
+  one = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), variables)
+  numbers = dict(rate=asked.get('adapt_rate', 0.1), sweeps=asked.get('adapt_sweeps', 0))
+  expected = adaptation.adapt_batch_stats(seeing.model, one, batches, asked['adapt'], **numbers)
+  for name, leaf in expected['batch_stats']['norm1'].items():
+    np.testing.assert_allclose(adapted['batch_stats']['norm1'][name][0], leaf, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  'asked, message',
+  [
+    (dict(adapt='online', adapt_rate=1.5), 'adapt_rate is 1.5; it is a share from 0 to 1'),
+    (dict(adapt='full', adapt_rate=0.2), "is online, and here it is 'full'; leave it at 0.1"),
+    (dict(adapt='online', adapt_sweeps=2), "adapt is full, and here it is 'online'"),
+    (dict(adapt_batch=64), "adapt is batch or online or full, and here it is ''"),
+  ],
+)
+def test_numbers_of_an_adaptation_that_would_not_be_read_are_refused(asked, message):
+  with pytest.raises(UserError, match=message):
+    sections.Verifying(classes=3, **asked)
 
 
 def test_a_run_tells_what_adapted_numbers_are(tmp_path):

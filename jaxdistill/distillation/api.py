@@ -133,7 +133,8 @@ def distill(
       images is held out for them.
     method: the name of a config of this family, 'alone', 'kd', 'horkd' ..., a sum of terms such as
       'kd+crd', or the .py file of a config of your own.
-    student: a network of `models.build`, by name or with its fields; '': the data set's usual one.
+    student: a network of `models.build`, by name or with its fields; '': the data set's usual one,
+      see `presets.find`: of digits a small ConvNet, of ImageNet a ResNet-18, else resnet20.
     low: side of the images that the students read; 0: native.
     seeds: students, in one program.
     seed: of everything random but the teacher, whose own is 'teaching.seed'.

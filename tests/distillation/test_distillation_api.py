@@ -91,13 +91,25 @@ def test_a_teacher_from_a_file_of_weights(digits, tmp_path):
   assert result.columns['agreement'][0] == pytest.approx(same)
 
 
-def test_a_foreign_file_is_told_by_its_first_missing_name(tmp_path):
-  other = models.build({'name': 'lenet'}, 10, (16, 16, 1))
-  variables = other.init(jax.random.key(1), jnp.zeros((1, 16, 16, 1)))
-  weights.save(tmp_path / 'lenet.safetensors', other, variables)
+@pytest.mark.parametrize(
+  'name, message',
+  [
+    # Which of its names come first is that of the network, then that of the file.
+    (
+      'convnet',
+      "holds no 'params/linear1/bias', which the network needs, but 'params/classifier/bias' and",
+    ),
+    ('lenet', "'params/classifier/kernel' is 84x10 where the network has 12x10"),
+  ],
+)
+def test_a_foreign_file_is_told_by_its_first_name_that_does_not_fit(name, message, tmp_path):
+  other = models.build({'name': name}, 10, (16, 16, 1))
+  form = jax.eval_shape(other.init, jax.random.key(1), jnp.zeros((1, 16, 16, 1)))
+  variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), form)
+  weights.save(tmp_path / 'foreign.safetensors', other, variables)
   network = {'name': 'mlp', 'width': 12, 'depth': 1}
-  with pytest.raises(UserError, match='params/'):
-    distillation.load_teacher(tmp_path / 'lenet.safetensors', network, 10, (8, 8, 1))
+  with pytest.raises(UserError, match=message):
+    distillation.load_teacher(tmp_path / 'foreign.safetensors', network, 10, (8, 8, 1))
 
 
 def test_a_function_with_images_of_its_own(digits):

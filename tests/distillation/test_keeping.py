@@ -48,8 +48,9 @@ def test_prototypes_of_a_function_belong_to_no_image(method, changes, names):
   work = work_of(method, teacher, **changes)
   checks.check_parts(work)
   made = methods.make(work.pair(teacher), work.fields.method)
-  game = flow.stage_game(Flow(work, teacher, made, {}), made.stages[0])
-  kept = keeping.outputs(work, teacher, game, {})
+  begun = Flow(work, teacher, made, {})
+  game = flow.stage_game(begun, made.stages[0])
+  kept = keeping.outputs(work, begun.views, begun.guides, game, {})
   assert set(kept) == {players.kept_name('teacher', name) for name in names}
 
 

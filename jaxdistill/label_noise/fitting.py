@@ -146,7 +146,7 @@ def fit(
       their evidence; 0: none.
     overrides: further fields of the config by dotted name, such as {'learning.epochs': 5}.
     workdir: keeps checkpoints and metrics and resumes from them; None: in memory.
-    quick: a smoke run; no number means anything.
+    quick: a smoke run, of a hundred examples or so; no number means anything.
     progress: whether to draw progress bars.
 
   Returns:
@@ -160,7 +160,7 @@ def fit(
   registered = lambda name: settings.defaults(arguments.read(settings.Arguments, given), name)
   make = lambda: arguments.config_of(method, _FOLDER, given, registered)
   handed = _Handed(train, evidence, test, trusted, truth, validation)
-  ran, work, learned = _run(make, handed, model, seed, overrides, workdir, progress)
+  ran, work, learned = _run(make, handed, model, seed, overrides, workdir, quick, progress)
   return _results(ran, learned)[list(ran.numbers)[-1]]
 
 
@@ -195,7 +195,7 @@ def compare(
   given = {**_arguments(train, seeds, quick), 'methods': '+'.join(methods)}
   make = lambda: configs.load(f'{_FOLDER}/compare', given)
   handed = _Handed(train, evidence, test, trusted, truth, validation)
-  ran, work, learned = _run(make, handed, model, seed, overrides, workdir, progress)
+  ran, work, learned = _run(make, handed, model, seed, overrides, workdir, quick, progress)
   return Comparison(_results(ran, learned), ran.table, learning.REFERENCES[0])
 
 
@@ -244,6 +244,7 @@ def _run(
   seed: int,
   overrides: Mapping[str, Any] | None,
   workdir: str | os.PathLike | None,
+  quick: bool,
   progress: bool,
 ) -> tuple[running.Ran, works.Work, np.ndarray]:
   """Runs a config on examples that are there already."""
@@ -252,18 +253,15 @@ def _run(
   config.data.name = handed.train.name
   if model:
     config.model = arguments.network_of(model)
-  # All examples that were handed over, unless the overrides say fewer.
   share = handed.validation if isinstance(handed.validation, int | float) else 0.0
-  # Trusted examples are those that are handed over; the truth is for the scores alone.
+  # All examples that were handed over, unless a smoke run or the overrides say fewer. Trusted
+  # examples are those that are handed over; the truth is for the scores alone.
   fixed = {
     'seed': seed,
     'data.validation_share': float(share),
+    'learning.train_images': min(config.learning.train_images, len(handed.train)) if quick else 0,
     'learning.trusted': 0,
   }
-  if 'learning.train_images' not in (overrides or {}) and config.learning.train_images > len(
-    handed.train
-  ):
-    fixed['learning.train_images'] = 0
   for key, value in {**fixed, **(overrides or {})}.items():
     configs.override(config, key, value)
   checks.check_fields(config)

@@ -9,7 +9,7 @@ import pytest
 
 from jaxdistill import data, label_noise
 from jaxdistill.errors import UserError
-from jaxdistill.label_noise import ce, methods
+from jaxdistill.label_noise import ce, fitting, methods
 
 SMALL = {'model.depth': 1, 'model.width': 8, 'learning.epochs': 2, 'learning.batch': 16}
 
@@ -79,6 +79,49 @@ def test_true_labels_reach_the_scores_alone(digits, crowd, result):
   without = fit(digits, crowd, 'crowd_layer')
   jax.tree.map(np.testing.assert_array_equal, without.trained.variables, result.trained.variables)
   assert 'label_accuracy' not in without.scores
+
+
+def test_all_that_is_handed_over_is_learned_from(monkeypatch):
+  """The config of a known set takes fewer images; a smoke run and the overrides say how many."""
+  train, test = data.load('digits', image_size=8)
+  train, taken = train.take(np.arange(700)), []
+
+  def reached(run, work, **options):
+    taken.append(len(work.train))
+    raise InterruptedError
+
+  monkeypatch.setattr(fitting.learning, 'run_all', reached)
+  options = dict(validation=0, model='mlp')
+  for call in (
+    lambda: label_noise.fit(train, None, test, 'ce', **options),
+    lambda: label_noise.fit(train, None, test, 'ce', 'mlp', validation=0.1),
+    lambda: label_noise.compare(train, None, test, ['ce', 'elr'], **options),
+    lambda: label_noise.fit(
+      train, None, test, 'ce', overrides={'learning.train_images': 600}, **options
+    ),
+    lambda: label_noise.fit(train, None, test, 'ce', quick=True, **options),
+    lambda: label_noise.fit(train.take(np.arange(80)), None, test, 'ce', quick=True, **options),
+  ):
+    with pytest.raises(InterruptedError):
+      call()
+  assert taken == [700, 630, 700, 600, 120, 80]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('method', ['ccc', 'sel_cl', 'taidtm'])
+def test_true_labels_reach_the_scores_alone_of_a_method_that_chooses_examples(
+  method, digits, crowd
+):
+  """Of permuted truth and of none every array is the same."""
+  train, test = digits
+  nonsense = dataclasses.replace(train, labels=np.roll(train.labels, 3))
+  with_truth = lambda handed, truth: fit((handed, test), crowd, method, truth=truth, quick=True)
+  one, permuted = with_truth(train, train.labels), with_truth(nonsense, train.labels[::-1])
+  for other in (permuted, with_truth(train, None)):
+    jax.tree.map(np.testing.assert_array_equal, other.trained.variables, one.trained.variables)
+    np.testing.assert_array_equal(other.beliefs, one.beliefs)
+    np.testing.assert_array_equal(other.believed.confident, one.believed.confident)
+  assert (permuted.scores['label_accuracy'] != one.scores['label_accuracy']).any()
 
 
 def test_labels_may_be_an_array_or_those_of_the_set(digits):

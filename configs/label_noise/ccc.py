@@ -23,6 +23,9 @@ vectors:PATH, multilabel:PATH, mosaic:PATH, patches:PATH, yeast or yeast:PATH) a
   images=10000         training examples, drawn by a fixed seed (all; of digits 500)
   val=0.2              share of the examples held out, with their observed labels (0.1)
   quick                a smoke run: every phase, no meaningful number
+
+Its CIFAR-10N has crowd=cifar10n:PATH,recipe=ccc60,model=cifar_resnet --config.model.depth=34
+--config.model.stem_padding=0.
 """
 
 from collections.abc import Mapping

@@ -23,6 +23,9 @@ vectors:PATH, multilabel:PATH, mosaic:PATH, patches:PATH, yeast or yeast:PATH) a
   images=10000         training examples, drawn by a fixed seed (all; of digits 500)
   val=0.2              share of the examples held out, with their observed labels (0.1)
   quick                a smoke run: every phase, no meaningful number
+
+The network of Sel-CL's tables on CIFAR is the usual one with --config.model.stem_norm=True
+--config.model.last_norm=False; a comparison has one network for all its methods.
 """
 
 from collections.abc import Mapping

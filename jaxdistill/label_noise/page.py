@@ -20,6 +20,8 @@ from jaxdistill.training.run import Run
 _PHASES = {'training': 'The training'}
 _DOUBTED = 24  # labels whose images are shown
 _ANNOTATORS = 12  # lines of the annotators' table
+# Fields of a training by which it is another one than its recipe's, or of fewer examples.
+_CHANGES = ('epochs', 'batch', 'learning_rate', 'train_images', 'trusted')
 
 
 def html(result: Result, run: Run, work: Work, believed: Believed | None) -> str:
@@ -121,7 +123,8 @@ def note(result: Result, cited: Mapping[str, published.Published]) -> str:
       'field of the config.'
     )
   if cited:
-    text += f' Published: {next(iter(cited.values())).source}.'
+    sources = dict.fromkeys(known.source for known in cited.values())
+    text += f' Published: {"; ".join(sources)}.'
   return text
 
 
@@ -129,11 +132,17 @@ def references(result: Result) -> dict[str, published.Published]:
   """Returns the published numbers of the run's protocol by the row of ours."""
   config = result.config
   asked = config['learning']
-  changed = asked['epochs'] or asked['batch'] or asked['learning_rate'] or asked['train_images']
-  if changed:
+  is_changed = any(asked[name] for name in _CHANGES) or not asked['augmented']
+  if is_changed:
     return {}
+  sections = config.get('members') or {config['method']['name']: config['method']}
   return published.find(
-    config['data']['name'], config['model'], asked['recipe'], config['evidence']
+    config['data']['name'],
+    config['model'],
+    asked['recipe'],
+    config['evidence'],
+    config['data']['validation_share'],
+    {row.name: sections[row.name] for row in result.rows},
   )
 
 
@@ -143,6 +152,7 @@ def charts(result: Result, run: Run) -> list[dict[str, Any]]:
   shown = [page.accuracy_chart(rows) | {'title': 'Clean test examples'}]
   titles = {
     'memorised': 'Wrong labels known by heart',
+    'precision': 'Of the chosen training examples those whose label is right',
     'truth': 'Training examples, by their true labels',
     'observed': 'Training examples, by their observed labels',
     'validation': 'Held-out examples, by their observed labels',

@@ -1,11 +1,13 @@
 """The shipped configs of learning from wrong labels: labels that fit the data set, and what
 arguments change."""
 
+import types
+
 import pytest
 
 from jaxdistill import config, models
 from jaxdistill.errors import UserError
-from jaxdistill.label_noise import checks, methods, presets, published, recipes
+from jaxdistill.label_noise import checks, methods, page, presets, recipes
 
 NAMES = [name for name in config.names() if name.startswith('label_noise/')]
 METHODS = [name for name in NAMES if name != 'label_noise/compare']
@@ -103,6 +105,15 @@ def test_a_quick_run_with_wrong_labels_is_small_in_everything_that_costs(name):
   assert quick.learning.train_images <= 120 and quick.model.get('width', 8) <= 8
 
 
+def test_cifar100_has_the_numbers_that_papers_have_for_it():
+  fields = lambda spec: config.load(f'label_noise/{spec}')
+  assert dict(fields('elr:cifar100').method) == {'name': 'elr', 'lam': 7.0, 'beta': 0.9}
+  assert dict(fields('elr:cifar10').method) == {'name': 'elr', 'lam': 3.0, 'beta': 0.7}
+  chosen = fields('compare:cifar100,methods=ce+sel_cl+divide_mix').members
+  assert (chosen.sel_cl.alpha, chosen.sel_cl.beta) == (0.75, 0.35)
+  assert chosen.divide_mix.warmup == 30
+
+
 @pytest.mark.parametrize('name', ['cifar10', 'digits', 'yeast'])
 def test_the_usual_network_can_be_built(name):
   usual = presets.find(name)
@@ -110,11 +121,64 @@ def test_the_usual_network_can_be_built(name):
   models.build(dict(usual.model), 10, (side, side, 3))
 
 
+def cited(spec, **changes):
+  """What stands beside a run of a config on the page."""
+  loaded = config.load(f'label_noise/{spec}')
+  for key, value in changes.items():
+    config.override(loaded, key.replace('__', '.'), str(value))
+  content = loaded.to_dict()
+  names = content.get('compared') or [content['method']['name']]
+  result = types.SimpleNamespace(
+    config=content, rows=[types.SimpleNamespace(name=name) for name in names]
+  )
+  return page.references(result)
+
+
 def test_published_crowds_stand_beside_their_own_protocol_alone():
-  network = {'name': 'cifar_resnet', 'depth': 34}
-  crowd = {'origin': 'cifar10n', 'which': 'crowd'}
-  known = published.find('cifar10', network, 'ccc60', crowd)
+  crowd = 'compare:cifar10,crowd=cifar10n:x,recipe=ccc60,model=cifar_resnet,methods=vote+ccc+elr'
+  network = {'model__depth': 34, 'model__stem_padding': 0}
+  known = cited(crowd, **network)
+  assert sorted(known) == ['ccc', 'vote']
   assert (known['ccc'].best, known['vote'].last) == (0.8636, 0.8089)
-  assert published.find('cifar10', network, 'short', crowd) == {}
-  assert published.find('cifar10', dict(network, depth=18), 'ccc60', crowd) == {}
-  assert published.find('cifar10', network, 'ccc60', dict(crowd, which='worst')) == {}
+  for change in (
+    {'model__stem_padding': 1},
+    {'model__depth': 18},
+    {'model__width': 32},
+    {'learning__recipe': 'short'},
+    {'learning__epochs': 30},
+    {'learning__augmented': False},
+    {'evidence__which': 'worst'},
+    {'data__validation_share': 0},
+  ):
+    assert cited(crowd, **{**network, **change}) == {}, change
+
+
+def test_published_second_stages_stand_beside_their_network_and_their_fields():
+  wrong = 'cifar100,noise=symmetric_inclusive,rate=0.5,val=0,recipe=selcl250'
+  network = {'model__stem_norm': True, 'model__last_norm': False}
+  known = cited(f'sel_cl:{wrong}', **network)['sel_cl']
+  assert (known.last, known.best) == (0.724, None) and 'remembered' in known.source
+  assert cited(f'sel_cl:{wrong}') == {}
+  assert cited(f'sel_cl:{wrong}', **network, method__finetune=0) == {}
+  assert cited(f'sel_cl:{wrong}', **network, method__alpha=0.5) == {}
+  assert cited(f'moit:{wrong}', **network) == {}
+  assert cited(f'moit:{wrong}', **network, method__finetune=70)['moit'].last == 0.706
+  asymmetric = wrong.replace('symmetric_inclusive,rate=0.5', 'asymmetric,rate=0.4')
+  assert cited(f'sel_cl:{asymmetric}', **network) == {}
+  chosen = {'method__alpha': 0.25, 'method__beta': 0.0}
+  assert cited(f'sel_cl:{asymmetric}', **network, **chosen)['sel_cl'].last == 0.742
+  assert 'public note' in cited(f'sel_cl:{asymmetric}', **network, **chosen)['sel_cl'].source
+
+
+def test_published_losses_and_human_labels_stand_beside_their_own_recipes():
+  wrong = 'noise=symmetric_inclusive,rate=0.8,val=0,recipe=dividemix300'
+  network = {'model__stem_norm': True, 'model__last_norm': False}
+  known = cited(f'divide_mix:cifar10,{wrong}', **network)['divide_mix']
+  assert (known.best, known.last) == (0.932, 0.929)
+  known = cited(f'divide_mix:cifar100,{wrong}', **network)['divide_mix']
+  assert (known.best, known.last) == (0.602, None)
+  assert cited(f'divide_mix:cifar100,{wrong}', **network, method__warmup=10) == {}
+  human = 'cifar10,crowd=cifar10n:x,labels=worst,val=0,model=cifar_resnet'
+  known = cited(f'elr:{human},recipe=elr150', model__depth=34)['elr']
+  assert (known.best, known.last) == (0.8358, None)
+  assert cited(f'elr:{human},recipe=dividemix300', model__depth=34) == {}

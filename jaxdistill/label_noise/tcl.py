@@ -29,6 +29,8 @@ from jaxdistill.training.scene import Scene
 
 # The part that reads all labels of an example, the entry of a batch that has them, the beliefs.
 AGGREGATOR, SAID, COLABELS = 'aggregator', 'said', 'colabels'
+# Examples that an aggregator outside of a step reads at once.
+_AT_ONCE = 512
 
 
 def method(
@@ -227,8 +229,11 @@ def _complete(setting):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _aggregated(module, variables, said):
-  """What aggregators side by side say, [R, n, C]."""
-  return _probabilities(jax.vmap(module.apply, (0, None))(variables, said))
+  """What aggregators side by side say, [R, n, C]; so many examples at once, whose labels alone are
+  one-hot vectors of all annotators."""
+  of_example = lambda labels: jax.vmap(module.apply, (0, None))(variables, labels[None])['logits']
+  logits = jax.lax.map(of_example, said, batch_size=_AT_ONCE)
+  return _probabilities({'logits': logits[:, :, 0].swapaxes(0, 1)})
 
 
 def _probabilities(answered):

@@ -157,7 +157,7 @@ def test_max_mig_starts_from_the_posterior_of_the_votes_matrices():
     np.testing.assert_allclose(output['shares'][row], likelihood / likelihood.sum(), atol=1e-4)
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', [*NAMES, 'crowd_layer'])
 def test_no_step_has_an_array_of_all_annotators_for_every_example(name):
   annotators, batch = 40, 16
   images, truth = crowd_phases.blobs(64)

@@ -238,6 +238,23 @@ def test_numbers_out_of_range_are_refused(fields, words):
     taidtm.method(setting_of(), **fields)
 
 
+@pytest.mark.slow
+def test_no_step_has_a_matrix_of_all_annotators_for_every_example():
+  """From fresh weights, in every phase."""
+  annotators, batch = 100, 16
+  images, truth = crowd_phases.blobs(64)
+  many = crowd_phases.crowd(truth, np.full(annotators, 0.7))
+  setting = crowd_phases.setting(images, many, batch=batch)
+  fields = dict(width=4, joint_stages='all', most=batch, least=1)
+  ended = {}
+  for phase in taidtm.method(setting, **fields).phases:
+    problem = crowd_phases.ready(setting, phase, 1, ended)
+    bound = batch * annotators * crowd_phases.CLASSES**2
+    assert crowd_phases.largest_array(problem) < bound, phase.name
+    ended[phase.name] = jax.tree.map(np.asarray, problem.state.variables)
+  assert len(ended) == 7
+
+
 def played(setting, method, networks):
   """The variables that every phase ends with, by name."""
   ended = {}

@@ -1,5 +1,6 @@
 """TCL: co-labels against Dawid and Skene and by hand, its rounds, and what it refuses."""
 
+import crowd_phases
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -216,6 +217,29 @@ def test_an_mlp_reads_every_annotators_label():
   network = colabels.by_network(answers['train'], answers['trusted'], TRUSTED.labels)
   wanted = colabels.agreed(network, jax.nn.softmax(own), UNIFORM)
   np.testing.assert_allclose(after[1], wanted, atol=1e-5)
+
+
+def test_no_program_has_an_array_of_all_annotators_for_every_example(monkeypatch):
+  """Co-labels by both aggregators; the MLP says what it does of all examples at once."""
+  examples, annotators = 64, 40
+  bound = examples * annotators * CLASSES / 4
+  sparse = random_crowd(1, annotators, missing=0.95, n=examples)
+  believed = random_beliefs(2, examples)
+  for function in (
+    lambda q: colabels.by_crowd(sparse, q, UNIFORM),
+    lambda q: colabels.annotators(sparse, q),
+  ):
+    assert max(crowd_phases.sizes(jax.make_jaxpr(function)(believed).jaxpr)) < bound
+  monkeypatch.setattr(tcl, '_AT_ONCE', 12)
+  said = jnp.asarray(np.random.default_rng(0).integers(CLASSES, size=(examples, annotators)))
+  module = tcl.Aggregator(CLASSES, hidden=5)
+  keys = jax.random.split(jax.random.key(0))
+  variables = jax.vmap(lambda key: module.init(key, said[:1]))(keys)
+  answers = tcl._aggregated(module, variables, said)
+  expected = jax.vmap(module.apply, (0, None))(variables, said)['logits']
+  np.testing.assert_allclose(answers, jax.nn.softmax(expected), atol=1e-6)
+  program = jax.make_jaxpr(tcl._aggregated, static_argnums=0)(module, variables, said)
+  assert max(crowd_phases.sizes(program.jaxpr)) < examples * annotators * CLASSES
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from jaxdistill.data.examples import Examples
 from jaxdistill.data.views import Views, soft_labels
 from jaxdistill.errors import UserError
-from jaxdistill.models import linear
+from jaxdistill.models import linear, normalisation
 from jaxdistill.robustness import methods, risks, rwp
 from jaxdistill.robustness.method import ADVERSARIAL, NET, Setting
 from jaxdistill.robustness.threat import Ball
@@ -52,14 +52,23 @@ class Linear(nn.Module):
     return linear.Linear(CLASSES, name='classifier')(x.reshape(len(x), -1)), {}
 
 
-def setting(learning_rate=RATE, epoch_steps=1):
-  return Setting(Linear(), Ball(EPS, 'linf'), optax.sgd(learning_rate), epoch_steps)
+class Normed(nn.Module):
+  """The same behind batch normalisation, whose running statistics begin at 0 and 1."""
+
+  @nn.compact
+  def __call__(self, x, train=False):
+    x = normalisation.norm('batch')(name='norm')(x.reshape(len(x), 1, 1, -1), train)
+    return linear.Linear(CLASSES, name='classifier')(x.reshape(len(x), -1)), {}
+
+
+def setting(learning_rate=RATE, epoch_steps=1, network=Linear):
+  return Setting(network(), Ball(EPS, 'linf'), optax.sgd(learning_rate), epoch_steps)
 
 
 @functools.cache
-def advanced(name, steps=1, learning_rate=RATE, epoch_steps=1, **fields):
+def advanced(name, steps=1, learning_rate=RATE, epoch_steps=1, network=Linear, **fields):
   """(State before, state after some steps, metrics of the last)."""
-  method = methods.make(setting(learning_rate, epoch_steps), {'name': name, **fields})
+  method = methods.make(setting(learning_rate, epoch_steps, network), {'name': name, **fields})
   ready = players.problem(
     method.game, EXAMPLES, RECIPE, views=VIEWS, seed=3, num_steps=max(steps, 1)
   )
@@ -258,12 +267,33 @@ def test_attacked_images_stay_in_the_ball_and_in_the_pixels(start):
   np.testing.assert_allclose(view.change(respond, few, keys[:2]), changed[:2], atol=1e-6)
 
 
-@pytest.mark.parametrize('attack_bn, mode', [('eval', 'eval'), ('train', 'batch')])
+def running_mean(**fields):
+  """Running mean [pixels] of a network with batch normalisation after a step, its layer before."""
+  before, after, _ = advanced(network=Normed, **fields)
+  return np.asarray(after.variables['batch_stats'][NET]['norm']['mean'][0], float), layer(before)
+
+
+def test_an_attack_in_eval_mode_is_by_running_statistics_and_moves_none():
+  """They move once, to the mean of the images where the attack ends that sees 0 and 1."""
+  mean, (kernel, bias) = running_mean(name='at', attack_bn='eval', **REACH)
+  x = attacked_64(kernel / np.sqrt(1 + normalisation.EPSILON), bias)
+  np.testing.assert_allclose(mean, (1 - normalisation.KEPT) * x.mean(0), atol=1e-6)
+
+
 @pytest.mark.parametrize('over', ['at', 'trades'])
-def test_the_attacked_network_normalises_as_asked_and_moves_nothing(over, attack_bn, mode):
-  """Either mode of a perturbed view leaves the running statistics as they are."""
-  risk = risks.risk(over, setting(), BETA, 1, 0.0, attack_bn)
-  assert risk.views[ADVERSARIAL].mode == mode
+def test_an_attack_in_train_mode_is_by_those_of_its_batch_and_moves_none(over):
+  """However many steps it has, the running mean moves as often: by a tenth of the ball at most."""
+  few, many = (
+    running_mean(name=over, attack_bn='train', attack_steps=steps, step_size=EPS)[0]
+    for steps in (1, 6)
+  )
+  moves = {'at': 1, 'trades': 2}[over]
+  moved = (1 - normalisation.KEPT**moves) * PIXELS.mean(0)
+  reach = (1 - normalisation.KEPT) * EPS + 1e-6
+  for mean in (few, many):
+    assert np.abs(mean - moved).max() < reach
+  ends = [running_mean(name=over, attack_bn=mode, **REACH)[0] for mode in ('eval', 'train')]
+  assert np.abs(ends[0] - ends[1]).max() > 1e-4
 
 
 @pytest.mark.parametrize(

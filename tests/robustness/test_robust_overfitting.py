@@ -1,5 +1,5 @@
-"""The small run of the sheet, a few hundred digits: RWP ends as robust as AT and fits its images
-less; and the example of the page."""
+"""The small run of the sheet, a few hundred digits: RWP ends about as robust as AT, not above it,
+and fits its images less; and the example of the page."""
 
 import re
 
@@ -9,7 +9,7 @@ from jaxdistill import config, data, robustness
 
 
 @pytest.mark.slow
-def test_rwp_ends_as_robust_as_at_with_a_smaller_gap():
+def test_rwp_ends_within_two_points_of_at_and_fits_its_images_less():
   """512 images, eps = .2, ConvNet of width 8, 40 epochs, PGD-5; five networks each."""
   asked = config.load('robustness/rwp:digits')
   train, test = data.load('digits', image_size=asked.data.image_size)

@@ -178,7 +178,8 @@ def _learning(setting, sets, correct, warmup):
   player = Player('', (NET, CROWD), (nll,), setting.optimizer(), perturb_weights=perturbed)
   game = Game(crowd_layer.parts(setting), (player,), beliefs=sets.first())
   tables = setting.evidence.tables
-  return Phase('ccc', game, setting.epochs, tables=tables, refresh=sets.refresh, first=warmup)
+  refreshed = dict(refresh=sets.refresh, first=warmup, chosen=sets.chosen)
+  return Phase('ccc', game, setting.epochs, tables=tables, **refreshed)
 
 
 def _finetuning(setting, sets, passes, rate, batch):
@@ -205,7 +206,8 @@ def _finetuning(setting, sets, passes, rate, batch):
   player = Player('', (NET,), (Term('ce', loss),), optimizer)
   game = Game(crowd_layer.parts(setting), (player,), beliefs=sets.first())
   tables = setting.evidence.tables
-  return Phase('finetune', game, passes, tables=tables, begin=begin, rows=rows, batch=batch)
+  given = dict(begin=begin, rows=rows, batch=batch, chosen=sets.chosen)
+  return Phase('finetune', game, passes, tables=tables, **given)
 
 
 def _check(setting, rho, meta_size, groups, warmup, batch, finetune):

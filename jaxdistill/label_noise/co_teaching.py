@@ -63,7 +63,8 @@ def method(
 
   parts = {NET: Part(setting.network), OTHER: Part(setting.network)}
   game = Game(parts, (player(NET, OTHER), player(OTHER, NET)))
-  return Method((Phase('co_teaching', game, setting.epochs),), believe=believe)
+  chosen = lambda variables, look: believe(variables, look).confident
+  return Method((Phase('co_teaching', game, setting.epochs, chosen=chosen),), believe=believe)
 
 
 def grown(epoch: jax.Array, warmup: int, schedule: Growth) -> jax.Array:

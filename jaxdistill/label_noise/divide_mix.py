@@ -103,6 +103,7 @@ def method(
       begin=lambda ended, look: dict(ended['warmup']),
       refresh=refresh,
       rows=functools.partial(rows, threshold=threshold, batch=setting.batch),
+      chosen=functools.partial(chosen, threshold=threshold),
     ),
   )
   return Method(
@@ -198,8 +199,13 @@ def believe(variables, look, *, threshold: float) -> Believed:
   """Returns what both networks answer to the training set, and which labels both together thought
   clean at the last division."""
   logits = sum(look(variables, name)['logits'] for name in NETWORKS) / 2
-  confident = np.asarray(variables['beliefs'][CLEAN]).mean(1) > threshold
+  confident = chosen(variables, look, threshold=threshold)
   return Believed(np.asarray(jax.nn.softmax(jnp.asarray(logits))), confident)
+
+
+def chosen(variables, look, *, threshold: float) -> np.ndarray:
+  """Returns which labels both networks together thought clean at the last division, bool [R, n]."""
+  return np.asarray(variables['beliefs'][CLEAN]).mean(1) > threshold
 
 
 def _check(setting, warmup, threshold, lambda_u, ramp, averaged, penalty):

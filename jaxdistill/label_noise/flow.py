@@ -134,7 +134,8 @@ def train_phases(
       label, evaluation = phase_name(name, phase), ()
       if phase.name in checks:
         answers = answers_of(work, method, phase)
-        evaluation = _evaluation(work, answers, training.num_steps, checks[phase.name])
+        due = max(1, math.ceil(training.num_steps / checks[phase.name]))
+        evaluation = loop.Evaluation(_measure(work, method, phase, answers), due)
         ended.answers[phase.name] = answers
       state = loop.fit(run, label, training, evaluate=evaluation)
       ended.variables[phase.name] = _on_host(work, method, state)
@@ -283,17 +284,25 @@ def _neighbours(work, method, phase, variables):
   return np.reshape(accuracies, (-1, method.members)).mean(1)
 
 
-def _evaluation(work, answers, num_steps, checks):
-  """So many checks of the networks while they train."""
+def _measure(work, method, phase, answers):
+  """What a check asks of a state of a phase."""
+  look, selects = look_of(work, phase), any(one.chosen for one in method.phases)
+
+  def chosen(state):
+    if phase.chosen is None:
+      return np.ones((work.fields.learning.seeds, len(work.train)), bool)
+    rows = phase.chosen(_on_host(work, method, state), look)
+    believed = Believed(confident=rows)
+    return believed_of_seeds(believed, work.fields.learning.seeds, method.members).confident
 
   def measure(state):
     asked = {
       split: answers(state.scored, examples)
       for split, examples in (('test', work.examples(work.test)), *_scored_sets(work))
     }
-    return scoring.measure(work, asked)
+    return scoring.measure(work, asked, chosen(state) if selects else None)
 
-  return loop.Evaluation(measure, max(1, math.ceil(num_steps / checks)))
+  return measure
 
 
 def _scored_sets(work):

@@ -79,8 +79,13 @@ class Sets:
     }
 
   def believe(self, variables, look) -> Believed:
-    """Returns the annotators' matrices as CrowdLayer's, and of each pair the examples of its last
-    two meta sets that have there the label of most annotators."""
+    """Returns the annotators' matrices as CrowdLayer's, and what each pair has chosen."""
+    confident = self.chosen(variables, look)
+    return dataclasses.replace(crowd_layer.believe(variables, look), confident=confident)
+
+  def chosen(self, variables, look) -> np.ndarray:
+    """Returns of each pair the examples of its last two meta sets that have there the label of most
+    annotators, bool [pairs, n]."""
     beliefs = jax.tree.map(np.asarray, variables['beliefs'])
     evidence = self.setting.evidence
     pairs = len(beliefs[EXAMPLES]) // 2
@@ -90,7 +95,7 @@ class Sets:
     pair, place = np.nonzero((weights > 0) & (labels == evidence.labels[examples]))
     confident = np.zeros((pairs, len(evidence)), bool)
     confident[pair, examples[pair, place]] = True
-    return dataclasses.replace(crowd_layer.believe(variables, look), confident=confident)
+    return confident
 
   def _images(self, positions):
     examples = self.setting.examples

@@ -122,13 +122,13 @@ class Phase:
       the whole set anew. `step` is the number of the next step.
     first: passes before the first refresh, a multiple of `every`.
     every: passes from one refresh to the next.
-    rows: (key, step, beliefs) -> (positions int [b], weights [b]) of the rows of a step, by the
-      beliefs of one network; None: shuffled passes.
+    rows: (key, step, beliefs) -> (positions int [b], weights float [b]) of the rows of a step, by
+      the beliefs of one network; None: shuffled passes.
     batch: rows a step; 0: the setting's.
-    rows: (key, step, beliefs) -> (positions int [b], weights float [b]) of a step; None: shuffled
-      passes.
     scored: whether `Method.answer` makes sense of this phase's parts, so that the networks are
       scored on the way.
+    chosen: (variables, look) -> bool [R, n] (or a row a seed), the training examples whose label is
+      believed now; a row of none says that nothing was chosen yet. None: the phase takes all.
     embedding: output of the part `NET` in which the training examples nearest to a test example
       vote for its class, with their observed labels, once the phase has ended; '': none do.
   """
@@ -145,8 +145,8 @@ class Phase:
   every: int = 1
   rows: Callable[..., tuple[jax.Array, jax.Array]] | None = None
   batch: int = 0
-  rows: Callable[..., tuple[jax.Array, jax.Array]] | None = None
   scored: bool = True
+  chosen: Callable[[Mapping[str, Any], Look], np.ndarray] | None = None
   embedding: str = ''
 
 

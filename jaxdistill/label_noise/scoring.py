@@ -18,13 +18,22 @@ if TYPE_CHECKING:
 
 # Curves of a training: on test examples; on held-out ones by their observed labels; agreement with
 # the observed labels of the training examples, and with the true ones; of wrongly labelled ones the
-# share whose wrong label is answered, known by heart.
-CURVES = ('test', 'validation', 'observed', 'truth', 'memorised')
+# share whose wrong label is answered, known by heart; of those that the method chooses the share
+# with the right label.
+CURVES = ('test', 'validation', 'observed', 'truth', 'memorised', 'precision')
 
 
-def measure(work: 'Work', probabilities: Mapping[str, np.ndarray]) -> dict[str, Any]:
-  """Returns what a check reports of the answers [seeds, n, C] to the test, training and, where
-  there are any, validation examples: means, and lists over the seeds."""
+def measure(
+  work: 'Work', probabilities: Mapping[str, np.ndarray], chosen: np.ndarray | None = None
+) -> dict[str, Any]:
+  """Returns what a check reports: means, and lists over the seeds.
+
+  Args:
+    work: the examples and their labels.
+    probabilities: answers [seeds, n, C] to the 'test', 'train' and perhaps 'validation' examples.
+    chosen: which training examples the method believes, bool [seeds, n]; in a row of none nothing
+      was chosen yet, and all count. None: the method chooses none.
+  """
   observed = work.observed
   values = {'test': right(probabilities['test'], work.test.labels)}
   if 'validation' in probabilities:
@@ -37,6 +46,9 @@ def measure(work: 'Work', probabilities: Mapping[str, np.ndarray]) -> dict[str, 
       if wrong.any():
         answers = probabilities['train'][:, wrong].argmax(-1)
         values['memorised'] = (answers == observed.evidence.labels[wrong]).mean(1)
+      if chosen is not None:
+        chosen = chosen | ~chosen.any(1, keepdims=True)
+        values['precision'] = (chosen & ~wrong).sum(1) / chosen.sum(1)
   means = {name: float(value.mean()) for name, value in values.items()}
   return means | {f'{name}_values': value.tolist() for name, value in values.items()}
 

@@ -123,7 +123,8 @@ def method(
     least_class=least_class,
     **counts,
   )
-  return Method(tuple(plan.phases()), believe=_believe(setting), reconstruction=True)
+  phases = tuple(plan.phases())
+  return Method(phases, believe=_believe(setting, phases[-1].chosen), reconstruction=True)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -273,20 +274,18 @@ def _merged(one, other):
   return {name: {**one.get(name, {}), **other.get(name, {})} for name in names}
 
 
-def _believe(setting):
-  """What networks think in the end: the distilled examples whose most frequent label is their
-  class, and the annotators' mean matrices over images of each class."""
+def _believe(setting, chosen):
+  """What networks think in the end: which examples were chosen, and the annotators' mean matrices
+  over images of each class."""
 
   def believe(variables, look):
-    beliefs = variables[BELIEFS]
-    agrees = np.asarray(beliefs[GUESS]) == setting.evidence.labels
     hidden, logits = look(variables, TRUNK)['hidden'], look(variables, NET)['logits']
     confusions = []
     for network in range(len(logits)):
       layers = layers_of(variables, setting.evidence.annotators, network)
       classes = logits[network].argmax(-1)
       confusions.append(annotator_matrices.mean_confusions(layers, hidden[network], classes))
-    confident = agrees & (np.asarray(beliefs[KEPT]) > 0)
+    confident = chosen(variables, look)
     return Believed(confident=confident, confusions=np.stack(confusions))
 
   return believe

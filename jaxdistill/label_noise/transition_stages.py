@@ -6,6 +6,7 @@ import dataclasses
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdistill.label_noise import terms
 from jaxdistill.label_noise.annotator_steps import AnnotatorSteps, asked_alone
@@ -14,6 +15,7 @@ from jaxdistill.label_noise.method import NET, Phase, Setting
 from jaxdistill.label_noise.observed import ANNOTATORS, GIVEN
 from jaxdistill.label_noise.transition_networks import Trunk
 from jaxdistill.training.game import Game, Part, Player, Term
+from jaxdistill.training.learner import BELIEFS
 
 # The parts of T^r(x).
 TRUNK, HEADS = 'trunk', 'heads'
@@ -105,7 +107,14 @@ class Stage:
       begin=begin,
       refresh=keeping.refresh if keeping else None,
       first=1,
+      chosen=self.chosen,
     )
+
+  def chosen(self, variables, look) -> np.ndarray:
+    """Returns the distilled examples whose most frequent label is their class, bool [networks,
+    n]."""
+    guess, kept = (np.asarray(variables[BELIEFS][name]) for name in (GUESS, KEPT))
+    return (guess == self.setting.evidence.labels) & (kept > 0)
 
   def keeping(self) -> Keeping:
     """Returns what keeps trunk and layers of a joint phase at their best."""

@@ -34,5 +34,22 @@ def test_the_correlation_of_annotators_is_that_of_their_accuracies():
   assert scores_of(*estimated)['annotator_correlation'] == pytest.approx([expected], abs=1e-6)
 
 
+def test_the_precision_of_a_check_is_of_what_is_chosen_or_of_all():
+  """Of the votes 30 of 40 are right, of the chosen ones 5 of 10."""
+  evidence = Evidence(Crowd.from_table(SAID[:, 1:2], classes=2))
+  work = types.SimpleNamespace(
+    observed=Observed(evidence, truth=TRUTH),
+    test=types.SimpleNamespace(labels=TRUTH),
+    is_multilabel=False,
+  )
+  answers = np.eye(2)[np.stack([TRUTH, TRUTH])]
+  probabilities = {'test': answers, 'train': answers}
+  chosen = np.zeros((2, 40), bool)
+  chosen[0, 5:15] = True
+  values = scoring.measure(work, probabilities, chosen)
+  assert values['precision_values'] == [0.5, 0.75] and values['precision'] == 0.625
+  assert 'precision' not in scoring.measure(work, probabilities)
+
+
 def test_one_matrix_for_all_annotators_has_no_correlation():
   assert 'annotator_correlation' not in scores_of(0.8, 0.8, 0.8 + 6e-8)

@@ -10,7 +10,7 @@ import pytest
 from jaxdistill import config as configs
 from jaxdistill.errors import UserError
 from jaxdistill.experiment.results import Result
-from jaxdistill.label_noise import checks, flow
+from jaxdistill.label_noise import checks, flow, tcl
 from jaxdistill.label_noise.tasks import compare, train
 from jaxdistill.label_noise.trained import Trained
 from jaxdistill.training.run import Run
@@ -113,6 +113,54 @@ def test_killed_between_two_checks_a_run_ends_with_the_same_bits(tmp_path, monke
   assert resumed['rows'][0]['last'] == whole['rows'][0]['last']
   ends = [Trained.load(tmp_path / name / 'networks.msgpack') for name in ('whole', 'killed')]
   jax.tree.map(np.testing.assert_array_equal, *(end.variables for end in ends))
+
+
+def killing(monkeypatch, owner, name, call):
+  """Lets a function fail at one of its calls."""
+  calls, function = [], getattr(owner, name)
+
+  def asked(*arguments, **options):
+    calls.append(1)
+    if len(calls) == call:
+      raise InterruptedError
+    return function(*arguments, **options)
+
+  monkeypatch.setattr(owner, name, asked)
+
+
+@pytest.mark.slow
+def test_killed_in_a_refresh_and_in_a_later_phase_a_run_ends_with_the_same_bits(
+  tmp_path, monkeypatch
+):
+  """TCL renews its co-labels between passes, and begins anew in its second phase."""
+  short = {'method.rounds': 3, 'method.retrain': 2, 'method.finetune': 1, 'learning.trusted': 1}
+  config = load('tcl:digits', **{**short, 'learning.train_images': 120})
+  options = dict(checkpoint_every=2)
+  whole = run(train, config, tmp_path / 'whole', **options)
+  deaths = ((tcl.Agreement, '__call__', 2), (flow.scoring, 'measure', 3))
+  phases = []
+  for owner, name, call in deaths:
+    with monkeypatch.context() as patch:
+      killing(patch, owner, name, call)
+      with pytest.raises(InterruptedError):
+        run(train, config, tmp_path / 'killed', **options)
+    phases.append(sorted(path.name for path in (tmp_path / 'killed').glob('**/tcl.*')))
+  assert not any('retrain' in name for name in phases[0])
+  assert any('retrain' in name for name in phases[1])
+  resumed = run(train, config, tmp_path / 'killed', **options)
+  assert resumed['rows'][0]['last'] == whole['rows'][0]['last']
+  ends = [Trained.load(tmp_path / name / 'networks.msgpack') for name in ('whole', 'killed')]
+  jax.tree.map(np.testing.assert_array_equal, *(end.variables for end in ends))
+
+
+def test_the_precision_of_what_a_method_chooses_has_a_curve(tmp_path):
+  """It ends where the final networks' is."""
+  content = run(train, load('co_teaching:digits'), tmp_path)
+  (row,) = content['rows']
+  curve = row['curves']['precision']
+  assert curve['steps'] == row['curve']['steps'] and len(curve['mean']) == 3
+  assert curve['mean'][-1] == pytest.approx(row['confident_precision']['mean'])
+  assert 'those whose label is right' in (tmp_path / 'report.html').read_text()
 
 
 @pytest.mark.usefixtures('timed')

@@ -13,8 +13,7 @@ import jaxdistill
 from jaxdistill import config as configs
 
 ROOT = pathlib.Path(__file__).parents[1]
-# One family has tools, and no method yet.
-FAMILIES = (*jaxdistill.FAMILIES, 'label_noise')
+FAMILIES = tuple(jaxdistill.FAMILIES)
 # From the top: a file imports from its own room and from floors below. Rooms of one floor do not
 # know each other: no family a family, synthesis no experiment.
 FLOORS = (

@@ -21,6 +21,8 @@ from jaxdistill.training.game import Game, Part, Player, Term
 NETWORKS = (NET, OTHER)
 # What is believed of each label beside `mixmatch.CLEAN`: its losses of the last epochs.
 LOSSES = 'losses'
+# A loss of an epoch that is still to come, below all others: a checkpoint holds finite numbers.
+_UNKNOWN = -1.0
 
 
 def method(
@@ -86,7 +88,7 @@ def method(
   epochs, views = setting.epochs - warmup, setting.views(dict.fromkeys(VIEWS, setting.weak))
   nothing_yet = {
     CLEAN: lambda key: jnp.zeros((2, len(setting.evidence))),
-    LOSSES: lambda key: jnp.full((2, averaged, len(setting.evidence)), jnp.nan),
+    LOSSES: lambda key: jnp.full((2, averaged, len(setting.evidence)), _UNKNOWN),
   }
   game = Game(
     mixmatch.parts(setting.network, NETWORKS, mix),
@@ -165,7 +167,7 @@ def divided(variables, look, labels: np.ndarray) -> dict[str, np.ndarray]:
   )
   before = np.asarray(variables['beliefs'][LOSSES])
   losses = np.concatenate([latest[:, :, None], before], 2)[:, :, : before.shape[2]]
-  mean = jnp.asarray(np.nanmean(losses, 2), jnp.float32)
+  mean = jnp.asarray(losses.mean(2, where=losses >= 0), jnp.float32)
   clean = mixtures.posterior(mixtures.fit(mean), mean)[..., 0]
   return {CLEAN: np.asarray(clean), LOSSES: losses.astype(np.float32)}
 

@@ -165,7 +165,7 @@ def test_labels_are_divided_as_two_gaussians_divide_their_losses():
   for array in logits.values():
     array[0, np.arange(N), np.where(np.arange(N) < 15, LABELS, (LABELS + 1) % CLASSES)] += 4
   look = lambda variables, name: {'logits': logits[name]}
-  before = {'beliefs': {'losses': np.full((1, 2, 1, N), np.nan)}}
+  before = {'beliefs': {'losses': np.full((1, 2, 1, N), -1.0)}}
   after = divide_mix.divided(before, look, LABELS)
   for number, name in enumerate(NAMES):
     losses = -np.log(softmax(logits[name][0]))[np.arange(N), LABELS]
@@ -182,11 +182,23 @@ def test_losses_of_several_epochs_are_averaged():
   logits = {name: RNG.normal(size=(1, N, CLASSES)) for name in NAMES}
   look = lambda variables, name: {'logits': logits[name]}
   history = RNG.random((1, 2, 3, N)).astype(np.float32)
-  history[:, :, 2] = np.nan  # of which two epochs are known
+  history[:, :, 2] = -1  # of which two epochs are known
   after = divide_mix.divided({'beliefs': {'losses': history}}, look, LABELS)
   latest = divide_mix.scaled_losses(logits['net'], LABELS)
   np.testing.assert_allclose(after['losses'][:, 0, 0], latest, rtol=1e-5)
   np.testing.assert_array_equal(after['losses'][:, :, 1:], history[:, :, :2])
+
+
+def test_epochs_that_are_still_to_come_count_nothing_and_can_be_saved():
+  logits = {name: RNG.normal(size=(1, N, CLASSES)) for name in NAMES}
+  look = lambda variables, name: {'logits': logits[name]}
+  after = {}
+  for averaged in (1, 3):
+    phase = divide_mix.method(setting(), warmup=1, averaged=averaged).phases[1]
+    first = np.asarray(phase.game.beliefs['losses'](jax.random.key(0)))[None]
+    after[averaged] = divide_mix.divided({'beliefs': {'losses': first}}, look, LABELS)
+    assert np.isfinite(first).all() and np.isfinite(after[averaged]['losses']).all()
+  np.testing.assert_array_equal(after[1]['clean'], after[3]['clean'])
 
 
 def test_the_weight_of_guesses_rises():

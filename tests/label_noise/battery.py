@@ -1,5 +1,9 @@
 """What the battery over every method (tests/test_battery.py) asks of learning from wrong labels: a
-few steps of each on a few digits, or on a few vectors with a matrix of labels."""
+few steps of each on a few digits, or on a few vectors with a matrix of labels.
+
+A method of several phases is asked once a phase, of which the first has the method's name and a
+later one is called METHOD.PHASE; it begins as if the phases before it had no steps.
+"""
 
 import dataclasses
 import functools
@@ -11,8 +15,7 @@ from jaxdistill import config as configs
 from jaxdistill import data
 from jaxdistill.label_noise import flow, methods, sections
 from jaxdistill.label_noise import work as works
-from jaxdistill.label_noise.method import NET
-from jaxdistill.training import players
+from jaxdistill.training import parallel
 
 EXAMPLES = 60
 # Each compiles for seconds; the others are among the slow tests.
@@ -25,12 +28,30 @@ SMALL = {
   'learning.trusted': 1,
   'learning.seeds': 1,
 }
+# The phases behind a method's first one.
+LATER = {
+  'divide_mix': ('divide_mix',),
+  'forward': ('forward',),
+  'mlntm': ('correct',),
+  'moco': ('finetune',),
+  'sel_cl': ('finetune',),
+  'sup_cl': ('finetune',),
+  'taidtm': ('global', 'global_joint', 'individual', 'gcn', 'gcn_joint'),
+  'tcl': ('retrain', 'finetune'),
+}
 # A bias before batch normalisation has no gradient but rounding, of which Adam makes whole steps.
-STEADY = {'tcl': {'method.optimizer': 'recipe'}}
+# Of few annotators each has distilled examples in a step of his.
+FIELDS = {
+  'taidtm': {'evidence.origin': 'by_image', 'evidence.annotators': 4, 'method.least': 1},
+  'tcl': {'method.optimizer': 'recipe'},
+}
 
 
 def names():
-  return sorted(methods.METHODS)
+  listed = []
+  for name in sorted(methods.METHODS):
+    listed += [name, *(f'{name}.{phase}' for phase in LATER.get(name, ()))]
+  return listed
 
 
 @functools.cache
@@ -60,7 +81,7 @@ def config(name, **changes):
   loaded = configs.load(
     f'label_noise/{name}:{"multilabel:x" if is_matrix(name) else "digits"},quick'
   )
-  small = {**SMALL, **STEADY.get(name, {}), **changes}
+  small = {**SMALL, **FIELDS.get(name, {}), **changes}
   if is_matrix(name):
     small['learning.trusted'] = 0
   for key, value in small.items():
@@ -75,20 +96,35 @@ def work(name, mesh=None, **changes):
   return works.make(sections.of_config(config(name, **changes)), train, test, mesh)
 
 
-def ready(name, *, mesh=None, dtype='float32', steps=4, **changes):
-  """The first training of a method with so many steps, a refresh before the third of them where it
-  has one."""
-  asked = work(name, mesh, dtype=dtype, **changes)
+def made(name, mesh=None, **changes):
+  """What a run of a method works on, and the method."""
+  asked = work(name, mesh, **changes)
   method = methods.make(asked.setting, asked.fields.method)
-  problem = flow.problem(asked, method, 0, None)
+  later = tuple(phase.name for phase in method.phases[1:])
+  assert later == LATER.get(name, ()), f'LATER lacks phases of {name}: {later}'
+  return asked, method
+
+
+def ready(name, *, mesh=None, dtype='float32', steps=4, **changes):
+  """The training of a phase with so many steps, a refresh before the third of them where it has
+  one."""
+  name, _, wanted = name.partition('.')
+  asked, method = made(name, mesh, dtype=dtype, **changes)
+  networks, ended = asked.fields.learning.seeds * method.members, {}
+  for number, phase in enumerate(method.phases):
+    begin = phase.begin and phase.begin(ended, flow.look_of(asked, phase))
+    problem = flow.problem(asked, method, number, begin)
+    if phase.name == wanted or not wanted:
+      break
+    ended[phase.name] = parallel.on_host(problem.state.scored, slice(networks))
   refresh = problem.refresh and dataclasses.replace(problem.refresh, every=2, first=2)
   return dataclasses.replace(problem, num_steps=steps, refresh=refresh)
 
 
 def learned(state):
-  """The parameters of the networks, a row each."""
-  params = players.part_variables(state.variables, NET)['params']
-  leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
+  """The parameters of the networks, a row each, of all parts: in some phases the classifier
+  rests."""
+  leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state.variables['params'])]
   return np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], 1)
 
 
@@ -98,11 +134,10 @@ def pools(name):
 
 def company(name):
   """A network alone, and it beside another one."""
-  asked = work(name)
-  members = methods.make(asked.setting, asked.fields.method).members
+  members = made(name.partition('.')[0])[1].members
   return None, ready(name, **{'learning.seeds': 2}), slice(0, members)
 
 
 def refuse(name):
   """Asks the method for a field that it has not."""
-  methods.check({'name': name, 'no_such_field': 1})
+  methods.check({'name': name.partition('.')[0], 'no_such_field': 1})

@@ -12,7 +12,7 @@
   process        a process that measures, and its last line
   device         the plan for a device that is there for minutes; kept, its file; device_page, its
                  page; steps and ceilings, the processes that measure its figures
-  yardsticks     other programs to time in turn with this library, in plain PyTorch
+  yardsticks     programs that time other packages beside this library
   multilabel     no seconds, and a command of its own: what transitions of several labels are worth
 
 A file holds the parts of the benchmark that it knows in `PARTS`, {name: function (Settings, tell)

@@ -28,8 +28,8 @@ def watching(guides: Mapping[str, Part]) -> Callable[..., tuple[dict, dict]]:
 
   The data may hold outputs instead, [N, k, ...] of k variants of every image under
   '<guide>:<output>'; then the guide is not run, and the batch's 'variant' int [B, n] says which
-  ones its views are. Of a guide that is a function its prototypes are asked for still, by one row:
-  they are those of all images.
+  ones its views are. A function whose variables are there, though they be none, is still asked for
+  its prototypes, by one row: they are those of all images.
   """
 
   def watch(variables, batch, always_full, way):
@@ -39,7 +39,7 @@ def watching(guides: Mapping[str, Part]) -> Callable[..., tuple[dict, dict]]:
       arrays = _kept(name, batch)
       if not arrays:
         arrays = _run(part, weights, batch, always_full, way)
-      elif part.function is not None:
+      elif part.function is not None and name in variables:
         arrays |= _without_rows(part, weights, batch)
       common[name] = {PROTOTYPES: arrays.pop(PROTOTYPES)} if PROTOTYPES in arrays else {}
       if part.module is not None:

@@ -58,7 +58,7 @@ def test_prototypes_of_a_function_are_there_beside_kept_outputs():
   watch = guides.watching({'teacher': Part(None, function=lambda _, images: linear(images))})
   images = np.ones((2, 3, 8, 8, 1), np.float32)
   kept = {players.kept_name('teacher', 'logits'): np.ones((2, 3, 1, 10), np.float32)}
-  batch, common = watch({}, {'images': images, **kept}, True, 'unroll')
+  batch, common = watch({'teacher': ()}, {'images': images, **kept}, True, 'unroll')
   np.testing.assert_array_equal(common['guides']['teacher']['prototypes'], WEIGHT.T)
   assert set(batch['guides']['teacher']) == {'logits'}
 

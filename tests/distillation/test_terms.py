@@ -36,8 +36,8 @@ SHORT = {
   'similarity_preserving': 'sp',
 }
 every = pytest.mark.parametrize('name', terms.TERMS)
-# They compile for seconds, and compare no rows with each other.
-HEAVY = {'ab', 'ft', 'reviewkd'}
+# They compile for seconds; that rows of all devices are compared is tested by quicker terms, too.
+HEAVY = {'ab', 'at', 'crd', 'ft', 'kdsvd', 'reviewkd'}
 DIVIDED = [
   pytest.param(name, marks=pytest.mark.slow if name in HEAVY else ()) for name in terms.TERMS
 ]

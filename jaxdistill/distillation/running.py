@@ -269,11 +269,11 @@ def _teacher_rows(run: Run, work: Work, teacher: Teacher) -> list[Row]:
     'teacher': f'Teacher {teacher.label}',
     'teacher_low': f'Teacher {teacher.label} at {asked.low} pixels{suffering(asked)}',
   }
-  facts = {**_conditions(work), **known['facts']}
-  rows = []
+  facts, rows = {**_conditions(work), **known['facts']}, []
+  seconds = run.timing(teachers.PHASE).get('seconds', 0.0)
   for name, accuracy in known['accuracies'].items():
     key = running.key(work.fields, {'name': name}, teacher=teacher.key)
-    rows.append(scoring.teacher_row(name, labels[name], accuracy, facts, key))
+    rows.append(scoring.teacher_row(name, labels[name], seconds, accuracy, facts, key))
   return rows
 
 

@@ -123,8 +123,9 @@ def row(
 
 
 def teacher_row(
-  name: str, label: str, accuracy: float, facts: Mapping[str, Any], key: str = ''
+  name: str, label: str, seconds: float, accuracy: float, facts: Mapping[str, Any], key: str = ''
 ) -> Row:
-  """Returns the row of the teacher, native or with the students' images, which does not compete."""
+  """Returns the row of the teacher, native or with the students' images, which does not compete;
+  `seconds` are those of its training in this run."""
   scores = {'last': metrics.mean_std([accuracy])}
-  return Row(name, label, 0.0, scores, reference=True, key=key, extras=dict(facts))
+  return Row(name, label, seconds, scores, reference=True, key=key, extras=dict(facts))

@@ -54,6 +54,7 @@ def test_a_result_holds_teacher_alone_and_distilled(ran):
   assert [row['name'] for row in content['rows']] == ['teacher', 'teacher_low', 'alone', 'kd']
   teacher, _, alone, kd = content['rows']
   assert teacher['reference'] and not kd['reference']
+  assert teacher['seconds'] == content['seconds']['teacher'] > 0
   assert len(kd['last']['values']) == len(kd['selected']['values']) == 2
   gain = np.array(kd['last']['values']) - alone['last']['values']
   assert kd['differences']['last']['mean'] == pytest.approx(gain.mean())

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxdistill import files, models, usercode
+from jaxdistill import files, models
 from jaxdistill.condensation import baselines, evaluation, protocols
 from jaxdistill.condensation.baselines import Draws, Storage
 from jaxdistill.condensation.protocols import Protocol
@@ -20,7 +20,7 @@ from jaxdistill.data.examples import Examples
 from jaxdistill.experiment import estimates, kept
 from jaxdistill.experiment.results import Row
 from jaxdistill.synthesis.condensed import Condensed
-from jaxdistill.training import classifier, scorer, surroundings
+from jaxdistill.training import classifier, pretrained, scorer, surroundings
 from jaxdistill.training.run import Run
 
 
@@ -116,7 +116,7 @@ def row(
 
   def compute():
     network = evaluation.network(protocol.model, test, protocol.dtype)
-    code = usercode.code_hash(type(network))
+    code = pretrained.code_of(network)
     options = protocol.described() | ({'code': code} if code else {})
     options |= {'rules': rules} if rules else {}
     key = identity(images, test, validation, options)

@@ -7,6 +7,7 @@ which images and from what it starts stands here.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -143,8 +144,5 @@ class Method:
   @property
   def has_live_teacher(self) -> bool:
     """Whether a teacher is trained beside the student, so that the frozen one does not teach."""
-    trained = []
-    for stage in self.stages:
-      for player in stage.players:
-        trained += player.trains
-    return TEACHER in trained
+    players = itertools.chain.from_iterable(stage.players for stage in self.stages)
+    return any(TEACHER in player.trains for player in players)

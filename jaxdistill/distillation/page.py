@@ -10,7 +10,7 @@ from jaxdistill.distillation import columns as tables
 from jaxdistill.distillation import published, scoring
 from jaxdistill.distillation.work import Work
 from jaxdistill.experiment import page
-from jaxdistill.experiment.results import Result, Row
+from jaxdistill.experiment.results import RECONSTRUCTION, Result, Row
 from jaxdistill.experiment.rows import flat
 from jaxdistill.report import numbers, pictures
 from jaxdistill.training.run import Run
@@ -32,7 +32,7 @@ def html(result: Result, run: Run, images: Sequence[tuple] = ()) -> str:
   report.headline(page.headline(_competing(result.rows) or result.rows))
   title = 'Test accuracy'
   if result.extras['reconstructed']:
-    title += ' (reconstruction)'
+    title += RECONSTRUCTION
   shown = _with_published(rows, cited)
   report.table(title, shown, columns(shown), note=note(result, cited))
   if drawn := charts(result, run):

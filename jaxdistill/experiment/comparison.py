@@ -16,13 +16,11 @@ from jaxdistill.errors import UserError
 from jaxdistill.experiment import aggregate
 from jaxdistill.experiment.aggregate import Finished, Group, Grouping
 from jaxdistill.experiment.page import made_with
-from jaxdistill.experiment.results import Result
+from jaxdistill.experiment.results import RECONSTRUCTION, Result
 from jaxdistill.report import tables
 from jaxdistill.report.page import Page
 
 PAGE = 'sweep.html'
-# With this a method's label says that parts of its paper were not at hand, see `running.label`.
-_RECONSTRUCTION = ' (reconstruction)'
 
 
 @dataclasses.dataclass
@@ -183,8 +181,8 @@ def sections(
       references.setdefault(family.table_of(row), []).append(row)
   titled = []
   for (table, title), members in sorted(competitors.items(), key=lambda item: item[0][0]):
-    reconstructed = any(_RECONSTRUCTION in row['label'] for row in members)
-    heading = title + _RECONSTRUCTION if reconstructed else title
+    reconstructed = any(RECONSTRUCTION in row['label'] for row in members)
+    heading = title + RECONSTRUCTION if reconstructed else title
     titled.append((heading, [*members, *references.get(table, ())]))
   return titled
 

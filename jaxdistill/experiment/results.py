@@ -18,6 +18,8 @@ COLUMNS = (
   ('best_test', 'Best on test (%)', 'accuracy'),
   ('seconds', 'Time', 'seconds'),
 )
+# Stands behind the label of a method, or a title, where parts of a paper were not at hand.
+RECONSTRUCTION = ' (reconstruction)'
 # Fields of a result that its file has only where they say something.
 _OPTIONAL = ('task', 'environment')
 

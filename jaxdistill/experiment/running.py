@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from jaxdistill import files
 from jaxdistill.experiment import schema
-from jaxdistill.experiment.results import Row
+from jaxdistill.experiment.results import RECONSTRUCTION, Row
 from jaxdistill.experiment.sections import Several
 from jaxdistill.report import numbers as written
 from jaxdistill.training.run import Run
@@ -112,7 +112,7 @@ def key(fields: Any, section: Mapping[str, Any], **others: Any) -> str:
 
 def label(name: str, numbers: Any) -> str:
   """Returns how tables call a method; reconstructions say so."""
-  return f'{name} (reconstruction)' if numbers.reconstruction else name
+  return name + RECONSTRUCTION if numbers.reconstruction else name
 
 
 def listed(labels: Sequence[str]) -> str:

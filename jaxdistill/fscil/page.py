@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxdistill.experiment import page
-from jaxdistill.experiment.results import Result
+from jaxdistill.experiment.results import RECONSTRUCTION, Result
 from jaxdistill.fscil import presets, published, scoring
 from jaxdistill.fscil.columns import gained, points
 from jaxdistill.fscil.protocol import Sessions
@@ -31,7 +31,7 @@ def html(result: Result, run: Run, images: Sequence[tuple] = ()) -> str:
   cited = references(result)
   title = 'Test accuracy over the sessions'
   if extras['reconstructed']:
-    title += ' (reconstruction)'
+    title += RECONSTRUCTION
   table = [flat_row(row) for row in rows]
   report.table(title, [*table, *cited], columns(table, cited), note=note(result, bool(cited)))
   report.curves('Sessions', charts(result, cited))

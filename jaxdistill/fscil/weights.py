@@ -10,12 +10,12 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from jaxdistill import errors, files, usercode
+from jaxdistill import errors, files
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
 from jaxdistill.fscil.base import Bases, variables_form
 from jaxdistill.models import weights
-from jaxdistill.training import trees
+from jaxdistill.training import pretrained, trees
 from jaxdistill.training.run import Run
 
 FILE = 'base.json'
@@ -150,7 +150,7 @@ def _repeated(tree, networks):
 
 
 def _key(variables, model) -> str:
-  code = usercode.code_hash(type(model.encoder))  # what an encoder of the user's is
+  code = pretrained.code_of(model.encoder)
   described = dict(
     **({'code': code} if code else {}),
     what='given base networks',

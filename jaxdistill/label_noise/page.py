@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxdistill.data import Dataset
 from jaxdistill.experiment import page
-from jaxdistill.experiment.results import Result
+from jaxdistill.experiment.results import RECONSTRUCTION, Result
 from jaxdistill.experiment.rows import flat
 from jaxdistill.label_noise import columns as tables
 from jaxdistill.label_noise import outcome, published
@@ -34,7 +34,7 @@ def html(result: Result, run: Run, work: Work, believed: Believed | None) -> str
   report.headline(page.headline(result.rows, lambda row: score))
   title = 'Mean average precision' if result.extras['multilabel'] else 'Test accuracy'
   if result.extras['reconstructed']:
-    title += ' (reconstruction)'
+    title += RECONSTRUCTION
   shown = _with_published(rows, cited)
   report.table(title, shown, columns(shown, result), note=note(result, cited))
   believing = beliefs_columns(rows)

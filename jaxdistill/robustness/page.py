@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxdistill.experiment import page
-from jaxdistill.experiment.results import Result, Row
+from jaxdistill.experiment.results import RECONSTRUCTION, Result, Row
 from jaxdistill.experiment.rows import flat
 from jaxdistill.report import numbers, pictures
 from jaxdistill.robustness import api, published
@@ -28,7 +28,7 @@ def html(result: Result, run: Run, images: Sequence[tuple] = ()) -> str:
   report.headline(page.headline(result.rows, lambda row: 'robust, last'))
   title = f'Accuracy under PGD-{result.extras["pgd_steps"]}'
   if result.extras['reconstructed']:
-    title += ' (reconstruction)'
+    title += RECONSTRUCTION
   shown = _with_published(rows, cited)
   report.table(title, shown, columns(shown, result), note=note(result, cited))
   if warnings := _warnings(result.rows):

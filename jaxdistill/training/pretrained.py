@@ -200,8 +200,7 @@ def identity(model: nn.Module, images: Dataset, wanted: Wanted, *, seed: int = 0
   """Returns the hash of everything that decides what the networks become."""
   recipe = _recipe(images, wanted)
   rules = _rules(_problem(model, images, wanted, seed, None))
-  # What a network of the user's is, its fields do not say.
-  code = usercode.code_hash(tuple(_classes(model)))
+  code = code_of(model)
   return files.content_hash(
     (images.images, images.labels),
     dict(
@@ -217,6 +216,17 @@ def identity(model: nn.Module, images: Dataset, wanted: Wanted, *, seed: int = 0
       **surroundings.described(),
     ),
   )
+
+
+def code_of(network: nn.Module) -> str:
+  """Returns the hash of the code of those networks of the user's that a network is made of: what
+  they are, fields do not say. '' where there are none.
+
+  >>> from jaxdistill import models
+  >>> code_of(models.build('mlp', 10, (8, 8, 1)))
+  ''
+  """
+  return usercode.code_hash(tuple(_classes(network)))
 
 
 def _classes(network):

@@ -4,13 +4,14 @@ published numbers they stand."""
 import json
 import pathlib
 
+import invented
 import pytest
 
 from jaxdistill import config as configs
 from jaxdistill.distillation import columns, published, sections
 from jaxdistill.experiment import aggregate, schema
 from jaxdistill.experiment.aggregate import Finished
-from jaxdistill.experiment.results import Result, Row
+from jaxdistill.experiment.results import Row
 
 PROTOCOL = 'kd:cifar100,teacher=resnet56,student=resnet20'
 
@@ -40,23 +41,7 @@ def finished(config, seed=0, adapted=None):
     extras = {'low': low, 'share': share, 'reconstruction': False}
     key = str([name, *decides])
     rows.append(Row(name, name.upper(), 10.0, of_row, None, False, key, extras))
-  result = Result(
-    title='',
-    family='distillation',
-    dataset=config.data.name,
-    seed=seed,
-    rows=tuple(rows),
-    seconds={},
-    config=config.to_dict(),
-    peak_memory_bytes=0,
-    peak_memory_of='process',
-    versions={},
-    device={},
-    git_commit=None,
-    date='',
-    task='distill',
-    extras={'method': 'kd'},
-  )
+  result = invented.result(config.to_dict(), rows, seed, method='kd')
   return Finished(f'distillation/{PROTOCOL}', {'seed': str(seed)}, result, pathlib.Path('nowhere'))
 
 

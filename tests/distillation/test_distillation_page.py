@@ -1,11 +1,12 @@
 """The page of a run: which numbers have a column, and what is said of the teacher."""
 
+import invented
 import pytest
 import staged
 
 from jaxdistill import config as configs
 from jaxdistill.distillation import methods, page
-from jaxdistill.experiment.results import Result, Row
+from jaxdistill.experiment.results import Row
 
 VERIFIED = ('verification', 'tar', 'auc', 'eer', 'rank1', 'rank5')
 
@@ -16,29 +17,10 @@ def result(share=1.0, **live):
   for name, is_live in live.items():
     extras = {'reconstruction': False} | ({} if is_live is None else {'live_teacher': is_live})
     rows.append(Row(name, methods.LABELS.get(name, name), 1.0, {}, None, False, '', extras))
-  extras = dict(seeds=2, low=0, shown='native', batches='shared', share=share, images=100)
-  return Result(
-    title='',
-    family='distillation',
-    dataset='digits',
-    seed=0,
-    rows=tuple(rows),
-    seconds={},
-    config=configs.load('distillation/kd:digits').to_dict(),
-    peak_memory_bytes=0,
-    peak_memory_of='process',
-    versions={},
-    device={},
-    git_commit=None,
-    date='',
-    task='distill',
-    extras={
-      **extras,
-      'teacher': {'normalisation': 'running'},
-      'transductive': False,
-      'reconstructed': [],
-    },
-  )
+  config = configs.load('distillation/kd:digits').to_dict()
+  seen = dict(seeds=2, low=0, shown='native', batches='shared', share=share, images=100)
+  taught = dict(teacher={'normalisation': 'running'}, transductive=False, reconstructed=[])
+  return invented.result(config, rows, **seen, **taught)
 
 
 def test_every_number_of_a_verification_has_a_column():

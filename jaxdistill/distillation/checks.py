@@ -57,6 +57,9 @@ def check_parts(work: Work) -> None:
       work.form_of(guide)
     for stage in begun.method.stages:
       game = flow.stage_game(begun, stage)
+      asked = {}
       if stage.tables is None:  # a term that does not fit the networks
-        keeping.asked(work, begun.views, begun.guides, game, {})
+        asked = keeping.asked(work, begun.views, begun.guides, game, {})
+      if game.guides and begun.views.variants is not None:
+        keeping.check(work, begun.views, begun.guides, game, asked)
   _ = work.pairs, work.wanted

@@ -50,13 +50,8 @@ def outputs(
     UserError: the statistics of a batch, which belong to no image; or so many numbers that they do
       not belong on a device.
   """
-  if TEACHER in game.guides and work.fields.teaching.normalisation != 'running':
-    raise UserError(
-      'What a teacher says by the statistics of a batch cannot be kept; set '
-      "teaching.normalisation to 'running', or distillation.cache to ''."
-    )
   by_guide, kept = asked(work, views, guides, game, tables), {}
-  _check_bytes(work, views, guides, by_guide)
+  check(work, views, guides, game, by_guide)
   for guide, names in by_guide.items():
     place = guides[guide], names
     if place not in work.kept:
@@ -73,7 +68,20 @@ def _bytes(arrays):
   return sum(array.nbytes for array in arrays.values())
 
 
-def _check_bytes(work, views, guides, by_guide):
+def check(
+  work: Work,
+  views: PairedViews,
+  guides: Mapping[str, Teacher],
+  game: Game,
+  by_guide: Mapping[str, tuple[str, ...]],
+) -> None:
+  """Raises `UserError` as `outputs` does, whose arguments these are, where a game's guides cannot
+  be kept; `by_guide`: the outputs that `asked` has listed. Nothing is computed."""
+  if TEACHER in game.guides and work.fields.teaching.normalisation != 'running':
+    raise UserError(
+      'What a teacher says by the statistics of a batch cannot be kept; set '
+      "teaching.normalisation to 'running', or distillation.cache to ''."
+    )
   rows, count, total = len(work.train), views.variants.count, 0
   for guide, names in by_guide.items():
     forms = work.form_of(guides[guide])

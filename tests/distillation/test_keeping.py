@@ -8,6 +8,7 @@ from jaxdistill import data
 from jaxdistill.distillation import checks, flow, keeping, methods, sections, teachers
 from jaxdistill.distillation import work as works
 from jaxdistill.distillation.flow import Flow
+from jaxdistill.errors import UserError
 from jaxdistill.training import guides, players
 from jaxdistill.training.game import Part
 
@@ -71,3 +72,12 @@ def test_a_function_takes_a_tree_of_any_form(variables):
 
   teacher = teachers.of_function(scaled, variables=variables)
   checks.check_parts(work_of('kd', teacher))
+
+
+def test_outputs_too_large_to_keep_are_refused_before_anything_is_computed(monkeypatch):
+  work = work_of('kd', teachers.of_function(linear))
+  monkeypatch.setattr(keeping, '_MOST_BYTES', 1599)  # 40 images, 10 logits each
+  with pytest.raises(UserError, match=r'Keeping logits of 1 variant\(s\) of 40 images takes'):
+    checks.check_parts(work)
+  monkeypatch.setattr(keeping, '_MOST_BYTES', 1600)
+  checks.check_parts(work)

@@ -12,9 +12,8 @@ from PIL import Image
 
 from jaxdistill import config as configs
 from jaxdistill import data, distillation
-from jaxdistill.distillation import flow, keeping, methods, running, sections
+from jaxdistill.distillation import checks, flow, keeping, methods, running, sections
 from jaxdistill.distillation import work as works
-from jaxdistill.distillation.flow import Flow
 from jaxdistill.distillation.teachers import Teacher
 from jaxdistill.errors import UserError
 from jaxdistill.models import normalisation
@@ -148,9 +147,8 @@ def test_what_has_no_statistics_of_a_batch_is_refused(digits):
   with pytest.raises(UserError, match="'batch', but the teacher linear is a function; take 'runn"):
     distil(LINEAR, digits, **by_batch)
   work = work_of(digits, normed(), ',cache=none', **by_batch)
-  method = methods.make(work.pair(normed()), work.fields.method)
   with pytest.raises(UserError, match='statistics of a batch cannot be kept; set teaching.normal'):
-    flow.stage_problem(Flow(work, normed(), method, {}), method.stages[0])
+    checks.check_parts(work)
 
 
 # Mirrored images.

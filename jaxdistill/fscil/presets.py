@@ -71,7 +71,7 @@ _TRAININGS = {
   'digits': Training({'name': 'convnet', 'width': 32, 'depth': 2}, 'digits', size=8, head_width=64),
   'mnist': dataclasses.replace(_SMALL, recipe='digits'),
   # NC-FSCIL's network, training and zoomed test crop.
-  'cifar100': Training({'name': 'resnet12'}, 'nc_fscil', zoom=36),
+  'cifar100': Training({'name': 'resnet12'}, 'nc_fscil', zoom=36, size=32),
   'mini': Training({'name': 'resnet12'}, 'nc_fscil_mini', zoom=96),
   'cub': Training({'name': 'imagenet_resnet', 'depth': 18}, 'nc_fscil_cub', zoom=256),
 }

@@ -1,4 +1,4 @@
-"""The programs that time crowd-kit, scikit-learn and PyTorch beside this library."""
+"""The programs that run crowd-kit, scikit-learn, torchattacks and PyTorch beside this library."""
 
 import importlib
 import json
@@ -7,8 +7,9 @@ import pathlib
 import numpy as np
 import pytest
 
+from jaxdistill import data, robustness
 from jaxdistill.benchmarks import yardsticks
-from jaxdistill.benchmarks.yardsticks import adversarial, dawid_skene, selection
+from jaxdistill.benchmarks.yardsticks import adversarial, autoattack, dawid_skene, selection
 
 PROGRAMS = sorted(path.stem for path in pathlib.Path(yardsticks.__path__[0]).glob('[a-z]*.py'))
 
@@ -60,3 +61,31 @@ def test_an_attack_stays_in_the_ball_and_a_loop_prints_its_seconds(capsys):
   adversarial.main('--width=4 --batch=4 --iters=1 --rounds=2'.split())
   figures = json.loads(capsys.readouterr().out)
   assert len(figures['seconds']) == 2 and figures['s_per_step'] > 0
+
+
+@pytest.fixture(scope='module')
+def perceptron():
+  train, test = (part.take(np.arange(60)) for part in data.load('digits', image_size=8))
+  model = {'name': 'mlp', 'width': 4, 'depth': 1}
+  short = {'robustness.epochs': 1, 'robustness.seeds': 1}
+  trained = robustness.fit(train, test, 'standard', model, overrides=short).trained
+  return trained, np.float32(test.images) / 255, np.int64(test.labels)
+
+
+def test_a_perceptron_answers_the_same_in_torch(perceptron):
+  torch = pytest.importorskip('torch')
+  trained, images, _ = perceptron
+  answers = autoattack.in_torch(trained)(torch.tensor(images).permute(0, 3, 1, 2))
+  expected = trained.logits(images)[0]
+  np.testing.assert_allclose(answers.detach().numpy(), expected, atol=1e-5)
+
+
+def test_both_sides_run_the_same_attacks(perceptron):
+  pytest.importorskip('torchattacks')
+  trained, images, labels = perceptron
+  given = images[:4], labels[:4], 1.0, 0
+  ours = autoattack.ours(trained.function(), *given)
+  theirs = autoattack.theirs(autoattack.in_torch(trained), *given)
+  assert set(ours) == set(theirs) == set(autoattack.ATTACKS)
+  # In a ball as large as the range of pixels an image may become that of another class.
+  assert ours['autoattack'] == theirs['autoattack'] == 0

@@ -308,6 +308,14 @@ def test_a_set_with_a_path_has_the_numbers_of_its_config(monkeypatch, method, na
   assert config == usual and zoom > usual.data.image_size and usual.base_training.zoom == 9
 
 
+def test_cifar100_of_another_size_is_cropped_by_the_same_part(monkeypatch):
+  usual = configs.load('fscil/pki:cifar100')
+  config = config_of(monkeypatch, 'pki', 'cifar100', 60, 5)
+  assert usual.base_training.zoom == 36 and config.base_training.zoom == 9  # 36 / 32 of 8 pixels
+  usual.base_training.zoom = 9
+  assert config == usual
+
+
 def test_a_set_in_memory_has_no_numbers_of_its_own(monkeypatch):
   for name in ('cub', 'npz:mine.npz', 'mine'):
     config = config_of(monkeypatch, 'pki', name, 100, 10)

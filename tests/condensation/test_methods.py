@@ -46,7 +46,7 @@ def test_gaussian_gradient_is_that_of_dm_times_2_42_over_the_bandwidth_in_high_d
   """All distances are nearly b there, where the bank's slope is -sum_q exp(-1/q)/q / b = -1.21 / b;
   that of u.v is -1/2."""
   rng = np.random.default_rng(0)
-  real, synthetic = (jnp.asarray(rng.normal(size=(n, 4000)), jnp.float32) for n in (100, 20))
+  real, synthetic = (jax.device_put(np.float32(rng.normal(size=(n, 4000)))) for n in (100, 20))
   gaussian, linear = (
     jax.jit(jax.grad(functools.partial(losses.mmd, kernel=k)))(synthetic, real)
     for k in ('gaussian', 'linear')

@@ -15,7 +15,7 @@ KEYS = jax.random.split(jax.random.key(7), 400)
 
 
 def _images(shape=(4, 8, 8, 3)):
-  return jnp.asarray(np.random.RandomState(0).normal(size=shape), jnp.float32)
+  return jax.device_put(np.float32(np.random.RandomState(0).normal(size=shape)))
 
 
 @functools.partial(jax.jit, static_argnames=('strategy', 'composition', 'siamese'))

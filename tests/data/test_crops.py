@@ -47,7 +47,7 @@ def test_resampling_is_pillows(method, box, shape):
 
 
 def test_boxes_may_be_one_an_image():
-  images = jnp.asarray(np.random.RandomState(0).rand(2, 9, 9, 3), jnp.float32)
+  images = jax.device_put(np.float32(np.random.RandomState(0).rand(2, 9, 9, 3)))
   box = tuple(jnp.array(pair) for pair in ((0, 3), (2, 1), (4, 6), (7, 5)))
   both = _resample(images, box, (4, 4))
   for number in range(2):
@@ -113,7 +113,7 @@ def test_fallback_is_the_largest_centred_box(shape, ratio, expected):
 
 
 def test_resized_crop_shows_its_box():
-  images = jnp.asarray(np.random.RandomState(1).rand(5, 12, 12, 3), jnp.float32)
+  images = jax.device_put(np.float32(np.random.RandomState(1).rand(5, 12, 12, 3)))
   crop = ResizedCrop(6, method='bicubic')
   out = jax.jit(crop)(KEY, images)
   boxes = np.stack([np.asarray(side) for side in crop.box(KEY, 5, (12, 12))], axis=1)
@@ -202,7 +202,7 @@ def test_fields_are_checked():
 
 
 def test_a_resized_crop_of_no_size_keeps_the_sides():
-  images = jnp.asarray(np.random.default_rng(0).random((4, 6, 9, 3)), jnp.float32)
+  images = jax.device_put(np.float32(np.random.default_rng(0).random((4, 6, 9, 3))))
   kept = ResizedCrop(0, scale=(0.5, 1.0))(KEY, images)
   assert kept.shape == images.shape and not np.allclose(kept, images, atol=1e-2)
   square = images[:, :, :6]

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -30,7 +31,7 @@ def terms(stage, outputs):
 
 
 def rows(width, seed):
-  return jnp.asarray(np.random.default_rng(seed).normal(size=(6, width)), jnp.float32)
+  return jax.device_put(np.float32(np.random.default_rng(seed).normal(size=(6, width))))
 
 
 def test_the_first_loss(pair):

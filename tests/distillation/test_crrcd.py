@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -133,7 +134,7 @@ def test_without_relations_it_is_kd():
 def test_without_relations_its_loss_is_that_of_kd():
   pair = staged.pair()
   rng = np.random.default_rng(0)
-  logits = {name: {'logits': jnp.asarray(rng.normal(size=(6, 3)), jnp.float32)} for name in SIDES}
+  logits = {name: {'logits': jax.device_put(np.float32(rng.normal(size=(6, 3))))} for name in SIDES}
   scene, totals = Scene(logits, staged.batch()), []
   for method in (crrcd.method(pair, beta=0.0), sums.method(pair, terms='kd', gamma=1.0)):
     (player,) = method.stages[-1].players

@@ -16,7 +16,7 @@ from jaxdistill.training.players import Scene
 def features():
   rng = np.random.default_rng(0)
   return {
-    part: {'embedding': jnp.asarray(rng.normal(size=(6, 4)), jnp.float32)}
+    part: {'embedding': jax.device_put(np.float32(rng.normal(size=(6, 4))))}
     for part in ('student', 'teacher', 'assistant')
   }
 

@@ -82,7 +82,7 @@ def pair(width=4, teacher_width=4, low=0, **changes):
 def batch():
   """Labels, weights and places of the rows."""
   return {
-    'labels': jnp.asarray(np.eye(CLASSES)[LABELS], jnp.float32),
+    'labels': jax.device_put(np.float32(np.eye(CLASSES)[LABELS])),
     'weight': jnp.ones(ROWS),
     'index': jnp.arange(ROWS, dtype=jnp.int32),
   }
@@ -92,7 +92,7 @@ def features(forms, seed=0):
   """Random outputs of a network, in which what is behind a ReLU is that of what is before it."""
   rng = np.random.default_rng(seed)
   given = {
-    name: jnp.asarray(rng.normal(size=(ROWS, *leaf.shape[1:])), jnp.float32)
+    name: jax.device_put(np.float32(rng.normal(size=(ROWS, *leaf.shape[1:]))))
     for name, leaf in forms.items()
   }
   for name in forms:

@@ -84,7 +84,7 @@ def test_conal_starts_where_no_distance_has_a_gradient_and_goes_on_all_the_same(
   module = conal.Mixed(ANNOTATORS, CLASSES, width=6, size=5)
   arguments = jnp.ones((ROWS, 2, 2, 1)), BATCH['annotators']
   variables = module.init(jax.random.key(0), *arguments)
-  slope = jax.grad(lambda v: module.apply(v, *arguments)['apart'][0])(variables)
+  slope = jax.jit(jax.grad(lambda v: module.apply(v, *arguments)['apart'][0]))(variables)
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
 
 
@@ -119,7 +119,7 @@ def test_doctor_net_answers_with_the_mean_of_those_who_labelled():
   embedding, active = random.normal(size=(ROWS, 6)), np.arange(40) % 2 == 0
   answers = softmax(np.einsum('nd,rdc->rnc', embedding, kernels) + biases[:, None])
   mean = doctor_net.mean_answer(
-    *(jnp.asarray(array, jnp.float32) for array in (embedding, kernels, biases)), active
+    *(jax.device_put(np.float32(array)) for array in (embedding, kernels, biases)), active
   )
   np.testing.assert_allclose(mean, answers[active].mean(0), rtol=1e-4)
 
@@ -133,7 +133,7 @@ def test_max_mig_rewards_agreement_on_one_example_and_not_across():
   pairs = itertools.permutations(rows, 2)
   across = np.mean([agreement[pair] for pair in pairs])
   loss = max_mig.negative_gain(
-    *(jnp.asarray(array, jnp.float32) for array in (SHARES, shares, prior, WEIGHT))
+    *(jax.device_put(np.float32(array)) for array in (SHARES, shares, prior, WEIGHT))
   )
   np.testing.assert_allclose(loss, across - same, rtol=1e-5)
 

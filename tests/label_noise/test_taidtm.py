@@ -30,7 +30,7 @@ from jaxdistill.training.scene import Scene
 CROWD = Crowd.from_table(
   [[0, 1, -1], [1, -1, -1], [-1, 2, 2], [0, -1, 0], [2, -1, 1], [1, 1, -1]], classes=3
 )
-LOGITS = jnp.asarray(np.random.RandomState(0).standard_normal((6, 3)), jnp.float32)
+LOGITS = jax.device_put(np.float32(np.random.RandomState(0).standard_normal((6, 3))))
 WEIGHT = jnp.array([1.0, 1, 1, 1, 1, 0])
 
 
@@ -57,7 +57,7 @@ def test_with_identities_the_joint_loss_is_cross_entropy_on_all_labels():
 
 def test_the_joint_loss_mixes_the_rows_of_each_annotator():
   matrices = np.random.RandomState(1).dirichlet(np.ones(3), (6, 2, 3))
-  scene = scene_of(outputs={'heads': {'transition': jnp.asarray(matrices, jnp.float32)}})
+  scene = scene_of(outputs={'heads': {'transition': jax.device_put(np.float32(matrices))}})
   p, places = np.asarray(jax.nn.softmax(LOGITS)), np.asarray(scene.batch[ANNOTATORS]).tolist()
   said = []
   for example, annotator, label in labels_of(range(5)):

@@ -35,7 +35,7 @@ def random_crowd(seed, annotators=5, missing=0.3, n=N):
 
 def random_beliefs(seed, n=N):
   beliefs = np.random.default_rng(seed).dirichlet(np.ones(CLASSES), size=n)
-  return jnp.asarray(beliefs, jnp.float32)
+  return jax.device_put(np.float32(beliefs))
 
 
 def setting(crowd=None, trusted=TRUSTED):

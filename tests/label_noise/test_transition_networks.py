@@ -12,10 +12,10 @@ from jaxdistill.label_noise.transition_networks import AnnotatorHeads, GraphHead
 
 CLASSES, ANNOTATORS, WIDTH = 3, 5, 4
 RNG = np.random.RandomState(0)
-HIDDEN = jnp.asarray(RNG.standard_normal((6, WIDTH)), jnp.float32)
+HIDDEN = jax.device_put(np.float32(RNG.standard_normal((6, WIDTH))))
 WHO = jnp.asarray([[0, 3], [4, -1], [2, 1], [1, -1], [3, 4], [0, -1]])
 GUESS = jnp.asarray([0, 2, 1, 1, 0, 2])
-MIXING = jnp.asarray(RNG.random_sample((ANNOTATORS, ANNOTATORS)), jnp.float32)
+MIXING = jax.device_put(np.float32(RNG.random_sample((ANNOTATORS, ANNOTATORS))))
 HEADS = {
   'shared': (SharedHead(CLASSES), ()),
   'own': (AnnotatorHeads(ANNOTATORS, CLASSES), ()),
@@ -68,12 +68,12 @@ def test_rows_of_guessed_classes_are_those_of_the_matrices(name):
 def test_one_label_after_another_is_all_at_once_with_its_gradients():
   random = np.random.RandomState(2)
   inputs, layers = (
-    jnp.asarray(random.standard_normal(shape), jnp.float32)
+    jax.device_put(np.float32(random.standard_normal(shape)))
     for shape in ((2, 6, WIDTH + 1), (2, ANNOTATORS, WIDTH + 1, CLASSES, CLASSES))
   )
   # Two networks side by side; one annotator labels several images, and one image twice.
   who = jnp.stack([jnp.maximum(WHO, 0), jnp.full_like(WHO, 3)])
-  change = jnp.asarray(random.standard_normal((2, *WHO.shape, CLASSES, CLASSES)), jnp.float32)
+  change = jax.device_put(np.float32(random.standard_normal((2, *WHO.shape, CLASSES, CLASSES))))
 
   def value_and_gradients(platform):
     def of_one(inputs, layers, who, change):

@@ -18,7 +18,7 @@ CRD, CONTRAST = jax.jit(losses.crd), jax.jit(losses.relational_contrast)
 
 
 def as_float32(*arrays):
-  return [jnp.asarray(array, jnp.float32) for array in arrays]
+  return [jax.device_put(np.float32(array)) for array in arrays]
 
 
 def nce(anchors, candidates, count, z=None, temperature=0.07):
@@ -183,7 +183,7 @@ def test_relations_to_a_bank_in_place_of_the_batch():
   value = CONTRAST(
     *as_float32(own, cross),
     labels,
-    negatives=jnp.asarray(cross, jnp.float32),
+    negatives=jax.device_put(np.float32(cross)),
     negative_labels=labels,
   )
   in_batch = references.relational_contrast(own, cross, LABELS)
@@ -231,7 +231,7 @@ def test_mistakes_are_told_in_a_sentence():
     losses.queued_crd(*sides, jnp.asarray(BATCH), losses.crd_queue(3, WIDTH))
   with pytest.raises(errors.UserError, match='at least two classes'):
     losses.by_class(np.zeros(3, int), 2)
-  own = jnp.asarray(relations(), jnp.float32)
+  own = jax.device_put(np.float32(relations()))
   with pytest.raises(errors.UserError, match='need the rows of the anchors'):
     losses.relational_contrast(own[:2], own[:2])
   with pytest.raises(errors.UserError, match=r'one shape \[anchors, n, r\]'):

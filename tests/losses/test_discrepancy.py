@@ -33,8 +33,8 @@ def reference(x, y, kernel, bandwidth=None):
 def draw(n, m, d, shift=0.5, offset=0.0, seed=0):
   rng = np.random.default_rng(seed)
   return (
-    jnp.asarray(rng.normal(size=(n, d)) + offset, jnp.float32),
-    jnp.asarray(rng.normal(size=(m, d)) + shift + offset, jnp.float32),
+    jax.device_put(np.float32(rng.normal(size=(n, d)) + offset)),
+    jax.device_put(np.float32(rng.normal(size=(m, d)) + shift + offset)),
   )
 
 
@@ -157,7 +157,7 @@ def test_higher_moments_are_seen():
   rng = np.random.default_rng(0)
   normal, coin = rng.normal(size=2000), rng.permutation(np.repeat([-1.0, 1.0], 1000))
   normal = (normal - normal.mean()) / normal.std()
-  x, y = (jnp.asarray(s[:, None], jnp.float32) for s in (normal, coin))
+  x, y = (jax.device_put(np.float32(s[:, None])) for s in (normal, coin))
   assert losses.mean_discrepancy(x, y) < 1e-12
   assert distance(x, y) == pytest.approx(0.41, abs=0.02)
 

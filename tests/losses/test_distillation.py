@@ -17,7 +17,7 @@ DIST = jax.jit(losses.dist)
 
 
 def as_float32(*arrays):
-  return [jnp.asarray(array, jnp.float32) for array in arrays]
+  return [jax.device_put(np.float32(array)) for array in arrays]
 
 
 def test_kd_of_a_high_temperature_pulls_the_centred_logits_together():

@@ -14,7 +14,7 @@ RNG = np.random.default_rng(11)
 
 
 def as_float32(tree):
-  return jax.tree.map(lambda values: jnp.asarray(values, jnp.float32), tree)
+  return jax.tree.map(lambda values: jax.device_put(np.float32(values)), tree)
 
 
 @pytest.mark.parametrize('size, cells', [(4, 2), (5, 3), (6, 4), (3, 1), (2, 2), (2, 3)])

@@ -16,7 +16,7 @@ STUDENT, TEACHER = RNG.normal(size=(6, 3)), RNG.normal(size=(6, 5))
 
 
 def as_float32(*arrays):
-  return [jnp.asarray(array, jnp.float32) for array in arrays]
+  return [jax.device_put(np.float32(array)) for array in arrays]
 
 
 def test_orders_2_and_3_are_rkd():

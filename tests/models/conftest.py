@@ -31,6 +31,7 @@ def _random_variables(net, *arguments):
   test."""
   rng = np.random.default_rng(0)
   shape = jax.eval_shape(net.init, jax.random.key(0), *arguments)
+  # Put, not converted, which would compile for every shape.
   return jax.tree.map(
-    lambda leaf: jnp.asarray(rng.normal(size=leaf.shape) * 0.3, jnp.float32), shape
+    lambda leaf: jax.device_put(np.float32(rng.normal(size=leaf.shape) * 0.3)), shape
   )

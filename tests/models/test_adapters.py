@@ -62,8 +62,8 @@ def test_a_doubling_convolution_is_the_transpose_of_one_of_stride_2():
     for a, b in np.ndindex(4, 4):
       expected[:, 2 * i + a, 2 * j + b] += x[:, i, j] @ kernel[a, b]
   expected = expected[:, 1:-1, 1:-1] + bias
-  params = {'kernel': jnp.asarray(kernel, jnp.float32), 'bias': jnp.asarray(bias, jnp.float32)}
-  y = adapters.DoublingConv(5).apply({'params': params}, jnp.asarray(x, jnp.float32))
+  params = {'kernel': jax.device_put(np.float32(kernel)), 'bias': jax.device_put(np.float32(bias))}
+  y = adapters.DoublingConv(5).apply({'params': params}, jax.device_put(np.float32(x)))
   np.testing.assert_allclose(y, expected, atol=1e-5)
 
 
@@ -136,7 +136,7 @@ def test_a_stage_of_the_fusion_knows_those_behind_it_alone():
     for seed, shape in enumerate([(2, 4, 4, 2), (2, 2, 2, 3), (2, 5)])
   ]
   module = fusion()
-  variables = module.init(jax.random.key(9), *inputs)
+  variables = jax.jit(module.init)(jax.random.key(9), *inputs)
 
   @jax.jit
   @jax.jacrev

@@ -100,7 +100,7 @@ def test_average_pool_elsewhere_is_that_of_a_cpu(platform, window):
 @pytest.mark.parametrize('norm', normalisation.NAMES)
 def test_a_network_is_the_same_whatever_it_is_compiled_for(platform, norm, random_variables):
   net = models.build({'name': 'convnet', 'width': 8, 'depth': 2, 'norm': norm}, 3, (8, 8, 3))
-  x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 8, 8, 3)), jnp.float32)
+  x = jax.device_put(np.float32(np.random.default_rng(0).normal(size=(4, 8, 8, 3))))
   variables = random_variables(net, x)
   variables = jax.tree.map(jnp.abs, variables)  # a running variance is not negative
 

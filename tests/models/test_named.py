@@ -199,7 +199,7 @@ def test_a_stage_is_the_relu_of_what_is_called_before_it(random_variables, name)
   net = models.build({'name': name, **SMALL[name]}, 3, (8, 8, 3))
   x = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
   variables = random_variables(net, x)
-  statistics = jax.tree.map(lambda leaf: jnp.abs(leaf) + 0.5, variables['batch_stats'])
+  statistics = jax.tree.map(lambda leaf: np.abs(leaf) + 0.5, variables['batch_stats'])
   with convolution.using('direct'):
     _, features = jax.jit(net.apply)({**variables, 'batch_stats': statistics}, x)
   for key in [key for key in features if key.endswith('_pre')]:
@@ -213,7 +213,7 @@ def test_a_wide_network_hands_on_raw_sums_and_the_next_norm_of_them(random_varia
   net = models.build({'name': 'wrn', 'width': 4, 'depth': 10, 'stem': 3}, 3, (8, 8, 3))
   x = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
   variables = random_variables(net, x)
-  statistics = jax.tree.map(lambda leaf: jnp.abs(leaf) + 0.5, variables['batch_stats'])
+  statistics = jax.tree.map(lambda leaf: np.abs(leaf) + 0.5, variables['batch_stats'])
   with convolution.using('direct'):
     _, features = jax.jit(net.apply)({**variables, 'batch_stats': statistics}, x)
   weights, moments = jax.tree.map(np.asarray, (variables['params'], statistics))
@@ -236,8 +236,8 @@ def test_linear_bottlenecks_have_no_relu(random_variables):
   net = models.build({'name': 'mobilenetv2', 'width': 4, 'expansion': 2}, 3, (8, 8, 3))
   x = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
   # Wider draws: the fixture's would fade away in seventeen blocks.
-  variables = jax.tree.map(lambda leaf: 4 * leaf, random_variables(net, x))
-  statistics = jax.tree.map(lambda leaf: jnp.abs(leaf) + 0.5, variables['batch_stats'])
+  variables = jax.tree.map(lambda leaf: 4 * np.asarray(leaf), random_variables(net, x))
+  statistics = jax.tree.map(lambda leaf: np.abs(leaf) + 0.5, variables['batch_stats'])
   _, features = jax.jit(net.apply)({**variables, 'batch_stats': statistics}, x)
   assert float(features['stage1'].min()) < 0
   for stage in (1, 2, 3, 4):

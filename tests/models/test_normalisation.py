@@ -23,7 +23,7 @@ def apply(name, x, train=False, scale=None, bias=None, mutable=False):
 
 
 def sample(shape=(3, 4, 5, 8), offset=0.0):
-  return jnp.asarray(np.random.default_rng(0).normal(size=shape) * 2 + offset, jnp.float32)
+  return jax.device_put(np.float32(np.random.default_rng(0).normal(size=shape) * 2 + offset))
 
 
 def standardised(x, axes):

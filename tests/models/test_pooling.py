@@ -11,7 +11,7 @@ WINDOWS = [(2, 0, 0), (3, 2, 1), (3, 2, 0), (2, 1, 0), (1, 0, 0), (4, 3, 2)]
 
 
 def sample(shape=(2, 9, 6, 3)):
-  return jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+  return jax.device_put(np.float32(np.random.default_rng(0).normal(size=shape)))
 
 
 def largest_by_hand(x, window, stride, padding):

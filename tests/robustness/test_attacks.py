@@ -1,5 +1,6 @@
 """What every attack keeps, on networks whose weakest point is known."""
 
+import jax
 import jax.numpy as jnp
 import linear_network
 import numpy as np
@@ -45,8 +46,8 @@ def linear():
 def curved():
   """A network of one hidden layer, and images that it gets right."""
   random = np.random.default_rng(5)
-  first = jnp.asarray(random.normal(size=(75, 24)), jnp.float32)
-  last = jnp.asarray(random.normal(size=(24, 6)), jnp.float32)
+  first = jax.device_put(np.float32(random.normal(size=(75, 24))))
+  last = jax.device_put(np.float32(random.normal(size=(24, 6))))
   f = lambda images: jnp.tanh(images.reshape(len(images), -1) @ first / 5) @ last
   images = random.uniform(size=(24, 5, 5, 3)).astype(np.float32)
   return images, np.asarray(f(images)).argmax(1), f

@@ -124,9 +124,9 @@ def test_the_projection_on_a_hyperplane_is_the_shortest(norm):
   levels[0] = 0
   changes = np.asarray(
     fab.to_hyperplane(
-      jnp.asarray(points, jnp.float32),
-      jnp.asarray(normals, jnp.float32),
-      jnp.asarray(levels, jnp.float32),
+      jax.device_put(np.float32(points)),
+      jax.device_put(np.float32(normals)),
+      jax.device_put(np.float32(levels)),
       norm,
     )
   )
@@ -135,9 +135,9 @@ def test_the_projection_on_a_hyperplane_is_the_shortest(norm):
     assert np.allclose(changes[row], expected, atol=1e-4), row
     assert abs(levels[row] + changes[row] @ normals[row]) <= 1e-5 * reach[row]
   too_far = fab.to_hyperplane(
-    jnp.asarray(points, jnp.float32),
-    jnp.asarray(normals, jnp.float32),
-    jnp.asarray(2 * reach, jnp.float32),
+    jax.device_put(np.float32(points)),
+    jax.device_put(np.float32(normals)),
+    jax.device_put(np.float32(2 * reach)),
     norm,
   )
   ends = np.where(normals > 0, 0.0, np.where(normals < 0, 1.0, points))

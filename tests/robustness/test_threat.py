@@ -29,7 +29,7 @@ def test_projection_and_start_stay_in_the_ball_and_among_pixels(norm, eps):
   ball = threat.ball(eps, norm)
   keys = threat.image_keys(draws.key(0), len(images))
   images = images.astype(np.float32)
-  projected = np.asarray(ball.project(jnp.asarray(points, jnp.float32), images))
+  projected = np.asarray(ball.project(jax.device_put(np.float32(points)), images))
   start = np.asarray(ball.start(jnp.asarray(images), keys))
   for result in (projected, start):
     assert result.min() >= 0 and result.max() <= 1
@@ -40,7 +40,7 @@ def test_projection_and_start_stay_in_the_ball_and_among_pixels(norm, eps):
 
 def test_the_projection_is_that_of_numpy():
   images, points = arrays(1)
-  images32, points32 = jnp.asarray(images, jnp.float32), jnp.asarray(points, jnp.float32)
+  images32, points32 = jax.device_put(np.float32(images)), jax.device_put(np.float32(points))
   box = np.clip(np.clip(points, images - 0.3, images + 0.3), 0, 1)
   assert np.allclose(threat.Ball(0.3, 'linf').project(points32, images32), box, atol=1e-6)
   change = points - images
@@ -70,7 +70,7 @@ def test_the_ascent_has_length_one_however_small_the_gradient(norm):
     else gradient / np.maximum(length(gradient, norm), 1e-300).reshape(-1, 1, 1, 1)
   )
   for scale in (1.0, 1e-30, 1e25):
-    step = threat.Ball(1.0, norm).ascent(jnp.asarray(gradient * scale, jnp.float32))
+    step = threat.Ball(1.0, norm).ascent(jax.device_put(np.float32(gradient * scale)))
     assert np.allclose(step, expected, atol=1e-6)
 
 
@@ -78,7 +78,7 @@ def test_losses_are_those_of_numpy():
   random = np.random.default_rng(3)
   logits, labels = random.normal(size=(50, 6)) * 4, random.integers(0, 6, 50)
   targets = (labels + random.integers(1, 6, 50)) % 6
-  z, y, t = jnp.asarray(logits, jnp.float32), jnp.asarray(labels), jnp.asarray(targets)
+  z, y, t = jax.device_put(np.float32(logits)), jnp.asarray(labels), jnp.asarray(targets)
   rows = np.arange(50)
   true, other = logits[rows, labels], logits.copy()
   other[rows, labels] = -np.inf

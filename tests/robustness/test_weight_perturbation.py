@@ -24,14 +24,14 @@ def slope_64(w):
 
 def gradient(params):
   def of_layer(name):
-    matrix = jnp.asarray(A[name], jnp.float32)
+    matrix = jax.device_put(np.float32(A[name]))
     rest = {key: jnp.ones_like(leaf) for key, leaf in params[name].items()}
     return {**rest, 'kernel': matrix.T @ matrix @ (params[name]['kernel'] - 1)}
 
   return {name: of_layer(name) for name in params}
 
 
-PARAMS = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), W)
+PARAMS = jax.tree.map(lambda leaf: jax.device_put(np.float32(leaf)), W)
 KERNELS = {name: layer['kernel'] for name, layer in W.items()}
 
 

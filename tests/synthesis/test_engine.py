@@ -59,7 +59,8 @@ def build(settings=SETTINGS, mesh=None, chosen=None):
 
 
 @functools.cache
-def iterate(settings=SETTINGS, steps=3, mesh=None, chosen=None):
+def stepping(settings, mesh, chosen):
+  """The compiled step, what it reads, and where it starts."""
   functions, real, state = build(settings, mesh, chosen)
 
   @jax.jit
@@ -68,6 +69,12 @@ def iterate(settings=SETTINGS, steps=3, mesh=None, chosen=None):
       state, functions.sample(real, jax.random.wrap_key_data(state.key), state.step)
     )
 
+  return step, real, state
+
+
+@functools.cache
+def iterate(settings=SETTINGS, steps=3, mesh=None, chosen=None):
+  step, real, state = stepping(settings, mesh, chosen)
   metrics = []
   for _ in range(steps):
     state, measured = step(state, real)
@@ -131,7 +138,7 @@ def test_joint_update_is_one_momentum_step_for_all():
   np.testing.assert_allclose(iterate(plain, 1)[0].images - start, first, atol=1e-6)
   # Without the momentum the second step would differ by half of the first one.
   functions, real, _ = build(plain)
-  batch = functions.sample(real, jax.random.wrap_key_data(one.key), one.step)
+  batch = jax.jit(functions.sample)(real, jax.random.wrap_key_data(one.key), one.step)
   after, _ = jax.jit(functions.step)(one.replace(optimizer=build(plain)[2].optimizer), batch)
   np.testing.assert_allclose(with_momentum.images, after.images + 0.5 * first, atol=1e-5)
 
@@ -148,7 +155,7 @@ def test_linear_kernel_is_dm():
 def test_canvases_are_clamped_once_at_the_start_of_an_iteration():
   settings = dataclasses.replace(SETTINGS, learning_rate=0.0)
   functions, real, state = build(settings)
-  batch = functions.sample(real, jax.random.wrap_key_data(state.key), 0)
+  batch = jax.jit(functions.sample)(real, jax.random.wrap_key_data(state.key), 0)
   after, _ = jax.jit(functions.step)(state.replace(images=state.images * 3 - 1), batch)
   np.testing.assert_allclose(after.images, np.clip(np.asarray(state.images) * 3 - 1, 0, 1))
 
@@ -200,12 +207,14 @@ def test_calibration_is_a_second_step_with_the_expert_and_without_real_images():
 
   settings = dataclasses.replace(SETTINGS, learning_rate=0.01)
   images, counts, canvases = data()
-  pool = tuple(model().init(jax.random.key(number), jnp.zeros((1, *SHAPE))) for number in range(2))
+  init = jax.jit(model().init)
+  pool = tuple(init(jax.random.key(number), np.zeros((1, *SHAPE), np.float32)) for number in (0, 1))
   ends = []
   for calibration in (None, cross_entropy):
     chosen = engine.Plugs(draw, losses.mean_discrepancy, calibration)
     functions = engine.make(chosen, settings, model(), num_classes=CLASSES, mean=MEAN, std=STD)
-    batch = functions.sample(engine.real_data(images, counts, pool=pool), jax.random.key(0), 0)
+    real = engine.real_data(images, counts, pool=pool)
+    batch = jax.jit(functions.sample)(real, jax.random.key(0), 0)
     ends.append(jax.jit(functions.step)(engine.start(functions, KEY, canvases), batch))
   (matched, _), (calibrated, metrics) = ends
 
@@ -216,7 +225,7 @@ def test_calibration_is_a_second_step_with_the_expert_and_without_real_images():
     ]
     return sum(cross_entropy(one, label) for label, one in enumerate(logits))
 
-  value, gradient = jax.value_and_grad(total)(matched.images)
+  value, gradient = jax.jit(jax.value_and_grad(total))(matched.images)
   np.testing.assert_allclose(metrics['calibration_loss'], value / CLASSES, rtol=1e-5)
   np.testing.assert_allclose(calibrated.images, matched.images - 0.02 * gradient, atol=1e-6)
 
@@ -300,11 +309,11 @@ def test_each_step_sees_new_real_images_and_a_new_augmentation():
     dataclasses.replace(SETTINGS, augmentation='color', learning_rate=0.0), chosen=plugs(100)
   )
   step = jax.jit(functions.step)
-  batch = functions.sample(real, jax.random.wrap_key_data(state.key), 0)
+  batch = jax.jit(functions.sample)(real, jax.random.wrap_key_data(state.key), 0)
   moved, first = step(state, batch)
   _, second = step(moved, batch)  # same images, same network: only the augmentation differs
   assert not np.allclose(first['class_loss'], second['class_loss'], rtol=1e-3)
-  other = functions.sample(real, jax.random.wrap_key_data(state.key), 1)
+  other = jax.jit(functions.sample)(real, jax.random.wrap_key_data(state.key), 1)
   assert not np.array_equal(batch['images'], other['images'])
 
 

@@ -9,7 +9,7 @@ from jaxdistill import backend
 from jaxdistill.models import convolution
 from jaxdistill.synthesis import portions
 
-KERNEL = jnp.asarray(np.random.default_rng(0).normal(size=(3, 3, 2, 4)), jnp.float32)
+KERNEL = jax.device_put(np.float32(np.random.default_rng(0).normal(size=(3, 3, 2, 4))))
 
 
 def of_the_library(x):
@@ -25,7 +25,7 @@ def of_xla(x):
 @pytest.mark.parametrize('function', [of_the_library, of_xla])
 @pytest.mark.parametrize('at_once', [1, 2, 3, 5, 0])
 def test_portions_give_what_all_at_once_give(function, at_once):
-  x = jnp.asarray(np.random.default_rng(1).normal(size=(5, 3, 4, 4, 2)), jnp.float32)
+  x = jax.device_put(np.float32(np.random.default_rng(1).normal(size=(5, 3, 4, 4, 2))))
   y = jax.jit(portions.by_portions(function, at_once, 200_000))(x)
   np.testing.assert_allclose(y, function(x), rtol=1e-5)
 

@@ -64,11 +64,13 @@ def advance(discrepancy, train, mesh=None, settings=SETTINGS, steps=1, smallest=
   step, measured = jax.jit(functions.step), []
   if isinstance(images, streaming.Streamed):
     feed = source.feed(None, 0, steps)
+  else:
+    sample = jax.jit(source.sample)
   for number in range(steps):
     if isinstance(images, streaming.Streamed):
       batch = feed.take()
     else:
-      batch = source.sample(source.data, program.sampling_key(state.key), jnp.int32(number))
+      batch = sample(source.data, program.sampling_key(state.key), jnp.int32(number))
     state, metrics = step(state, batch)
     measured.append(np.asarray(metrics['class_loss']))
     if isinstance(images, streaming.Streamed):
@@ -196,7 +198,7 @@ def test_a_batch_is_no_larger_than_the_largest_class():
   """So that small classes of one size need no mask, whatever the method."""
   for counts, weighed in (((5, 5, 5, 5), False), (COUNTS, True)):
     ready = problem.setup(small_condensing(), real_set(counts))
-    batch = ready.source.sample(
+    batch = jax.jit(ready.source.sample)(
       ready.source.data, program.sampling_key(ready.state.key), jnp.int32(0)
     )
     assert batch['images'].shape[:2] == (CLASSES, max(counts))

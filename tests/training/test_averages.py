@@ -13,10 +13,10 @@ from jaxdistill.training.averages import Average
 @pytest.mark.parametrize('warmup', [False, True])
 def test_average_of_a_walk(warmup):
   walk = np.random.default_rng(0).normal(size=(30, 3)).cumsum(0)
-  average, expected = averages.init(jnp.asarray(walk[0], jnp.float32)), walk[0]
+  average, expected = averages.init(jax.device_put(np.float32(walk[0]))), walk[0]
   update = jax.jit(averages.update, static_argnames=('decay', 'warmup'))
   for step, weights in enumerate(walk[1:]):
-    average = update(average, jnp.asarray(weights, jnp.float32), step, decay=0.8, warmup=warmup)
+    average = update(average, jax.device_put(np.float32(weights)), step, decay=0.8, warmup=warmup)
     kept = min(0.8, (1 + step) / (10 + step)) if warmup else 0.8
     expected = kept * expected + (1 - kept) * weights
   np.testing.assert_allclose(average, expected, rtol=1e-5)

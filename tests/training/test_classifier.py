@@ -163,7 +163,7 @@ def test_networks_learn_from_sets_of_their_own(devices):
     alone = classifier.setup(
       Net(), examples(images[part], labels[part]), PLAIN, networks=4, num_steps=6
     )
-    expected = alone.source.sample(alone.source.data, key, 1)
+    expected = jax.jit(alone.source.sample)(alone.source.data, key, 1)
     assert alone.epoch_steps == found.epoch_steps == 2
     for name, entry in expected.items():
       np.testing.assert_array_equal(np.asarray(drawn[name])[number], entry[number])
@@ -341,7 +341,8 @@ def test_soft_labels_are_used_as_they_are():
     networks=2,
     num_steps=6,
   )
-  batch = made.source.sample(made.source.data, jax.random.wrap_key_data(made.state.key), 0)
+  key = jax.random.wrap_key_data(made.state.key)
+  batch = jax.jit(made.source.sample)(made.source.data, key, 0)
   _, metrics = jax.jit(made.step)(made.state, batch)
   np.testing.assert_allclose(metrics['loss'], hard[2][0]['loss'], rtol=1e-6)
 
@@ -364,10 +365,10 @@ def test_batch_norm_trains_on_the_batch_and_is_scored_with_running_statistics():
     networks=2,
     num_steps=6,
   )
-  step = jax.jit(made.step)
+  step, sample = jax.jit(made.step), jax.jit(made.source.sample)
   state, mean = made.state, np.zeros(2)
   for number in range(3):
-    batch = made.source.sample(made.source.data, jax.random.wrap_key_data(state.key), number)
+    batch = sample(made.source.data, jax.random.wrap_key_data(state.key), number)
     x = (np.asarray(batch['images']) / 255.0 - 0.5) / 0.25
     # The third batch has two images, and two places that are filled up.
     mean = 0.9 * mean + 0.1 * np.average(x.mean((2, 3, 4)), 1, np.asarray(batch['weight']))

@@ -186,7 +186,8 @@ def test_bfloat16_is_for_the_computation_alone(name):
 def test_the_contrastive_loss_is_that_of_its_formula_in_float64():
   start = problem('contrastive', networks=1)
   learner, key = contrastive(), jax.random.wrap_key_data(start.state.key)
-  batch = start.source.sample(start.source.data, key, jnp.int32(1))  # 2 of 8 places are filled up
+  # 2 of 8 places are filled up.
+  batch = jax.jit(start.source.sample)(start.source.data, key, jnp.int32(1))
   prepared = learner.views.prepare(
     key, jax.tree.map(lambda leaf: leaf[0], batch), learner.views.draw(key)
   )

@@ -129,6 +129,7 @@ def test_the_student_and_the_adapters_have_finite_gradients(name):
       assert np.abs(leaf).max() > 0, path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', DIVIDED)
 def test_four_devices_compute_what_one_does(name):
   _, variables, outputs = started(name)
@@ -187,6 +188,7 @@ def test_equal_networks_have_no_loss(name):
       assert abs(float(value)) < (2e-4 if name == 'dist' else 1e-6)  # by its 1e-8 beside products
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', sorted({*ADAPTED, 'ab', 'ofd'}))
 def test_adapters_that_meet_the_teacher_have_the_least_loss(name):
   """By outputs in place of those of the adapters: the teacher's own, or equal embeddings."""

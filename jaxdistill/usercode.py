@@ -11,6 +11,9 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
+import jax
+import numpy as np
+
 _PACKAGE = pathlib.Path(__file__).resolve().parent
 _LIBRARIES = tuple(
   pathlib.Path(sysconfig.get_path(name)).resolve()
@@ -25,6 +28,7 @@ def code_hash(thing: Any) -> str:
   """Returns the SHA-256 of the code of functions and classes of the user, and of all code and
   constants of theirs that it reaches; '' of what is none of the user's.
 
+  Arrays that the code reaches are constants of it, such as the weights that a function closes over.
   Compiled code is compared: comments, docstrings, line numbers and file names do not count, nor
   does what lies in the same file and is not called. Another version of Python compiles to other
   code.
@@ -71,6 +75,8 @@ class _Reader:
       yield from self._all([thing.fget, thing.fset])
     elif isinstance(thing, staticmethod | classmethod | types.MethodType):
       yield from self.parts(thing.__func__)
+    elif isinstance(thing, np.ndarray | jax.Array):
+      yield _numbers(thing)
     elif callable(thing):
       yield from self._function(thing)
 
@@ -118,6 +124,19 @@ class _Reader:
         yield from self.parts(value)
       elif value is not None:
         yield name, repr(value)
+
+
+def _numbers(array: np.ndarray | jax.Array) -> tuple | None:
+  """Returns what tells an array from others; None where its numbers are not at hand."""
+  if isinstance(array, jax.Array):
+    if isinstance(array, jax.core.Tracer) or not array.is_fully_addressable:
+      return None
+    if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+      array = jax.random.key_data(array)
+  array = np.ascontiguousarray(array)
+  if array.dtype.hasobject:
+    return None
+  return str(array.dtype), array.shape, hashlib.sha256(array.tobytes()).hexdigest()
 
 
 def _filled(cells) -> list[Any]:

@@ -5,6 +5,9 @@ import pathlib
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxdistill import usercode
@@ -116,3 +119,14 @@ def test_what_is_not_the_users_has_no_hash():
 
   for thing in (m3d.plugs, ConvNet, len, subprocess.run, 3):
     assert usercode.code_hash(thing) == ''
+
+
+def test_arrays_that_a_function_closes_over_are_constants_of_it():
+  def projected(weight):
+    return lambda images: images @ weight
+
+  kinds = [np.eye(2), jnp.eye(2), jnp.eye(2, dtype=jnp.bfloat16), {'layer': [np.eye(2)]}]
+  kinds += [2 * np.eye(2), np.ones((2, 2)), jax.random.key(0), jax.random.key(1)]
+  hashes = [usercode.code_hash(projected(weight)) for weight in kinds]
+  assert hashes == [usercode.code_hash(projected(weight)) for weight in kinds]
+  assert len(set(hashes)) == len(kinds)

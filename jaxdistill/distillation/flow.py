@@ -18,7 +18,7 @@ from jaxdistill.distillation.teachers import Teacher
 from jaxdistill.distillation.work import Work
 from jaxdistill.errors import unknown
 from jaxdistill.numerics import settled
-from jaxdistill.training import loop, parallel, players, pretrained, scorer
+from jaxdistill.training import hosts, loop, parallel, players, pretrained, scorer
 from jaxdistill.training.players import Game
 from jaxdistill.training.problem import Problem
 from jaxdistill.training.run import Run
@@ -131,8 +131,10 @@ def get_teacher(run: Run, work: Work) -> Teacher:
 def is_trained(run: Run, work: Work) -> bool:
   """Whether nothing is left of the teacher's training."""
   directory = pretrained.directory(run, work.fields.run.experts)
-  return work.given is not None or teachers.are_kept(
-    directory, work.training, work.taught, work.teacher_test
+  # The first process alone knows of the folder.
+  return work.given is not None or hosts.first(
+    'kept teacher',
+    lambda: teachers.are_kept(directory, work.training, work.taught, work.teacher_test),
   )
 
 
@@ -152,8 +154,7 @@ def students(run: Run, work: Work, teacher: Teacher, method: Method, name: str) 
     UserError: a loss that is not finite.
   """
   flow, seconds = Flow(work, teacher, method, {}), 0.0
-  for stage in method.stages:
-    phase = f'{name}/{stage.name}'
+  for stage, phase in zip(method.stages, phases_of(method, name), strict=True):
     last = stage is method.stages[-1]
     problem = stage_problem(flow, stage)
     evaluate = _evaluation(work, method, problem.num_steps) if last else ()
@@ -165,10 +166,9 @@ def students(run: Run, work: Work, teacher: Teacher, method: Method, name: str) 
   return Students(variables, checks['steps'], checks['test'], checks.get('validation'), seconds)
 
 
-def discard(run: Run, method: Method, name: str) -> None:
-  """Deletes the checkpoints of a method whose students are kept elsewhere."""
-  for stage in method.stages:
-    run.discard(f'{name}/{stage.name}')
+def phases_of(method: Method, name: str) -> list[str]:
+  """Returns the names of the phases of a run that a method's stages are, in their order."""
+  return [f'{name}/{stage.name}' for stage in method.stages]
 
 
 def stage_problem(flow: Flow, stage: Stage) -> Problem:

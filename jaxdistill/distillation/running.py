@@ -31,6 +31,7 @@ from jaxdistill.experiment import estimates, results, running
 from jaxdistill.experiment.estimates import Phase
 from jaxdistill.experiment.results import Row
 from jaxdistill.numerics import settled
+from jaxdistill.training import provenance
 from jaxdistill.training.run import Run
 
 # Scores that are said of a row.
@@ -69,7 +70,11 @@ def run_all(run: Run, work: Work, tell: bool = True) -> Ran:
     run: where all goes.
     work: what it works on.
     tell: whether to say what it works on, how long it will take, and what comes of it.
+
+  Raises:
+    UserError: the work dir was begun with another teacher or other validation images.
   """
+  provenance.settle_given(run, 'teacher', given_to(work))
   say = run.say if tell else lambda text: None
   say(describe(work))
   if tell and not flow.is_trained(run, work):
@@ -106,6 +111,17 @@ def run_all(run: Run, work: Work, tell: bool = True) -> Ran:
   return Ran(teacher, [*table, *learned.table], learned.numbers, learned.networks)
 
 
+def given_to(work: Work) -> dict[str, Any]:
+  """Returns what tells a teacher that was there already, and validation images, from others, see
+  `provenance.settle_given`."""
+  teacher = work.given
+  return {
+    'teacher': teacher and teacher.content,
+    'function of the teacher': teacher and teacher.function,
+    'validation': work.validation,
+  }
+
+
 @settled()
 def learn(
   run: Run,
@@ -137,8 +153,7 @@ def learn(
     trained = Trained(built(work), ended.variables)
     run.write_bytes(path, trained.to_bytes())
     numbers = _numbers(run, work, method, ended, answers)
-    flow.discard(run, method, name)
-    return numbers, trained
+    return numbers, trained, flow.phases_of(method, name)
 
   there = lambda workdir: Trained.load(workdir / path)
   return running.once(run, name, compute, Numbers.from_json, there)

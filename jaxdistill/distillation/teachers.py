@@ -62,6 +62,12 @@ class Teacher:
   key: str = ''
   checks: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
+  @property
+  def content(self) -> str:
+    """The hash of its weights and of what images it reads; of a function's code nothing."""
+    reads = {'mean': self.mean, 'std': self.std, 'size': self.size}
+    return files.content_hash(map(np.asarray, jax.tree.leaves(self.variables)), reads)
+
   def view(self, mean: Sequence[float], std: Sequence[float]) -> GuideView | None:
     """Returns what it reads where that is not what the students' native view is: images of another
     size or other statistics; None where it reads that.
@@ -398,7 +404,7 @@ def of_function(
     raise UserError(f'A teacher is a function of images; got {errors.brief(repr(function))}.')
   errors.whole_numbers(size=size)
   takes_variables = len(jax.tree.leaves(variables)) > 0
-  called = function if takes_variables else lambda variables, images: function(images)
+  called = function if takes_variables else functools.partial(_without_variables, function)
   if (mean is None) != (std is None):
     raise UserError('A teacher of images of its own needs both mean and std.')
   described = {'what': 'function', 'code': usercode.code_hash(function), 'size': size}
@@ -412,6 +418,11 @@ def of_function(
     size=size,
     key=files.content_hash(list(map(np.asarray, jax.tree.leaves(variables))), described),
   )
+
+
+def _without_variables(function, variables, images):
+  del variables
+  return function(images)
 
 
 def _of_work_dir(path, source, images):

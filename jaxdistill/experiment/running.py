@@ -1,7 +1,7 @@
 """A run of one method, or of several that are compared: what families do alike around the training
 of each."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,7 +74,7 @@ def learn_all(
 def once(
   run: Run,
   name: str,
-  compute: Callable[[], tuple[Any, Any]],
+  compute: Callable[[], tuple[Any, Any, Collection[str]]],
   numbers: Callable[[Any], Any],
   networks: Callable[[Path], Any],
 ) -> tuple[Any, Any]:
@@ -84,18 +84,22 @@ def once(
   Args:
     run: keeps the numbers.
     name: of the method in the table.
-    compute: () -> both; what `networks` reads has been written by then.
+    compute: () -> both, and the phases whose checkpoints go once the numbers are kept; what
+      `networks` reads has been written by then.
     numbers: reads them from the JSON form that their `to_json` gives.
     networks: reads them from the work dir.
   """
-  trained = []
+  trained, finished = [], []
 
   def first():
-    measured, made = compute()
+    measured, made, phases = compute()
     trained.append(made)
+    finished.extend(phases)
     return measured.to_json()
 
   measured = numbers(run.once(f'methods/{name}', first))
+  for phase in finished:
+    run.discard(phase)
   if not trained and run.workdir is not None:
     trained.append(networks(run.workdir))
   return measured, trained[0] if trained else None

@@ -28,7 +28,7 @@ from jaxdistill.fscil.learner import Learner
 from jaxdistill.fscil.scoring import Numbers
 from jaxdistill.fscil.stage import Stage, base_head, learner_head, memories_of, runs
 from jaxdistill.numerics import settled
-from jaxdistill.training import parallel, pretrained, trees
+from jaxdistill.training import hosts, parallel, pretrained, trees
 from jaxdistill.training.run import Run
 
 
@@ -66,7 +66,11 @@ def trained(run: Run, stage: Stage) -> bool:
   directory = pretrained.directory(run, stage.fields.run.experts)
   model = stage.network(base_head(stage.fields))
   images, _ = stage.split
-  return base.are_kept(directory, model, images, stage.training, stage.columns, stage.scored)
+  # The first process alone knows of the folder.
+  return hosts.first(
+    'kept base networks',
+    lambda: base.are_kept(directory, model, images, stage.training, stage.columns, stage.scored),
+  )
 
 
 @settled()
@@ -293,7 +297,7 @@ def learn(
     Its numbers, and the classifier that the first run has become (None in all processes but the
     first).
   """
-  path, computed = f'classifiers/{name}.msgpack', []
+  path, computed, finished = f'classifiers/{name}.msgpack', [], []
 
   def compute():
     head = learner_head(stage.fields, method)
@@ -306,13 +310,14 @@ def learn(
     if isinstance(course_of_it.remember, memory.Images):
       # Of the first run, as the classifier.
       run.write_bytes(album_path(name), trees.encode({'images': course_of_it.remember.album()[0]}))
-      for phase in course_of_it.remember.phases(course_of_it):
-        run.discard(phase)
-    for number in range(1, stage.sessions.sessions + 1):
-      run.discard(f'{name}/session-{number}')
+      finished.extend(course_of_it.remember.phases(course_of_it))
+    sessions = range(1, stage.sessions.sessions + 1)
+    finished.extend(f'{name}/session-{number}' for number in sessions)
     return Numbers.of_outcome(outcome, stage.sessions.sizes).to_json()
 
   numbers = Numbers.from_json(run.once(f'learners/{name}', compute))
+  for phase in finished:
+    run.discard(phase)
   if not computed and run.workdir is not None:
     computed.append(Learned.load(run.workdir / path))
   return numbers, computed[0] if computed else None

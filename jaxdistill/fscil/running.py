@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from jaxdistill import files, models
 from jaxdistill.experiment import estimates, results
@@ -17,7 +18,7 @@ from jaxdistill.fscil.learned import Learned
 from jaxdistill.fscil.scoring import Numbers
 from jaxdistill.fscil.stage import Stage, base_head, memories_of, runs
 from jaxdistill.numerics import settled
-from jaxdistill.training import parallel
+from jaxdistill.training import parallel, provenance
 from jaxdistill.training.run import Run
 
 # Learners whose papers could not be read whole: what a table has of them is a reconstruction.
@@ -61,7 +62,11 @@ def run_all(run: Run, stage: Stage, tell: bool = True) -> Ran:
     run: where all goes.
     stage: what it works on.
     tell: whether to say what it works on, how long base training will take, and what comes of it.
+
+  Raises:
+    UserError: the work dir was begun with other sessions or base networks.
   """
+  provenance.settle_given(run, 'sessions', sessions_of(stage))
   say = run.say if tell else lambda text: None
   say(describe(stage))
   if tell and not _is_trained(run, stage):
@@ -72,6 +77,7 @@ def run_all(run: Run, stage: Stage, tell: bool = True) -> Ran:
       until='base training takes',
     )
   networks = flow.bases(run, stage)
+  provenance.settle_given(run, 'base', {'base networks': networks.key})
   seen = flow.see(run, stage, networks)
   numbers, classifiers = {}, {}
   for name, method in methods_of(stage.fields).items():
@@ -79,6 +85,15 @@ def run_all(run: Run, stage: Stage, tell: bool = True) -> Ran:
     for factor, at_rate in numbers[name].by_scale().items():
       say(in_words(scoring.row('', label(method, factor), at_rate), SHOWN))
   return Ran(networks, seen.key, numbers, classifiers)
+
+
+def sessions_of(stage: Stage) -> dict[str, Any]:
+  """Returns what tells the sessions of a run from others, see `provenance.settle_given`: files may
+  have listed their images and the order of the classes."""
+  return {
+    'list of few images': [rows for draw in stage.draws for rows in draw.rows],
+    'order of classes': [np.asarray(draw.order) for draw in stage.draws],
+  }
 
 
 def _is_trained(run: Run, stage: Stage) -> bool:

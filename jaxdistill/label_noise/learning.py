@@ -19,7 +19,7 @@ from jaxdistill.label_noise.scoring import Numbers
 from jaxdistill.label_noise.trained import Trained
 from jaxdistill.label_noise.work import Work
 from jaxdistill.numerics import settled
-from jaxdistill.training import trees
+from jaxdistill.training import provenance, trees
 from jaxdistill.training.run import Run
 
 # The methods that others are compared with seed by seed, the first that is there.
@@ -48,7 +48,11 @@ def run_all(run: Run, work: Work, tell: bool = True) -> Ran:
     run: where all goes.
     work: what it works on.
     tell: whether to say what it works on, how long it will take, and what comes of it.
+
+  Raises:
+    UserError: the work dir was begun with other evidence.
   """
+  provenance.settle_given(run, 'evidence', evidence_of(work))
   if tell:
     run.say(describe(work))
     estimates.estimate_once(run, lambda: estimates.measure(phases(work)), 'the trainings')
@@ -60,6 +64,19 @@ def run_all(run: Run, work: Work, tell: bool = True) -> Ran:
     shown=SHOWN,
     tell=tell,
   )
+
+
+def evidence_of(work: Work) -> dict[str, Any]:
+  """Returns what tells the labels of a run, and the sets beside its training and test set, from
+  others, see `provenance.settle_given`."""
+  held = work.validation_observed
+  return {
+    'evidence': work.evidence.arrays,
+    'truth': None if work.observed.truth is None else [work.observed.truth],
+    'trusted': work.trusted,
+    'validation': work.validation,
+    'evidence of the validation examples': None if held is None else held.evidence.arrays,
+  }
 
 
 @settled()
@@ -98,9 +115,8 @@ def learn(
       ended.seconds,
       method.reconstruction,
     )
-    for phase in method.phases:
-      run.discard(flow.phase_name(name, phase))
-    return numbers, Learned(networks, ended.believed)
+    phases = [flow.phase_name(name, phase) for phase in method.phases]
+    return numbers, Learned(networks, ended.believed), phases
 
   def there(workdir):
     believed = trees.plain((workdir / beliefs_path).read_bytes())

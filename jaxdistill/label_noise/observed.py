@@ -36,6 +36,13 @@ class Evidence:
     return len(self.matrix) if self.crowd is None else self.crowd.num_examples
 
   @property
+  def arrays(self) -> tuple[np.ndarray, ...]:
+    """All that tells it from other evidence: the triples of the crowd, or the matrix."""
+    if self.crowd is None:
+      return (self.matrix,)
+    return tuple(map(np.asarray, (self.crowd.example, self.crowd.annotator, self.crowd.label)))
+
+  @property
   def kind(self) -> str:
     """'labels': one label an example, 'crowd': labels of several annotators, 'matrix'."""
     if self.crowd is None:

@@ -17,6 +17,7 @@ from jaxdistill.robustness import api, flow, methods, page, scoring, sections
 from jaxdistill.robustness.scoring import Numbers
 from jaxdistill.robustness.trained import Built, Trained
 from jaxdistill.robustness.work import Work
+from jaxdistill.training import provenance
 from jaxdistill.training.run import Run
 
 # Scores that are said of a method whose networks are trained.
@@ -36,7 +37,12 @@ def run_all(run: Run, work: Work, tell: bool = True) -> Ran:
     run: where all goes.
     work: what it works on.
     tell: whether to say what it works on, how long it will take, and what comes of it.
+
+  Raises:
+    UserError: the work dir was begun with other validation or pseudo-labelled images.
   """
+  things = {'validation': work.validation, 'pseudo-labelled': work.pseudo}
+  provenance.settle_given(run, 'further', things)
   if tell:
     run.say(describe(work))
     estimates.estimate_once(run, lambda: estimates.measure(phases(work)), 'the trainings')
@@ -84,8 +90,7 @@ def learn(
       ended.seconds,
       method.reconstruction,
     )
-    run.discard(name)
-    return numbers, trained
+    return numbers, trained, [name]
 
   there = lambda workdir: Trained.load(workdir / path)
   return running.once(run, name, compute, Numbers.from_json, there)

@@ -3,19 +3,20 @@ is refused.
 
 A config names a data set and a method; what the names stand for may be replaced between two starts.
 So a work dir keeps, in data.json, what tells one from another, by section: 'data' (the real
-images), 'sets' (condensed ones), 'code'; and 'settings' of phases that no config tells.
+images), 'sets' (condensed ones), 'code', what else a run was given, such as 'evidence' or a
+'teacher'; and 'settings' of phases that no config tells.
 """
 
 import itertools
 import pathlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
 from jaxdistill import files, registry, usercode
 from jaxdistill.config import differences, flat, listed
-from jaxdistill.data import Dataset
+from jaxdistill.data import Dataset, MultiLabelled, Vectors
 from jaxdistill.data.identity import Identity
 from jaxdistill.errors import UserError
 from jaxdistill.training import hosts
@@ -98,8 +99,38 @@ def of_things(things: Mapping[str, Any]) -> Sections:
     elif callable(thing):
       sections['code'][name] = Code(thing)
     else:
-      sections['data'][name] = Content(files.content_hash([_array(name, thing)], {}))
+      sections['data'][name] = _content(name, [thing])
   return sections
+
+
+def settle_given(run, section: str, things: Mapping[str, Any]) -> None:
+  """Settles what a run was given beside its data set, as `settle` does.
+
+  Args:
+    run: a `Run`.
+    section: what these things are together.
+    things: by name, each a set of examples, a function, a list of arrays, or the hash of something;
+      None: there is none.
+
+  Raises:
+    UserError: the work dir was begun with something else.
+  """
+  if run.place is None and hosts.count() == 1:
+    return
+  facts = {name: _given(name, thing) for name, thing in things.items() if thing is not None}
+  settle(run, {section: facts})
+
+
+def _given(name: str, thing: Any) -> Fact:
+  if isinstance(thing, Dataset | MultiLabelled | Vectors):
+    return Identity(thing, statistics=False)  # those of the training set count
+  if callable(thing):
+    return Code(thing)
+  return Content(thing) if isinstance(thing, str) else _content(name, thing)
+
+
+def _content(name: str, arrays: Iterable[Any]) -> Content:
+  return Content(files.content_hash([_array(name, array) for array in arrays], {}))
 
 
 def _array(name: str, thing: Any) -> np.ndarray:

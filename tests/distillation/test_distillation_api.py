@@ -1,12 +1,14 @@
 """Distillation in Python: results, teachers of every kind, what is saved and exported."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxdistill import data, distillation, models
-from jaxdistill.distillation import keeping
+from jaxdistill.distillation import flow, keeping, running
 from jaxdistill.errors import UserError
 from jaxdistill.models import weights
 
@@ -271,3 +273,49 @@ def test_a_mistake_ends_in_one_sentence(changes, message, digits):
 
 def _normalised(images):
   return jnp.asarray((images.images / 255 - np.array(images.mean)) / images.std, jnp.float32)
+
+
+class _Stopped(Exception):
+  """Before any student is trained."""
+
+
+def test_a_work_dir_knows_its_teacher(digits, tmp_path, monkeypatch):
+  def stop(*arguments, **fields):
+    raise _Stopped
+
+  def teacher_of(weight):
+    return lambda images: images.reshape(len(images), -1) @ weight
+
+  monkeypatch.setattr(running, '_teacher_rows', stop)
+  weight = np.random.default_rng(0).normal(size=(64, 10)).astype(np.float32)
+  held = digits[1].take(np.arange(20))
+  for _ in range(2):  # the same goes on
+    with pytest.raises(_Stopped):
+      distil(teacher_of(weight), digits, workdir=tmp_path, validation=held)
+  for other, changed, words in (
+    (weight, {'validation': None}, 'validation: no longer there'),
+    (2 * weight, {}, 'the code of the function of the teacher has changed'),
+  ):
+    with pytest.raises(UserError, match=words):
+      distil(teacher_of(other), digits, **{'workdir': tmp_path, 'validation': held, **changed})
+  with_weights = lambda weight, images: images.reshape(len(images), -1) @ weight
+  first, second = (
+    distillation.teachers.of_function(with_weights, variables=one) for one in (weight, 2 * weight)
+  )
+  with pytest.raises(_Stopped):
+    distil(first, digits, workdir=tmp_path / 'weights')
+  with pytest.raises(UserError, match='teacher has changed since'):
+    distil(second, digits, workdir=tmp_path / 'weights')
+
+
+def test_the_first_process_says_whether_the_teacher_is_kept(monkeypatch):
+  """The others know of no work dir."""
+  monkeypatch.setattr(flow.hosts, 'first', lambda what, value: True)
+  work = SimpleNamespace(
+    fields=SimpleNamespace(run=SimpleNamespace(experts='')),
+    given=None,
+    training=None,
+    taught=None,
+    teacher_test=None,
+  )
+  assert flow.is_trained(SimpleNamespace(workdir=None), work)

@@ -25,6 +25,12 @@ def test_differences_are_paired_and_of_common_columns():
   assert found['last']['standard_error'] == pytest.approx(0.05)
 
 
+def test_a_column_that_is_not_finite_on_either_side_has_no_difference():
+  chosen, whole = np.array([np.nan, np.nan]), np.array([0.5, 0.7])
+  for one, other in ((chosen, whole), (whole, chosen)):
+    assert not rows.differences({'precision': one}, {'precision': other})
+
+
 def test_a_flat_row_has_its_differences_as_columns():
   row = Row('kd', 'KD', 1.0, extras={'differences': {'last': {'mean': 0.1}}})
   assert rows.flat(row)['gain_last'] == {'mean': 0.1}

@@ -93,7 +93,7 @@ def test_networks_are_trained_once_in_the_life_of_a_work_dir(tmp_path):
       def compute():
         trained.append(1)
         run.write_bytes('networks/kd', b'weights')
-        return Numbers(0.1 + 0.2), b'weights'
+        return Numbers(0.1 + 0.2), b'weights', []
 
       there = lambda folder: (folder / 'networks/kd').read_bytes()
       return running.once(run, 'kd', compute, Numbers.from_json, there)
@@ -102,6 +102,26 @@ def test_networks_are_trained_once_in_the_life_of_a_work_dir(tmp_path):
   assert first == again == (Numbers(0.1 + 0.2), b'weights') and len(trained) == 1
   assert (tmp_path / 'results/methods/kd.json').exists()
   assert start(None) == first and len(trained) == 2
+
+
+def test_checkpoints_go_once_the_numbers_are_kept(tmp_path):
+  class Unkept(Numbers):
+    def to_json(self):
+      raise OSError('the disk is full')
+
+  discarded = []
+
+  def start(numbers):
+    with Run(tmp_path, progress=False, tensorboard=False) as run:
+      run.discard = lambda phase: discarded.append((phase, run.has('methods/kd')))
+      compute = lambda: (numbers, b'weights', ['kd/one', 'kd/two'])
+      return running.once(run, 'kd', compute, Numbers.from_json, lambda folder: None)
+
+  with pytest.raises(OSError):
+    start(Unkept(0.1))
+  assert not discarded
+  start(Numbers(0.1))
+  assert discarded == [('kd/one', True), ('kd/two', True)]
 
 
 def test_a_row_is_known_by_all_that_decides_it_and_nothing_else():

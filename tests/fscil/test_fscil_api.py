@@ -14,7 +14,7 @@ import jaxdistill
 from jaxdistill import config as configs
 from jaxdistill import metrics, models
 from jaxdistill.errors import UserError
-from jaxdistill.fscil import Learned, Result, checks, methods
+from jaxdistill.fscil import Learned, Result, checks, flow, methods
 from jaxdistill.fscil import learned as learned_file
 from jaxdistill.models import heads, weights
 from jaxdistill.training import features
@@ -279,6 +279,30 @@ def test_a_list_of_images_is_checked_by_length_and_label(tmp_path):
   path.write_text('\n'.join(map(str, np.concatenate(rows)[::-1])))
   with pytest.raises(UserError, match='which is of class'):
     run('ncm', indices=path)
+
+
+class _Stopped(Exception):
+  """Before base networks are trained."""
+
+
+def test_a_work_dir_knows_its_list_of_images(tmp_path, monkeypatch):
+  def stop(*arguments, **fields):
+    raise _Stopped
+
+  monkeypatch.setattr(flow, 'bases', stop)
+  train, _ = patterns.train_and_test()
+
+  def listed(start):
+    rows = [train.of_class(label)[start : start + 3] for label in range(2, CLASSES)]
+    path = tmp_path / 'list.txt'
+    path.write_text('\n'.join(map(str, np.concatenate(rows))))
+    run('ncm', tmp_path / 'run', indices=path)
+
+  for _ in range(2):  # the same goes on
+    with pytest.raises(_Stopped):
+      listed(0)
+  with pytest.raises(UserError, match='list of few images has changed since'):
+    listed(1)
 
 
 class _Config(Exception):

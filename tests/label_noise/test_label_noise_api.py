@@ -9,7 +9,7 @@ import pytest
 
 from jaxdistill import data, label_noise
 from jaxdistill.errors import UserError
-from jaxdistill.label_noise import ce, fitting, methods
+from jaxdistill.label_noise import ce, fitting, learning, methods
 
 SMALL = {'model.depth': 1, 'model.width': 8, 'learning.epochs': 2, 'learning.batch': 16}
 
@@ -194,3 +194,28 @@ def test_a_mistake_ends_in_one_sentence(changes, message, digits):
 def test_what_is_no_set_is_refused():
   with pytest.raises(UserError, match='needs examples as a Dataset'):
     label_noise.fit(np.zeros((3, 2)), np.zeros(3, int))
+
+
+class _Stopped(Exception):
+  """Before any network is trained."""
+
+
+def test_a_work_dir_knows_its_evidence(digits, crowd, tmp_path, monkeypatch):
+  def stop(*arguments, **fields):
+    raise _Stopped
+
+  monkeypatch.setattr(learning.running, 'learn_all', stop)
+  truth = digits[0].labels
+  given = {'workdir': tmp_path, 'truth': truth, 'trusted': digits[0].take(np.arange(20))}
+  for _ in range(2):  # the same goes on
+    with pytest.raises(_Stopped):
+      fit(digits, crowd, **given)
+  # Other annotators said the same of every example.
+  renamed = dataclasses.replace(crowd, annotator=(crowd.annotator + 1) % crowd.num_annotators)
+  for evidence, changed, words in (
+    (renamed, {}, 'evidence has changed since'),
+    (crowd, {'truth': None}, 'truth: no longer there'),
+    (crowd, {'trusted': digits[0].take(np.arange(10))}, 'trusted images: 20 -> 10'),
+  ):
+    with pytest.raises(UserError, match=words):
+      fit(digits, evidence, **{**given, **changed})

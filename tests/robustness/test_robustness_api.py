@@ -6,7 +6,7 @@ import pytest
 
 from jaxdistill import data, robustness
 from jaxdistill.errors import UserError
-from jaxdistill.robustness import methods, standard
+from jaxdistill.robustness import learning, methods, standard
 from jaxdistill.robustness.threat import Ball
 from jaxdistill.robustness.under_attack import Attacked
 
@@ -143,3 +143,24 @@ def test_half_of_every_batch_is_pseudo_labelled(digits, tmp_path):
 def test_a_mistake_ends_in_one_sentence(changes, message, digits):
   with pytest.raises(UserError, match=message):
     fit(digits, **changes)
+
+
+class _Stopped(Exception):
+  """Before any network is trained."""
+
+
+def test_a_work_dir_knows_its_validation_images(digits, tmp_path, monkeypatch):
+  def stop(*arguments, **fields):
+    raise _Stopped
+
+  monkeypatch.setattr(learning.running, 'learn_all', stop)
+  held = digits[1].take(np.arange(10))
+  for _ in range(2):  # the same goes on
+    with pytest.raises(_Stopped):
+      fit(digits, validation=held, workdir=tmp_path)
+  for other, words in (
+    (held.take(np.arange(5)), 'validation images: 10 -> 5'),
+    (None, 'no longer'),
+  ):
+    with pytest.raises(UserError, match=words):
+      fit(digits, validation=other, workdir=tmp_path)

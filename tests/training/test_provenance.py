@@ -229,3 +229,25 @@ def test_the_record_goes_along_into_a_bucket(tmp_path):
   start(place, facts())
   with pytest.raises(UserError, match=f'The work dir {place} was begun with other data'):
     start(place, facts(shade=1))
+
+
+def test_what_a_run_was_given_beside_its_data_is_known_again(tmp_path):
+  examples = Dataset(PIXELS, np.repeat([0, 1], 3))
+
+  def start(**changed):
+    things = {'evidence': [np.arange(3)], 'held': examples, 'teacher': 'a1', 'truth': None}
+    with Run(tmp_path, progress=False, tensorboard=False) as run:
+      provenance.settle_given(run, 'given', {**things, **changed})
+
+  start()
+  start()
+  assert set(record(tmp_path)['given']) == {'evidence', 'held', 'teacher'}
+  for changed, words in (
+    ({'evidence': [np.arange(4)]}, 'evidence has changed since'),
+    ({'held': examples.take([0, 1, 2])}, 'held images: 6 -> 3'),
+    ({'teacher': 'b2'}, 'teacher has changed since'),
+    ({'teacher': None}, 'teacher: no longer there'),
+    ({'truth': [np.arange(3)]}, 'truth: new'),
+  ):
+    with pytest.raises(UserError, match=words):
+      start(**changed)

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -121,7 +122,7 @@ def fit(
   *,
   trusted: Any | None = None,
   truth: ArrayLike | None = None,
-  validation: float | tuple[Any, Any] = _HELD_OUT,
+  validation: float | tuple[Any, Any] | None = _HELD_OUT,
   overrides: Mapping[str, Any] | None = None,
   workdir: str | os.PathLike | None = None,
   quick: bool = False,
@@ -133,7 +134,9 @@ def fit(
     train: a `Dataset`, `Vectors` or `MultiLabelled`; its own labels are the observed ones where no
       evidence is given, and else are not looked at.
     evidence: what was observed of its examples: a `Crowd`, labels int [n], or a matrix of 0 and 1
-      [n, q] where `train` is `MultiLabelled`; None: its labels.
+      [n, q] where `train` is `MultiLabelled`; None: its labels. A crowd with names of classes or
+      examples is brought into the order of `train` by them. Where `train` has no `ids`, or the
+      crowd no names, nothing can be compared: it is in the order of `train`.
     test: examples with true labels, of the same classes; None: the held-out examples, with their
       observed labels.
     method: the name of a method, one that was registered, or the .py file of a config of your own.
@@ -141,9 +144,9 @@ def fit(
     seeds: networks, in one program.
     seed: of everything random.
     trusted: examples whose labels are believed, of the same kind as `train`.
-    truth: true labels [n] or [n, q], for the scores alone.
-    validation: share of the examples that is held out to choose a check by, or such examples and
-      their evidence; 0: none.
+    truth: true labels [n] or [n, q], in the order of `train`, for the scores alone.
+    validation: share of the examples that is held out to choose a check by, or the pair of such
+      examples and their evidence (None: their labels); 0 or None: none.
     overrides: further fields of the config by dotted name, such as {'learning.epochs': 5}.
     workdir: keeps checkpoints and metrics and resumes from them; None: in memory.
     quick: a smoke run, of a hundred examples or so; no number means anything.
@@ -176,7 +179,7 @@ def compare(
   *,
   trusted: Any | None = None,
   truth: ArrayLike | None = None,
-  validation: float | tuple[Any, Any] = _HELD_OUT,
+  validation: float | tuple[Any, Any] | None = _HELD_OUT,
   overrides: Mapping[str, Any] | None = None,
   workdir: str | os.PathLike | None = None,
   quick: bool = False,
@@ -196,7 +199,7 @@ def compare(
   make = lambda: configs.load(f'{_FOLDER}/compare', given)
   handed = _Handed(train, evidence, test, trusted, truth, validation)
   ran, work, learned = _run(make, handed, model, seed, overrides, workdir, quick, progress)
-  return Comparison(_results(ran, learned), ran.table, learning.REFERENCES[0])
+  return Comparison(_results(ran, learned), ran.table, learning.reference_of(work.fields))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,6 +240,22 @@ def _arguments(train, seeds, quick):
   return dict(data=known, noise='none', seeds=seeds, quick=quick)
 
 
+def _validation(validation):
+  """(Share of the training examples, pair of other examples and their evidence), one of the two."""
+  if validation is None:
+    return 0.0, None
+  if isinstance(validation, tuple | list) and len(validation) == 2:
+    return 0.0, tuple(validation)
+  if getattr(validation, 'shape', None) == ():  # a scalar of NumPy or JAX
+    validation = np.asarray(validation).item()
+  if isinstance(validation, Real) and not isinstance(validation, bool):
+    return float(validation), None
+  raise UserError(
+    'validation is a share of the training examples, or the pair (examples, evidence) of held-out '
+    f'ones; it is a {type(validation).__name__}.'
+  )
+
+
 def _run(
   make: Callable,
   handed: _Handed,
@@ -253,12 +272,12 @@ def _run(
   config.data.name = handed.train.name
   if model:
     config.model = arguments.network_of(model)
-  share = handed.validation if isinstance(handed.validation, int | float) else 0.0
+  share, pair = _validation(handed.validation)
   # All examples that were handed over, unless a smoke run or the overrides say fewer. Trusted
   # examples are those that are handed over; the truth is for the scores alone.
   fixed = {
     'seed': seed,
-    'data.validation_share': float(share),
+    'data.validation_share': share,
     'learning.train_images': min(config.learning.train_images, len(handed.train)) if quick else 0,
     'learning.trusted': 0,
   }
@@ -268,11 +287,10 @@ def _run(
   checks.check_values(config)
   fields = sections.of_config(config)
   mesh = parallel.make_mesh(config.run.devices)
+  held = None if pair is None else pair[0]
+  works.check_sets(handed.train, test=handed.test, trusted=handed.trusted, validation=held)
   observed = making.handed(handed.train, handed.evidence, handed.truth)
-  validation = None
-  if isinstance(handed.validation, tuple):
-    examples, said = handed.validation
-    validation = examples, making.handed(examples, said, None)
+  validation = None if pair is None else (held, making.handed(held, pair[1], None))
   divided = works.divide(fields, handed.train, observed, validation, handed.trusted)
   test = handed.test
   if test is None:

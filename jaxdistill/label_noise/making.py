@@ -9,6 +9,8 @@ import numpy as np
 from jaxdistill import terminal
 from jaxdistill.data import Dataset, MultiLabelled
 from jaxdistill.data.crowds import Crowd
+from jaxdistill.data.dataset import as_array
+from jaxdistill.data.multilabelled import checked_matrix
 from jaxdistill.errors import UserError
 from jaxdistill.label_noise import evidence as evidences
 from jaxdistill.label_noise import human, multilabel, noise, said, simulation
@@ -78,22 +80,35 @@ def handed(dataset: Any, evidence: Any = None, truth: Any = None) -> Observed:
   Args:
     dataset: images or vectors.
     evidence: an `Evidence`, a `Crowd`, labels [n], or a matrix [n, q] of a `MultiLabelled`; None:
-      the labels of the data set.
-    truth: true labels [n] or [n, q]; None: nobody knows them.
+      the labels of the data set. Crowds are joined with the examples by names, see `said.joined`;
+      all else is in their order.
+    truth: true labels [n] or [n, q], in the order of the examples; None: nobody knows them.
 
   Raises:
     UserError: either is not of these examples and classes.
+
+  >>> train = Dataset(np.zeros((2, 8, 8, 1), np.uint8), [0, 1], ('dog', 'cat'))
+  >>> handed(train, Crowd.from_labels([0, 1], classes=['cat', 'dog'])).evidence.labels.tolist()
+  [1, 0]
   """
-  if truth is not None:
-    truth = np.asarray(truth)
-    wanted = np.shape(dataset.labels)
-    if truth.shape != wanted or truth.dtype.kind not in 'iub':
-      raise UserError(
-        f'truth needs the true labels of the {len(dataset)} examples, integers {list(wanted)}; it '
-        f'is {truth.dtype} of shape {list(truth.shape)}.'
-      )
-    truth = truth.astype(np.int32)
+  truth = None if truth is None else _truth(dataset, truth)
   return Observed(_evidence(dataset, evidence), truth)
+
+
+def _truth(dataset, truth):
+  truth, wanted = as_array(dataset.name, 'truth', truth), np.shape(dataset.labels)
+  if truth.shape != wanted or truth.dtype.kind not in 'iub':
+    raise UserError(
+      f'truth needs the true labels of the {len(dataset)} examples, integers {list(wanted)}; it '
+      f'is {truth.dtype} of shape {list(truth.shape)}.'
+    )
+  most = 1 if isinstance(dataset, MultiLabelled) else dataset.num_classes - 1
+  if truth.min() < 0 or truth.max() > most:
+    raise UserError(
+      f'truth holds true labels of {dataset.name}, from 0 to {most}; it goes from {truth.min()} to '
+      f'{truth.max()}.'
+    )
+  return truth.astype(np.int32)
 
 
 def _evidence(dataset, evidence):
@@ -101,12 +116,15 @@ def _evidence(dataset, evidence):
     evidence = dataset.labels
   if isinstance(evidence, Evidence):
     observed = evidence
+    if evidence.crowd is not None:
+      observed = Evidence(said.joined(evidence.crowd, dataset))
   elif isinstance(dataset, MultiLabelled):
-    observed = Evidence(matrix=evidences.label_matrix(evidence).astype(np.int32))
+    observed = Evidence(matrix=checked_matrix('evidence', evidence, len(dataset)))
   elif isinstance(evidence, Crowd):
-    observed = Evidence(evidence)
+    observed = Evidence(said.joined(evidence, dataset))
   else:
-    labels = evidences.class_labels(np.asarray(evidence), dataset.num_classes)
+    labels = as_array(dataset.name, 'evidence', evidence)
+    labels = evidences.class_labels(labels, dataset.num_classes)
     observed = Evidence(Crowd.from_labels(labels, dataset.class_names))
   if len(observed) != len(dataset) or observed.classes != dataset.num_classes:
     raise UserError(
@@ -161,10 +179,10 @@ def _by_image(fields, dataset):
 
 
 def _cifar10n(fields, dataset):
-  said = human.cifar10n(fields.path, fields.which, dataset)
-  if not isinstance(said, Crowd):
-    said = Crowd.from_labels(said, dataset.class_names)
-  return Observed(Evidence(said), dataset.labels)
+  crowd = human.cifar10n(fields.path, fields.which, dataset)
+  if not isinstance(crowd, Crowd):
+    crowd = Crowd.from_labels(crowd, dataset.class_names)
+  return Observed(Evidence(crowd), dataset.labels)
 
 
 def _csv(fields, dataset):

@@ -1,4 +1,4 @@
-"""What people said of pictures, from a file that names these."""
+"""What people said of pictures, joined with these by their names: from a file, or a crowd."""
 
 import os
 import pathlib
@@ -6,9 +6,11 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from jaxdistill.data import crowd_files
 from jaxdistill.data.crowds import Crowd
-from jaxdistill.errors import UserError, shown
+from jaxdistill.errors import UserError, brief, shown
 
 _FOLDER = 'folder:'
 
@@ -75,3 +77,84 @@ def example_names(examples: Any) -> list[str]:
     return names
   root = os.path.abspath(examples.name.removeprefix(_FOLDER))
   return [pathlib.Path(os.path.relpath(os.path.abspath(name), root)).as_posix() for name in names]
+
+
+def joined(crowd: Crowd, examples: Any) -> Crowd:
+  """Returns a crowd whose classes and examples are numbered as those of a set, by their names.
+
+  Numbers are places in the set: those of a crowd without names, and those of a crowd with names
+  where the set has none to compare them with, neither `ids` nor class names but 0, 1, ...
+
+  Args:
+    crowd: its classes may be fewer than those of the set.
+    examples: a set with class names, such as a `Dataset`.
+
+  Raises:
+    UserError: a class or example that the set does not know, one that nobody labelled, and classes
+      without names where those of the set are numbers in another order.
+
+  >>> from jaxdistill.data import Dataset
+  >>> crowd = Crowd.from_labels([0, 1], classes=['cat', 'dog'])
+  >>> pictures = Dataset(np.zeros((2, 8, 8, 1), np.uint8), [0, 1], ('dog', 'cat'))
+  >>> joined(crowd, pictures).label.tolist()
+  [1, 0]
+  """
+  of_classes, of_examples = _class_places(crowd, examples), _example_places(crowd, examples)
+  if of_classes is None and of_examples is None:
+    return crowd
+  example, annotator, label = map(np.asarray, crowd.triples)
+  classes, count = crowd.names.classes or crowd.num_classes, crowd.num_examples
+  if of_classes is not None:
+    label, classes = of_classes[label], examples.class_names
+  if of_examples is not None:
+    example, count = of_examples[example], len(examples)
+  annotators = crowd.names.annotators or crowd.num_annotators
+  return Crowd.from_triples(
+    example, annotator, label, classes, examples=count, annotators=annotators
+  )
+
+
+def _class_places(crowd, examples):
+  """The class in the set of each one of a crowd; None: it is the same."""
+  own, known = crowd.names.classes, examples.class_names
+  numbers = tuple(map(str, range(len(known))))
+  if own == known:
+    return None
+  if not own:
+    if known != numbers and set(known) == set(numbers):
+      raise UserError(
+        f'The classes of {examples.name} are numbers in the order {brief(", ".join(known), 60)}, '
+        'and those of the crowd have no names that tell which is which; make it with '
+        'classes=train.class_names.'
+      )
+    return None
+  if known == numbers and not all(name.isdecimal() for name in own):
+    return None
+  advice = f'its classes are {brief(", ".join(known), 80)}: make the crowd with their names'
+  return _places('class', own, known, examples, advice)
+
+
+def _example_places(crowd, examples):
+  """The place in the set of each example of a crowd; None: it is the same."""
+  own = crowd.names.examples
+  if not own or not len(examples.ids):
+    return None
+  # A crowd may call the pictures of a folder by their whole paths too.
+  spellings = (tuple(example_names(examples)), tuple(map(str, examples.ids)))
+  if own in spellings:
+    return None
+  known = next((names for names in spellings if set(own) <= set(names)), spellings[0])
+  advice = f'its first is called {brief(repr(known[0]))}: make the crowd with the names of the set'
+  return _places('example', own, known, examples, advice)
+
+
+def _places(kind, own, known, examples, advice):
+  """The place of each name among the known ones, int [k]."""
+  place = {name: number for number, name in enumerate(known)}
+  strange = [name for name in own if name not in place]
+  if strange:
+    raise UserError(
+      f'The crowd has the {kind} {brief(repr(strange[0]))}, which {examples.name} '
+      f'({examples.split}) does not know; {advice}.'
+    )
+  return np.array([place[name] for name in own], np.int32)

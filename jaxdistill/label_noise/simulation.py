@@ -90,8 +90,9 @@ def simulate(
   pair, of_pair = np.unique(example * count + source[annotator], return_inverse=True)
   example_of, speaker = np.divmod(pair, count)
   said = instance.drawn(random, matrices[speaker, labels[example_of]])
+  names = _named(truth) if isinstance(truth, Dataset | Vectors) else classes
   crowd = Crowd.from_triples(
-    example, annotator, said[of_pair], classes, examples=len(labels), annotators=count
+    example, annotator, said[of_pair], names, examples=len(labels), annotators=count
   )
   return Simulated(crowd, matrices)
 
@@ -174,7 +175,7 @@ def simulate_by_image(
   laws = np.stack(laws)
   said = instance.drawn(random, laws[group[annotator], example])
   crowd = Crowd.from_triples(
-    example, annotator, said, dataset.num_classes, examples=len(dataset), annotators=count
+    example, annotator, said, _named(dataset), examples=len(dataset), annotators=count
   )
   return SimulatedByImage(crowd, np.stack(means)[group], group, laws)
 
@@ -191,6 +192,12 @@ def _classes_of(truth):
     )
   classes = int(labels.max()) + 1
   return labels, classes, confusable.hard_pairs(tuple(map(str, range(classes))))
+
+
+def _named(dataset):
+  """The classes of a set by their names, or how many there are where two are called alike."""
+  names = dataset.class_names
+  return names if len(set(names)) == len(names) else len(names)
 
 
 def _activity(activity, count, random):

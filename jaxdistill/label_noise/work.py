@@ -235,9 +235,14 @@ def assemble(
     UserError: see `make`.
   """
   train, observed, trusted = divided.train, divided.observed, divided.trusted
-  _check_sets(train, test, trusted)
-  network = {**fields.model, 'dtype': fields.dtype}
   held, held_observed = divided.validation or (None, None)
+  if isinstance(train.images, Streamed):
+    raise UserError(
+      f'{train.name} is too large to stay in memory, and whole passes over it come between the '
+      'steps: set data.stream=off, or take fewer examples with learning.train_images.'
+    )
+  check_sets(train, test=test, trusted=trusted, validation=held)
+  network = {**fields.model, 'dtype': fields.dtype}
   return Work(
     fields,
     _with_labels(train, observed),
@@ -284,23 +289,31 @@ def _trusted(rows, truth, per_class, dataset):
   return trusted, np.setdiff1d(rows, trusted)
 
 
-def _check_sets(train, test, trusted):
-  """Refuses sets that do not go together."""
-  if isinstance(train.images, Streamed):
-    raise UserError(
-      f'{train.name} is too large to stay in memory, and whole passes over it come between the '
-      'steps: set data.stream=off, or take fewer examples with learning.train_images.'
-    )
-  for other in (test, trusted):
+def check_sets(train: Any, **others: Any) -> None:
+  """Refuses sets that do not go together.
+
+  Args:
+    train: what is learned from.
+    others: by what they are for; None: there are none.
+
+  Raises:
+    UserError: examples of another kind, shape or classes.
+  """
+  for use, other in others.items():
     if other is None:
       continue
-    if type(other) is not type(train) or other.image_shape != train.image_shape:
+    if type(other) is not type(train):
       raise UserError(
-        f'{train.name}: training examples {list(train.image_shape)} and {other.split} examples '
+        f'{train.name}: training examples are {type(train).__name__}, and {use} examples must be '
+        f'too; they are {type(other).__name__}.'
+      )
+    if other.image_shape != train.image_shape:
+      raise UserError(
+        f'{train.name}: training examples {list(train.image_shape)} and {use} examples '
         f'{list(other.image_shape)} are not of one kind; load them as one data set.'
       )
     if other.class_names != train.class_names:
       raise UserError(
-        f'{train.name}: training and {other.split} examples have different classes '
+        f'{train.name}: training and {use} examples have different classes '
         f'({train.num_classes} and {other.num_classes}, or other names); load them as one data set.'
       )

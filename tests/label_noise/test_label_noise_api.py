@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from jaxdistill import data, label_noise
+from jaxdistill.data.crowds import Crowd
 from jaxdistill.errors import UserError
-from jaxdistill.label_noise import ce, fitting, learning, methods
+from jaxdistill.experiment.running import Ran
+from jaxdistill.label_noise import ce, fitting, learning, making, methods
 
 SMALL = {'model.depth': 1, 'model.width': 8, 'learning.epochs': 2, 'learning.batch': 16}
 
@@ -24,6 +26,19 @@ def digits():
 def crowd(digits):
   groups = [('expert', 4), ('symmetric', 4)]
   return label_noise.simulate(digits[0], groups, per_example=2).crowd
+
+
+@pytest.fixture
+def reached(monkeypatch):
+  """The works of calls that end in an InterruptedError before anything is trained."""
+  works = []
+
+  def stop(run, work, **options):
+    works.append(work)
+    raise InterruptedError
+
+  monkeypatch.setattr(fitting.learning, 'run_all', stop)
+  return works
 
 
 def fit(digits, evidence=None, method='ce', **options):
@@ -81,16 +96,10 @@ def test_true_labels_reach_the_scores_alone(digits, crowd, result):
   assert 'label_accuracy' not in without.scores
 
 
-def test_all_that_is_handed_over_is_learned_from(monkeypatch):
+def test_all_that_is_handed_over_is_learned_from(reached):
   """The config of a known set takes fewer images; a smoke run and the overrides say how many."""
   train, test = data.load('digits', image_size=8)
-  train, taken = train.take(np.arange(700)), []
-
-  def reached(run, work, **options):
-    taken.append(len(work.train))
-    raise InterruptedError
-
-  monkeypatch.setattr(fitting.learning, 'run_all', reached)
+  train = train.take(np.arange(700))
   options = dict(validation=0, model='mlp')
   for call in (
     lambda: label_noise.fit(train, None, test, 'ce', **options),
@@ -104,7 +113,7 @@ def test_all_that_is_handed_over_is_learned_from(monkeypatch):
   ):
     with pytest.raises(InterruptedError):
       call()
-  assert taken == [700, 630, 700, 600, 120, 80]
+  assert [len(work.train) for work in reached] == [700, 630, 700, 600, 120, 80]
 
 
 @pytest.mark.slow
@@ -180,6 +189,20 @@ def test_a_method_of_ones_own_learns(digits):
     (dict(evidence=np.full(80, 10)), 'whole numbers from 0 to 9; these go from 10 to 10'),
     (dict(evidence=np.zeros(79, int)), 'The evidence is of 79 examples'),
     (dict(truth=np.zeros(3, int)), 'truth needs the true labels of the 80 examples'),
+    (
+      dict(truth=np.full(80, -1)),
+      'truth holds true labels of digits, from 0 to 9; it goes from -1',
+    ),
+    (dict(truth=np.full(80, 10)), 'it goes from 10 to 10'),
+    (dict(evidence=[[0], [0, 1]]), 'evidence cannot be made one array'),
+    (dict(validation='some'), 'validation is a share .* it is a str'),
+    (dict(validation=(1, 2, 3)), 'validation is a share .* it is a tuple'),
+    (dict(validation=True), 'validation is a share .* it is a bool'),
+    (dict(validation=1.5), 'validation_share is 1.5'),
+    (
+      dict(validation=(np.zeros((2, 8, 8, 1)), [0, 1])),
+      'validation examples must be too; they are',
+    ),
     (dict(model='mlpp'), "no model 'mlpp'"),
     (dict(seeds=0), 'seeds is 0; it must be at least 1'),
     (dict(overrides={'learning.recipe': 'ccc61'}), "no recipe 'ccc61'; did you mean 'ccc60'"),
@@ -189,6 +212,82 @@ def test_a_method_of_ones_own_learns(digits):
 def test_a_mistake_ends_in_one_sentence(changes, message, digits):
   with pytest.raises(UserError, match=message):
     fit(digits, **changes)
+
+
+@pytest.mark.parametrize('use', ['test', 'trusted', 'validation'])
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    (lambda one: one.images, 'must be too; they are ndarray'),
+    (lambda one: dataclasses.replace(one, images=one.images[:, :4]), 'are not of one kind'),
+    (
+      lambda one: dataclasses.replace(one, class_names=tuple('abcdefghij')),
+      'have different classes',
+    ),
+  ],
+)
+def test_all_sets_go_with_the_training_set(use, change, message, digits):
+  train, test = digits
+  given = change(train.take(np.arange(10)))
+  options = {use: (given, np.arange(10)) if use == 'validation' else given}
+  with pytest.raises(UserError, match=f'{use} examples .*{message}'):
+    label_noise.fit(train, method='ce', model='mlp', **{'test': test, **options})
+
+
+@pytest.mark.parametrize(
+  'validation, held',
+  [(0.25, 20), (np.float32(0.25), 20), (0, 0), (None, 0), ('list', 10), ('pair', 10)],
+)
+def test_examples_are_held_out_or_handed_over(validation, held, digits, reached):
+  val = digits[0].take(np.arange(10))
+  own = {'list': [val, np.zeros(10, int)], 'pair': (val, np.zeros(10, int))}
+  with pytest.raises(InterruptedError):
+    fit(digits, validation=own.get(validation, validation) if held else validation)
+  (work,) = reached
+  assert (0 if work.validation is None else len(work.validation)) == held
+  assert len(work.train) == 80 - (held if held == 20 else 0)
+  if held == 10:
+    assert not work.validation.labels.any()
+
+
+def test_a_crowd_with_names_is_brought_into_the_order_of_the_set(digits, reached, tmp_path):
+  """As a file has them, in the order of the alphabet."""
+  names = tuple('jihgfedcba')
+  train, test = (dataclasses.replace(one, class_names=names) for one in digits)
+  said = Crowd.from_labels(train.labels, classes=names)
+  said.to_csv(tmp_path / 'said.csv')
+  read = Crowd.from_csv(tmp_path / 'said.csv')
+  assert read.names.classes == names[::-1]
+  with pytest.raises(InterruptedError):
+    fit((train, test), read, validation=(train, read))
+  np.testing.assert_array_equal(reached[0].train.labels, train.labels)
+  np.testing.assert_array_equal(reached[0].validation.labels, train.labels)
+
+
+def test_a_matrix_of_labels_may_be_a_nested_list():
+  many = data.MultiLabelled([[0.0], [2.0], [5.0]], [[0, 1], [1, 1], [0, 0]])
+  observed = making.handed(many, [[1, 1], [0, 1], [1, 0]], [[0, 1], [1, 1], [0, 0]])
+  assert observed.evidence.matrix.tolist() == [[1, 1], [0, 1], [1, 0]]
+  assert observed.truth.tolist() == [[0, 1], [1, 1], [0, 0]]
+  for evidence, truth, message in (
+    ([[1, 2], [0, 1], [1, 0]], None, 'that of input 0 for class 1 is 2'),
+    ([[0, 1], [1], [0]], None, 'labels cannot be made one array'),
+    (None, [[0, 1], [1, 3], [0, 0]], 'from 0 to 1; it goes from 0 to 3'),
+    (None, [[0, 1], [1], [0]], 'truth cannot be made one array'),
+  ):
+    with pytest.raises(UserError, match=message):
+      making.handed(many, evidence, truth)
+
+
+@pytest.mark.parametrize(
+  'methods, reference', [(['elr', 'co_teaching'], 'elr'), (['elr', 'ce'], 'ce')]
+)
+def test_methods_are_compared_with_the_one_that_the_table_has(
+  methods, reference, digits, monkeypatch
+):
+  monkeypatch.setattr(fitting.learning, 'run_all', lambda *run, **options: Ran([], {}, {}))
+  compared = label_noise.compare(digits[0], None, digits[1], methods, 'mlp', seeds=2)
+  assert compared.reference == reference
 
 
 def test_what_is_no_set_is_refused():

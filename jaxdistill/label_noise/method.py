@@ -85,6 +85,7 @@ class Setting:
     *,
     constant: bool = False,
     weight_decay: float | None = None,
+    on: str = 'train',
   ) -> optax.GradientTransformation:
     """Returns the recipe's optimiser for a phase.
 
@@ -93,8 +94,9 @@ class Setting:
       learning_rate: 0: the recipe's.
       constant: whether it stays what it is in place of the schedule.
       weight_decay: None: the recipe's.
+      on: the examples that the phase goes over, `Phase.on`: their number is that of its steps.
     """
-    return self.make_optimizer(epochs or self.epochs, learning_rate, constant, weight_decay)
+    return self.make_optimizer(epochs or self.epochs, learning_rate, constant, weight_decay, on)
 
   def views(
     self, named: Mapping[str, tuple[Transform, ...]], common: tuple[Transform, ...] = ()

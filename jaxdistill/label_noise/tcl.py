@@ -90,9 +90,11 @@ def method(
   mlp = Aggregator(setting.classes, hidden) if aggregator == 'mlp' else None
   agreement = Agreement(setting, calibrate, _checked_prior(prior, setting.classes), mlp)
 
-  def game(epochs, loss, *others, **parts):
-    of_adam = optim.adam(learning_rate or 1e-4)
-    moved_by = of_adam if optimizer == 'adam' else setting.optimizer(epochs, learning_rate)
+  def game(epochs, loss, *others, on='train', **parts):
+    if optimizer == 'adam':
+      moved_by = optim.adam(learning_rate or 1e-4)
+    else:
+      moved_by = setting.optimizer(epochs, learning_rate, on=on)
     player = Player(NET, (NET,), (Term('kl', loss),), moved_by)
     beliefs = {COLABELS: lambda key: jnp.asarray(setting.evidence.soft)}
     return Game({NET: Part(setting.network), **parts}, (player, *others), beliefs=beliefs)
@@ -112,7 +114,7 @@ def method(
     Phase('retrain', game(retrain, of_colabels(NET)), retrain, begin=agreement.begin_anew),
   ]
   if finetune:
-    last = game(finetune, _of_labels)
+    last = game(finetune, _of_labels, on='trusted')
     phases.append(Phase('finetune', last, finetune, on='trusted', begin=_go_on))
   return Method(tuple(phases), believe=agreement.believe, reconstruction=True)
 

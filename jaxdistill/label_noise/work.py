@@ -117,9 +117,15 @@ class Work:
     )
 
   def optimizer(
-    self, epochs: int, learning_rate: float, constant: bool, weight_decay: float | None
+    self,
+    epochs: int,
+    learning_rate: float,
+    constant: bool,
+    weight_decay: float | None,
+    on: str = 'train',
   ) -> optax.GradientTransformation:
     """Returns the optimiser of a phase, see `Setting.optimizer`."""
+    examples = {'train': self.train, 'trusted': self.trusted}[on]
     recipe = self.recipe.changed(epochs=epochs, learning_rate=learning_rate)
     optimizer = recipe.optimizer
     if constant:
@@ -128,7 +134,7 @@ class Work:
       recipe = dataclasses.replace(recipe, schedule=schedule, drop_at_epochs=False)
     if weight_decay is not None:
       optimizer = dataclasses.replace(optimizer, weight_decay=weight_decay)
-    return optimizer.build(recipe.learning_rate(len(self.train)), recipe.groups)
+    return optimizer.build(recipe.learning_rate(len(examples)), recipe.groups)
 
   @property
   def setting(self) -> Setting:

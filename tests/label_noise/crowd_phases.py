@@ -58,7 +58,7 @@ def setting(images, labels, *, network=None, epochs=2, batch=16, rate=0.1, momen
   evidence = Evidence(labels)
   examples = Examples(images, evidence.labels, CLASSES, MEAN, STD, flip=False)
 
-  def optimizer(epochs, learning_rate, constant, weight_decay):
+  def optimizer(epochs, learning_rate, constant, weight_decay, on):
     decay = 0.01 if weight_decay is None else weight_decay
     steps = (optax.add_decayed_weights(decay), optax.sgd(learning_rate or rate, momentum))
     return optax.chain(*steps)

@@ -12,6 +12,7 @@ from jaxdistill.data.crowds import Crowd
 from jaxdistill.errors import UserError
 from jaxdistill.experiment.running import Ran
 from jaxdistill.label_noise import ce, fitting, learning, making, methods
+from jaxdistill.training.recipe import Recipe
 
 SMALL = {'model.depth': 1, 'model.width': 8, 'learning.epochs': 2, 'learning.batch': 16}
 
@@ -288,6 +289,22 @@ def test_methods_are_compared_with_the_one_that_the_table_has(
   monkeypatch.setattr(fitting.learning, 'run_all', lambda *run, **options: Ran([], {}, {}))
   compared = label_noise.compare(digits[0], None, digits[1], methods, 'mlp', seeds=2)
   assert compared.reference == reference
+
+
+def test_a_phase_on_the_trusted_examples_has_a_schedule_of_their_number(
+  digits, crowd, reached, monkeypatch
+):
+  trusted = digits[0].take(np.arange(20))
+  with pytest.raises(InterruptedError):
+    fit(digits, crowd, trusted=trusted)
+  sizes = []
+  schedule = lambda recipe, images, num_steps=0: sizes.append(images) or (lambda step: 0.1)
+  monkeypatch.setattr(Recipe, 'learning_rate', schedule)
+  setting = reached[0].setting
+  sizes.clear()
+  setting.optimizer(3)
+  setting.optimizer(3, on='trusted')
+  assert sizes == [72, 20]
 
 
 def test_what_is_no_set_is_refused():

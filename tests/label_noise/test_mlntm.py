@@ -59,7 +59,7 @@ def setting(features, noisy, held=None, epochs=4, batch=100, width=4):
     -(-last // batch),
     (),
     (),
-    lambda epochs, rate, constant, decay: optax.adam(rate or 1e-3),
+    lambda epochs, rate, constant, decay, on: optax.adam(rate or 1e-3),
     make_views,
     validation=Evidence(matrix=noisy[last:]) if held else None,
   )

@@ -399,7 +399,7 @@ def setting(images=20, batch=6):
     epoch_steps=-(-images // batch),
     weak=(Jitter(0.1),),
     strong=(Jitter(0.4),),
-    make_optimizer=lambda epochs, rate, constant, decay: optax.sgd(rate or 0.05, 0.9),
+    make_optimizer=lambda epochs, rate, constant, decay, on: optax.sgd(rate or 0.05, 0.9),
     make_views=make_views,
   )
 

@@ -119,7 +119,7 @@ def setting_of(crowd=CROWD, validation=None):
     epoch_steps=-(-crowd.num_examples // 4),
     weak=(),
     strong=(),
-    make_optimizer=lambda epochs, rate, constant, decay: optax.sgd(rate or 0.1, momentum=0.9),
+    make_optimizer=lambda epochs, rate, constant, decay, on: optax.sgd(rate or 0.1, momentum=0.9),
     make_views=lambda named, common: None,
     validation=validation,
   )

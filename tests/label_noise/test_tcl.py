@@ -1,5 +1,7 @@
 """TCL: co-labels against Dawid and Skene and by hand, its rounds, and what it refuses."""
 
+import dataclasses
+
 import crowd_phases
 import flax.linen as nn
 import jax
@@ -174,6 +176,14 @@ def test_rounds_begin_after_the_first_epochs_and_the_last_co_labels_teach_a_new_
   ended = {'rounds': variables, 'retrain': {**variables, **begun}}
   assert finetune.begin(ended, look)['params'] == {'net': 1.0}
   assert (retrain.epochs, finetune.epochs, finetune.on) == (20, 10, 'trusted')
+
+
+def test_the_recipes_optimiser_is_that_of_the_examples_of_each_phase():
+  asked, phases = setting(), []
+  optimizer = lambda *fields: phases.append(fields[0:1] + fields[-1:]) or optax.sgd(1.0)
+  asked = dataclasses.replace(asked, make_optimizer=optimizer)
+  tcl.method(asked, pretrain=1, rounds=2, retrain=4, finetune=5, optimizer='recipe')
+  assert phases == [(3, 'train'), (4, 'train'), (5, 'trusted')]
 
 
 def test_a_length_of_rounds_that_does_not_divide_the_first_epochs():

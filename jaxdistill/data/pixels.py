@@ -1,6 +1,10 @@
 """Pixels of arrays that a user brings: which shapes, types and ranges are images, which units."""
 
+from collections.abc import Sequence
+
+import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jaxdistill.data.stored import to_uint8 as as_bytes
 from jaxdistill.errors import UserError
@@ -66,6 +70,41 @@ def to_uint8(where: str, images: np.ndarray) -> np.ndarray:
   if images.dtype == np.float16:  # has too few bits for the product
     images = images.astype(np.float32)
   return images if images.dtype == np.uint8 else as_bytes(images)
+
+
+def checked_inputs(networks: str, images: ArrayLike, shape: Sequence[int]) -> np.ndarray:
+  """Returns images that networks are asked about as an array [n, h, w, c], uint8 or floats in
+  [0, 1]; other whole numbers are in no unit that can be known.
+
+  Images of one pixel are vectors, see `vectors.Vectors.images`: any numbers.
+
+  Args:
+    networks: names them in errors, such as 'These networks'.
+    images: [n, h, w, c].
+    shape: (h, w, c) of the images that they have learned from.
+
+  Raises:
+    UserError: another shape, none, another type, NaN, or floats more than 1e-6 outside of [0, 1].
+
+  >>> checked_inputs('They', np.full((1, 2, 2, 1), 7), (2, 2, 1))
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: They take images [n, 2, 2, 1], uint8 or floats in [0, 1]; got ...
+  """
+  images, shape = np.asarray(images), tuple(shape)
+  is_float = jnp.issubdtype(images.dtype, jnp.floating)  # bfloat16 is one
+  is_number, are_vectors = is_float or images.dtype.kind in 'iu', shape[:2] == (1, 1)
+  fits = is_number and images.ndim == 4 and images.shape[1:] == shape and len(images)
+  if fits and not are_vectors and images.dtype != np.uint8:
+    # Written so that NaN fails too.
+    fits = is_float and images.min() >= -_ROUNDING and images.max() <= 1 + _ROUNDING
+  if not fits:
+    wanted = f'images [n, {", ".join(map(str, shape))}], uint8 or floats in [0, 1]'
+    span = f' from {images.min()} to {images.max()}' if is_number and images.size else ''
+    raise UserError(
+      f'{networks} take {f"vectors of {shape[2]} numbers" if are_vectors else wanted}; got '
+      f'{images.dtype} of shape {list(images.shape)}{span}.'
+    )
+  return images
 
 
 def _with_channels(where, images):

@@ -10,8 +10,7 @@ import jax
 import numpy as np
 
 from jaxdistill import errors, files
-from jaxdistill.data import augment
-from jaxdistill.errors import UserError
+from jaxdistill.data import augment, pixels, vectors
 from jaxdistill.numerics import settled
 from jaxdistill.training import features, portable, trees
 from jaxdistill.training.learner import OF_NO_PART
@@ -69,19 +68,17 @@ class Trained(trees.Saved):
     """Returns float32 [seeds, n, C].
 
     Args:
-      examples: images uint8 [n, h, w, c] or floats in [0, 1]; or vectors [n, d].
+      examples: images uint8 [n, h, w, c] or floats in [0, 1]; or vectors [n, d], any numbers.
 
     Raises:
-      UserError: for examples of another shape.
+      UserError: for examples of another shape, images of another type or range, and vectors that
+        are not finite.
     """
-    examples, shape = np.asarray(examples), tuple(self.form.image_shape)
-    if examples.ndim == 2 and shape[:2] == (1, 1):
-      examples = examples[:, None, None]
-    if examples.ndim != 4 or examples.shape[1:] != shape or not len(examples):
-      raise UserError(
-        f'These networks take examples [n, {", ".join(map(str, shape))}]; got {examples.dtype} of '
-        f'shape {list(examples.shape)}.'
-      )
+    examples = np.asarray(examples)
+    if examples.ndim == 2 and tuple(self.form.image_shape[:2]) == (1, 1):
+      # As the training set has them: whole numbers of eight bits are numbers here, no pixels.
+      examples = vectors.as_images(vectors.checked_features('examples', examples))
+    examples = pixels.checked_inputs('These networks', examples, self.form.image_shape)
     answers = []
     for number in range(len(jax.tree.leaves(self.variables)[0])):
       variables = jax.tree.map(lambda leaf, number=number: leaf[number], self.variables)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxdistill import errors, files, models
-from jaxdistill.data import augment
+from jaxdistill.data import augment, pixels
 from jaxdistill.errors import UserError
 from jaxdistill.models.pixels import OfPixels
 from jaxdistill.numerics import settled
@@ -88,14 +88,9 @@ class Trained(trees.Saved):
       images: uint8 [n, h, w, c], or floats in [0, 1].
 
     Raises:
-      UserError: for images of another shape.
+      UserError: for images of another shape, type or range.
     """
-    images, shape = np.asarray(images), tuple(self.built.image_shape)
-    if images.ndim != 4 or images.shape[1:] != shape or not len(images):
-      raise UserError(
-        f'These networks take images [n, {", ".join(map(str, shape))}], uint8 or in [0, 1]; got '
-        f'{images.dtype} of shape {list(images.shape)}.'
-      )
+    images = pixels.checked_inputs('These networks', images, self.built.image_shape)
 
     @jax.jit
     def forward(variables, rows):

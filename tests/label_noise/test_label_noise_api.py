@@ -11,7 +11,7 @@ from jaxdistill import data, label_noise
 from jaxdistill.data.crowds import Crowd
 from jaxdistill.errors import UserError
 from jaxdistill.experiment.running import Ran
-from jaxdistill.label_noise import ce, fitting, learning, making, methods
+from jaxdistill.label_noise import ce, fitting, learning, making, methods, trained
 from jaxdistill.training.recipe import Recipe
 
 SMALL = {'model.depth': 1, 'model.width': 8, 'learning.epochs': 2, 'learning.batch': 16}
@@ -305,6 +305,40 @@ def test_a_phase_on_the_trusted_examples_has_a_schedule_of_their_number(
   setting.optimizer(3)
   setting.optimizer(3, on='trusted')
   assert sizes == [72, 20]
+
+
+def networks(shape, classes=2):
+  """Networks that answer with the mean of an example, without any training."""
+  form = trained.Form(tuple(map(str, range(classes))), shape)
+  answer = lambda variables, images: jax.numpy.tile(
+    images.reshape(len(images), -1).mean(1)[:, None] * variables['params']['net'], (1, classes)
+  )
+  variables = {'params': {'net': np.ones(1, np.float32)}}
+  return trained.of_networks(answer, variables, form, (0.0,) * shape[2], (1.0,) * shape[2])
+
+
+def test_images_are_bytes_or_in_the_unit_range():
+  answering, images = networks((2, 2, 1)), np.full((3, 2, 2, 1), 51, np.uint8)
+  for same in (images, images / 255, (images / 255).astype(np.float32)):
+    np.testing.assert_allclose(answering.probabilities(same), 0.2, rtol=1e-6)
+  for other in (
+    images.astype(int),
+    images.astype(np.float32),
+    np.full((3, 2, 2, 1), np.nan),
+    images > 0,
+    images[:, :1],
+    images[:0],
+  ):
+    with pytest.raises(UserError, match='take images .n, 2, 2, 1., uint8 or floats in .0, 1.; got'):
+      answering.predict(other)
+
+
+def test_vectors_are_any_numbers():
+  answering, features = networks((1, 1, 2)), np.array([[200, 100]])
+  for same in (features, features.astype(np.uint8), features * 1.0, features[:, None, None] * 1.0):
+    np.testing.assert_allclose(answering.probabilities(same), 150)
+  with pytest.raises(UserError, match='take vectors of 2 numbers'):
+    answering.predict(features[:, :1])
 
 
 def test_what_is_no_set_is_refused():

@@ -6,7 +6,7 @@ import pytest
 
 from jaxdistill import data, robustness
 from jaxdistill.errors import UserError
-from jaxdistill.robustness import learning, methods, standard
+from jaxdistill.robustness import learning, methods, standard, trained
 from jaxdistill.robustness.threat import Ball
 from jaxdistill.robustness.under_attack import Attacked
 
@@ -164,3 +164,13 @@ def test_a_work_dir_knows_its_validation_images(digits, tmp_path, monkeypatch):
   ):
     with pytest.raises(UserError, match=words):
       fit(digits, validation=other, workdir=tmp_path)
+
+
+def test_images_of_another_unit_are_refused():
+  """Nothing is built: only the images are looked at."""
+  built = trained.Built({}, ('a', 'b'), (2, 2, 1), (0.5,), (0.5,))
+  answering = trained.Trained(built, {'params': np.zeros((1, 3), np.float32)})
+  images = np.full((3, 2, 2, 1), 51, np.uint8)
+  for other in (images.astype(int), images.astype(np.float32), images / -255.0, images[..., 0]):
+    with pytest.raises(UserError, match='take images .n, 2, 2, 1., uint8 or floats in .0, 1.; got'):
+      answering.logits(other)

@@ -33,7 +33,7 @@ class Stage:
       image as label, once they were chosen.
     warmup: what is done before the first selection: 'uns', no pairs; 'sup', all pairs of equal
       labels and no mixing.
-    warmup_epochs: passes before it; 0: nothing is ever selected.
+    warmup_epochs: passes before it; 0: nothing is ever selected, and the warm-up goes on.
     lambda_c, lambda_s: weights of the classifier's cross-entropy and of the similarity.
     clip: norm that the gradient of the similarity is cut to; 0: it is not.
     temperature: of all contrasts.
@@ -86,6 +86,11 @@ class Stage:
   def selects(self) -> bool:
     """Whether neighbours choose what is believed."""
     return self.pairs == 'selected' or self.relabels
+
+  @property
+  def believes_at_first(self) -> bool:
+    """Whether all labels are believed before the first selection."""
+    return not (self.pairs == 'selected' and self.warmup == 'uns')
 
   @property
   def mixes(self) -> bool:

@@ -149,9 +149,8 @@ def _terms(setting, stage):
 def _beliefs(setting, stage):
   """All labels are believed at first, but in a warm-up without labels."""
   labels = np.asarray(setting.evidence.labels, np.int32)
-  known = not (stage.pairs == 'selected' and stage.warmup == 'uns')
   width = stage.width if stage.pairs == 'selected' else 1
-  confident = np.full(len(labels), known)
+  confident = np.full(len(labels), stage.believes_at_first)
   pairs = {
     'confident': confident,
     'threshold': np.float32(_NEVER),

@@ -60,7 +60,9 @@ def method(
     vote_temperature: of weighted votes.
     warmup: before the first selection: 'uns', MoCo alone; 'sup', all pairs of equal labels and
       cross-entropy, nothing mixed.
-    warmup_epochs: passes before it.
+    warmup_epochs: passes before it; 0: there is none, the warm-up goes on to the end. With 'uns'
+      the first stage's classifier learns from selected examples alone, so that finetune=0 needs a
+      selection: 1 or more passes, and less than there are epochs.
     temperature: of all contrasts.
     queue: keys of MoCo.
     pair_queue: keys of both views that pairs are sought among; 0: none.
@@ -76,7 +78,7 @@ def method(
 
   Raises:
     UserError: numbers out of range, more neighbours than other examples, a queue shorter than what
-      a step brings.
+      a step brings, and where nothing trains the classifier.
 
   Source: Li et al., CVPR 2022, numbers of CIFAR-10 (CIFAR-100: alpha 0.75 and beta 0.35, with
   asymmetric noise 0.25 and 0), and the public code, but for its two slips: an example that votes
@@ -121,6 +123,14 @@ def staged(
   if not (stage.classified or tuning.epochs):
     raise UserError(
       'With lambda_c=0 and finetune=0 nothing trains the classifier; give finetune epochs.'
+    )
+  # The classifier's own batch is drawn from believed examples: none before a selection.
+  waits = stage.second_batch and not stage.believes_at_first
+  if waits and not tuning.epochs and not 0 < stage.warmup_epochs < setting.epochs:
+    raise UserError(
+      f"With finetune=0 and warmup='uns' nothing trains the classifier before the first selection; "
+      f'warmup_epochs is {stage.warmup_epochs}, and must be from 1 to less than the '
+      f'{setting.epochs} epochs.'
     )
   classifier = contrast_stage.network(setting, stage)
   chosen = _confident if stage.selects else None

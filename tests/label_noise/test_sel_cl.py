@@ -553,6 +553,19 @@ def test_bad_numbers_are_refused_in_a_sentence(fields, sentence):
     sel_cl.method(setting(), **{**SMALL, **fields})
 
 
+@pytest.mark.parametrize('warmup_epochs', [0, 2, 3])
+def test_without_a_selection_a_classifier_needs_a_second_stage(warmup_epochs):
+  """Of two epochs; what learns from all labels at first needs none."""
+  given, fields = setting(), {**SMALL, 'warmup_epochs': warmup_epochs}
+  sentence = f'warmup_epochs is {warmup_epochs}, and must be from 1 to less than the 2 epochs'
+  with pytest.raises(UserError, match=sentence):
+    sel_cl.method(given, **fields, finetune=0)
+  sel_cl.method(given, **{**fields, 'warmup_epochs': 1}, finetune=0)
+  sel_cl.method(given, **fields, finetune=0, warmup='sup')
+  sel_cl.method(given, **fields, finetune=1)
+  moit.method(given, pair_queue=24, width=4, neighbours=5, warmup_epochs=warmup_epochs)
+
+
 def test_an_anchor_counts_a_column_once():
   """The image that is mixed in may be a column itself: one positive, not two."""
   index = jnp.array([3, 4])

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from jaxdistill import errors, files, models
+from jaxdistill.data import pixels
 from jaxdistill.data.degradations import NAMED
 from jaxdistill.data.resolution import Lower, seen_shape
 from jaxdistill.distillation import exporting, seeing
@@ -102,14 +103,9 @@ class Trained(trees.Saved):
         answers are those that were scored; False: pictures that are as bad already.
 
     Raises:
-      UserError: for images of another shape.
+      UserError: for images of another shape, type or range.
     """
-    images, shape = np.asarray(images), tuple(self.built.image_shape)
-    if images.ndim != 4 or images.shape[1:] != shape or not len(images):
-      raise UserError(
-        f'These students take images [n, {", ".join(map(str, shape))}], uint8 or in [0, 1]; got '
-        f'{images.dtype} of shape {list(images.shape)}.'
-      )
+    images = pixels.checked_inputs('These students', images, self.built.image_shape)
     seen = self.built.seeing(degraded)
     return seeing.outputs(seen, self.variables, images, ['logits'], networks=self.seeds)['logits']
 

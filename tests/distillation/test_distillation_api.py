@@ -67,6 +67,16 @@ def test_agreement_is_with_the_function_on_native_images(result, digits):
   np.testing.assert_allclose(same, result.columns['agreement'], atol=1e-6)
 
 
+def test_images_in_no_known_unit_are_refused(result, digits):
+  images = digits[1].images[:3]
+  np.testing.assert_allclose(
+    result.predict(images), result.predict(images / np.float32(255)), rtol=1e-4, atol=1e-4
+  )
+  for other in (images.astype(np.int64), images.astype(np.float32), images[:, :4]):
+    with pytest.raises(UserError, match=r'These students take images \[n, 8, 8, 1\], uint8 or'):
+      result.predict(other)
+
+
 def test_saved_it_is_the_same(result, digits, tmp_path):
   again = distillation.Result.load(result.save(tmp_path / 'kd.msgpack'))
   np.testing.assert_array_equal(again.accuracy, result.accuracy)

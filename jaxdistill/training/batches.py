@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,6 +15,17 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxdistill.data import streaming
 from jaxdistill.errors import UserError
 from jaxdistill.training import parallel, program
+
+
+class Reached(NamedTuple):
+  """How far a source has come.
+
+  step: that the batch which is not used yet belongs to. position: of the iterator before that
+    batch, fit for JSON; None: the step says it all.
+  """
+
+  step: int
+  position: Any = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,23 +46,21 @@ class ArraySource:
   def feed(
     self, place: Callable[[Any], Any], step: int, stop: int, position: Any = None
   ) -> '_ArrayFeed':
-    del step, stop, position
-    return _ArrayFeed(place(self.data))
+    del stop, position
+    return _ArrayFeed(place(self.data), step)
 
 
 class _ArrayFeed:
   """The same arrays for every call."""
 
-  position = None
-
-  def __init__(self, data):
-    self._data = data
+  def __init__(self, data, step):
+    self._data, self.reached = data, Reached(step)
 
   def take(self) -> Any:
     return self._data
 
   def prepare(self, step: int) -> None:
-    pass
+    self.reached = Reached(step)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -165,7 +174,7 @@ def _on_host():
 
 
 class _HostFeed:
-  """Draws one batch ahead; `position` is that of the batch which is not used yet."""
+  """Draws one batch ahead; `reached` is that of the batch which is not used yet."""
 
   def __init__(self, iterable, place, step, stop, position):
     self._iterator = iterable if hasattr(iterable, '__next__') else iter(iterable)
@@ -173,7 +182,6 @@ class _HostFeed:
     self._stateful = hasattr(self._iterator, 'get_state') and hasattr(self._iterator, 'set_state')
     self._shapes = None
     self._batch = None
-    self.position = None
     if self._stateful and position is not None:
       self._iterator.set_state(_decode(position))
     else:
@@ -183,8 +191,8 @@ class _HostFeed:
 
   def prepare(self, step: int) -> None:
     """Draws the batch of `step` and sends it to the devices."""
-    if self._stateful:
-      self.position = _encode(self._iterator.get_state())
+    # Both at once: an interrupt may come anywhere, and what it saves must belong together.
+    self.reached = Reached(step, _encode(self._iterator.get_state()) if self._stateful else None)
     if step < self._stop:
       batch = self._draw(step)
       shapes = jax.tree.map(np.shape, batch)

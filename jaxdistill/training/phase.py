@@ -13,6 +13,7 @@ import numpy as np
 from jaxdistill.errors import UserError
 from jaxdistill.report import numbers
 from jaxdistill.training import hosts, interrupt, program, progress, records, trace
+from jaxdistill.training.batches import Reached
 from jaxdistill.training.checkpoint import NonFinite
 from jaxdistill.training.interrupt import Interrupted
 from jaxdistill.training.problem import Refresh
@@ -49,7 +50,7 @@ class Phase:
     self.checkpoint_every, self.keep_final, self.rows = checkpoint_every, keep_final, rows
     self.checkpoints = run.checkpoints(name)
     self.state, self.at, self.landed, self.saved = None, 0, 0, None
-    self.position = None
+    self.feed, self.restored = None, Reached(0)
     self.interval, self.layout, self.recent = records.Interval(), (), collections.deque(maxlen=5)
     self.flight, self.programs = collections.deque(), {}
     self.times = dict.fromkeys(
@@ -77,11 +78,8 @@ class Phase:
         'that are asked for; use another work dir.'
       )
     self.run.records.restore(self.name, self.at, meta['evaluations'])
-    self.interval, self.position, self.times = (
-      records.Interval(meta['interval']),
-      _own(meta['position']),
-      meta['times'],
-    )
+    self.restored = Reached(self.at, _own(meta['position']))
+    self.interval, self.times = records.Interval(meta['interval']), meta['times']
     self.started = self.saved_at = time.monotonic()
     if self.at == self.num_steps and not self.evaluations_due():
       self.report_times(self.times)
@@ -98,11 +96,8 @@ class Phase:
       self.name, self.num_steps, self.at, enabled=self.run.progress, say=self.run.say
     )
     try:
-      feed = (
-        source.feed(place, self.at, self.num_steps, self.position)
-        if self.at < self.num_steps
-        else None
-      )
+      if self.at < self.num_steps:
+        self.feed = source.feed(place, self.at, self.num_steps, self.restored.position)
       while self.at < self.num_steps:
         if due := self.evaluations_due():
           self.evaluate(due)
@@ -111,7 +106,7 @@ class Phase:
           self.stop(stop)
         if late or self.save_due():
           self.save()
-        self.advance(feed, step, source.sample, per_call, place)
+        self.advance(step, source.sample, per_call, place)
       self.drain()
       if self.interval.count:
         self.log()
@@ -126,10 +121,14 @@ class Phase:
     finally:
       self.close()
 
-  def advance(self, feed, step, sample, per_call, place):
+  @property
+  def reached(self) -> Reached:
+    """How far the source has come."""
+    return self.feed.reached if self.feed else self.restored
+
+  def advance(self, step, sample, per_call, place):
     """Gives the device one more call, and waits for an older one."""
-    inputs = feed.take()
-    self.position = feed.position
+    inputs = self.feed.take()
     state = self.refreshed(place)
     length = program.call_length(self.at, per_call, self.num_steps, self.intervals)
     if length not in self.programs:
@@ -144,8 +143,7 @@ class Phase:
     self.calls += 1
     metrics.values.copy_to_host_async()
     self.flight.append(metrics)
-    feed.prepare(self.at)
-    self.position = feed.position
+    self.feed.prepare(self.at)
     if self.calls == 1:
       self.check_first_call()
     while len(self.flight) > _IN_FLIGHT:
@@ -274,7 +272,7 @@ class Phase:
       step=self.at,
       run_seconds=self.run.seconds,
       times=self.times_now(),
-      position=_of_all(self.position),
+      position=_of_all(self.reached.position),
       interval=self.interval.saved(),
       evaluations=self.run.history(self.name),
     )
@@ -303,8 +301,8 @@ class Phase:
     )
 
   def rescue(self, error: BaseException):
-    """After an interrupt, which may come anywhere: saves if the state, its step and its metrics are
-    whole and agree."""
+    """After an interrupt, which may come anywhere: saves if the state, its step and metrics and the
+    source's position are whole and agree."""
     if isinstance(error, interrupt.AtOnce):
       return
     if hosts.count() > 1:
@@ -314,7 +312,7 @@ class Phase:
       return
     with contextlib.suppress(UserError, RuntimeError), interrupt.saving():
       self.drain()
-      if self.landed == self.at == int(self.state.step):
+      if self.landed == self.at == self.reached.step == int(self.state.step):
         self.save()
         self.checkpoints.wait()
         self.run.say(

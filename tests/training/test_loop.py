@@ -607,6 +607,34 @@ def test_host_batches_continue_where_they_were(tmp_path):
   assert [batches.set_to for batches in made] == [None, 4]
 
 
+@pytest.mark.parametrize('before_the_position', [False, True])
+def test_host_batches_continue_after_an_interrupt_between_two_of_them(
+  tmp_path, before_the_position
+):
+  """By then the state is that of the next step; the position saved with it must be so too."""
+
+  class Interrupted(Batches):
+    def stop(self, here):
+      if here and self.at == 5:
+        raise KeyboardInterrupt
+
+    def __next__(self):
+      self.stop(not before_the_position)
+      return super().__next__()
+
+    def get_state(self):
+      self.stop(before_the_position)
+      return super().get_state()
+
+  stopped = loop.Problem(count, first_state(), loop.HostSource(Interrupted), 8)
+  with quiet(tmp_path) as run, pytest.raises(KeyboardInterrupt):
+    loop.fit(run, 'fit', stopped, checkpoint_every=2)
+  whole = dataclasses.replace(stopped, source=loop.HostSource(Batches))
+  with quiet(tmp_path) as run:
+    assert run.checkpoints('fit').steps()[-1] == (4 if before_the_position else 5)
+    assert loop.fit(run, 'fit', whole).w.tolist() == [36.0] * 3
+
+
 def test_host_batches_that_end_or_change_shape_are_told():
   with quiet() as run:
     with pytest.raises(UserError, match='ended before step 20 of 21'):

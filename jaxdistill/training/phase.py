@@ -313,6 +313,8 @@ class Phase:
     with contextlib.suppress(UserError, RuntimeError), interrupt.saving():
       self.drain()
       if self.landed == self.at == self.reached.step == int(self.state.step):
+        if self.at == self.num_steps and self.interval.count:
+          self.log()  # the next start finds all steps done, and logs none
         self.save()
         self.checkpoints.wait()
         self.run.say(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxdistill.errors import UserError
-from jaxdistill.training import loop, parallel, program
+from jaxdistill.training import loop, parallel, phase, program
 from jaxdistill.training.run import Run
 
 
@@ -633,6 +633,31 @@ def test_host_batches_continue_after_an_interrupt_between_two_of_them(
   with quiet(tmp_path) as run:
     assert run.checkpoints('fit').steps()[-1] == (4 if before_the_position else 5)
     assert loop.fit(run, 'fit', whole).w.tolist() == [36.0] * 3
+
+
+@pytest.mark.parametrize('evaluate', [(), loop.Evaluation(scores)])
+def test_an_interrupt_while_the_last_steps_land_keeps_their_line(tmp_path, monkeypatch, evaluate):
+  counting = loop.Problem(count, first_state(), COUNTS, 6)
+  with quiet(log_every=4) as run:
+    loop.fit(run, 'fit', counting, steps_per_call=1)
+    whole = run.curve('fit')
+  land = phase.Phase.land
+
+  def interrupted(self):
+    if self.landed == self.num_steps - 1:
+      monkeypatch.undo()
+      raise KeyboardInterrupt
+    land(self)
+
+  monkeypatch.setattr(phase.Phase, 'land', interrupted)
+  with quiet(tmp_path, log_every=4) as run:
+    with pytest.raises(KeyboardInterrupt):
+      loop.fit(run, 'fit', counting, steps_per_call=1)
+    assert run.checkpoints('fit').steps() == [6]
+  with quiet(tmp_path, log_every=4) as run:
+    loop.fit(run, 'fit', counting, steps_per_call=1, evaluate=evaluate)
+    strip = lambda lines: [{**line, 'seconds': 0} for line in lines]
+    assert strip(run.curve('fit')) == strip(whole)
 
 
 def test_host_batches_that_end_or_change_shape_are_told():

@@ -345,13 +345,15 @@ class Phase:
 
   def close(self):
     """Leaves the screen in order, tells the run what the phase took, waits for the last save."""
-    if self.trace:
-      self.trace.close(self.run)
-    self.bar.close()
-    self.report_times(self.times_now())
-    if self.checkpoints:
-      with interrupt.saving():
-        self.checkpoints.close()
+    try:
+      if self.trace:  # first, as nothing that comes after the calls belongs to their time
+        self.trace.close(self.run)
+    finally:
+      self.bar.close()
+      self.report_times(self.times_now())
+      if self.checkpoints:
+        with interrupt.saving():
+          self.checkpoints.close()
 
 
 def _of_all(position):

@@ -374,9 +374,19 @@ class Run:
     """Writes a file of the work dir atomically; returns its path, or None in memory."""
     return self.write_bytes(name, _json_bytes(value))
 
-  def write_bytes(self, name: str, content: bytes) -> pathlib.Path | None:
-    """Writes a file of the work dir atomically; returns its path, or None in memory."""
-    interrupt.check()
+  def write_bytes(self, name: str, content: bytes, look: bool = True) -> pathlib.Path | None:
+    """Writes a file of the work dir atomically; returns its path, or None in memory.
+
+    Args:
+      name: with '/' between folders.
+      content: of the file.
+      look: whether a signal that has come is answered first; not on the way out after one.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    if look:
+      interrupt.check()
     if self.workdir is None:
       return None
     return self._write(self.workdir / name, content)

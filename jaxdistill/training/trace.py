@@ -69,7 +69,9 @@ class Trace:
     if self.calls:
       text = self.text()
       run.say(text)
-      run.write_bytes(f'profile/{self.name}.txt', files.encoded(f'{text}\n'))
+      # Without a look for signals: the one that ended the phase would come once more, in the place
+      # of what the phase says of it.
+      run.write_bytes(f'profile/{self.name}.txt', files.encoded(f'{text}\n'), look=False)
       self.calls = 0
 
   def text(self) -> str:

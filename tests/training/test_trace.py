@@ -1,12 +1,14 @@
 """Where the time goes: times of nested operations, and the files of a real trace."""
 
+import signal
 from types import SimpleNamespace
 
+import flax
 import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxdistill.training import loop, trace
+from jaxdistill.training import interrupt, loop, trace
 from jaxdistill.training.run import Run
 
 
@@ -82,29 +84,27 @@ def test_kernels_that_overlap_count_whole_and_those_of_a_graph_by_their_names():
   assert {o.name: round(o.seconds * 1e9) for o in timed} == {'dot': 100, 'sum': 40, 'tail': 10}
 
 
+@flax.struct.dataclass
+class State:
+  step: jax.Array
+  key: jax.Array
+  w: jax.Array
+
+
+def problem(steps):
+  def step(state, batch):
+    w = jnp.tanh(state.w @ state.w)
+    return state.replace(step=state.step + 1, w=w), {'loss': w.sum()}
+
+  state = State(jnp.int32(0), jax.random.key(0), jnp.ones((50, 50)) / 50)
+  return loop.Problem(step, state, loop.ArraySource((), lambda data, key, step: None), steps)
+
+
 @pytest.mark.parametrize('steps', [5, 20])
 def test_a_run_with_a_profile_leaves_trace_and_table(tmp_path, steps, capsys):
   """A phase shorter than the trace ends it early."""
-
-  def step(state, batch):
-    w = jnp.tanh(state['w'] @ state['w'])
-    return State(w=w, step=state['step'] + 1, key=state['key']), {'loss': w.sum()}
-
-  class State(dict):
-    __getattr__ = dict.__getitem__
-
-  jax.tree_util.register_pytree_node(
-    State,
-    lambda s: (tuple(s[k] for k in sorted(s)), tuple(sorted(s))),
-    lambda keys, values: State(zip(keys, values)),
-  )
-  state = State(w=jnp.ones((50, 50)) / 50, step=jnp.int32(0), key=jax.random.key(0))
   with Run(tmp_path, progress=False, tensorboard=False, profile=True) as run:
-    loop.fit(
-      run,
-      'train',
-      loop.Problem(step, state, loop.ArraySource((), lambda data, key, step: None), steps),
-    )
+    loop.fit(run, 'train', problem(steps))
   text = (tmp_path / 'profile' / 'train.txt').read_text()
   assert (
     text.startswith(f'train: where the time goes. {min(steps - 3, 5)} calls took')
@@ -113,3 +113,23 @@ def test_a_run_with_a_profile_leaves_trace_and_table(tmp_path, steps, capsys):
   assert text in capsys.readouterr().out
   assert run.profiles() == {'train': text}
   assert list((tmp_path / 'profile' / 'train').rglob('*.xplane.pb'))
+
+
+def test_a_stop_after_the_traced_calls_says_where_it_saved(tmp_path):
+  terminate = loop.Evaluation(lambda state: signal.raise_signal(signal.SIGTERM) or {}, 6)
+  options = dict(progress=False, tensorboard=False, profile=True, handle_signals=True)
+  with Run(tmp_path, **options) as run:
+    with pytest.raises(BaseException, match='SIGTERM after step 6 of 8; the state is') as stop:
+      loop.fit(run, 'train', problem(8), evaluate=terminate, steps_per_call=1)
+    assert stop.type is interrupt.Interrupted
+    assert run.timing('train')['steps'] == 6
+    assert 'where the time goes' in run.profiles()['train']
+
+
+def test_a_table_that_cannot_be_made_leaves_the_rest_in_order(tmp_path, monkeypatch):
+  monkeypatch.setattr(trace.Trace, 'text', lambda self: 1 / 0)
+  with Run(tmp_path, progress=False, tensorboard=False, profile=True) as run:
+    with pytest.raises(ZeroDivisionError):
+      loop.fit(run, 'train', problem(5), steps_per_call=1)
+    assert run.timing('train')['steps'] == 5
+    assert run.checkpoints('train').steps() == [5]

@@ -11,6 +11,7 @@ from jaxdistill import registry
 from jaxdistill.distillation import terms
 from jaxdistill.distillation.method import Method, Pair
 from jaxdistill.distillation.sum import CLASSICAL
+from jaxdistill.training.run import check_name
 
 METHODS = registry.Registry(
   'distillation method',
@@ -73,8 +74,8 @@ def make(pair: Pair, method: Mapping[str, object]) -> Method:
 
 
 def check(method: Mapping[str, object]) -> None:
-  """Raises `UserError` for a method or a field that does not exist, or for a value that is none of
-  those that the signature lists (typing.Literal).
+  """Raises `UserError` for a method or a field that does not exist, for a value that is none of
+  those that the signature lists (typing.Literal), or for a name that no phase can have.
 
   >>> check({'name': 'nothing'})
   Traceback (most recent call last):
@@ -82,6 +83,7 @@ def check(method: Mapping[str, object]) -> None:
   """
   name = method['name']
   registry.check([find(name)], _fields(method), f'method {name}')
+  check_name(name_of(method))
 
 
 def find(name: str) -> Callable[..., Method]:

@@ -6,6 +6,7 @@ from typing import Any
 from jaxdistill import files
 from jaxdistill.errors import UserError, unknown
 from jaxdistill.experiment import schema
+from jaxdistill.training.run import check_name
 
 
 def check_values(cls: type, config: Mapping[str, Any]) -> None:
@@ -22,7 +23,8 @@ def check_methods(
   example: str,
   kind: str = 'method',
 ) -> None:
-  """Raises `UserError` where the methods of a config are not named, or are refused themselves.
+  """Raises `UserError` where the methods of a config are not named, are refused themselves, or have
+  names that no phase can have.
 
   Args:
     config: with a section `method`, or the fields of `sections.Several`, which must name methods
@@ -35,6 +37,7 @@ def check_methods(
     if 'name' not in method:
       raise UserError(f'The {kind} {name} needs a field name, which {kind} it is.')
     check(method)
+    check_name(name)
 
 
 def _methods(config, example, kind):

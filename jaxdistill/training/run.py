@@ -25,10 +25,37 @@ from jaxdistill.training.machine import (
   peak_memory_bytes,
 )
 
-__all__ = ['PeakMemory', 'Run', 'enable_compilation_cache', 'environment', 'peak_memory_bytes']
+__all__ = [
+  'PeakMemory',
+  'Run',
+  'check_name',
+  'enable_compilation_cache',
+  'environment',
+  'peak_memory_bytes',
+]
 
-_NAME = re.compile(r'[\w+=,-][\w.+=,-]*(/[\w+=,-][\w.+=,-]*)*')
+_NAME = re.compile(r'[\w+&=,-][\w.+&=,-]*(/[\w+&=,-][\w.+&=,-]*)*')
 _FREE = 'run'
+
+
+def check_name(name: str) -> str:
+  """Returns the name of a phase or a result as it is, which files are called by.
+
+  Raises:
+    UserError: it has other letters than such a name may have.
+
+  >>> check_name('kd&crd/student')
+  'kd&crd/student'
+  >>> check_name('my method')
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: 'my method' cannot name a phase or a result: use letters, ...
+  """
+  if not _NAME.fullmatch(name):
+    raise UserError(
+      f'{name!r} cannot name a phase or a result: '
+      'use letters, digits and any of "_-+&=,." in parts divided by "/".'
+    )
+  return name
 
 
 class Run:
@@ -252,7 +279,7 @@ class Run:
     if self._bucket is not None:
       self._bucket.check()
     line = {
-      'phase': _checked(phase),
+      'phase': check_name(phase),
       'step': int(step),
       'kind': kind,
       'seconds': round(self.seconds, 3),
@@ -308,7 +335,7 @@ class Run:
     Of several processes all compute it, since it may need all their devices, and all return what
     the first one got.
     """
-    _checked(name)
+    check_name(name)
     if name not in self._results:
       path = self.workdir and self.workdir / 'results' / f'{name}.json'
       value = hosts.first(f'result {name}', lambda: _read_result(path, self.say))
@@ -421,7 +448,7 @@ class Run:
     if self._directory is None:
       return None
     if phase not in self._checkpoints:
-      directory = self._directory / 'checkpoints' / _checked(phase).replace('/', '.')
+      directory = self._directory / 'checkpoints' / check_name(phase).replace('/', '.')
       self._checkpoints[phase] = Checkpoints(directory, keep=self.keep, say=self.say)
     return self._checkpoints[phase]
 
@@ -468,15 +495,6 @@ def _check_agreement(config: dict, place: str | pathlib.Path | None) -> None:
         f'Process {number} was started with another config than process 0: {listed(changed)}. '
         'Start all of them with the same command.'
       )
-
-
-def _checked(name: str) -> str:
-  if not _NAME.fullmatch(name):
-    raise UserError(
-      f'{name!r} cannot name a phase or a result: '
-      'use letters, digits and any of "_-+=,." in parts divided by "/".'
-    )
-  return name
 
 
 def _json_bytes(value: Any) -> bytes:

@@ -199,6 +199,14 @@ def test_methods_are_compared_seed_by_seed(digits):
     compared.difference('rkd')
 
 
+def test_a_sum_of_terms_is_compared_under_the_name_that_it_was_asked_by(digits, tmp_path):
+  overrides = {**SMALL, 'distillation.steps': 2, 'distillation.checks': 1}
+  given = dict(student='mlp', low=4, seeds=1, overrides=overrides, workdir=tmp_path / 'run')
+  compared = distillation.compare(linear, *digits, methods=['kd&dkd'], **given)
+  assert list(compared.results) == ['kd&dkd'] and compared.rows[-1].label == 'KD + DKD'
+  assert (tmp_path / 'run' / 'students' / 'kd&dkd.msgpack').is_file()
+
+
 def foreign(images):
   """A teacher of four classes of a data set that is not there."""
   rows = images.reshape(len(images), -1)

@@ -6,8 +6,9 @@ import re
 import pytest
 
 from jaxdistill import config as configs
-from jaxdistill.distillation import checks, terms
+from jaxdistill.distillation import checks, methods, terms
 from jaxdistill.distillation.tasks import distill
+from jaxdistill.errors import UserError
 from jaxdistill.training.run import Run
 
 PAGE = pathlib.Path(__file__).parents[2] / 'configs' / 'distillation' / 'README.md'
@@ -35,3 +36,9 @@ def test_a_term_from_a_file_is_trained_by(file):
     curve = run.curve('cosine/student')
   assert content['rows'][-1]['label'] == 'Cosine'
   assert 0 < curve[-1]['cosine'] < 2 and 'cross_entropy' in curve[-1]
+
+
+def test_a_sum_whose_name_no_phase_can_have_is_refused_before_any_work(monkeypatch):
+  monkeypatch.setitem(terms.TERMS, 'my own', None)
+  with pytest.raises(UserError, match="'kd.my own' cannot name a phase"):
+    methods.check({'name': 'sum', 'terms': ('kd', 'my own')})

@@ -58,6 +58,11 @@ def test_every_method_of_a_config_is_checked():
     (config(method={'nam': 'one'}), 'The learner method needs a field name, which learner it is'),
     (several(one={'name': 'one'}), "no section of members 'two'"),
     (several(one={}, two={'name': 'two'}), 'The learner one needs a field name'),
+    (config(method={'name': 'my own'}), "'my own' cannot name a phase or a result"),
+    (
+      ConfigDict(dict(compared=('my own',), members={'my own': {'name': 'one'}})),
+      "'my own' cannot name a phase or a result",
+    ),
     (
       ConfigDict(dict(compared=(), members={})),
       'A comparison needs learners: methods=one.two behind the data set',

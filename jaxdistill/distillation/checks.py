@@ -3,7 +3,16 @@
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxdistill.distillation import flow, keeping, methods, running, sections, standing, teachers
+from jaxdistill.distillation import (
+  flow,
+  keeping,
+  methods,
+  running,
+  sections,
+  standing,
+  teachers,
+  verifying,
+)
 from jaxdistill.distillation import work as works
 from jaxdistill.distillation.flow import Flow
 from jaxdistill.distillation.work import Work
@@ -44,8 +53,8 @@ def check_values(config: ConfigDict) -> None:
 
 
 def check_parts(work: Work) -> None:
-  """Raises `UserError` where the teacher, the methods, the kept outputs, the pairs or the devices
-  do not go with the data and the networks."""
+  """Raises `UserError` where the teacher, the methods, the kept outputs, the pairs, what adapts to
+  them or the devices do not go with the data and the networks."""
   teacher = standing.teacher(work)
   teacher.part(work.fields.teaching.normalisation)
   if work.given is None:
@@ -62,4 +71,6 @@ def check_parts(work: Work) -> None:
         asked = keeping.asked(work, begun.views, begun.guides, game, {})
       if game.guides and begun.views.variants is not None:
         keeping.check(work, begun.views, begun.guides, game, asked)
-  _ = work.pairs, work.wanted
+  form = teachers.variables_form(work.student, work.student_shape)
+  verifying.check(work.fields.verification, work.pairs, work.fields.model['name'], form)
+  _ = work.wanted

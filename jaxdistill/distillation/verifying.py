@@ -106,6 +106,30 @@ def wanted(
   return Wanted(_shifted(asked, unknown), asked.gallery, strangers)
 
 
+def check(asked: sections.Verifying, drawn: Pairs | None, network: str, form: Any) -> None:
+  """Raises `UserError` for an adaptation that nothing can come of.
+
+  Args:
+    asked: how.
+    drawn: the pairs; None: there are none.
+    network: the students', for people.
+    form: the shapes of its variables.
+  """
+  if not asked.adapt:
+    return
+  if drawn is None:
+    raise UserError(
+      f'verification.adapt is {asked.adapt!r}, and there are no pairs to whose images anything '
+      "could adapt; set verification.classes or verification.listed, or leave adapt at ''."
+    )
+  if not form.get('batch_stats'):
+    raise UserError(
+      f'verification.adapt is {asked.adapt!r}, and only batch normalisation has running statistics '
+      f"that could adapt; the students' {network} has none here, so take a network with some, or "
+      "leave adapt at ''."
+    )
+
+
 def _shifted(asked, images, seed=0):
   chain = [NAMED[name] for name in asked.shift]
   return degraded(images, chain, seed) if chain else images

@@ -199,6 +199,20 @@ def test_numbers_of_an_adaptation_that_would_not_be_read_are_refused(asked, mess
     sections.Verifying(classes=3, **asked)
 
 
+@pytest.mark.parametrize(
+  'spec, message',
+  [
+    ('student=mlp,verify=3', "only batch normalisation .* the students' mlp has none here"),
+    ('student=mlp', 'there are no pairs to whose images anything could adapt'),
+  ],
+)
+def test_an_adaptation_that_nothing_can_come_of_is_refused_before_any_training(spec, message):
+  config = configs.load(f'distillation/alone:digits,quick,seeds=1,teacher=mlp,{spec}')
+  configs.override(config, 'verification.adapt', 'full')
+  with pytest.raises(UserError, match=message):
+    checks.check(config)
+
+
 def test_a_run_tells_what_adapted_numbers_are(tmp_path):
   config = configs.load('distillation/alone:digits,quick,seeds=2,teacher=mlp,verify=3')
   changes = {

@@ -19,6 +19,7 @@ import optax
 from jaxdistill.distillation.teachers import Teacher
 from jaxdistill.errors import UserError, brief
 from jaxdistill.training.players import Part, Player
+from jaxdistill.training.run import check_name
 
 # Names of the student's part and of the guide in every game of this family.
 STUDENT, TEACHER = 'student', 'teacher'
@@ -118,7 +119,8 @@ class Method:
       batches by its running statistics.
 
   Raises:
-    UserError: a guide that is none, whose name is not its own, or that nothing can ask for.
+    UserError: stages of one name or of a name that no phase can have; a guide that is none, whose
+      name is not its own, or that nothing can ask for.
   """
 
   stages: tuple[Stage, ...]
@@ -128,6 +130,12 @@ class Method:
   guides: Mapping[str, Teacher] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
+    names = [stage.name for stage in self.stages]
+    for name in map(check_name, names):
+      if names.count(name) > 1:
+        raise UserError(
+          f'Two stages of the method are called {name!r}; each needs a name of its own.'
+        )
     for name, guide in self.guides.items():
       if not name.isidentifier() or name == TEACHER:
         raise UserError(

@@ -4,7 +4,9 @@ import pytest
 
 from jaxdistill import config as configs
 from jaxdistill.distillation import checks, methods
+from jaxdistill.distillation.method import Method, Stage
 from jaxdistill.distillation.tasks import distill
+from jaxdistill.errors import UserError
 from jaxdistill.training.run import Run
 
 FILE = """
@@ -51,3 +53,15 @@ def test_a_method_from_a_file_is_trained_by(file):
     curve = run.curve('imitation/pupil')
   assert content['rows'][-1]['label'] == 'Imitation'
   assert curve[-1]['imitate_weighted'] == pytest.approx(2 * curve[-1]['imitate'])
+
+
+@pytest.mark.parametrize(
+  'names, message',
+  [
+    (['first', 'student', 'first'], "Two stages of the method are called 'first'"),
+    (['first', 'the student'], "'the student' cannot name a phase"),
+  ],
+)
+def test_stages_need_names_that_tell_their_phases_apart(names, message):
+  with pytest.raises(UserError, match=message):
+    Method(tuple(Stage(name, {}, ()) for name in names))

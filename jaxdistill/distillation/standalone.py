@@ -37,7 +37,8 @@ def load(folder=pathlib.Path(__file__).parent):
 
   def classify(images):
     images = np.asarray(images)
-    if images.ndim != 4 or images.shape[1:] != shape or images.dtype.kind not in 'fu':
+    known = images.dtype == np.uint8 or images.dtype.kind == 'f'
+    if images.ndim != 4 or images.shape[1:] != shape or not known:
       wanted = ', '.join(map(str, shape))
       raise ValueError(
         f'This classifier takes uint8 images, or floats in [0, 1], [n, {wanted}]; got '

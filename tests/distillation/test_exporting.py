@@ -15,7 +15,7 @@ from PIL import Image
 
 from jaxdistill import models
 from jaxdistill.data import augment, crops
-from jaxdistill.distillation import exporting
+from jaxdistill.distillation import exporting, standalone
 from jaxdistill.errors import UserError
 from jaxdistill.models import safetensors
 from jaxdistill.training import portable
@@ -85,6 +85,13 @@ print([name for name in ('jaxdistill', 'flax', 'safetensors') if name in sys.mod
   logits = np.load(tmp_path / 'logits.npz')
   for name, images in (('whole', whole), ('unit', unit)):
     np.testing.assert_allclose(logits[name], expected(student, images), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize('dtype', ['uint16', 'uint32', 'int64', 'bool'])
+def test_whole_numbers_other_than_uint8_are_refused(folder, dtype):
+  classify, _ = standalone.load(folder)
+  with pytest.raises(ValueError, match=f'takes uint8 images, or floats in .* got {dtype}'):
+    classify(np.ones((1, *SHAPE), dtype))
 
 
 def test_one_program_serves_all_platforms_and_any_number(folder):

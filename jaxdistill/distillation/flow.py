@@ -221,9 +221,10 @@ def _initial(flow: Flow, stage: Stage) -> dict[str, Any] | None:
 
 
 def on_host(work: Work, state: Any) -> Any:
-  """Returns the variables of the real students of a state, as numpy arrays."""
+  """Returns the variables of the real students of a state, as numpy arrays: those that are scored,
+  with the averaged weights where there are any."""
   seeds = work.fields.distillation.seeds
-  return parallel.on_host(state.variables, slice(seeds))
+  return parallel.on_host(state.scored, slice(seeds))
 
 
 def _splits(work: Work) -> dict[str, Any]:

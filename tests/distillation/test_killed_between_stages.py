@@ -10,7 +10,7 @@ from jaxdistill import data
 from jaxdistill.distillation import flow, methods, sections
 from jaxdistill.distillation import work as works
 from jaxdistill.distillation.teachers import Teacher
-from jaxdistill.training import loop
+from jaxdistill.training import loop, side_by_side
 from jaxdistill.training.run import Run
 
 SMALL = {
@@ -79,3 +79,15 @@ def test_it_goes_on_where_it_was(name, tmp_path, monkeypatch):
     whole = flow.students(run, *of_method)
   jax.tree.map(np.testing.assert_array_equal, again.variables, whole.variables)
   np.testing.assert_array_equal(again.test, whole.test)
+
+
+def test_a_stage_hands_on_the_averaged_weights_that_are_scored():
+  work, _, _ = setup('horkd')
+  variables = {'params': {'student': np.zeros((3, 4))}, 'batch_stats': {'student': np.ones(3)}}
+  average = {'params': {'student': np.full((3, 4), 0.5)}}
+  state = side_by_side.State(jax.device_put(variables), (), np.arange(3), jax.random.key(0), 0)
+  averaged = state.replace(average=jax.device_put(average))
+  same = lambda one, other: jax.tree.map(np.testing.assert_array_equal, one, other)
+  of_two = lambda tree: jax.tree.map(lambda leaf: leaf[:2], tree)  # as many students as asked for
+  same(flow.on_host(work, state), of_two(variables))
+  same(flow.on_host(work, averaged), of_two({**variables, **average}))

@@ -7,15 +7,7 @@ from jaxdistill.data.crops import Crop, Flip, ResizedCrop, Rotate
 from jaxdistill.errors import unknown
 from jaxdistill.training.optim import Optimizer
 from jaxdistill.training.recipe import Recipe
-from jaxdistill.training.schedules import Schedule
-
-
-def _multistep(learning_rate, epochs, *drops):
-  """The rate is divided by ten once so many epochs are done."""
-  return Schedule(
-    'multistep', learning_rate, drops=tuple(drop / epochs for drop in drops), drop=0.1
-  )
-
+from jaxdistill.training.schedules import Schedule, by_tenths
 
 _SGD = Optimizer('sgd', momentum=0.9, weight_decay=5e-4)
 # CIFAR-100 in the public code of CRD (Tian et al., ICLR 2020), which the field has kept, with a
@@ -25,7 +17,7 @@ _CRD = Recipe(
   'crd240',
   batch=64,
   epochs=240,
-  schedule=_multistep(0.05, 240, 150, 180, 210),
+  schedule=by_tenths(0.05, 240, 150, 180, 210),
   optimizer=_SGD,
   transforms=(Crop(4), Flip()),
   drop_last=True,
@@ -39,7 +31,7 @@ _ROWS = (
     _CRD,
     name='short',
     epochs=30,
-    schedule=_multistep(0.05, 30, 18, 24, 28),
+    schedule=by_tenths(0.05, 30, 18, 24, 28),
     drop_at_epochs=False,
   ),
   # ImageNet as the public codes train it; KD beside it is 0.5 CE + 0.9 KD, see `sum.classical`.
@@ -47,7 +39,7 @@ _ROWS = (
     'imagenet',
     batch=256,
     epochs=100,
-    schedule=_multistep(0.1, 100, 30, 60, 90),
+    schedule=by_tenths(0.1, 100, 30, 60, 90),
     optimizer=dataclasses.replace(_SGD, weight_decay=1e-4),
     transforms=(ResizedCrop(0), Flip()),
     drop_at_epochs=True,
@@ -57,7 +49,7 @@ _ROWS = (
     'tiny',
     batch=256,
     epochs=200,
-    schedule=_multistep(0.2, 200, 60, 120, 160),
+    schedule=by_tenths(0.2, 200, 60, 120, 160),
     optimizer=_SGD,
     transforms=(Rotate(20), Flip()),
     drop_at_epochs=True,

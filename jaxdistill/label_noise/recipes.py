@@ -7,15 +7,7 @@ from jaxdistill.data.crops import Crop, Flip
 from jaxdistill.errors import unknown
 from jaxdistill.training.optim import Optimizer
 from jaxdistill.training.recipe import Recipe
-from jaxdistill.training.schedules import Schedule
-
-
-def _multistep(learning_rate, epochs, *drops):
-  """The rate is divided by ten once so many epochs are done."""
-  return Schedule(
-    'multistep', learning_rate, drops=tuple(drop / epochs for drop in drops), drop=0.1
-  )
-
+from jaxdistill.training.schedules import Schedule, by_tenths
 
 _ROWS = (
   # Crowds in the public code of CCC (Zhang et al., AAAI 2024): ten epochs of warm-up and fifty
@@ -24,7 +16,7 @@ _ROWS = (
     'ccc60',
     batch=128,
     epochs=60,
-    schedule=_multistep(0.01, 60, 40),
+    schedule=by_tenths(0.01, 60, 40),
     optimizer=Optimizer('sgd', momentum=0.9, weight_decay=5e-4),
     drop_at_epochs=True,
   ),
@@ -33,7 +25,7 @@ _ROWS = (
     'elr150',
     batch=128,
     epochs=150,
-    schedule=_multistep(0.02, 150, 40, 80),
+    schedule=by_tenths(0.02, 150, 40, 80),
     optimizer=Optimizer('sgd', momentum=0.9, weight_decay=1e-3),
     transforms=(Crop(4), Flip()),
     drop_at_epochs=True,
@@ -43,7 +35,7 @@ _ROWS = (
     'selcl250',
     batch=128,
     epochs=250,
-    schedule=dataclasses.replace(_multistep(0.1, 250, 125, 200), warmup_share=5 / 250),
+    schedule=dataclasses.replace(by_tenths(0.1, 250, 125, 200), warmup_share=5 / 250),
     optimizer=Optimizer('sgd', momentum=0.9, weight_decay=1e-4),
     transforms=(Crop(4), Flip()),
     drop_at_epochs=True,
@@ -53,7 +45,7 @@ _ROWS = (
     'dividemix300',
     batch=64,
     epochs=300,
-    schedule=_multistep(0.02, 300, 150),
+    schedule=by_tenths(0.02, 300, 150),
     optimizer=Optimizer('sgd', momentum=0.9, weight_decay=5e-4),
     transforms=(Crop(4), Flip()),
     drop_at_epochs=True,
@@ -63,7 +55,7 @@ _ROWS = (
     'taidtm60',
     batch=128,
     epochs=60,
-    schedule=_multistep(0.01, 60, 35, 50),
+    schedule=by_tenths(0.01, 60, 35, 50),
     optimizer=Optimizer('sgd', momentum=0.9, weight_decay=1e-4),
     drop_at_epochs=True,
   ),
@@ -105,7 +97,7 @@ _ROWS = (
     'digits',
     batch=64,
     epochs=60,
-    schedule=_multistep(0.02, 60, 40),
+    schedule=by_tenths(0.02, 60, 40),
     optimizer=Optimizer('sgd', momentum=0.9, weight_decay=5e-4),
     drop_at_epochs=True,
   ),

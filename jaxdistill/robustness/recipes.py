@@ -7,15 +7,7 @@ from jaxdistill.data.crops import Crop, Flip, ReflectCrop
 from jaxdistill.errors import unknown
 from jaxdistill.training.optim import Optimizer
 from jaxdistill.training.recipe import Recipe
-from jaxdistill.training.schedules import Schedule
-
-
-def _multistep(learning_rate, epochs, *drops):
-  """The rate is divided by ten once so many epochs are done."""
-  return Schedule(
-    'multistep', learning_rate, drops=tuple(drop / epochs for drop in drops), drop=0.1
-  )
-
+from jaxdistill.training.schedules import Schedule, by_tenths
 
 _SGD = Optimizer('sgd', momentum=0.9, weight_decay=5e-4)
 # CIFAR-10 in the public codes of AWP (Wu et al., NeurIPS 2020) and RWP (Yu et al., IJCAI 2022),
@@ -24,7 +16,7 @@ _CIFAR = Recipe(
   'at200',
   batch=128,
   epochs=200,
-  schedule=_multistep(0.1, 200, 100, 150),
+  schedule=by_tenths(0.1, 200, 100, 150),
   optimizer=_SGD,
   transforms=(ReflectCrop(4), Flip()),
   drop_at_epochs=True,
@@ -35,7 +27,7 @@ _ROWS = (
   dataclasses.replace(_CIFAR, name='black200', transforms=(Crop(4), Flip())),
   # The same codes on SVHN.
   dataclasses.replace(
-    _CIFAR, name='svhn200', schedule=_multistep(0.01, 200, 100, 150), transforms=()
+    _CIFAR, name='svhn200', schedule=by_tenths(0.01, 200, 100, 150), transforms=()
   ),
   # Batches of RST (Carmon et al., NeurIPS 2019) and its schedule; its length here is our choice.
   dataclasses.replace(
@@ -49,13 +41,13 @@ _ROWS = (
   ),
   # Our choice, for a look: the drops at the same shares, too short for robust over-fitting to show
   # as it does in the papers.
-  dataclasses.replace(_CIFAR, name='short', epochs=30, schedule=_multistep(0.1, 30, 15, 22)),
+  dataclasses.replace(_CIFAR, name='short', epochs=30, schedule=by_tenths(0.1, 30, 15, 22)),
   # Our choice, for a few hundred small images that must not be mirrored: seconds on two cores.
   Recipe(
     'digits',
     batch=64,
     epochs=40,
-    schedule=_multistep(0.1, 40, 20, 30),
+    schedule=by_tenths(0.1, 40, 20, 30),
     optimizer=_SGD,
     drop_at_epochs=True,
   ),

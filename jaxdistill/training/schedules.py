@@ -121,6 +121,18 @@ class Schedule:
     return warmup(schedule, steps) if steps else schedule
 
 
+def by_tenths(learning_rate: float, epochs: float, *drops: float) -> Schedule:
+  """Returns a schedule of so many epochs whose rate is divided by ten at each of the `drops`, which
+  count epochs, too.
+
+  >>> by_tenths(0.1, 200, 100, 150).drops
+  (0.5, 0.75)
+  """
+  return Schedule(
+    'multistep', learning_rate, drops=tuple(drop / epochs for drop in drops), drop=0.1
+  )
+
+
 def check_unused(kind: str, section: Any, used: Iterable[str]) -> None:
   """Raises `UserError` where a frozen dataclass with a `name` sets a field that this name does not
   use.

@@ -32,6 +32,13 @@ def test_steps_of_epochs():
       schedules.in_steps(**wrong)
 
 
+def test_drops_by_tenths_fall_on_their_epochs():
+  schedule = schedules.by_tenths(0.5, 10, 5, 8)
+  assert schedule.boundaries(100) == (50, 80)
+  expected = [0.5, 0.5, 0.05, 0.05, 0.005]
+  np.testing.assert_allclose(values(schedule.build(100), [0, 49, 50, 79, 80]), expected, rtol=1e-6)
+
+
 def test_multistep_drops_at_each_boundary():
   assert values(schedules.multistep(0.5, [2, 3, 3], 0.5), range(5)) == [
     0.5,

@@ -146,7 +146,7 @@ def asked(
     batch |= {'index': jnp.arange(_ROWS), 'weight': jnp.ones(_ROWS)}
     batch = learner.views.prepare(key, batch, learner.views.draw(key))
     noted = {name: _Noted(_stand_ins(guides[name], forms[name]), names[name]) for name in guides}
-    batch |= {'guides': noted, 'step': jnp.int32(0)}
+    batch |= {replicas.GUIDES: noted, 'step': jnp.int32(0)}
     own = learner.init(key)
     with normalisation.weighted(batch['weight'] if counted else None):
       return [turn.objective(own, batch, key).loss for turn in learner.turns]

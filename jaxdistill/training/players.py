@@ -42,6 +42,7 @@ from jaxdistill.training.outputs import PROTOTYPES, Outputs, part_variables
 from jaxdistill.training.problem import Problem
 from jaxdistill.training.recipe import Recipe
 from jaxdistill.training.scene import Scene
+from jaxdistill.training.side_by_side import GUIDES
 
 __all__ = [
   'MODES',
@@ -62,7 +63,7 @@ __all__ = [
 ]
 
 # Names of a batch that no entry of the data can have.
-_RESERVED = ('guides', 'index', 'network', 'step', 'weight')
+_RESERVED = (GUIDES, 'index', 'network', 'step', 'weight')
 # Rows of the batch that the forms of networks are made with.
 _ROWS = 2
 
@@ -140,7 +141,7 @@ def problem(
   data = {'images': examples.images, 'labels': np.asarray(examples.labels), **tables}
   entries = dict(data)
   if guide_variables:
-    data[replicas.GUIDES] = guide_variables
+    data[GUIDES] = guide_variables
   optimizers = {player.name: player.optimizer for player in game.players}
   return replicas.problem(
     learner(
@@ -252,7 +253,7 @@ def _arguments(game, views, forms, guide_variables, memory, beliefs):
     batches = jax.tree.map(lambda leaf: leaf[None], batch)
     batches, common = watch(guide_variables, batches, True, 'unroll')
     batch = jax.tree.map(lambda leaf: leaf[0], batches)
-    seen = parts.merge(batch.pop('guides'), common['guides'])
+    seen = parts.merge(batch.pop(GUIDES), common[GUIDES])
   arguments = {}
   for name, part in game.parts.items():
     scene = Scene(seen, batch, key, memory=memory, beliefs=beliefs)

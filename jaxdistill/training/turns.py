@@ -19,6 +19,7 @@ from jaxdistill.training.game import Game, Player, Standpoint
 from jaxdistill.training.learner import BELIEFS, MEMORY, Outcome, Owned, Turn
 from jaxdistill.training.outputs import Outputs
 from jaxdistill.training.scene import Scene
+from jaxdistill.training.side_by_side import GUIDES
 
 
 def turns(game: Game) -> tuple[Turn, ...]:
@@ -102,7 +103,7 @@ def objective(game: Game, players: Sequence[Player]):
 
   def of_all(variables, batch, key):
     batch = dict(batch)
-    guides, step = batch.pop('guides', {}), batch.pop('step', 0)
+    guides, step = batch.pop(GUIDES, {}), batch.pop('step', 0)
     known = variables.get(MEMORY, {})
     beliefs = variables.get(BELIEFS, {})
     seen = Scene(guides, batch, key, step, known, beliefs=beliefs)

@@ -21,7 +21,7 @@ from jaxdistill.data.examples import Examples
 from jaxdistill.data.paired import GuideView
 from jaxdistill.errors import UserError
 from jaxdistill.experiment import kept
-from jaxdistill.models import normalisation, weights
+from jaxdistill.models import dropout, normalisation, weights
 from jaxdistill.training import classifier, outputs, parallel, pretrained, replicas, trees
 from jaxdistill.training.players import Part
 from jaxdistill.training.recipe import Recipe
@@ -97,9 +97,14 @@ class Teacher:
       view: that it reads.
 
     Raises:
-      UserError: the batch's statistics of a function.
+      UserError: the batch's statistics of a function, or of a network that draws dropout with them.
     """
     if self.module is not None:
+      if statistics != 'running' and dropout.is_random(self.module):
+        raise UserError(
+          f"teaching.normalisation is '{statistics}', under which the teacher {self.label} would "
+          "answer with dropout, as in its own training; take 'running'."
+        )
       return Part(self.module, view=view, mode='eval' if statistics == 'running' else 'batch')
     if statistics != 'running':
       raise UserError(
@@ -188,7 +193,8 @@ def check_counting(model: nn.Module, image_shape: Sequence[int]) -> None:
 
   def learn(variables, images):
     with normalisation.weighted(np.ones(len(images), np.float32)):
-      return outputs.apply(model, variables, (images,), train=True)
+      # The key of a network that draws dropout; nothing is drawn.
+      return outputs.apply(model, variables, (images,), train=True, key=draws.key(0))
 
   images = jax.ShapeDtypeStruct((_ROWS, *image_shape), np.float32)
   jax.eval_shape(learn, variables_form(model, image_shape), images)

@@ -70,6 +70,10 @@ def test_a_teacher_by_the_statistics_of_its_batches_is_one_of_them():
     distillation.distill(given, *sets, student='mlp', low=4, overrides=batch)
 
 
+def test_a_teacher_that_draws_dropout_is_trained_over_devices():
+  checks.check(load('kd:digits,seeds=2,student=mlp,teacher=dropout_mlp'))
+
+
 def test_no_teacher_is_trained_for_students_that_cannot_be(monkeypatch):
   def train(*args):
     raise AssertionError('a teacher is trained')

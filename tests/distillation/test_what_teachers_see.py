@@ -172,3 +172,9 @@ def test_kept_outputs_of_mirrored_images_are_the_live_ones(digits, monkeypatch):
   assert table.shape == (IMAGES, 2, 10) and np.abs(table[:, 0] - table[:, 1]).max() > 1
   close = lambda one, other: np.testing.assert_allclose(one, other, atol=1e-5)
   jax.tree.map(close, kept.students, asked.students)
+
+
+def test_a_teacher_that_draws_dropout_has_no_statistics_of_its_batches(digits):
+  work = work_of(digits, None, ',teacher=dropout_mlp', **{'teaching.normalisation': 'batch'})
+  with pytest.raises(UserError, match='the teacher dropout_mlp would answer with dropout'):
+    checks.check_parts(work)

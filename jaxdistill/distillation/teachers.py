@@ -48,6 +48,9 @@ class Teacher:
     class_names: of its logits; () where they are not known.
     key: the hash of all that made it.
     checks: 'steps' [k] and accuracies 'test' [k] while it was trained; {} where it was not.
+
+  Raises:
+    UserError: one of `mean` and `std` without the other, or of other channels.
   """
 
   label: str
@@ -61,6 +64,10 @@ class Teacher:
   class_names: tuple[str, ...] = ()
   key: str = ''
   checks: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+  def __post_init__(self):
+    if len(self.mean or ()) != len(self.std or ()):
+      raise UserError('A teacher of images of its own needs both mean and std, of every channel.')
 
   @property
   def content(self) -> str:
@@ -354,8 +361,8 @@ def load_teacher(
     mean, std: by which those were normalised, per channel; None: as the students' are.
 
   Raises:
-    UserError: the file cannot be read, a weight of the network is not in it, or it is of another
-      architecture.
+    UserError: the file cannot be read, a weight of the network is not in it, it is of another
+      architecture, or one of `mean` and `std` is given alone.
 
   Example: `load_teacher('resnet56.safetensors', 'resnet56', 100)`.
   """
@@ -402,6 +409,9 @@ def of_function(
     size: side of the images that it reads; 0: as they come.
     label: for people; '': its name.
 
+  Raises:
+    UserError: no function, a size that is no whole number, or one of `mean` and `std` alone.
+
   >>> teacher = of_function(lambda images: images.mean((1, 2)), mean=(0.0,), std=(1.0,))
   >>> teacher.part().function({}, np.ones((1, 2, 2, 3)))['logits'].tolist()
   [[1.0, 1.0, 1.0]]
@@ -411,8 +421,6 @@ def of_function(
   errors.whole_numbers(size=size)
   takes_variables = len(jax.tree.leaves(variables)) > 0
   called = function if takes_variables else functools.partial(_without_variables, function)
-  if (mean is None) != (std is None):
-    raise UserError('A teacher of images of its own needs both mean and std.')
   described = {'what': 'function', 'code': usercode.code_hash(function), 'size': size}
   described |= {'mean': mean and list(mean), 'std': std and list(std)}
   return Teacher(

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 from jaxdistill import config as configs
-from jaxdistill import data, distillation
+from jaxdistill import data, distillation, models
 from jaxdistill.distillation import checks, flow, keeping, methods, running, sections
 from jaxdistill.distillation import work as works
 from jaxdistill.distillation.teachers import Teacher
 from jaxdistill.errors import UserError
-from jaxdistill.models import normalisation
+from jaxdistill.models import normalisation, weights
 from jaxdistill.models.linear import Linear
 from jaxdistill.training.run import Run
 
@@ -178,3 +178,17 @@ def test_a_teacher_that_draws_dropout_has_no_statistics_of_its_batches(digits):
   work = work_of(digits, None, ',teacher=dropout_mlp', **{'teaching.normalisation': 'batch'})
   with pytest.raises(UserError, match='the teacher dropout_mlp would answer with dropout'):
     checks.check_parts(work)
+
+
+@pytest.mark.parametrize(
+  'statistics', [dict(mean=(0.5,)), dict(std=(0.5,)), dict(mean=(0.5,), std=(0.2,) * 3)]
+)
+def test_images_of_a_teachers_own_need_mean_and_std(statistics, tmp_path):
+  with pytest.raises(UserError, match='needs both mean and std, of every channel'):
+    distillation.of_function(linear, **statistics)
+  model = models.build('mlp', 10, (8, 8, 1))
+  form = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+  zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), form)
+  weights.save(tmp_path / 'mlp.safetensors', model, zeros)
+  with pytest.raises(UserError, match='needs both mean and std, of every channel'):
+    distillation.load_teacher(tmp_path / 'mlp.safetensors', 'mlp', 10, (8, 8, 1), **statistics)

@@ -1,6 +1,7 @@
 """A run of this family from its stage to its numbers, the same for one learner and for several."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -91,7 +92,7 @@ def sessions_of(stage: Stage) -> dict[str, Any]:
   """Returns what tells the sessions of a run from others, see `provenance.settle_given`: files may
   have listed their images and the order of the classes."""
   return {
-    'list of few images': [rows for draw in stage.draws for rows in draw.rows],
+    'list of few images': list(itertools.chain.from_iterable(draw.rows for draw in stage.draws)),
     'order of classes': [np.asarray(draw.order) for draw in stage.draws],
   }
 

@@ -8,7 +8,7 @@ which images and from what it starts stands here.
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -136,6 +136,15 @@ class Method:
         raise UserError(
           f'Two stages of the method are called {name!r}; each needs a name of its own.'
         )
+    parts: dict[str, Collection[str]] = {}
+    for stage in self.stages:
+      for part, source in stage.start.items():
+        if part not in parts.get(source, ()):
+          raise UserError(
+            f'The part {part!r} of the stage {stage.name!r} starts from a stage {source!r}, but no '
+            f'earlier stage of that name has it; earlier ones: {", ".join(parts) or "none"}.'
+          )
+      parts[stage.name] = stage.parts
     for name, guide in self.guides.items():
       if not name.isidentifier() or name == TEACHER:
         raise UserError(

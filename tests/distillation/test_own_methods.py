@@ -65,3 +65,19 @@ def test_a_method_from_a_file_is_trained_by(file):
 def test_stages_need_names_that_tell_their_phases_apart(names, message):
   with pytest.raises(UserError, match=message):
     Method(tuple(Stage(name, {}, ()) for name in names))
+
+
+@pytest.mark.parametrize(
+  'start, message',
+  [
+    ({'pupil': 'later'}, "starts from a stage 'later', but no earlier .* earlier ones: first"),
+    ({'pupil': 'second'}, "the stage 'second' starts from a stage 'second'"),
+    ({'other': 'first'}, "The part 'other' of the stage 'second'"),
+  ],
+)
+def test_a_part_starts_from_an_earlier_stage_that_has_it(start, message):
+  parts = {'pupil': None}
+  first, later = Stage('first', parts, ()), Stage('later', parts, ())
+  Method((first, Stage('second', parts, (), start={'pupil': 'first'})))
+  with pytest.raises(UserError, match=message):
+    Method((first, Stage('second', parts, (), start=start), later))

@@ -27,6 +27,7 @@ from jaxdistill.distillation.method import TEACHER, Pair
 from jaxdistill.distillation.seeing import Seeing
 from jaxdistill.distillation.teachers import Teacher
 from jaxdistill.errors import UserError, brief
+from jaxdistill.experiment import datasets
 from jaxdistill.numerics import settled
 from jaxdistill.training.outputs import PROTOTYPES
 from jaxdistill.training.recipe import Recipe
@@ -271,19 +272,15 @@ def make(
 
   Args:
     fields: of its config.
-    train, validation, test: of one set of classes.
+    train, validation, test: of one shape and one set of classes.
     mesh: the devices.
     given: a teacher that is there already; None: what the config says.
 
   Raises:
-    UserError: classes that do not divide so, a low size that does not divide the images, a network
-      that cannot take them, a teacher that is not there.
+    UserError: another shape or other classes on one side, classes that do not divide so, a low size
+      that does not divide the images, a network that cannot take them, a teacher that is not there.
   """
-  if train.class_names != test.class_names:
-    raise UserError(
-      f'{train.name}: training and test images have different classes ({train.num_classes} and '
-      f'{test.num_classes}, or other names); load them as one data set.'
-    )
+  datasets.check_alike(train, {'test': test, 'validation': validation})
   asked = fields.distillation
   if asked.low:
     check_low(asked.low, train.image_shape)

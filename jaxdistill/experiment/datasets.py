@@ -122,6 +122,36 @@ def opened(
     yield run
 
 
+def check_alike(train: Any, others: Mapping[str, Any | None], many: str = 'images') -> None:
+  """Raises `UserError` for sets beside a training set that are of another kind, of another shape or
+  of other classes than it.
+
+  Args:
+    train: the training set.
+    others: the sets by what they are called, {'test': ...}; None: there is none.
+    many: what the sets hold.
+
+  >>> train, test = data.load('digits', image_size=8)
+  >>> check_alike(train, {'test': test, 'validation': None})
+  >>> check_alike(train, {'test': test.take_classes([1, 0])})
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: digits: training and test images have different classes (10 and 2...
+  """
+  for name, other in others.items():
+    if other is None:
+      continue
+    if type(other) is not type(train) or other.image_shape != train.image_shape:
+      raise UserError(
+        f'{train.name}: training {many} {list(train.image_shape)} and {name} {many} '
+        f'{list(other.image_shape)} are not of one kind; load them as one data set.'
+      )
+    if other.class_names != train.class_names:
+      raise UserError(
+        f'{train.name}: training and {name} {many} have different classes ({train.num_classes} and '
+        f'{other.num_classes}, or other names); load them as one data set.'
+      )
+
+
 def _load(source: DataSource) -> _Loaded:
   return _read(source, *_read_by(source))
 

@@ -16,7 +16,7 @@ from jaxdistill.errors import UserError
 from jaxdistill.experiment import arguments, datasets, running
 from jaxdistill.experiment.rows import Comparison
 from jaxdistill.numerics import settled
-from jaxdistill.robustness import checks, learning, scoring, sections, settings
+from jaxdistill.robustness import checks, learning, sections, settings
 from jaxdistill.robustness import work as works
 from jaxdistill.robustness.scoring import Numbers
 from jaxdistill.robustness.trained import Trained
@@ -137,7 +137,7 @@ def fit(
   given = _arguments(train, seeds, eps, norm, over, quick)
   registered = lambda name: settings.defaults(arguments.read(settings.Arguments, given), name)
   make = lambda: arguments.config_of(method, _FOLDER, given, registered)
-  ran = _run(make, train, test, model, seed, attacks, validation, overrides, workdir, progress)
+  ran, _ = _run(make, train, test, model, seed, attacks, validation, overrides, workdir, progress)
   name, numbers = list(ran.numbers.items())[-1]
   return Result(numbers, ran.networks[name])
 
@@ -171,9 +171,11 @@ def compare(
     raise UserError(f"methods is a list of names, such as ['at', 'rwp']; got {methods!r}.")
   given = {**_arguments(train, seeds, eps, norm, over, quick), 'methods': '+'.join(methods)}
   make = lambda: configs.load(f'{_FOLDER}/compare', given)
-  ran = _run(make, train, test, model, seed, attacks, validation, overrides, workdir, progress)
+  ran, work = _run(
+    make, train, test, model, seed, attacks, validation, overrides, workdir, progress
+  )
   results = {name: Result(numbers, ran.networks[name]) for name, numbers in ran.numbers.items()}
-  return Comparison(results, ran.table, scoring.REFERENCE)
+  return Comparison(results, ran.table, learning.reference_of(work.fields))
 
 
 def _arguments(train, seeds, eps, norm, over, quick):
@@ -201,7 +203,7 @@ def _run(
   overrides: Mapping[str, Any] | None,
   workdir: str | os.PathLike | None,
   progress: bool,
-) -> running.Ran:
+) -> tuple[running.Ran, works.Work]:
   """Runs a config on data that are there already."""
   errors.seed(seed)
   if test is None:
@@ -223,4 +225,4 @@ def _run(
   work = works.make(fields, train, validation, test, mesh)
   checks.check_parts(work)
   with datasets.opened(workdir, config, train, test, progress) as run:
-    return learning.run_all(run, work, tell=False)
+    return learning.run_all(run, work, tell=False), work

@@ -15,6 +15,7 @@ from jaxdistill.data.examples import Examples
 from jaxdistill.data.streaming import Streamed
 from jaxdistill.data.views import Views
 from jaxdistill.errors import UserError
+from jaxdistill.experiment import datasets
 from jaxdistill.models.pixels import OfPixels
 from jaxdistill.numerics import settled
 from jaxdistill.robustness import recipes, sections, threat
@@ -163,18 +164,14 @@ def make(
 
   Args:
     fields: of its config.
-    train, validation, test: of one set of classes.
+    train, validation, test: of one shape and one set of classes.
     mesh: the devices.
 
   Raises:
-    UserError: other classes on one side, more training images than there are, or a network that
-      cannot take them.
+    UserError: another shape or other classes on one side, more training images than there are, or a
+      network that cannot take them.
   """
-  if train.class_names != test.class_names:
-    raise UserError(
-      f'{train.name}: training and test images have different classes ({train.num_classes} and '
-      f'{test.num_classes}, or other names); load them as one data set.'
-    )
+  datasets.check_alike(train, {'test': test, 'validation': validation})
   asked = fields.robustness
   if asked.train_images > len(train):
     raise UserError(

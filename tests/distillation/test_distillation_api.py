@@ -1,5 +1,6 @@
 """Distillation in Python: results, teachers of every kind, what is saved and exported."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import jax
@@ -269,6 +270,24 @@ def test_a_student_with_batches_of_its_own_is_the_same_alone_and_among_others(di
   alone, among = (distil(linear, digits, seeds=seeds, overrides=own) for seeds in (1, 3))
   for one, other in zip(jax.tree.leaves(alone.students), jax.tree.leaves(among.students)):
     np.testing.assert_allclose(one[0], other[0], atol=1e-6)
+
+
+@pytest.mark.parametrize('name', ['test', 'validation'])
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    (lambda images: images.take_classes(range(10)[::-1]), 'images have different classes'),
+    (
+      lambda images: dataclasses.replace(images, images=images.images.repeat(2, 1).repeat(2, 2)),
+      r'images \[8, 8, 1\] and {} images \[16, 16, 1\] are not of one kind',
+    ),
+  ],
+)
+def test_sets_that_do_not_go_together_are_refused_before_training(digits, name, change, message):
+  train, test = digits
+  sets = {'test': test, 'validation': test, name: change(test)}
+  with pytest.raises(UserError, match=message.format(name)):
+    distillation.distill(linear, train, student='mlp', **sets)
 
 
 @pytest.mark.parametrize(

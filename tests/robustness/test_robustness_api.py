@@ -1,11 +1,15 @@
 """Adversarial training in Python: results, pseudo-labels, methods of one's own, what is refused."""
 
+import dataclasses
+import types
+
 import jax
 import numpy as np
 import pytest
 
 from jaxdistill import data, robustness
 from jaxdistill.errors import UserError
+from jaxdistill.experiment.running import Ran
 from jaxdistill.robustness import learning, methods, standard, trained
 from jaxdistill.robustness.threat import Ball
 from jaxdistill.robustness.under_attack import Attacked
@@ -94,6 +98,40 @@ def test_methods_are_compared_seed_by_seed(digits):
   assert gain.n == 2 and gain.mean == pytest.approx(expected.mean())
   with pytest.raises(UserError, match="no method of this comparison 'rwp'"):
     compared.difference('rwp')
+
+
+def test_a_comparison_without_at_is_with_what_its_table_has(digits, monkeypatch):
+  """Its first method; nothing is trained for it here."""
+  scores = {name: columns(seed) for seed, name in enumerate(('standard', 'trades'))}
+  monkeypatch.setattr(
+    learning, 'run_all', lambda run, work, tell: Ran([], scores, dict.fromkeys(scores))
+  )
+  given = dict(methods=list(scores), model='mlp', eps=0.05, overrides=SMALL)
+  compared = robustness.compare(*digits, **given)
+  assert compared.difference('trades') == compared.difference('trades', 'standard')
+
+
+def columns(seed):
+  """Numbers of two networks that nobody has trained."""
+  return types.SimpleNamespace(columns={'last': np.random.default_rng(seed).uniform(size=2)})
+
+
+@pytest.mark.parametrize('name', ['test', 'validation'])
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    (lambda images: images.take_classes(range(10)[::-1]), 'images have different classes'),
+    (
+      lambda images: dataclasses.replace(images, images=images.images.repeat(2, 1).repeat(2, 2)),
+      r'images \[8, 8, 1\] and {} images \[16, 16, 1\] are not of one kind',
+    ),
+  ],
+)
+def test_sets_that_do_not_go_together_are_refused_before_training(digits, name, change, message):
+  train, test = digits
+  sets = {'test': test, 'validation': test, name: change(test)}
+  with pytest.raises(UserError, match=message.format(name)):
+    robustness.fit(train, model='mlp', **sets)
 
 
 def test_a_method_of_ones_own_trains(digits):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from jaxdistill import registry
+from jaxdistill.errors import UserError
 from jaxdistill.robustness import iteration, threat
 
 # Factories of (number of classes, fields) -> an Attack, or a tuple of them, each of which gets the
@@ -62,7 +63,8 @@ def choose(name: str, eps: float, norm: str, given: Mapping[str, Any]) -> Chosen
   """Returns the attack of a name with these fields.
 
   Raises:
-    UserError: an unknown attack, norm or field, or an eps that cannot be.
+    UserError: an unknown attack, norm or field, an eps that cannot be, or a ball of the attack's
+      own among its fields.
 
   >>> choose('pgd100', 0.1, 'linf', {}).fields['steps']
   100
@@ -72,6 +74,12 @@ def choose(name: str, eps: float, norm: str, given: Mapping[str, Any]) -> Chosen
   """
   factory = ATTACKS.find(name)
   threat.ball(eps, norm)
+  for field in ('eps', 'norm'):
+    if field in given:
+      raise UserError(
+        f'The fields of attack {name} give {field}, and the ball is that of the whole evaluation: '
+        f'give {field}= to the evaluation.'
+      )
   registry.check([factory], given, f'attack {name}')
   fields = registry.defaults(factory) | dict(given) | dict(eps=eps, norm=norm)
   return Chosen(name, getattr(factory, 'func', factory), fields)

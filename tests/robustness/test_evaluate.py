@@ -197,6 +197,14 @@ def test_dlr_needs_classes(classes, name, words):
   assert words in str(caught.value)
 
 
+@pytest.mark.parametrize('field, value', [('eps', 16 / 255), ('norm', 'l2')])
+def test_all_attacks_of_an_evaluation_have_its_ball(field, value):
+  with pytest.raises(
+    UserError, match=f'attack pgd20 give {field}.* give {field}= to the evaluation'
+  ):
+    robustness.evaluate(F, IMAGES, LABELS, {'pgd20': {field: value}})
+
+
 def test_an_evaluation_needs_an_attack():
   with pytest.raises(UserError, match='There is no attack to evaluate'):
     robustness.evaluate(F, IMAGES, LABELS, [])

@@ -242,11 +242,13 @@ def cross_entropy(
   return -mean_over(jnp.where(weight > 0, picked, 0.0), weight)
 
 
-def in_sessions(numbers: int | Sequence[int], task: Task, name: str = 'steps') -> tuple[int, ...]:
+def in_sessions(
+  numbers: int | Sequence[int], task: Task, name: str = 'steps', at_least: int = 0
+) -> tuple[int, ...]:
   """Returns one whole number a session, of one for all, alone or in a list, or of one for each.
 
   Raises:
-    UserError: for another number of them, or negative ones.
+    UserError: for another number of them, or ones below `at_least`.
 
   >>> task = Task(num_classes=10, base_classes=4, way=2, shot=5, sessions=3, dim=8)
   >>> in_sessions(7, task), in_sessions((1, 2, 3), task)
@@ -255,7 +257,7 @@ def in_sessions(numbers: int | Sequence[int], task: Task, name: str = 'steps') -
   several = isinstance(numbers, Sequence) and not isinstance(numbers, str)
   numbers = tuple(numbers) if several else (numbers,) * task.sessions
   for number in numbers:
-    errors.whole(name, number)
+    errors.whole(name, number, at_least)
   if len(numbers) == 1:
     return numbers * task.sessions
   if len(numbers) != task.sessions:

@@ -66,9 +66,9 @@ def learner(
     learning_rate: at the end of the warm-up, see `schedule`.
     warmup_steps, cooldown_steps: of every session.
     momentum, weight_decay: of SGD.
-    copies: how often the memory of a class of an earlier session is repeated (that of base classes
-      is not), or one number a session; 1 for CIFAR-100, the session's number for miniImageNet and
-      CUB-200.
+    copies: how often the memory of a class of an earlier session is there, at least once (that of
+      base classes is there once), or one number a session; 1 for CIFAR-100, the session's number
+      for miniImageNet and CUB-200.
     lengths: whether rare classes of a batch pull harder, s_c of `losses.prototypes.class_lengths`;
       else s_c = 1. The authors do so for CIFAR-100.
     mixing: the probability; 0.75 for CIFAR-100, else 0.
@@ -89,7 +89,7 @@ def learner(
     raise errors.UserError(
       f'mixing and mixing_share lie from 0 to 1; got {mixing} and {mixing_share}.'
     )
-  by_session = in_sessions(copies, task, 'copies')
+  by_session = in_sessions(copies, task, 'copies', at_least=1)
 
   def start(key: jax.Array, start: Start) -> State:
     del key

@@ -227,6 +227,11 @@ class TestNcFscil:
     labels = np.asarray(rows.labels)[np.asarray(rows.weight) > 0]
     assert np.bincount(labels).tolist() == [1, 1, 3, 2]
 
+  @pytest.mark.parametrize('copies', [0, (1, 0, 2)])
+  def test_the_memory_is_there_at_least_once(self, copies):
+    with pytest.raises(UserError, match='copies is 0; it must be at least 1'):
+      nc_fscil.learner(TASK, copies=copies)
+
   def test_another_head_is_refused(self):
     start = Start({'rows': 0, 'projector': 0}, None, None)
     with pytest.raises(UserError, match="the head 'etf'"):

@@ -146,7 +146,8 @@ def run(
     Accuracies of all runs by session, and the classifier of the first one.
 
   Raises:
-    UserError: for a learner, field or value that does not exist, or data that do not divide so.
+    UserError: for a learner, field or value that does not exist, data that do not divide so, or
+      several factors of the learning rate.
 
   Source: the protocol of Tao et al., CVPR 2020 (TOPIC); the configs of the learners, whose headers
   name the papers.
@@ -195,6 +196,12 @@ def run(
   checks.check_fields(config)
   checks.check_values(config)
   fields = sections.of_config(config)
+  rates = fields.protocol.rates
+  if len(fields.protocol.rate_factors) > 1:
+    raise UserError(
+      f'protocol.rates is {rates}, and fscil.run has one result: give one factor of the learning '
+      f'rate, or run the config fscil/compare with rates={rates}, whose table has a row for each.'
+    )
   checks.check_parts(fields, train, test)
   work = stage(fields, train, test, parallel.make_mesh(config.run.devices))
   with datasets.opened(workdir, config, train, test, progress) as opened:

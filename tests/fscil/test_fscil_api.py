@@ -14,10 +14,11 @@ import jaxdistill
 from jaxdistill import config as configs
 from jaxdistill import metrics, models
 from jaxdistill.errors import UserError
-from jaxdistill.fscil import Learned, Result, checks, flow, methods
+from jaxdistill.fscil import Learned, Result, checks, flow, methods, running, sections, stage
 from jaxdistill.fscil import learned as learned_file
 from jaxdistill.models import heads, weights
-from jaxdistill.training import features
+from jaxdistill.training import features, parallel
+from jaxdistill.training.run import Run
 
 SPLIT = dict(base_classes=2, way=2, shot=3)
 
@@ -87,11 +88,22 @@ def test_the_mean_over_batches_is_that_of_the_answers_class_by_class(learned):
   )
 
 
+def at_two_rates(overrides):
+  """The numbers of PKI in the runs of `learned` and of half their rate, by the flow of a config."""
+  given = dict(model='mlp', draws=2, networks=2, order='3', rates='0.5+1', data='', **SPLIT)
+  config = configs.load('fscil/pki', given)
+  for key, value in overrides.items():
+    configs.override(config, key, value)
+  fields = sections.of_config(config)
+  work = stage.stage(fields, *patterns.train_and_test(), parallel.make_mesh(1))
+  with Run() as opened:
+    return running.run_all(opened, work, tell=False).numbers['pki']
+
+
 @pytest.mark.slow
 def test_every_factor_of_the_rate_is_a_run_that_equals_the_one_at_that_rate_alone(learned, shelf):
   steps = {'method.steps': 20, 'method.batch': 8}
-  both = run('pki', None, {**steps, 'protocol.rates': '0.5+1'}, networks=2, order=3)
-  half, whole = both.numbers.by_scale().values()
+  half, whole = at_two_rates({**SMALL, **steps}).by_scale().values()
   np.testing.assert_array_equal(whole.confusions, learned.numbers.confusions)
   rate = methods.defaults('pki')['learning_rate']
   alone = run('pki', None, {**steps, 'method.learning_rate': rate / 2}, networks=2, order=3)
@@ -252,6 +264,10 @@ def test_an_encoder_comes_from_a_file_of_weights(tmp_path):
       'set base_training.held_out above 0',
     ),
     (dict(overrides={'data.validation_share': 0.1}), 'it must be 0 here'),
+    (
+      dict(overrides={'protocol.rates': '0.1+1'}),
+      r'protocol.rates is 0.1\+1, and fscil.run has one result.* the config fscil/compare with',
+    ),
     (dict(order='abc'), 'The list abc cannot be read'),
     (dict(indices='absent'), 'There is no list of images absent'),
   ],

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -177,15 +178,26 @@ def evaluate(
 def _chosen(attacks, eps, norm):
   if isinstance(attacks, str):
     attacks = [attacks]
-  named = dict(attacks) if isinstance(attacks, Mapping) else dict.fromkeys(attacks, {})
-  if not named:
+  if not isinstance(attacks, Iterable):
+    raise errors.UserError(
+      f'attacks are names, or fields by name; got {errors.brief(repr(attacks))}.'
+    )
+  named = attacks.items() if isinstance(attacks, Mapping) else [(name, {}) for name in attacks]
+  chosen = [attacks_by_name.choose(name, eps, norm, fields) for name, fields in named]
+  if not chosen:
     raise errors.UserError('There is no attack to evaluate; name at least one, such as pgd20.')
-  return [attacks_by_name.choose(name, eps, norm, fields) for name, fields in named.items()]
+  names = [one.name for one in chosen]
+  for name in names:
+    if names.count(name) > 1:
+      raise errors.UserError(f'attacks names {name!r} twice; an attack is evaluated once.')
+  return chosen
 
 
 def _examples(images, labels):
   """Images float32 [n, h, w, c] and labels int32 [n], looked through."""
   images, labels = np.asarray(images), np.asarray(labels)
+  if images.dtype == jnp.bfloat16:  # which NumPy does not know as a kind of float
+    images = images.astype(np.float32)
   if images.ndim != 4 or not images.size:
     raise errors.UserError(f'Images must be an array [n, h, w, c]; got {list(images.shape)}.')
   if images.dtype.kind not in 'fiu' or not (np.min(images) >= 0 and np.max(images) <= 1):

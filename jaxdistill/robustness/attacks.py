@@ -3,8 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from jaxdistill import registry
-from jaxdistill.errors import UserError
+from jaxdistill import errors, registry
 from jaxdistill.robustness import iteration, threat
 
 # Factories of (number of classes, fields) -> an Attack, or a tuple of them, each of which gets the
@@ -63,8 +62,8 @@ def choose(name: str, eps: float, norm: str, given: Mapping[str, Any]) -> Chosen
   """Returns the attack of a name with these fields.
 
   Raises:
-    UserError: an unknown attack, norm or field, an eps that cannot be, or a ball of the attack's
-      own among its fields.
+    UserError: an unknown attack, norm or field, fields that are no mapping, an eps that cannot be,
+      or a ball of the attack's own among its fields.
 
   >>> choose('pgd100', 0.1, 'linf', {}).fields['steps']
   100
@@ -72,11 +71,18 @@ def choose(name: str, eps: float, norm: str, given: Mapping[str, Any]) -> Chosen
   Traceback (most recent call last):
   jaxdistill.errors.UserError: There is no field of attack pgd 'restart'; did you mean '...
   """
+  if not isinstance(name, str):
+    raise errors.unknown('attack', name, ATTACKS)
   factory = ATTACKS.find(name)
+  if not isinstance(given, Mapping):
+    raise errors.UserError(
+      f"The fields of attack {name} are values by name, such as {{'steps': 10}}; got "
+      f'{errors.brief(repr(given))}.'
+    )
   threat.ball(eps, norm)
   for field in ('eps', 'norm'):
     if field in given:
-      raise UserError(
+      raise errors.UserError(
         f'The fields of attack {name} give {field}, and the ball is that of the whole evaluation: '
         f'give {field}= to the evaluation.'
       )

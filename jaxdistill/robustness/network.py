@@ -45,8 +45,8 @@ def trace(f: iteration.Network, batch: int, shape: tuple[int, ...]) -> Traced:
   """Returns a function as a network for `batch` images of this shape [h, w, c].
 
   Raises:
-    UserError: it is no function of JAX arrays, or returns no logits [batch, C] of two classes or
-      more.
+    UserError: it is no function of JAX arrays, fails on such images, or returns no logits
+      [batch, C] of two classes or more.
 
   >>> w = jnp.eye(4)
   >>> network = trace(lambda images: images.reshape(len(images), -1) @ w, 2, (2, 2, 1))
@@ -66,6 +66,12 @@ def trace(f: iteration.Network, batch: int, shape: tuple[int, ...]) -> Traced:
     raise errors.UserError(
       'The network must be made of JAX operations on its images, without values as Python numbers '
       f'or NumPy arrays on the way: {errors.brief(error)}'
+    ) from error
+  except errors.UserError:
+    raise
+  except Exception as error:  # a user's function may raise anything
+    raise errors.UserError(
+      f'The network does not take images {list(images.shape)} ({errors.brief(error)}).'
     ) from error
   if not isinstance(returned, jax.ShapeDtypeStruct):
     raise errors.UserError(

@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdistill import draws, errors
 
@@ -94,10 +95,22 @@ def ball(eps: float, norm: str) -> Ball:
   """
   if norm not in get_args(Norm):
     raise errors.unknown('norm', norm, get_args(Norm))
+  return Ball(radius(eps), norm)
+
+
+def radius(eps: float) -> float:
+  """Returns a radius that someone asked for; of NumPy and JAX it may be, but a single number.
+
+  Raises:
+    UserError: no number from 0 on.
+
+  >>> radius(np.float64(0.5))
+  0.5
+  """
   errors.real_numbers(eps=eps)
-  if not 0 <= eps < float('inf'):
+  if np.ndim(eps) or not 0 <= eps < float('inf'):
     raise errors.UserError(f'eps is {eps}; it must be a number from 0 on.')
-  return Ball(eps, norm)
+  return float(eps)
 
 
 def image_keys(key: jax.Array, number: int) -> jax.Array:

@@ -8,7 +8,7 @@ import pytest
 
 from jaxdistill import robustness
 from jaxdistill.errors import UserError
-from jaxdistill.robustness import attacks, iteration, network, running, sanity, threat
+from jaxdistill.robustness import api, attacks, iteration, network, running, sanity, threat
 
 IMAGES, LABELS, WEIGHTS, BIAS = linear_network.examples(10)
 F = linear_network.network(WEIGHTS, BIAS)
@@ -169,6 +169,9 @@ def test_other_weights_and_another_radius_need_no_new_program(monkeypatch):
       dict(f=lambda x: F(x).argmax(1, keepdims=True) * np.array([[1, 2]])),
       'must return floats as logits',
     ),
+    (dict(f=lambda x: x @ jnp.zeros((3, 3))), 'The network does not take images [10, '),
+    (dict(f=lambda x: {}['logits']), "The network does not take images [10, 3, 4, 1] ('logits')"),
+    (dict(eps=np.array([0.1, 0.2])), 'eps is [0.1 0.2]; it must be a number from 0 on.'),
     (dict(f=lambda x: np.asarray(x)), 'must be made of JAX operations'),
     (dict(f=lambda x: F(x) if x.sum() > 0 else x), 'must be made of JAX operations'),
     (dict(f=lambda x: F(x) / (x.max((1, 2, 3))[:, None] * 0)), 'logits that are not finite for 10'),
@@ -203,6 +206,26 @@ def test_all_attacks_of_an_evaluation_have_its_ball(field, value):
     UserError, match=f'attack pgd20 give {field}.* give {field}= to the evaluation'
   ):
     robustness.evaluate(F, IMAGES, LABELS, {'pgd20': {field: value}})
+
+
+@pytest.mark.parametrize(
+  'given, words',
+  [
+    (['fgsm', 'fgsm'], "attacks names 'fgsm' twice"),
+    ({'fgsm': None}, 'The fields of attack fgsm are values by name'),
+    ([('pgd', {'steps': 2})], "There is no attack .*'pgd'"),
+    (3, 'attacks are names, or fields by name; got 3'),
+  ],
+)
+def test_attacks_are_names_or_fields_by_name(given, words):
+  with pytest.raises(UserError, match=words):
+    robustness.evaluate(F, IMAGES, LABELS, given)
+
+
+def test_images_may_be_of_any_float():
+  images = jnp.asarray(IMAGES, jnp.bfloat16)
+  read, _ = api._examples(images, LABELS)
+  assert read.dtype == np.float32 and (read == images).all()
 
 
 def test_an_evaluation_needs_an_attack():

@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+import flax.linen as nn
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -155,8 +156,8 @@ def distill(
   given = _arguments(train, low, seeds, quick)
   other = functools.partial(_other_config, given)
   make = lambda: arguments.config_of(method, _FOLDER, given, other)
-  alone = {'distillation.baseline': False, **(overrides or {})}
-  ran = _run(make, teacher, train, test, student, seed, validation, alone, workdir, progress)
+  fixed = {'seed': seed, 'distillation.baseline': False}
+  ran = _run(make, teacher, train, test, student, fixed, validation, overrides, workdir, progress)
   name, numbers = list(ran.numbers.items())[-1]
   return Result(numbers, ran.students[name])
 
@@ -184,11 +185,11 @@ def compare(
   Raises:
     UserError: see `distill`.
   """
-  if isinstance(methods, str) or not methods:
-    raise UserError(f"methods is a list of names, such as ['alone', 'kd']; got {methods!r}.")
-  given = {**_arguments(train, low, seeds, quick), 'methods': '+'.join(methods)}
+  names = arguments.names('methods', methods, "['alone', 'kd']", 1, sums="as in 'kd&crd'")
+  given = {**_arguments(train, low, seeds, quick), 'methods': '+'.join(names)}
   make = lambda: configs.load(f'{_FOLDER}/compare', given)
-  ran = _run(make, teacher, train, test, student, seed, validation, overrides, workdir, progress)
+  fixed = {'seed': seed}
+  ran = _run(make, teacher, train, test, student, fixed, validation, overrides, workdir, progress)
   results = {name: Result(numbers, ran.students[name]) for name, numbers in ran.numbers.items()}
   return Comparison(results, ran.table, scoring.REFERENCE)
 
@@ -220,6 +221,11 @@ def _teacher(teacher: Any) -> tuple[Teacher | None, dict[str, Any]]:
   """A teacher that is there already, or the sections of the config that one is named by."""
   if isinstance(teacher, Teacher):
     return teacher, {}
+  if isinstance(teacher, nn.Module):
+    raise UserError(
+      f'The teacher {type(teacher).__name__} is a network without its weights; give a function of '
+      'images that applies them, or what load_teacher returns.'
+    )
   if isinstance(teacher, str | os.PathLike):
     name = os.fspath(teacher)
     if name in models.names():
@@ -239,14 +245,14 @@ def _run(
   train: Dataset,
   test: Dataset | None,
   student: str | Mapping[str, Any],
-  seed: int,
+  fixed: Mapping[str, Any],
   validation: Dataset | None,
   overrides: Mapping[str, Any] | None,
   workdir: str | os.PathLike | None,
   progress: bool,
 ) -> running.Ran:
-  """Runs a config on data that are there already."""
-  errors.seed(seed)
+  """Runs a config on data that are there already; `fixed` are fields that the call says."""
+  errors.seed(fixed['seed'])
   if test is None:
     train, test = hold_out(train, _TEST_SHARE)
   if not isinstance(test, Dataset) or not isinstance(validation, Dataset | None):
@@ -258,7 +264,7 @@ def _run(
   config.teaching.update(named.get('teaching', {}))
   if student:
     config.model = arguments.network_of(student)
-  for key, value in {'seed': seed, **(overrides or {})}.items():
+  for key, value in arguments.overrides(fixed, overrides).items():
     configs.override(config, key, value)
   checks.check_fields(config)
   checks.check_values(config)

@@ -351,15 +351,18 @@ def teacher_form(teacher: Teacher, shape: tuple[int, int, int]) -> dict[str, Any
   one = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
   try:
     form = dict(jax.eval_shape(part.function, teacher.variables, one))
-  except (TypeError, ValueError, AttributeError) as error:
+  except UserError:
+    raise
+  except Exception as error:  # a user's function may raise anything
     raise UserError(
       f'The teacher {teacher.label} does not take images of shape {shape} ({brief(error)}).'
     ) from error
   logits = form.get('logits')
-  if logits is None or np.ndim(logits) != 2:
+  shapes = {name: getattr(leaf, 'shape', type(leaf).__name__) for name, leaf in form.items()}
+  if logits is None or np.ndim(logits) != 2 or len(logits) != 1:
     raise UserError(
-      f'The teacher {teacher.label} must give logits [n, C], or a dict with them; it gives '
-      f'{ {name: leaf.shape for name, leaf in form.items()} }.'
+      f'The teacher {teacher.label} must give logits [n, C], or a dict with them; of one image it '
+      f'gives {shapes}.'
     )
   if PROTOTYPES in form and 'embedding' in form:
     given, wanted = form[PROTOTYPES].shape, (logits.shape[-1], form['embedding'].shape[-1])

@@ -12,12 +12,15 @@ lists them, and a test compares it with `listing`.
 import dataclasses
 import fractions
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+from ml_collections import ConfigDict
 
 from jaxdistill import config as configs
 from jaxdistill import models
-from jaxdistill.errors import UserError
+from jaxdistill.errors import UserError, brief
+from jaxdistill.experiment import checking
 
 _WIDTH = 100
 # What a text has to be, by what reads it.
@@ -85,15 +88,82 @@ def config_of(
     other: makes the config of a name that no file has, or refuses it.
 
   Raises:
-    UserError: it is no text.
+    UserError: it is no text, or a file with another config than that of one method.
   """
   if not isinstance(method, str):
     raise UserError(f'method is the name of a method, or a .py file; it is {method!r}.')
   if method.endswith('.py'):
-    return configs.load(method, given)
+    config = configs.load(method, given)
+    checking.check_single(config, folder, method)
+    return config
   if method != 'compare' and f'{folder}/{method}' in configs.names():
     return configs.load(f'{folder}/{method}', given)
   return other(method)
+
+
+def names(
+  what: str, given: Iterable[str], example: str, at_least: int = 0, sums: str = ''
+) -> tuple[str, ...]:
+  """Returns the names that a list holds.
+
+  Args:
+    what: the list is of.
+    given: the list.
+    example: of one, for people.
+    at_least: how many it must hold.
+    sums: how a name that is a sum is written, for people.
+
+  Raises:
+    UserError: it is a text or no list, holds too few names, or what is no name, such as several
+      joined by +.
+
+  >>> names('methods', ['at', 'rwp'], "['at', 'rwp']")
+  ('at', 'rwp')
+  >>> names('methods', 'at', "['at', 'rwp']")
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: methods is a list of names, such as ['at', 'rwp']; got 'at'.
+  """
+  is_list = isinstance(given, Iterable) and not isinstance(given, str)
+  listed = tuple(given) if is_list else ()
+  are_names = is_list and all(isinstance(name, str) for name in listed)
+  if not are_names or len(listed) < at_least:
+    raise UserError(f'{what} is a list of names, such as {example}; got {brief(repr(given))}.')
+  for name in listed:
+    if '+' in name:
+      instead = f', and a sum {sums}' if sums else ''
+      raise UserError(f'{what} holds {name!r}; give each name by itself{instead}.')
+  return tuple(map(str, listed))
+
+
+def overrides(fixed: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
+  """Returns what fields of a config become whose images were handed over, by dotted name.
+
+  Args:
+    fixed: what the call says.
+    given: what its user says beside, which counts where both say something; None: nothing.
+
+  Raises:
+    UserError: that is no mapping of names, or says which images are loaded.
+
+  >>> overrides({'seed': 1}, {'run.devices': 1})
+  {'seed': 1, 'run.devices': 1}
+  >>> overrides({'seed': 1}, {'data.image_size': 16})
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: data.image_size says how images are loaded, and here they are ...
+  """
+  given = {} if given is None else given
+  if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+    raise UserError(
+      "overrides are values by the dotted names of fields, such as {'run.devices': 1}; got "
+      f'{brief(repr(given))}.'
+    )
+  for key in given:
+    if key.partition('.')[0] == 'data':
+      raise UserError(
+        f'{key} says how images are loaded, and here they are handed over: leave it out, and hand '
+        'over other ones.'
+      )
+  return {**fixed, **given}
 
 
 def number(name: str, text: str, kind: type = float, usual: float | None = None) -> float:
@@ -126,9 +196,17 @@ def number(name: str, text: str, kind: type = float, usual: float | None = None)
 def network_of(model: str | Mapping[str, Any]) -> dict[str, Any]:
   """Returns all fields of a network that is given by its name, or by some of its fields.
 
+  Raises:
+    UserError: it is neither.
+
   >>> network_of('mlp')['name'], network_of({'name': 'mlp', 'width': 4})['width']
   ('mlp', 4)
   """
+  if not isinstance(model, str | Mapping | ConfigDict):
+    raise UserError(
+      "A network is given by its name, or by fields such as {'name': 'mlp', 'width': 8}; got "
+      f'{brief(repr(model))}.'
+    )
   asked = {'name': model} if isinstance(model, str) else {'name': '', **model}
   return network('', asked)
 

@@ -40,6 +40,22 @@ def check_methods(
     check_name(name)
 
 
+def check_single(config: Mapping[str, Any], family: str, file: str) -> None:
+  """Raises `UserError` where the config of a user's file is of another family, or of several
+  methods.
+
+  >>> check_single(dict(family='robustness', compared=('at',)), 'robustness', 'my.py')
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: my.py is no config of one method of the family robustness: its ...
+  """
+  if config.get('family') != family or 'method' not in config:
+    raise UserError(
+      f'{file} is no config of one method of the family {family}: its field family says '
+      f'{config.get("family", "nothing")}, and its section method is '
+      f'{"there" if "method" in config else "not there"}.'
+    )
+
+
 def _methods(config, example, kind):
   """The section of each method of a config by its name."""
   if 'method' in config:

@@ -3,6 +3,7 @@ accuracies by session and a classifier."""
 
 import dataclasses
 import json
+import numbers
 import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -12,8 +13,8 @@ import numpy as np
 from jaxdistill import config as configs
 from jaxdistill import errors, files
 from jaxdistill.data import Dataset
-from jaxdistill.errors import UserError
-from jaxdistill.experiment import datasets
+from jaxdistill.errors import UserError, brief
+from jaxdistill.experiment import arguments, checking, datasets
 from jaxdistill.fscil import checks, methods, presets, running, scoring, sections, settings
 from jaxdistill.fscil.learned import Learned
 from jaxdistill.fscil.scoring import Numbers
@@ -146,15 +147,21 @@ def run(
     Accuracies of all runs by session, and the classifier of the first one.
 
   Raises:
-    UserError: for a learner, field or value that does not exist, data that do not divide so, or
-      several factors of the learning rate.
+    UserError: for a learner, field or value that does not exist, data that do not divide so, a file
+      with another config than that of one learner, `ipc` of a memory without it, or several factors
+      of the learning rate.
 
   Source: the protocol of Tao et al., CVPR 2020 (TOPIC); the configs of the learners, whose headers
   name the papers.
   """
   errors.seed(seed)
-  errors.whole_numbers(base_classes=base_classes, way=way, shot=shot, draws=draws)
-  errors.whole_numbers(networks=networks, ipc=ipc)
+  indices, base = _path('indices', indices), _path('base', base)
+  order = _order(order)
+  counts = dict(base_classes=base_classes, way=way, shot=shot, draws=draws, networks=networks)
+  counts = {name: errors.whole(name, count, at_least=1) for name, count in counts.items()}
+  if indices:
+    counts['draws'] = 1
+  ipc = errors.whole('ipc', ipc)
   if not (isinstance(train, Dataset) and isinstance(test, Dataset)):
     raise UserError(
       'fscil.run needs training and test images as Datasets, the two that data.load(name) returns.'
@@ -167,31 +174,34 @@ def run(
     method = f'fscil/{variant}'
   else:
     fields = {}
-  arguments = dict(
+  given = dict(
     data=train.name if presets.has_numbers(train.name) else '',
-    base_classes=base_classes,
-    way=way,
-    shot=shot,
-    draws=1 if indices else draws,
-    indices=os.fspath(indices),
-    order=str(order),
+    **counts,
+    indices=indices,
+    order=order,
     model=model,
-    networks=networks,
     memory=memory,
     ipc=ipc,
-    base=os.fspath(base),
+    base=base,
     quick=quick,
     **fields,
   )
-  config = configs.load(method, arguments)
+  config = configs.load(method, given)
+  checking.check_single(config, 'fscil', method)
   config.data.name = train.name
   side, usual = min(train.image_shape[:2]), config.data.image_size
   if usual:
     # The same part of images of another size.
     config.base_training.zoom = round(config.base_training.zoom * side / usual)
   if not quick:
-    config.protocol.draws = arguments['draws']
-  for key, value in {'seed': seed, **(overrides or {})}.items():
+    config.protocol.draws = counts['draws']
+  replay = config.get('replay', {})
+  if ipc and 'ipc' not in replay:
+    raise UserError(
+      f'ipc is {ipc}, and the memory {replay.get("name", "")} does not hold so many images a '
+      'class: leave it out, or name another memory, such as exemplars.'
+    )
+  for key, value in arguments.overrides({'seed': seed}, overrides).items():
     configs.override(config, key, value)
   checks.check_fields(config)
   checks.check_values(config)
@@ -208,3 +218,21 @@ def run(
     ran = running.run_all(opened, work, tell=False)
   ((name, numbers),) = ran.numbers.items()
   return Result(numbers, ran.classifiers[name])
+
+
+def _path(name, value):
+  """A name or path as text; '' for None, which says as much."""
+  if value is None:
+    return ''
+  if not isinstance(value, str | os.PathLike):
+    raise UserError(f'{name} is a name or a path; got {brief(repr(value))}.')
+  return os.fspath(value)
+
+
+def _order(order):
+  """The same of the order of the classes, which may be a seed too."""
+  if isinstance(order, bool) or not isinstance(order, str | os.PathLike | numbers.Integral | None):
+    raise UserError(f'order is a seed, or a file with a class a line; got {brief(repr(order))}.')
+  if isinstance(order, numbers.Integral):
+    return str(errors.whole('order', order, below=errors.SEEDS))
+  return _path('order', order)

@@ -16,7 +16,7 @@ from jaxdistill.errors import UserError
 from jaxdistill.experiment import arguments, datasets, running
 from jaxdistill.experiment.rows import Comparison
 from jaxdistill.numerics import settled
-from jaxdistill.robustness import checks, learning, sections, settings
+from jaxdistill.robustness import checks, learning, sections, settings, threat
 from jaxdistill.robustness import work as works
 from jaxdistill.robustness.scoring import Numbers
 from jaxdistill.robustness.trained import Trained
@@ -167,9 +167,8 @@ def compare(
   Raises:
     UserError: see `fit`.
   """
-  if isinstance(methods, str) or not methods:
-    raise UserError(f"methods is a list of names, such as ['at', 'rwp']; got {methods!r}.")
-  given = {**_arguments(train, seeds, eps, norm, over, quick), 'methods': '+'.join(methods)}
+  names = arguments.names('methods', methods, "['at', 'rwp']", 1)
+  given = {**_arguments(train, seeds, eps, norm, over, quick), 'methods': '+'.join(names)}
   make = lambda: configs.load(f'{_FOLDER}/compare', given)
   ran, work = _run(
     make, train, test, model, seed, attacks, validation, overrides, workdir, progress
@@ -185,10 +184,8 @@ def _arguments(train, seeds, eps, norm, over, quick):
       'data.load(name) returns.'
     )
   errors.whole('seeds', seeds, at_least=1)
-  if eps is not None:
-    errors.real_numbers(eps=eps)
   known = train.name if train.name in settings.PRESETS else ''
-  radius = '' if eps is None else repr(float(eps))
+  radius = '' if eps is None else repr(threat.radius(eps))
   return dict(data=known, seeds=seeds, eps=radius, norm=norm, over=over, quick=quick)
 
 
@@ -206,6 +203,7 @@ def _run(
 ) -> tuple[running.Ran, works.Work]:
   """Runs a config on data that are there already."""
   errors.seed(seed)
+  attacks = arguments.names('attacks', attacks, "['pgd20', 'autoattack']")
   if test is None:
     train, test = hold_out(train, _TEST_SHARE)
   if not isinstance(test, Dataset) or not isinstance(validation, Dataset | None):
@@ -215,8 +213,8 @@ def _run(
   if model:
     config.model = arguments.network_of(model)
   # All images that were handed over, unless the overrides say fewer.
-  handed = {'seed': seed, 'robustness.attacks': tuple(attacks), 'robustness.train_images': 0}
-  for key, value in {**handed, **(overrides or {})}.items():
+  handed = {'seed': seed, 'robustness.attacks': attacks, 'robustness.train_images': 0}
+  for key, value in arguments.overrides(handed, overrides).items():
     configs.override(config, key, value)
   checks.check_fields(config)
   checks.check_values(config)

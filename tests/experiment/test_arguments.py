@@ -3,6 +3,7 @@
 import dataclasses
 from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from jaxdistill import models
@@ -73,6 +74,56 @@ def test_a_text_that_is_no_number_is_refused(text, kind, words):
     arguments.number('eps', text, kind)
 
 
+@pytest.mark.parametrize('model', [3, ['mlp'], models.build({'name': 'mlp'}, 2, (2, 2, 1))])
+def test_what_is_no_network_is_refused(model):
+  with pytest.raises(UserError, match='A network is given by its name, or by fields'):
+    arguments.network_of(model)
+
+
+@pytest.mark.parametrize('given', ['kd', None, 3, ['kd', 3], ()])
+def test_what_is_no_list_of_names_is_refused(given):
+  with pytest.raises(UserError, match='methods is a list of names, such as ab; got'):
+    arguments.names('methods', given, 'ab', 1)
+
+
+def test_names_come_in_any_list_and_one_by_one():
+  assert arguments.names('methods', np.array(['a', 'b']), 'ab') == ('a', 'b')
+  assert arguments.names('methods', [], 'ab') == ()
+  with pytest.raises(UserError, match="holds 'a.b'; give each name by itself, and a sum as 'a&b'"):
+    arguments.names('methods', ['a+b'], 'ab', sums="as 'a&b'")
+
+
+@pytest.mark.parametrize('given', [[('seed', 1)], {3: 1}])
+def test_overrides_are_by_name(given):
+  with pytest.raises(UserError, match='overrides are values by the dotted names of fields'):
+    arguments.overrides({}, given)
+
+
+def test_images_that_were_handed_over_are_not_loaded_otherwise():
+  assert arguments.overrides({'seed': 1}, {'seed': 2}) == {'seed': 2}
+  assert arguments.overrides({'seed': 1}, None) == {'seed': 1}
+  with pytest.raises(UserError, match='data.image_size says how images are loaded'):
+    arguments.overrides({}, {'data.image_size': 16})
+
+
+def test_a_file_has_the_config_of_one_method_of_the_family(tmp_path):
+  file = tmp_path / 'mine.py'
+  make = lambda content: file.write_text(
+    f'from ml_collections import ConfigDict\ndef get_config(arg):\n  return ConfigDict({content})'
+  )
+  read = lambda: arguments.config_of(str(file), 'robustness', {'seeds': 1}, None)
+  for content in (
+    dict(family='robustness', compared=['at']),
+    dict(family='fscil', method={'name': 'at'}),
+    dict(seed=0),
+  ):
+    make(content)
+    with pytest.raises(UserError, match='mine.py is no config of one method of the family robust'):
+      read()
+  make(dict(family='robustness', method={'name': 'at'}))
+  assert read().method.name == 'at'
+
+
 def test_a_network_is_given_by_its_name_or_some_of_its_fields():
   usual = {name: value for name, value in models.defaults('mlp').items() if name != 'dtype'}
   assert arguments.network_of('mlp') == {**usual, 'name': 'mlp'}
@@ -86,11 +137,12 @@ def test_a_network_is_given_by_its_name_or_some_of_its_fields():
 def test_the_config_of_a_method_is_a_file_of_the_users_a_shipped_one_or_made(tmp_path):
   own = tmp_path / 'mine.py'
   own.write_text(
-    'from ml_collections import ConfigDict\n\ndef get_config(arg):\n  return ConfigDict(arg)\n'
+    'from ml_collections import ConfigDict\n\n'
+    "def get_config(arg):\n  return ConfigDict({'family': 'robustness', 'method': {}, **arg})\n"
   )
   made = lambda method: f'made for {method}'
   find = lambda method, **given: arguments.config_of(method, 'robustness', given, made)
-  assert find(str(own), quick=True).to_dict() == {'quick': True}
+  assert find(str(own), quick=True).quick is True
   assert find('at', data='mnist').data.name == 'mnist'
   # A comparison is no method.
   assert (find('mine'), find('compare')) == ('made for mine', 'made for compare')

@@ -263,7 +263,13 @@ def test_an_encoder_comes_from_a_file_of_weights(tmp_path):
       dict(overrides={'base_training.select': 'val', 'base_training.held_out': 0.0}),
       'set base_training.held_out above 0',
     ),
-    (dict(overrides={'data.validation_share': 0.1}), 'it must be 0 here'),
+    (dict(overrides={'data.validation_share': 0.1}), 'says how images are loaded'),
+    (dict(shot=0), 'shot is 0; it must be at least 1'),
+    (dict(ipc=3), 'ipc is 3, and the memory means does not hold so many images'),
+    (dict(order=[1, 0]), r'order is a seed, or a file with a class a line; got \[1, 0\]'),
+    (dict(order=-1), 'order is -1; it must be at least 0'),
+    (dict(indices=np.zeros((2, 6), int)), 'indices is a name or a path; got array'),
+    (dict(base=3), 'base is a name or a path; got 3'),
     (
       dict(overrides={'protocol.rates': '0.1+1'}),
       r'protocol.rates is 0.1\+1, and fscil.run has one result.* the config fscil/compare with',
@@ -277,6 +283,29 @@ def test_mistakes_are_refused_before_a_work_dir_is_made(changes, words, tmp_path
   with pytest.raises(UserError, match=words):
     run(changes.pop('method'), tmp_path / 'run', **changes)
   assert not (tmp_path / 'run').exists()
+
+
+def test_a_file_with_a_comparison_is_refused_before_it_runs(tmp_path):
+  file = tmp_path / 'mine.py'
+  file.write_text(
+    'from jaxdistill import config\n'
+    "get_config = lambda arg: config.load('fscil/compare', {**arg, 'methods': 'ncm+pki'})\n"
+  )
+  with pytest.raises(UserError, match='mine.py is no config of one method of the family fscil'):
+    run(str(file))
+
+
+def test_numbers_of_numpy_and_none_are_read_as_what_they_say(monkeypatch):
+  def stop(config):
+    raise _Config(config)
+
+  monkeypatch.setattr(checks, 'check_values', stop)
+  with pytest.raises(_Config) as stopped:
+    few = {name: np.int64(number) for name, number in SPLIT.items()}
+    run('ncm', **few, draws=np.int64(3), indices=None, base=None, order=None)
+  config = stopped.value.args[0]
+  assert config.protocol.draws == 3 and config.protocol.way == 2
+  assert (config.protocol.indices, config.protocol.order, config.base_training.given) == ('',) * 3
 
 
 def test_a_class_comes_once(tmp_path):

@@ -23,7 +23,6 @@ def test_rwp_ends_within_two_points_of_at_and_fits_its_images_less():
     overrides={
       'robustness.checks': 8,
       'robustness.train_images': asked.robustness.train_images,
-      'data.normalisation': asked.data.normalisation,
     },
   )
   # Neither leads here by more than the noise of five networks; RWP fits its images less.

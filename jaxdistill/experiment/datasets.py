@@ -140,7 +140,12 @@ def check_alike(train: Any, others: Mapping[str, Any | None], many: str = 'image
   for name, other in others.items():
     if other is None:
       continue
-    if type(other) is not type(train) or other.image_shape != train.image_shape:
+    if type(other) is not type(train):
+      raise UserError(
+        f'{train.name}: training {many} are {type(train).__name__}, and {name} {many} must be too; '
+        f'they are {type(other).__name__}.'
+      )
+    if other.image_shape != train.image_shape:
       raise UserError(
         f'{train.name}: training {many} {list(train.image_shape)} and {name} {many} '
         f'{list(other.image_shape)} are not of one kind; load them as one data set.'

@@ -288,7 +288,8 @@ def _run(
   fields = sections.of_config(config)
   mesh = parallel.make_mesh(config.run.devices)
   held = None if pair is None else pair[0]
-  works.check_sets(handed.train, test=handed.test, trusted=handed.trusted, validation=held)
+  others = {'test': handed.test, 'trusted': handed.trusted, 'validation': held}
+  datasets.check_alike(handed.train, others, many='examples')
   observed = making.handed(handed.train, handed.evidence, handed.truth)
   validation = None if pair is None else (held, making.handed(held, pair[1], None))
   divided = works.divide(fields, handed.train, observed, validation, handed.trusted)

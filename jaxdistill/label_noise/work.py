@@ -18,6 +18,7 @@ from jaxdistill.data.streaming import Streamed
 from jaxdistill.data.transform import Transform
 from jaxdistill.data.views import Views
 from jaxdistill.errors import UserError
+from jaxdistill.experiment import datasets
 from jaxdistill.label_noise import making, recipes, sections, strong
 from jaxdistill.label_noise.making import Observed
 from jaxdistill.label_noise.method import Setting
@@ -247,7 +248,8 @@ def assemble(
       f'{train.name} is too large to stay in memory, and whole passes over it come between the '
       'steps: set data.stream=off, or take fewer examples with learning.train_images.'
     )
-  check_sets(train, test=test, trusted=trusted, validation=held)
+  others = {'test': test, 'trusted': trusted, 'validation': held}
+  datasets.check_alike(train, others, many='examples')
   network = {**fields.model, 'dtype': fields.dtype}
   return Work(
     fields,
@@ -293,33 +295,3 @@ def _trusted(rows, truth, per_class, dataset):
     chosen.append(members)
   trusted = np.sort(np.concatenate(chosen))
   return trusted, np.setdiff1d(rows, trusted)
-
-
-def check_sets(train: Any, **others: Any) -> None:
-  """Refuses sets that do not go together.
-
-  Args:
-    train: what is learned from.
-    others: by what they are for; None: there are none.
-
-  Raises:
-    UserError: examples of another kind, shape or classes.
-  """
-  for use, other in others.items():
-    if other is None:
-      continue
-    if type(other) is not type(train):
-      raise UserError(
-        f'{train.name}: training examples are {type(train).__name__}, and {use} examples must be '
-        f'too; they are {type(other).__name__}.'
-      )
-    if other.image_shape != train.image_shape:
-      raise UserError(
-        f'{train.name}: training examples {list(train.image_shape)} and {use} examples '
-        f'{list(other.image_shape)} are not of one kind; load them as one data set.'
-      )
-    if other.class_names != train.class_names:
-      raise UserError(
-        f'{train.name}: training and {use} examples have different classes '
-        f'({train.num_classes} and {other.num_classes}, or other names); load them as one data set.'
-      )

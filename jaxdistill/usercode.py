@@ -1,6 +1,7 @@
 """The code of what a user adds (methods, networks, kernels): a hash that follows what it calls."""
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import inspect
@@ -21,14 +22,15 @@ _LIBRARIES = tuple(
 )
 # What Python calls the file of code that someone types.
 _TYPED = ('<stdin', '<ipython', '<doctest')
-_CONSTANTS = (int, float, complex, str, bytes, bool, type(None))
+_CONSTANTS = (int, float, complex, str, bytes, bool, type(None), np.generic)
 
 
 def code_hash(thing: Any) -> str:
   """Returns the SHA-256 of the code of functions and classes of the user, and of all code and
   constants of theirs that it reaches; '' of what is none of the user's.
 
-  Arrays that the code reaches are constants of it, such as the weights that a function closes over.
+  Arrays that the code reaches are constants of it, such as the weights that a function closes over,
+  and so is what an object of the user's holds.
   Compiled code is compared: comments, docstrings, line numbers and file names do not count, nor
   does what lies in the same file and is not called. Another version of Python compiles to other
   code.
@@ -77,6 +79,10 @@ class _Reader:
       yield from self.parts(thing.__func__)
     elif isinstance(thing, np.ndarray | jax.Array):
       yield _numbers(thing)
+    elif isinstance(thing, set | frozenset):  # whose order is another one in every process
+      yield sorted(repr(list(self._all([item]))) for item in thing)
+    elif _is_users_class(type(thing)):
+      yield from self._instance(thing)
     elif callable(thing):
       yield from self._function(thing)
 
@@ -87,10 +93,18 @@ class _Reader:
       else:
         yield from self.parts(thing)
 
+  def _instance(self, thing):
+    yield from self.parts(type(thing))
+    if dataclasses.is_dataclass(thing):  # what else lies there is of the library that made it one
+      held = {item.name: getattr(thing, item.name, None) for item in dataclasses.fields(thing)}
+    else:
+      held = getattr(thing, '__dict__', {})
+    for name, value in sorted(held.items()):
+      yield name
+      yield from self._all([value])
+
   def _class(self, thing):
-    # A class from a config file is in no module that sys.modules has.
-    module = sys.modules.get(thing.__module__)
-    if module is not None and not _is_users(getattr(module, '__file__', None)):
+    if not _is_users_class(thing):
       return
     yield thing.__qualname__
     yield from self._all(thing.__bases__)
@@ -124,6 +138,12 @@ class _Reader:
         yield from self.parts(value)
       elif value is not None:
         yield name, repr(value)
+
+
+def _is_users_class(thing: type) -> bool:
+  # A class from a config file is in no module that sys.modules has.
+  module = sys.modules.get(thing.__module__)
+  return module is None or _is_users(getattr(module, '__file__', None))
 
 
 def _numbers(array: np.ndarray | jax.Array) -> tuple | None:

@@ -1,5 +1,6 @@
 """Hashes of code: what a change of a user's file changes, and what it does not."""
 
+import dataclasses
 import importlib.util
 import pathlib
 import subprocess
@@ -130,3 +131,43 @@ def test_arrays_that_a_function_closes_over_are_constants_of_it():
   hashes = [usercode.code_hash(projected(weight)) for weight in kinds]
   assert hashes == [usercode.code_hash(projected(weight)) for weight in kinds]
   assert len(set(hashes)) == len(kinds)
+
+
+class Scaled:
+  def __init__(self, scale):
+    self.scale = scale
+
+  def __call__(self, x):
+    return x * self.scale
+
+
+@dataclasses.dataclass(frozen=True)
+class Named:
+  scale: object
+
+
+@pytest.mark.parametrize(
+  'one, other',
+  [
+    (np.float32(0.5), np.float32(0.7)),
+    (np.int8(1), np.int16(1)),
+    ({'a', 'b', 'c'}, {'a', 'b', 'd'}),
+    ({Named(1), Named(2)}, {Named(1), Named(3)}),
+    (Scaled(2), Scaled(3)),
+    (Named(np.ones(2)), Named(np.zeros(2))),
+    (Scaled(lambda x: x), Scaled(lambda x: -x)),
+  ],
+)
+def test_all_that_a_function_reaches_counts(one, other):
+  def reaching(value):
+    return lambda x: (x, value)
+
+  first, second = (usercode.code_hash(reaching(value)) for value in (one, other))
+  assert first != second and first == usercode.code_hash(reaching(one))
+
+
+def test_an_object_that_is_called_is_code():
+  jitted = jax.jit(Scaled(2))
+  assert usercode.code_hash(Scaled(2)) == usercode.code_hash(Scaled(2)) != ''
+  assert usercode.code_hash(Scaled(2)) != usercode.code_hash(Scaled(3))
+  assert usercode.code_hash(jitted) == usercode.code_hash(jax.jit(Scaled(2)))

@@ -33,7 +33,7 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) 
       raise errors.UserError(
         f'The {name} must be whole numbers from 0 to {classes - 1}, the classes; these are not.'
       )
-  cells = labels.astype(np.int64) * classes + predictions
+  cells = labels.astype(np.int64) * classes + predictions.astype(np.int64)
   return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
 
 

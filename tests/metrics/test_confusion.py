@@ -34,6 +34,12 @@ def test_small_labels_do_not_overflow():
   assert metrics.confusion_matrix(labels, labels, 100)[99, 99] == 3
 
 
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint64, np.int32])
+def test_every_type_of_whole_numbers_is_counted(dtype):
+  labels, answers = np.array([0, 1], dtype), np.array([1, 1], dtype)
+  assert metrics.confusion_matrix(labels, answers, 2).tolist() == [[0, 1], [0, 1]]
+
+
 def test_misfits_are_told_in_one_sentence():
   with pytest.raises(UserError, match=r'got \(2,\) and \(1,\)'):
     metrics.confusion_matrix(np.array([0, 1]), np.array([0]), 2)

@@ -121,8 +121,8 @@ class Dataset:
     """Returns the images of some classes, in their order in the set; classes[k] becomes class k.
     The statistics stay.
 
-    Raises `UserError` for a class that the set does not know or that is named twice, and where no
-    image is left.
+    Raises `UserError` for what is no number of a class of the set, a class that is named twice, and
+    where no image is left.
 
     >>> three = Dataset(np.zeros((3, 8, 8, 1), np.uint8), np.array([0, 1, 2]), class_names=('ant',
     ...   'bee', 'cat'))
@@ -130,9 +130,11 @@ class Dataset:
     >>> two.labels, two.class_names
     (array([1, 0], dtype=int32), ('cat', 'ant'))
     """
-    classes = np.asarray(classes, np.int64)
+    classes = as_array(self.name, 'classes', classes)
     if (
       not classes.size
+      or classes.ndim != 1
+      or classes.dtype.kind not in 'iu'
       or len(np.unique(classes)) < classes.size
       or not 0 <= classes.min() <= classes.max() < self.num_classes
     ):

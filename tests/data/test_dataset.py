@@ -139,7 +139,9 @@ def test_take_classes_renumbers_in_the_order_asked_for():
   assert (part.name, part.split, part.mean, part.flip) == ('mine', 'some', dataset.mean, False)
 
 
-@pytest.mark.parametrize('classes', [[], [0, 0], [3], [-1]])
+@pytest.mark.parametrize(
+  'classes', [[], [0, 0], [3], [-1], [0.5, 1.9], [2.0], [True, False], ['a'], 1, [[0, 1]]]
+)
 def test_take_classes_refuses_classes_that_are_none(classes):
   with pytest.raises(UserError, match='different numbers from 0 to 2'):
     _dataset().take_classes(classes)

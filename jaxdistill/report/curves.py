@@ -288,7 +288,7 @@ def _drawing(
     )
   if line.x.size <= _MARKED:
     radius = 4 if x.size == 1 else 2.5
-    for px, py, vx, vy in zip(x, y, line.x, line.y, strict=True):
+    for px, py, vx, vy in zip(x, y, line.x[keep], line.y[keep], strict=True):
       hint = (
         f'{line.label + ": " if line.label else ""}{_value(vy, percent)} at {numbers.number(vx)}'
       )

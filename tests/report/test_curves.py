@@ -163,6 +163,13 @@ def test_long_series_become_small_charts_with_their_peaks():
   )  # The peak reaches the top of the box.
 
 
+def test_a_short_series_is_thinned_with_what_its_points_tell():
+  svg = curves.svg([('a', [10, 20, 30, 40, 50, 60], [0, 1, 9, 2, 3, 4])], max_points=4)
+  titles = [circle.find('title').text for circle in parse(svg).iter('circle')]
+  assert 2 <= len(titles) <= 4 and len(titles) == len(polylines(svg)[0])
+  assert titles[0] == 'a: 0 at 10' and 'a: 9 at 30' in titles and titles[-1] == 'a: 4 at 60'
+
+
 def test_a_palette_keeps_colours_over_charts_and_wraps_with_dashes():
   def strokes(svg):
     return [

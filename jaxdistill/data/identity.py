@@ -190,7 +190,7 @@ def stamp(name: str, data_dir: str = '') -> str:
 def _place(name: str, data_dir: str) -> tuple[pathlib.Path | None, int]:
   """Returns the file or folder in which a data set lies, None of one that ships with a package, and
   how many levels of folders below it are read."""
-  _, name = presets.mosaic_of(name)
+  _, name = presets.mosaic_of(name.removeprefix('patches:'))
   preset = presets.find(name)
   if preset.ships(name) or not preset.name.rstrip(':').isidentifier():
     return None, 0

@@ -170,6 +170,15 @@ def test_a_stamp_notices_what_kept_its_size_and_time(tmp_path):
   assert identity.stamp(f'npz:{file}') != before
 
 
+@pytest.mark.parametrize('made_of', ['mosaic:', 'mosaic:80:', 'patches:'])
+def test_a_stamp_of_what_is_made_of_a_set_follows_its_files(photos, made_of):
+  name = f'{made_of}folder:{photos}'
+  before = identity.stamp(name)
+  assert identity.stamp(name) == before
+  replace(photos / 'train' / 'ant' / '0.bmp')
+  assert identity.stamp(name) != before
+
+
 def test_a_stamp_of_a_prepared_set_is_that_of_its_folder(tmp_path):
   folder = tmp_path / 'tiny' / '1.0.0'
   folder.mkdir(parents=True)

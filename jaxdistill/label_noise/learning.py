@@ -223,7 +223,7 @@ def write(run: Run, work: Work, ran: Ran, config: Mapping[str, Any]) -> dict[str
   for name, learned in ran.networks.items():
     if learned is not None:
       for file, text in outcome.tables(work.train, work.evidence, learned.believed).items():
-        run.write_bytes(f'tables/{name}_{file}', text.encode())
+        run.write_bytes(f'tables/{name}_{file}', files.encoded(text))
   last = list(ran.networks.values())[-1]
   html = page.html(ended, run, work, last and last.believed)
   run.write_bytes('report.html', files.encoded(html))

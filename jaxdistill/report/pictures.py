@@ -19,18 +19,20 @@ def as_uint8(images) -> np.ndarray:
   """Returns images [..., c] as uint8 with three channels.
 
   images: uint8, or float in [0, 1] (values outside are clipped, then round(255 x)); any leading
-    axes, c = 1 or 3.
+    axes, c = 1 to 4. Of two channels the first is shown as grey, of four the first three as
+    colours; the last one, which is the opacity in most files, is left out.
 
-  >>> as_uint8(np.array([[[0.5]]])).tolist()
-  [[[128, 128, 128]]]
+  >>> as_uint8(np.array([[[0.5]]])).tolist(), as_uint8(np.array([[[0, 0, 1, 0.5]]])).tolist()
+  ([[[128, 128, 128]]], [[[0, 0, 255]]])
 
   Raises UserError for another dtype, another number of channels, or non-finite values.
   """
   images = np.asarray(images)
-  if images.ndim < 3 or images.shape[-1] not in (1, 3):
+  if images.ndim < 3 or not 1 <= images.shape[-1] <= 4:
     raise UserError(
-      f'Images need a last axis of 1 or 3 channels, but the shape is {list(images.shape)}.'
+      f'Images need a last axis of 1 to 4 channels, but the shape is {list(images.shape)}.'
     )
+  images = images[..., : 1 if images.shape[-1] < 3 else 3]
   if images.dtype != np.uint8:
     # bfloat16 is no numpy floating type, hence the test by name.
     if not (np.issubdtype(images.dtype, np.floating) or images.dtype.name == 'bfloat16'):
@@ -52,7 +54,7 @@ def grid(
 ) -> np.ndarray:
   """Arranges images row by row in one picture.
 
-  images: [n, h, w, c], uint8 or float in [0, 1], c = 1 or 3.
+  images: [n, h, w, c], uint8 or float in [0, 1], c = 1 to 4, shown as `as_uint8` tells.
   columns: images in a row; the nearest to a square if None. A last row that is not full ends in
     background.
   scale: integer enlargement (each pixel becomes scale x scale); None: as large as fits a cell of 64
@@ -92,7 +94,8 @@ def grid(
 
 
 def png_bytes(picture) -> bytes:
-  """Returns the PNG file of one picture [h, w], [h, w, 1] or [h, w, 3] (uint8, or float in [0, 1]).
+  """Returns the PNG file of one picture [h, w] or [h, w, c] (uint8, or float in [0, 1]), shown as
+  `as_uint8` tells.
 
   >>> png_bytes(np.zeros([4, 4, 3], np.uint8))[1:4]
   b'PNG'
@@ -105,8 +108,7 @@ def png_bytes(picture) -> bytes:
   picture = picture[..., None] if picture.ndim == 2 else picture
   if picture.ndim != 3 or 0 in picture.shape:
     raise UserError(
-      'A picture has the shape [h, w], [h, w, 1] or [h, w, 3], but the shape is '
-      f'{list(picture.shape)}.'
+      f'A picture has the shape [h, w] or [h, w, c], but the shape is {list(picture.shape)}.'
     )
   file = io.BytesIO()
   Image.fromarray(as_uint8(picture)).save(file, format='PNG', optimize=True)

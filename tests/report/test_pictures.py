@@ -60,6 +60,15 @@ def test_accelerator_arrays_are_taken():
   assert picture.shape == (2, 4, 3) and (picture == 128).all()
 
 
+@pytest.mark.parametrize('channels, shown', [(2, [0, 0, 0]), (4, [0, 1, 2])])
+def test_of_two_and_of_four_channels_the_last_is_left_out(channels, shown):
+  images = np.random.default_rng(0).integers(0, 256, (1, 4, 4, channels), np.uint8)
+  np.testing.assert_array_equal(pictures.grid(images, scale=1), images[0][..., shown])
+  np.testing.assert_array_equal(pictures.as_uint8(images / 255.0), images[..., shown])
+  with Image.open(io.BytesIO(pictures.png_bytes(images[0]))) as image:
+    np.testing.assert_array_equal(np.asarray(image), images[0][..., shown])
+
+
 @pytest.mark.parametrize('shape', [(4, 4, 3), (5, 4, 4, 3)])
 def test_png_round_trip(shape):
   picture = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
@@ -80,8 +89,8 @@ def test_png_of_a_grey_picture():
   [
     (np.zeros([4, 8, 8]), r'shape \[n, h, w, c\]'),
     (np.zeros([0, 8, 8, 3]), 'at least one image'),
-    (np.zeros([2, 8, 8, 4]), '1 or 3 channels'),
-    (np.zeros([2, 3, 8, 8]), '1 or 3 channels'),
+    (np.zeros([2, 8, 8, 5]), '1 to 4 channels'),
+    (np.zeros([2, 3, 8, 8]), '1 to 4 channels'),
     (np.zeros([2, 8, 8, 3], np.int32), 'uint8, or float'),
     (np.full([2, 8, 8, 3], np.nan), 'NaN'),
   ],
@@ -106,7 +115,7 @@ def test_grid_refuses_layouts_without_sense(options, message):
     pictures.grid(np.zeros([2, 4, 4, 1]), **options)
 
 
-@pytest.mark.parametrize('shape', [(2, 4, 4, 3), (4,), (0, 4, 3), (4, 4, 2)])
+@pytest.mark.parametrize('shape', [(2, 4, 4, 3), (4,), (0, 4, 3), (4, 4, 5)])
 def test_png_refuses_what_is_no_picture(shape):
   with pytest.raises(UserError, match='shape'):
     pictures.png_bytes(np.zeros(shape, np.uint8))

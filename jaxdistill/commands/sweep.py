@@ -85,7 +85,8 @@ def _dispatch(argv: list[str]) -> int:
     except UserError as error:
       raise UserError(f'{cell.spec}: {error}') from None
     # The first of several processes looks, for all, while the data of the cell are at hand.
-    cell.result = hosts.first('finished run', lambda cell=cell: finished(cell, family))
+    content = hosts.first('finished run', lambda cell=cell: _finished_content(cell, family))
+    cell.result = content and Result.from_json(content)
   if values.dry_run:
     process.tell(plan_text(cells))
     return 0
@@ -257,6 +258,12 @@ def finished(cell: Cell, family: Family) -> Result | None:
     return None
   # One that was begun with other data is started, to be refused: the page tells.
   return None if launcher.refusal(cell.config, cell.workdir) else result
+
+
+def _finished_content(cell: Cell, family: Family) -> dict[str, Any] | None:
+  """Returns what `finished` does in a form that goes from one process to another."""
+  result = finished(cell, family)
+  return result and files.jsonable(result.to_json())
 
 
 def run(values: flags.FlagValues, cells: list[Cell], family: Family) -> int:

@@ -13,6 +13,7 @@ from jaxdistill.commands import flags as command_flags
 from jaxdistill.commands import sweep
 from jaxdistill.condensation.tasks import condense as flow
 from jaxdistill.errors import UserError
+from jaxdistill.training import hosts
 
 ACCURACY = {
   ('m3d', 0): [0.5, 0.7],
@@ -237,6 +238,20 @@ def test_a_mistake_anywhere_in_the_grid_starts_nothing(started, tmp_path, capsys
     captured.err.startswith('error: ') and words in captured.err and captured.err.count('\n') == 1
   )
   assert started.runs == [] and not (tmp_path / 'here').exists()
+
+
+def test_a_second_start_of_several_processes_knows_what_is_done(started, monkeypatch, capsys):
+  """What the first process knows goes to the others as JSON."""
+  first, through = hosts.first, []
+
+  def first_of_several(what, fn):
+    through.append(what)
+    return json.loads(json.dumps(first(what, fn)))
+
+  monkeypatch.setattr(hosts, 'first', first_of_several)
+  assert start('--grid.seed=0') == start('--grid.seed=0') == 0
+  assert len(started.runs) == 2 and through.count('finished run') == 4
+  assert capsys.readouterr().out.count('is done already') == 2
 
 
 def test_a_sweep_without_configs_is_a_mistake(capsys):

@@ -194,10 +194,23 @@ def _cell(values, spec: str, point: dict[str, str], overrides, workdir: pathlib.
     launcher.changed(values, config, [*overrides, *rest])
   except UserError as error:
     raise UserError(f'{describe(spec, point)}: {error}') from None
-  if 'rows' in config.run and not config.run.rows:
-    config.run.rows = str(workdir / 'rows')
-  name = f'{launcher.default_workdir(spec, config).name}-{_hash(config)}'
-  return Cell(spec, config, workdir / name, point)
+  try:
+    if 'rows' in config.run and not config.run.rows:
+      config.run.rows = str(workdir / 'rows')
+    name = f'{launcher.default_workdir(spec, config).name}-{_hash(config)}'
+    return Cell(spec, config, workdir / name, point)
+  except (AttributeError, LookupError, TypeError):
+    _refuse(spec, config, point)
+    raise
+
+
+def _refuse(spec: str, config: ConfigDict, point: dict[str, str]) -> None:
+  """Raises `UserError` for a config of the user's own that lacks what the name of a work dir is
+  made of, in the words of a single run."""
+  try:
+    families.find_flow(config).check(config)
+  except UserError as error:
+    raise UserError(f'{describe(spec, point)}: {error}') from None
 
 
 def _with(spec: str, arguments: list[str]) -> str:

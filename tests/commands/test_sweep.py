@@ -240,6 +240,28 @@ def test_a_mistake_anywhere_in_the_grid_starts_nothing(started, tmp_path, capsys
   assert started.runs == [] and not (tmp_path / 'here').exists()
 
 
+@pytest.mark.parametrize(
+  'change, words',
+  [
+    ('del config.run', 'The config lacks run.'),
+    ('del config.data', 'The config lacks data.'),
+    ('del config.condensation', 'The config lacks condensation.'),
+    ('del config.data.name', 'The config lacks data.name.'),
+    ('del config.seed', 'The config lacks seed.'),
+    ('del config.run; config.run = 3', 'run is 3; it must be a section of fields.'),
+  ],
+)
+def test_a_config_that_lacks_a_part_is_refused_in_the_words_of_a_run(
+  started, tmp_path, capsys, change, words
+):
+  lines = ['from jaxdistill import config as configs', 'def get_config():']
+  lines += ["  config = configs.load('m3d:digits').unlock()", f'  {change}', '  return config']
+  (tmp_path / 'mine.py').write_text('\n'.join(lines))
+  assert sweep.main(['--config=mine.py', '--workdir=here']) == 2
+  assert capsys.readouterr().err == f'error: mine.py: {words}\n'
+  assert not (tmp_path / 'here').exists()
+
+
 def test_a_second_start_of_several_processes_knows_what_is_done(started, monkeypatch, capsys):
   """What the first process knows goes to the others as JSON."""
   first, through = hosts.first, []

@@ -160,9 +160,11 @@ def _fills(rows: Sequence[Mapping[str, Any]], key: str) -> bool:
 
 def charts(members: Sequence[Group]) -> list[dict[str, Any]]:
   """Returns the charts of one table: accuracy against the side of the students' images, where there
-  are several."""
-  lines = aggregate.lines(members, lambda group: group.series, lambda group: group['low'])
-  if not any(len(x) > 1 for _, x, *_ in lines):
+  are several; without students who see native ones, whose side no row tells."""
+  lowered = [group for group in members if group['low']]
+  name_of = lambda group: group.series_along('distillation.low')
+  lines = aggregate.lines(lowered, name_of, lambda group: group['low'])
+  if not any(len(set(x)) > 1 for _, x, *_ in lines):
     return []
   title = "Accuracy against the side of the students' images"
   return [dict(title=title, x_title='pixels', percent=True, series=lines)]

@@ -65,7 +65,7 @@ class Group:
     rows: (seed, row) by the row's key, the hash of all that decides it.
     runs: the runs of a method by seed; empty for a baseline.
     idle: conditions that differ between the rows without an effect on them.
-    setting: those conditions that are not the same in the whole table, for people.
+    varying: those conditions that are not the same in the whole table.
   """
 
   table: tuple[str, ...]
@@ -78,7 +78,7 @@ class Group:
   rows: dict[str, tuple[int, Row]] = dataclasses.field(default_factory=dict)
   runs: dict[int, Finished] = dataclasses.field(default_factory=dict)
   idle: set[str] = dataclasses.field(default_factory=set)
-  setting: str = ''
+  varying: tuple[str, ...] = ()
 
   def __getitem__(self, field: str) -> Any:
     """A field that is the same in all rows, such as steps."""
@@ -90,9 +90,20 @@ class Group:
     return bool(next(iter(self.rows.values()))[1].reference)
 
   @property
+  def setting(self) -> str:
+    """The conditions that are not the same in the whole table, for people."""
+    return _assignments(self.conditions, self.varying)
+
+  @property
   def series(self) -> str:
     """The name of the line in a chart."""
-    return ', '.join(filter(None, (self.label, self.setting)))
+    return self.series_along()
+
+  def series_along(self, *conditions: str) -> str:
+    """Returns the name of the line in a chart whose points differ in some conditions: those that
+    its x axis stands for."""
+    others = [key for key in self.varying if key not in conditions]
+    return ', '.join(filter(None, (self.label, _assignments(self.conditions, others))))
 
 
 def groups(runs: Iterable[Finished], grouping: Grouping) -> list[Group]:
@@ -185,8 +196,7 @@ def _name_settings(members: Sequence[Group]) -> None:
     if len(values) > 1:
       varying.append(key)
   for group in members:
-    shown = [key for key in varying if key not in group.idle]
-    group.setting = _assignments(group.conditions, shown)
+    group.varying = tuple(key for key in varying if key not in group.idle)
 
 
 def _name_variants(variants: Sequence[Group]) -> None:

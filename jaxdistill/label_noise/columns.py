@@ -117,13 +117,13 @@ def charts(members: Sequence[Group]) -> list[dict[str, Any]]:
   """Returns the charts of one table: accuracy against the labels an example and against the share
   of wrong ones, where there are several."""
   shown = []
-  for key, title in (
-    ('labels', 'labels an example'),
-    ('wrong', 'share of wrong labels'),
+  for key, title, conditions in (
+    ('labels', 'labels an example', ('evidence.per_example',)),
+    ('wrong', 'share of wrong labels', ('evidence.rate', 'evidence.false_positive')),
   ):
-    x_of = lambda group, key=key: group[key] or 0.0
-    lines = aggregate.lines(members, lambda group: group.series, x_of)
-    if any(len(x) > 1 for _, x, *_ in lines):
+    name_of = lambda group, conditions=conditions: group.series_along(*conditions)
+    lines = aggregate.lines(members, name_of, lambda group, key=key: group[key] or 0.0)
+    if any(len(set(x)) > 1 for _, x, *_ in lines):
       shown.append(
         dict(title=f'Test accuracy against {title}', x_title=title, percent=True, series=lines)
       )

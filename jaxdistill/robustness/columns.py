@@ -147,8 +147,9 @@ def _fills(rows: Sequence[Mapping[str, Any]], key: str) -> bool:
 
 def charts(members: Sequence[Group]) -> list[dict[str, Any]]:
   """Returns the charts of one table: robust accuracy against eps, where there are several."""
-  lines = aggregate.lines(members, lambda group: group.series, lambda group: group['eps'])
-  if not any(len(x) > 1 for _, x, *_ in lines):
+  name_of = lambda group: group.series_along('robustness.eps')
+  lines = aggregate.lines(members, name_of, lambda group: group['eps'])
+  if not any(len(set(x)) > 1 for _, x, *_ in lines):
     return []
   title = 'Robust accuracy against the radius of the ball'
   return [dict(title=title, x_title='eps', percent=True, series=lines)]

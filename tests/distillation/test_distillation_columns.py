@@ -58,6 +58,17 @@ def test_students_of_all_seeds_are_one_row():
   assert 'verification_adapted' not in {column[0] for column in columns.columns(rows)}
 
 
+def test_the_side_of_the_images_is_the_x_axis_of_one_line_for_all_students_of_a_method():
+  """Students who see native images have no side, and no point."""
+  runs = [finished(loaded(**{'distillation.low': low})) for low in (16, 0, 8)]
+  groups = aggregate.groups(runs, columns.GROUPING)
+  assert [group.setting for group in groups] == ['low=16', 'low=0', 'low=8'] * 2
+  (chart,) = columns.charts(groups)
+  lines = {name: (x, mean) for name, x, mean, _ in chart['series']}
+  assert lines == {'KD': ([8, 16], [0.6, 0.6]), 'ALONE': ([8, 16], [0.5, 0.5])}
+  assert columns.charts(groups[:2]) == []
+
+
 def test_students_of_fewer_classes_are_told_apart():
   """With 20 classes left out for verification, students alone learn something else, too."""
   of_all, of_some = loaded(), loaded(**{'verification.classes': 20})

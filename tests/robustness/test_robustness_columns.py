@@ -1,0 +1,47 @@
+"""What tables and charts of this family say."""
+
+import pathlib
+
+import numpy as np
+
+from jaxdistill import config as configs
+from jaxdistill.experiment import aggregate
+from jaxdistill.experiment.aggregate import Finished
+from jaxdistill.experiment.results import Result
+from jaxdistill.robustness import columns, scoring
+
+
+def numbers_of(*worst):
+  curves = {'train': np.full((2, 2), 0.75), 'test': np.full((2, 2), 0.5)}
+  attacked = {'clean': np.full(2, 0.5), 'worst': np.array(worst)}
+  return scoring.Numbers(np.array([1, 2]), curves, curves, attacked, (), {}, 1.0)
+
+
+def finished(eps, width=8):
+  """A run of one method at a point of a sweep."""
+  config = configs.load('robustness/at:digits')
+  configs.override(config, 'robustness.eps', str(eps))
+  configs.override(config, 'model.width', str(width))
+  row = scoring.row('at', 'AT', numbers_of(0.5, 0.5), key=f'{eps} {width}', eps=eps, images=10)
+  content = dict(title='', family='robustness', dataset='digits', seed=0, seconds={})
+  content |= dict(config=config.to_dict(), peak_memory_bytes=1, peak_memory_of='process')
+  content |= dict(versions={}, device={}, git_commit=None, date='', method='at')
+  result = Result.from_json({**content, 'rows': [row.to_json()]})
+  point = {'robustness.eps': str(eps), 'model.width': str(width)}
+  return Finished('robustness/at:digits', point, result, pathlib.Path('nowhere'))
+
+
+def test_the_radius_is_the_x_axis_of_one_line_a_method():
+  groups = aggregate.groups([finished(0.2), finished(0.1)], columns.GROUPING)
+  assert [group.setting for group in groups] == ['eps=0.2', 'eps=0.1']
+  (chart,) = columns.charts(groups)
+  ((label, x, mean, _),) = chart['series']
+  assert (label, x, mean) == ('AT', [0.1, 0.2], [0.5, 0.5])
+  assert columns.charts(groups[:1]) == []
+
+
+def test_what_else_differs_tells_lines_apart():
+  runs = [finished(eps, width) for width in (8, 16) for eps in (0.1, 0.2)]
+  (chart,) = columns.charts(aggregate.groups(runs, columns.GROUPING))
+  lines = [(label, x) for label, x, *_ in chart['series']]
+  assert lines == [('AT, width=8', [0.1, 0.2]), ('AT, width=16', [0.1, 0.2])]

@@ -11,12 +11,12 @@ from jaxdistill.report import numbers
 
 
 def plain(value: Mapping[str, Any] | None) -> str:
-  """Writes a number with its deviation that is no share.
+  """Writes a number with its deviation that is no share, and a dash where there is none.
 
   >>> plain(dict(mean=0.123, std=0.01, n=3)), plain(None)
   ('0.12 ± 0.01', '–')
   """
-  if not value:
+  if not value or value['mean'] is None:
     return numbers.MISSING
   text = f'{value["mean"]:.2f}'
   return f'{text} ± {value["std"]:.2f}' if value.get('std') else text

@@ -55,12 +55,12 @@ class Numbers:
 
   @classmethod
   def from_json(cls, content: Mapping[str, Any]) -> 'Numbers':
-    """Returns the numbers of their form in JSON."""
-    content = dict(content)
-    for name in ('steps', 'test', 'validation', 'correlation'):
-      content[name] = None if content[name] is None else np.asarray(content[name])
+    """Returns the numbers of their form in JSON, where null is nan in an array."""
+    content = dict(content, steps=np.asarray(content['steps']))
+    for name in ('test', 'validation', 'correlation'):
+      content[name] = None if content[name] is None else np.asarray(content[name], float)
     for name in ('imitation', 'verified'):
-      content[name] = {key: np.asarray(value) for key, value in content[name].items()}
+      content[name] = {key: np.asarray(value, float) for key, value in content[name].items()}
     return cls(**content)
 
   @property

@@ -137,12 +137,12 @@ def pictures(table: tuple[str, ...], members: Sequence[Group]) -> tuple[str, lis
 
 
 def number(value: Mapping[str, Any] | None) -> str:
-  """Writes a mean and deviation over seeds of what is no share.
+  """Writes a mean and deviation over seeds of what is no share, and a dash where there is none.
 
   >>> number(dict(mean=0.1234, std=0.0041, n=5)), number(None)
   ('0.123 ± 0.004', '–')
   """
-  if not value:
+  if not value or value['mean'] is None:
     return numbers.MISSING
   text = f'{value["mean"]:.3f}'
   return f'{text} ± {value["std"]:.3f}' if value.get('std') else text

@@ -120,11 +120,12 @@ class Numbers:
 
   @classmethod
   def from_json(cls, content: Mapping[str, Any]) -> 'Numbers':
-    """Returns the numbers of their form in JSON."""
-    arrays = lambda values: {name: np.asarray(value) for name, value in values.items()}
-    return cls(
-      **{**content, 'checks': arrays(content['checks']), 'scores': arrays(content['scores'])}
-    )
+    """Returns the numbers of their form in JSON, where null is nan."""
+    content = dict(content)
+    for name in ('checks', 'scores'):
+      content[name] = {key: np.asarray(value, float) for key, value in content[name].items()}
+    content['checks']['steps'] = content['checks']['steps'].astype(np.int64)
+    return cls(**content)
 
   @property
   def columns(self) -> dict[str, np.ndarray]:

@@ -17,7 +17,7 @@ def points(value: Mapping[str, Any] | None) -> str:
   >>> points(dict(mean=-0.0123, std=0.0041, n=5)), points(None)
   ('-1.2 ± 0.4', '–')
   """
-  if not value:
+  if not value or value['mean'] is None:
     return numbers.MISSING
   text = f'{100 * value["mean"]:+.1f}'
   return f'{text} ± {100 * value["std"]:.1f}' if value.get('std') else text

@@ -46,11 +46,11 @@ class Numbers:
 
   @classmethod
   def from_json(cls, content: Mapping[str, Any]) -> 'Numbers':
-    """Returns the numbers of their form in JSON."""
+    """Returns the numbers of their form in JSON, where null is nan."""
     content = dict(content, steps=np.asarray(content['steps']))
     content['warnings'] = tuple(content['warnings'])
     for name in ('robust', 'clean', 'attacked'):
-      content[name] = {key: np.asarray(value) for key, value in content[name].items()}
+      content[name] = {key: np.asarray(value, float) for key, value in content[name].items()}
     return cls(**content)
 
   @property

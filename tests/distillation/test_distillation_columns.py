@@ -5,11 +5,13 @@ import json
 import pathlib
 
 import invented
+import numpy as np
 import pytest
 
 from jaxdistill import config as configs
-from jaxdistill.distillation import columns, published, sections
-from jaxdistill.experiment import aggregate, schema
+from jaxdistill import files
+from jaxdistill.distillation import columns, published, scoring, sections
+from jaxdistill.experiment import aggregate, kept, schema
 from jaxdistill.experiment.aggregate import Finished
 from jaxdistill.experiment.results import Row
 
@@ -67,6 +69,18 @@ def test_the_side_of_the_images_is_the_x_axis_of_one_line_for_all_students_of_a_
   lines = {name: (x, mean) for name, x, mean, _ in chart['series']}
   assert lines == {'KD': ([8, 16], [0.6, 0.6]), 'ALONE': ([8, 16], [0.5, 0.5])}
   assert columns.charts(groups[:2]) == []
+
+
+def test_a_number_that_is_not_there_has_a_dash_and_no_difference():
+  def kept_numbers(*divergences):
+    accuracies, imitation = np.full((2, 2), 0.5), {'divergence': np.array(divergences)}
+    numbers = scoring.Numbers(np.array([1, 2]), accuracies, None, imitation, {}, None, {}, 1.0)
+    return scoring.Numbers.from_json(kept.from_json(kept.to_json(numbers.to_json())))
+
+  row = scoring.row('kd', 'KD', kept_numbers(0.25, np.nan), kept_numbers(0.25, 0.5))
+  assert set(row.extras['differences']) == {'last', 'best_test'}
+  shown = json.loads(json.dumps(files.jsonable(row.to_json())))
+  assert columns.plain(shown['divergence']) == '–'
 
 
 def test_students_of_fewer_classes_are_told_apart():

@@ -1,12 +1,15 @@
 """What is true of beliefs about annotators."""
 
+import json
 import types
 
 import numpy as np
 import pytest
 
+from jaxdistill import files
 from jaxdistill.data.crowds import Crowd
-from jaxdistill.label_noise import scoring
+from jaxdistill.experiment import kept
+from jaxdistill.label_noise import columns, scoring
 from jaxdistill.label_noise.making import Observed
 from jaxdistill.label_noise.method import Believed
 from jaxdistill.label_noise.observed import Evidence
@@ -53,3 +56,25 @@ def test_the_precision_of_a_check_is_of_what_is_chosen_or_of_all():
 
 def test_one_matrix_for_all_annotators_has_no_correlation():
   assert 'annotator_correlation' not in scores_of(0.8, 0.8, 0.8 + 6e-8)
+
+
+def test_a_method_that_trusts_nothing_in_one_seed_has_a_dash_for_its_precision():
+  """A kept share without a value is null in JSON, and nothing can be less or more than it."""
+  there, none = numbers_of([0.5, 0.75]), numbers_of([0.5, np.nan])
+  assert scoring.row('sel_cl', 'Sel-CL', there).scores['confident_precision']['mean'] == 0.625
+  row = scoring.row('sel_cl', 'Sel-CL', again(none), again(there))
+  assert set(row.extras['differences']) == {'last', 'best_test', 'drop'}
+  shown = json.loads(json.dumps(files.jsonable(row.to_json())))['confident_precision']
+  assert shown['values'] == [0.5, None] and columns.number(shown) == columns.number(None) == '–'
+
+
+def numbers_of(precisions):
+  checks = {'steps': np.array([1, 2]), 'test': np.full((2, 2), 0.5)}
+  return scoring.Numbers(checks, {'confident_precision': np.array(precisions)}, {}, 1.0)
+
+
+def again(numbers):
+  """The numbers after they were kept in a file."""
+  read = scoring.Numbers.from_json(kept.from_json(kept.to_json(numbers.to_json())))
+  assert read.checks['steps'].dtype == np.int64
+  return read

@@ -1,11 +1,14 @@
 """What tables and charts of this family say."""
 
+import json
 import pathlib
 
 import numpy as np
+import pytest
 
 from jaxdistill import config as configs
-from jaxdistill.experiment import aggregate
+from jaxdistill import files
+from jaxdistill.experiment import aggregate, kept
 from jaxdistill.experiment.aggregate import Finished
 from jaxdistill.experiment.results import Result
 from jaxdistill.robustness import columns, scoring
@@ -45,3 +48,16 @@ def test_what_else_differs_tells_lines_apart():
   (chart,) = columns.charts(aggregate.groups(runs, columns.GROUPING))
   lines = [(label, x) for label, x, *_ in chart['series']]
   assert lines == [('AT, width=8', [0.1, 0.2]), ('AT, width=16', [0.1, 0.2])]
+
+
+@pytest.mark.parametrize('worst', [(0.25, 0.5), (0.25, np.nan)])
+def test_a_number_that_is_not_there_has_a_dash_and_no_difference(worst):
+  there, numbers = (
+    scoring.Numbers.from_json(kept.from_json(kept.to_json(one.to_json())))
+    for one in (numbers_of(0.25, 0.25), numbers_of(*worst))
+  )
+  row = scoring.row('trades', 'TRADES', numbers, there)
+  shown = json.loads(json.dumps(files.jsonable(row.to_json())))
+  finite = np.isfinite(worst).all()
+  assert ('worst' in shown['differences']) == finite and 'last' in shown['differences']
+  assert columns.points(shown['worst']) == ('+37.5 ± 17.7' if finite else '–')

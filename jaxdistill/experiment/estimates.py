@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxdistill import draws, models
 from jaxdistill.report import numbers, tables
-from jaxdistill.training import loop
+from jaxdistill.training import hosts, loop
 from jaxdistill.training.run import Run, peak_memory_bytes
 
 
@@ -112,8 +112,11 @@ def estimate_once(
 
 
 def is_finished(run: Run) -> bool:
-  """Whether a work dir holds the result of its run."""
-  return run.workdir is not None and (run.workdir / 'result.json').exists()
+  """Whether a work dir holds the result of its run; all processes come here and learn it of the
+  first, which alone knows the work dir."""
+  return hosts.first(
+    'finished', lambda: run.workdir is not None and (run.workdir / 'result.json').exists()
+  )
 
 
 def is_short(estimates: Mapping[str, Mapping[str, Any]]) -> bool:

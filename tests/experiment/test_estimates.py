@@ -1,5 +1,7 @@
 """What is told before a run: the table of its phases, and the time of those that have work left."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from jaxdistill import models
@@ -59,6 +61,12 @@ def test_a_second_start_measures_nothing_and_leaves_out_what_is_there(tmp_path, 
   assert 'in all about 3.0 s (teach, learn: there already), scoring' in text
   (tmp_path / 'result.json').write_text('{}')
   assert 'This run is finished' in start(ready=True)[1]
+
+
+def test_the_first_process_says_whether_a_run_is_finished(monkeypatch):
+  """The others know of no work dir."""
+  monkeypatch.setattr(estimates.hosts, 'first', lambda what, value: True)
+  assert estimates.is_finished(SimpleNamespace(workdir=None))
 
 
 def test_what_is_told_in_place_of_a_start_ends_with_the_estimate_if_there_is_one(monkeypatch):

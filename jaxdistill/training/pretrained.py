@@ -192,8 +192,12 @@ def untrained(
 
 def directory(run: Run, folder: str = '') -> pathlib.Path | None:
   """Returns where a run keeps networks for others: in a folder that is named, else beside its work
-  dir; None for a run in memory."""
-  return run.workdir and pathlib.Path(folder or run.shared / 'experts')
+  dir; None for a run in memory. '~' is the home directory.
+
+  Raises:
+    UserError: the folder begins with a home that there is not.
+  """
+  return run.workdir and (files.expanded(folder) if folder else run.shared / 'experts')
 
 
 def identity(model: nn.Module, images: Dataset, wanted: Wanted, *, seed: int = 0) -> str:

@@ -143,9 +143,11 @@ def test_what_cannot_be_wanted_is_refused(fields):
     Wanted(**fields)
 
 
-def test_networks_lie_beside_the_work_dir_or_where_one_says(tmp_path):
+def test_networks_lie_beside_the_work_dir_or_where_one_says(tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))
   with Run(progress=False) as memory:
     assert pretrained.directory(memory) is None and pretrained.directory(memory, 'mine') is None
   with Run(tmp_path / 'runs' / 'first', progress=False) as run:
     assert pretrained.directory(run) == tmp_path / 'runs' / 'experts'
     assert pretrained.directory(run, 'mine').as_posix() == 'mine'
+    assert pretrained.directory(run, '~/mine') == tmp_path / 'mine'

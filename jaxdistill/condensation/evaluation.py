@@ -126,10 +126,9 @@ def fact(images: Condensed | Dataset | Draws) -> provenance.Fact:
   if isinstance(images, Draws):
     parts = [fact(one).to_json() for one in images.sets]
     return provenance.Content(files.content_hash([], {'draws': parts}))
-  fields = {field.name: getattr(images, field.name) for field in dataclasses.fields(images)}
-  arrays = [fields.pop('images'), fields.pop('labels')]
+  fields = images.plain_description()
   fields.pop('versions')
-  return provenance.Content(files.content_hash(arrays, fields))
+  return provenance.Content(files.content_hash([images.images, images.labels], fields))
 
 
 @settled()

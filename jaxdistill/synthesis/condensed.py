@@ -5,7 +5,7 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +34,9 @@ _FIELDS = {
   'config': dict,
   'versions': dict,
 }
+# Those that a set takes as they are given; the others are read, as from NumPy.
+_AS_GIVEN = ('dataset', 'method', 'recipe', 'augmentation', 'config', 'versions')
+_KINDS = {str: (str, 'a text'), dict: (Mapping, 'a dict')}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,7 +60,7 @@ class Condensed:
   Sets are equal, and have one hash, where images, labels and all other fields are.
 
   Raises:
-    UserError: when arrays and description do not fit each other.
+    UserError: when arrays and description do not fit each other, or a field is of another type.
 
   >>> import numpy as np
   >>> images = np.full((4, 8, 8, 1), 0.5, np.float32)
@@ -88,7 +91,13 @@ class Condensed:
     object.__setattr__(self, 'class_names', texts(where, self.class_names))
     object.__setattr__(self, 'flip', boolean(where, self.flip))
     for name in ('mean', 'std'):
-      object.__setattr__(self, name, tuple(map(_plain_number, getattr(self, name))))
+      object.__setattr__(self, name, _plain_numbers(name, getattr(self, name)))
+    for name in _AS_GIVEN:
+      kind, words = _KINDS[_FIELDS[name]]
+      if not isinstance(getattr(self, name), kind):
+        raise UserError(
+          f'{name} of a condensed set is {words}; it is {errors.brief(repr(getattr(self, name)))}.'
+        )
     if (
       images.ndim != 4
       or not images.size
@@ -238,12 +247,24 @@ class Condensed:
     """Returns all fields but the images and labels."""
     return {name: getattr(self, name) for name in _FIELDS if name != 'format'}
 
+  def plain_description(self) -> dict[str, Any]:
+    """Returns the description as JSON has it.
+
+    Raises:
+      UserError: a field holds a value that JSON has no form for.
+    """
+    return {name: _plain(name, value) for name, value in self.description().items()}
+
   def save(self, path: str | os.PathLike) -> pathlib.Path:
-    """Writes the set to one .npz file, completely or not at all, and returns its path."""
-    path = pathlib.Path(path)
+    """Writes the set to one .npz file, completely or not at all, and returns its path.
+
+    Raises:
+      UserError: the file cannot be written, or a field holds what JSON has no form for.
+    """
+    path, content = pathlib.Path(path), self.to_bytes()
     temporary = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
-      temporary.write_bytes(self.to_bytes())
+      temporary.write_bytes(content)
       temporary.replace(path)
     except OSError as error:
       raise UserError(
@@ -253,13 +274,13 @@ class Condensed:
 
   def to_bytes(self) -> bytes:
     """Returns the content of the file that `save` writes."""
-    description = {'format': FORMAT, **self.description()}
+    description = {'format': FORMAT, **self.plain_description()}
     buffer = io.BytesIO()
     np.savez_compressed(
       buffer,
       images=self.images,
       labels=self.labels,
-      description=np.array(json.dumps(files.jsonable(description))),
+      description=np.array(json.dumps(description)),
     )
     return buffer.getvalue()
 
@@ -303,6 +324,29 @@ class Condensed:
       return cls(**plain.fields(arrays))
     except UserError as error:
       raise UserError(f'{path} cannot be used: {error}') from error
+
+
+def _plain(name: str, value: Any) -> Any:
+  """Returns a field as JSON has it."""
+  try:
+    return files.jsonable(value)
+  except TypeError as error:
+    raise UserError(
+      f'{name} of the condensed set cannot be kept in a file: {error}; it holds numbers, texts, '
+      'and lists and dicts of them.'
+    ) from error
+
+
+def _plain_numbers(name: str, values: Any) -> tuple[float, ...]:
+  """Returns the values of the channels as JSON has them."""
+  try:
+    listed = tuple(values)
+  except TypeError:
+    raise UserError(
+      f'{name} of a condensed set is a list of numbers, one a channel; it is '
+      f'{errors.brief(repr(values))}.'
+    ) from None
+  return tuple(map(_plain_number, listed))
 
 
 def _plain_number(value: Any) -> float:

@@ -44,8 +44,8 @@ def to_png(condensed: Any, folder: str | os.PathLike, *, decoded: bool = True) -
     The folder, which is there completely or not at all.
 
   Raises:
-    UserError: when the folder exists or cannot be written, or the images have neither 1, 3 nor 4
-      channels.
+    UserError: when the folder exists or cannot be written, the images have neither 1, 3 nor 4
+      channels, or a field holds what JSON has no form for.
 
   >>> from jaxdistill.synthesis.condensed import Condensed
   >>> made = Condensed(np.full((2, 8, 8, 1), 0.5), [0, 1], ('ant', 'bee'), (0.5,), (0.25,),
@@ -54,6 +54,7 @@ def to_png(condensed: Any, folder: str | os.PathLike, *, decoded: bool = True) -
   ['0-ant', '1-bee', 'manifest.json']
   """
   _check_channels(condensed)
+  manifest = _manifest(condensed, decoded)
   images, labels = condensed.decode() if decoded else (condensed.images, condensed.labels)
   hard = labels if labels.ndim == 1 else labels.argmax(1)
   names, digits = _folder_names(condensed.class_names), len(str(len(images) - 1))
@@ -70,7 +71,7 @@ def to_png(condensed: Any, folder: str | os.PathLike, *, decoded: bool = True) -
           'sha256': hashlib.sha256(content).hexdigest(),
         }
       )
-    _write_manifest(root, _manifest(condensed, decoded) | {'images': entries})
+    _write_manifest(root, manifest | {'images': entries})
   return expanded(folder)
 
 
@@ -118,6 +119,7 @@ def to_tfds(
       'condensed set, '
       f'{condensed.images.shape[1:]} of {condensed.num_classes}.'
     )
+  manifest = _manifest(condensed, decoded=True)
   images, labels = condensed.decode()
   splits = {'train': (to_uint8(images), labels)} | (
     {} if test is None else {'test': (test.images, test.labels)}
@@ -127,7 +129,7 @@ def to_tfds(
     with tempfile.TemporaryDirectory(dir=root) as place:
       _write_tfds(name, splits, condensed, place)
       shutil.move(pathlib.Path(place) / name / _VERSION, root / _VERSION)
-    _write_manifest(root / _VERSION, _manifest(condensed, decoded=True))
+    _write_manifest(root / _VERSION, manifest)
   return expanded(folder) / name / _VERSION
 
 
@@ -191,7 +193,7 @@ def _write_manifest(folder: pathlib.Path, content: dict[str, Any]) -> None:
 
 
 def _manifest(condensed: Any, decoded: bool) -> dict[str, Any]:
-  return condensed.description() | {'factor': 1 if decoded else condensed.factor}
+  return condensed.plain_description() | {'factor': 1 if decoded else condensed.factor}
 
 
 def _png(image: np.ndarray) -> io.BytesIO:

@@ -250,11 +250,29 @@ def test_what_numpy_and_numbers_say_is_kept_as_plain_values(tmp_path):
     (dict(flip='no'), "flip is true or false; it is 'no'"),
     (dict(mean=('0', 1, 1)), "a value of mean or std is '0'; it must be a number"),
     (dict(factor='2'), "factor is '2'; it must be a whole number"),
+    (dict(mean=0.5), 'mean of a condensed set is a list of numbers, one a channel; it is 0.5'),
+    (dict(std=None), 'std of a condensed set is a list of numbers, one a channel; it is None'),
+    (dict(dataset=3), 'dataset of a condensed set is a text; it is 3'),
+    (dict(method=b'dm'), "method of a condensed set is a text; it is b'dm'"),
+    (dict(recipe=None), 'recipe of a condensed set is a text; it is None'),
+    (dict(augmentation='color'), "augmentation of a condensed set is a dict; it is 'color'"),
+    (dict(config=None), 'config of a condensed set is a dict; it is None'),
+    (dict(versions=['jax']), r"versions of a condensed set is a dict; it is \['jax'\]"),
   ],
 )
 def test_a_set_that_could_not_be_read_back_is_refused_when_it_is_made(changes, message):
   with pytest.raises(UserError, match=message):
     example(**changes)
+
+
+def test_a_config_that_json_lacks_is_told_before_anything_is_written(tmp_path):
+  made = example(config={'method': {'classes': {1, 2}}})
+  for write in (made.save, made.to_png, made.to_tfds):
+    with pytest.raises(
+      UserError, match='config of the condensed set cannot be kept in a file: set'
+    ):
+      write(tmp_path / 'set')
+  assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,16 @@ def _enlarge(small: int, large: int) -> jax.Array:
   return jnp.maximum(0, 1 - jnp.abs(centre[:, None] - jnp.arange(small)[None, :]))
 
 
+def fills(factor: int, side: int) -> bool:
+  """Whether every cell of the grid holds a part of a canvas of this side. Cells are of one size, so
+  that the last ones may lie in the padding alone, and decode to nothing but its value.
+
+  >>> [factor for factor in range(1, 9) if fills(factor, side=8)]
+  [1, 2, 3, 4, 8]
+  """
+  return (factor - 1) * -(-side // factor) < side
+
+
 @steady
 def mix(images: jax.Array, factor: int) -> jax.Array:
   """Shrinks factor^2 n real images into the cells of n canvases (nearest neighbour).

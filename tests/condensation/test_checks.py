@@ -96,6 +96,14 @@ def test_a_search_needs_images_to_choose_by(digits):
     (2, 2, 'noise', ('mix',), 'use ipc=1 or less'),
     (1, 3, 'mix', (), 'use a smaller factor or more images'),
     (1, 9, 'noise', (), 'condensation.factor is 9, but the images of arrays are only 8x8'),
+    (
+      1,
+      5,
+      'noise',
+      (),
+      'condensation.factor is 5, whose last cells lie outside the images of arrays, 8x8, '
+      'altogether; the nearest that fill them: 4, 8.',
+    ),
   ],
 )
 def test_check_sizes_refuses(digits, ipc, factor, init, baselines, words):
@@ -106,7 +114,8 @@ def test_check_sizes_refuses(digits, ipc, factor, init, baselines, words):
 
 
 @pytest.mark.parametrize(
-  'ipc, factor, init', [(6, 1, 'mix'), (1, 2, 'mix'), (6, 2, 'noise'), (6, 8, 'real')]
+  'ipc, factor, init',
+  [(6, 1, 'mix'), (1, 2, 'mix'), (6, 2, 'noise'), (6, 3, 'real'), (6, 8, 'real')],
 )
 def test_check_sizes_allows_the_last_image(digits, ipc, factor, init):
   digits.condensation.update(ipc=ipc, factor=factor, init=init)

@@ -44,6 +44,16 @@ def test_decode_is_bilinear_enlargement_of_the_cells(side, factor):
   np.testing.assert_allclose(decode.decode(jnp.asarray(canvases), factor), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize('side', [8, 16])
+def test_a_factor_fills_a_canvas_where_every_cell_has_a_pixel_of_it(side):
+  """By counting: a cell without one holds the padding alone."""
+  for factor in range(1, side + 1):
+    padded = np.zeros(factor * -(-side // factor), bool)
+    padded[:side] = True
+    assert decode.fills(factor, side) == padded.reshape(factor, -1).any(1).all()
+  assert not decode.fills(5, side)
+
+
 def test_factor_one_changes_nothing():
   canvases = jnp.arange(32.0).reshape(2, 4, 4, 1)
   assert decode.decode(canvases, 1) is canvases

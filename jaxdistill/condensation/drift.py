@@ -20,6 +20,7 @@ from jaxdistill.data import Dataset
 from jaxdistill.numerics import settled
 from jaxdistill.report import curves
 from jaxdistill.synthesis.condensed import Condensed
+from jaxdistill.synthesis.fit import check_fit
 from jaxdistill.training import loop, pretrained, provenance
 from jaxdistill.training.features import embedder
 from jaxdistill.training.run import Run
@@ -187,7 +188,7 @@ def _check(sets, train, **numbers):
     if value < 1:
       raise errors.UserError(f'{name} needs to be at least 1; got {value}.')
   for name, one in sets.items():
-    evaluation.check_fit(one, train, f'The set {name!r}', 'training')
+    check_fit(one, train, f'The set {name!r}', 'training')
     missing = np.setdiff1d(np.arange(train.num_classes), one.hard_labels)
     if len(missing):
       raise errors.UserError(

@@ -24,6 +24,7 @@ from jaxdistill.data.identity import Identity
 from jaxdistill.models import architectures
 from jaxdistill.numerics import settled
 from jaxdistill.synthesis.condensed import Condensed
+from jaxdistill.synthesis.fit import check_fit
 from jaxdistill.training import classifier, provenance
 from jaxdistill.training.problem import Problem
 from jaxdistill.training.run import Run
@@ -375,42 +376,3 @@ def network(model: Mapping[str, Any] | None, test: Dataset, dtype: str = 'float3
   return models.build(
     dict(model or models.DEFAULT, dtype=dtype), test.num_classes, test.image_shape
   )
-
-
-def check_fit(
-  condensed: Condensed | Dataset | Draws,
-  test: Dataset,
-  name: str = 'The set',
-  against: str = 'test',
-) -> None:
-  """Raises `UserError` where a set and real images differ in shape, in the number of classes or in
-  the classes' order.
-
-  >>> images, labels = np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 1])
-  >>> a, b = (Dataset(images, labels, names) for names in [('cat', 'dog'), ('dog', 'cat')])
-  >>> check_fit(a, b)
-  Traceback (most recent call last):
-  jaxdistill.errors.UserError: The set numbers the classes in another order than the test set: ...
-  """
-  shape = condensed.images.shape[1:]
-  if shape != test.image_shape:
-    raise errors.UserError(
-      f'{name} has images of {_shape(shape)} and the {against} set of {_shape(test.image_shape)}; '
-      'they must be alike.'
-    )
-  if condensed.num_classes != test.num_classes:
-    raise errors.UserError(
-      f'{name} knows {condensed.num_classes} classes and the {against} set {test.num_classes}; '
-      'they must be the same ones.'
-    )
-  ours, theirs = condensed.class_names, test.class_names
-  if ours != theirs and set(ours) == set(theirs):
-    label = next(i for i, pair in enumerate(zip(ours, theirs, strict=True)) if pair[0] != pair[1])
-    raise errors.UserError(
-      f'{name} numbers the classes in another order than the {against} set: class {label} is '
-      f'{ours[label]!r} there and {theirs[label]!r} here.'
-    )
-
-
-def _shape(shape) -> str:
-  return 'x'.join(map(str, shape))

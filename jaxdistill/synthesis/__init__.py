@@ -7,6 +7,7 @@
   portions     classes taken in portions, where cache or memory ask for it
   decode       several images stored in one canvas, and how canvases begin
   condensed    a condensed set and its file
+  fit          whether a set and real images go together
   export       a condensed set for other programs: PNG files, TensorFlow Datasets
 
 A canvas is a stored image; what a network sees is decoded from it.

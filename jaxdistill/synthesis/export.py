@@ -19,6 +19,7 @@ from jaxdistill.data.exported import MANIFEST, labelling
 from jaxdistill.data.stored import MODES, to_uint8
 from jaxdistill.errors import UserError
 from jaxdistill.files import expanded, new_folder, safe_name
+from jaxdistill.synthesis.fit import check_fit
 
 _VERSION = '1.0.0'
 _WHAT = 'The condensed set'
@@ -103,22 +104,18 @@ def to_tfds(
 
   Raises:
     UserError: when a set of this name exists there, the folder cannot be written, the name is none,
-      or the test images do not go with the set.
+      the test images do not go with the set, as `fit.check_fit` says, or a field holds what JSON
+      has no form for.
   """
   _check_channels(condensed)
   if not re.fullmatch(r'[a-z][a-z0-9_]*', name):
     raise UserError(
       f'{name!r} cannot name a set of TensorFlow Datasets: use lower case letters, digits and "_".'
     )
-  if test is not None and (test.image_shape, test.num_classes) != (
-    condensed.images.shape[1:],
-    condensed.num_classes,
-  ):
-    raise UserError(
-      f'The test images {test.image_shape} of {test.num_classes} classes do not go with the '
-      'condensed set, '
-      f'{condensed.images.shape[1:]} of {condensed.num_classes}.'
-    )
+  if test is not None:
+    if not isinstance(test, Dataset):
+      raise UserError(f'The test images are a Dataset; got {type(test).__name__}.')
+    check_fit(condensed, test, _WHAT)
   manifest = _manifest(condensed, decoded=True)
   images, labels = condensed.decode()
   splits = {'train': (to_uint8(images), labels)} | (

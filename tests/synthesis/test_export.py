@@ -269,7 +269,15 @@ def test_nothing_is_overwritten_and_nothing_half_is_left(tmp_path, prepared, mon
     (dict(name='My set'), "'My set' cannot name a set"),
     (
       dict(test=Dataset(np.zeros((3, 4, 4, 3), np.uint8), np.arange(3))),
-      'do not go with the condensed set',
+      'The condensed set has images of 8x8x3 and the test set of 4x4x3',
+    ),
+    (dict(test=np.zeros((3, 8, 8, 3), np.uint8)), 'The test images are a Dataset; got ndarray'),
+    (
+      dict(
+        test=Dataset(np.zeros((3, 8, 8, 3), np.uint8), np.arange(3), ('a/b', 'c', 'blue')),
+      ),
+      "The condensed set numbers the classes in another order than the test set: class 1 is 'blue' "
+      "there and 'c' here",
     ),
   ],
 )

@@ -36,6 +36,7 @@ from jaxdistill.models import architectures
 from jaxdistill.numerics import settled
 from jaxdistill.report import pictures
 from jaxdistill.synthesis.condensed import Condensed
+from jaxdistill.synthesis.fit import check_fit
 from jaxdistill.training import parallel, pretrained, provenance
 from jaxdistill.training.run import Run
 
@@ -70,7 +71,7 @@ def check(config: ConfigDict) -> None:
   train, _, test = datasets.load(fields.data)
   entries = load(fields.sets)
   for entry in entries:
-    evaluation.check_fit(entry.condensed, test, entry.path)
+    check_fit(entry.condensed, test, entry.path)
   for model in networks(fields.evaluation, entries).values():
     evaluation.network(model, test, fields.dtype)
   names = fields.evaluation.baselines

@@ -87,7 +87,8 @@ def along_training(
     Drift.
 
   Raises:
-    UserError: for no sets, sets that do not fit `train` or lack a class, or numbers below 1.
+    UserError: for no sets, sets that do not fit `train`, a set or `train` without an image of some
+      class, or numbers below 1.
 
   Source: Fig. 3a of DANCE (Zhang et al., IJCAI 2024) shows such curves; whether its distance is
   squared is not stated, and the spread to compare with is our choice: over a short training the
@@ -187,11 +188,15 @@ def _check(sets, train, **numbers):
   for name, value in numbers.items():
     if value < 1:
       raise errors.UserError(f'{name} needs to be at least 1; got {value}.')
+  _check_classes('The training set', train.labels, train.class_names)
   for name, one in sets.items():
     check_fit(one, train, f'The set {name!r}', 'training')
-    missing = np.setdiff1d(np.arange(train.num_classes), one.hard_labels)
-    if len(missing):
-      raise errors.UserError(
-        f'The set {name!r} has no image of class {train.class_names[missing[0]]!r}; every '
-        'class needs one.'
-      )
+    _check_classes(f'The set {name!r}', one.hard_labels, train.class_names)
+
+
+def _check_classes(what, labels, names):
+  missing = np.setdiff1d(np.arange(len(names)), labels)
+  if len(missing):
+    raise errors.UserError(
+      f'{what} has no image of class {names[missing[0]]!r}; every class needs one.'
+    )

@@ -157,6 +157,9 @@ def test_sets_that_do_not_fit_are_refused():
   one = parts(train)['first']
   with pytest.raises(UserError, match="The set 'few' has no image of class '3'"):
     drift.along_training({'few': of(train, one.images[:3], np.arange(3))}, train, model=MODEL)
+  without = train.take(np.flatnonzero(train.labels != 4))
+  with pytest.raises(UserError, match="The training set has no image of class '4'"):
+    drift.along_training({'first': one}, without, model=MODEL)
   with pytest.raises(
     UserError, match="The set 'large' has images of 16x16x1 and the training set of 8x8x1"
   ):

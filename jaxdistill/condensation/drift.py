@@ -17,6 +17,7 @@ import numpy as np
 from jaxdistill import errors
 from jaxdistill.condensation import evaluation
 from jaxdistill.data import Dataset
+from jaxdistill.experiment import arguments
 from jaxdistill.numerics import settled
 from jaxdistill.report import curves
 from jaxdistill.synthesis.condensed import Condensed
@@ -60,7 +61,7 @@ def along_training(
   checks: int = 5,
   per_class: int = 500,
   seed: int = 1234,
-  model: Mapping[str, Any] | None = None,
+  model: str | Mapping[str, Any] | None = None,
   run: Run | None = None,
 ) -> Drift:
   """Measures the mean discrepancy of sets along the training of networks on the real images.
@@ -80,7 +81,7 @@ def along_training(
     checks: measurements after the one before the first step, evenly spread, the last at the end.
     per_class: the first so many real images of a class are compared with.
     seed: of weights, order and augmentation; not that of a set's own experts.
-    model: what `models.build` takes; None: ConvNet-3 of width 128.
+    model: what `models.build` takes, a name or fields; None: ConvNet-3 of width 128.
     run: keeps metrics and checkpoints under the phase 'drift'; None: in memory.
 
   Returns:
@@ -88,7 +89,7 @@ def along_training(
 
   Raises:
     UserError: for no sets, sets that do not fit `train`, a set or `train` without an image of some
-      class, or numbers below 1.
+      class, numbers below 1, or an unknown network.
 
   Source: Fig. 3a of DANCE (Zhang et al., IJCAI 2024) shows such curves; whether its distance is
   squared is not stated, and the spread to compare with is our choice: over a short training the
@@ -104,6 +105,7 @@ def along_training(
   ([0, 1, 2], True)
   """
   _check(sets, train, networks=networks, epochs=epochs, checks=checks, per_class=per_class)
+  model = {} if model is None else arguments.fields_of(model)
   network = evaluation.network(model, train)
   wanted = pretrained.Wanted(networks, epochs=epochs, steps=steps)
   problem = pretrained.setup(network, train, wanted, seed=seed)
@@ -142,7 +144,7 @@ def along_training(
     facts = {name: evaluation.fact(one) for name, one in {**sets, 'training': train}.items()}
     provenance.settle(run, {'phase drift': facts})
     settings = dict(networks=networks, epochs=epochs, steps=steps, checks=checks, seed=seed)
-    provenance.begin(run, 'drift', settings | {'per_class': per_class, 'model': dict(model or {})})
+    provenance.begin(run, 'drift', settings | {'per_class': per_class, 'model': model})
   first = measure(problem.state)  # before the loop takes the state over
   every = math.ceil(problem.num_steps / checks)
   loop.fit(run, 'drift', problem, evaluate=loop.Evaluation(measure, every))

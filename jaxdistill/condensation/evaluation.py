@@ -21,6 +21,7 @@ from jaxdistill.condensation.protocols import (
 from jaxdistill.data import Dataset
 from jaxdistill.data.examples import Examples
 from jaxdistill.data.identity import Identity
+from jaxdistill.experiment import arguments
 from jaxdistill.models import architectures
 from jaxdistill.numerics import settled
 from jaxdistill.synthesis.condensed import Condensed
@@ -60,8 +61,8 @@ def evaluate(
     run: keeps metrics and checkpoints; None: in memory.
     name: of the phase in the run.
     mesh: devices over which the networks are spread.
-    **protocol: the other fields of `Protocol`: seed, model, dtype, epochs, steps, checks,
-      search_on, augment, whole.
+    **protocol: the other fields of `Protocol`: seed, model (or the name of a network alone), dtype,
+      epochs, steps, checks, search_on, augment, whole.
 
   Returns:
     dict with 'last', 'best_test' and, with validation images, 'selected': each dict(mean, std, n,
@@ -71,8 +72,9 @@ def evaluate(
     'seconds' and, where it was searched, 'learning_rates', one a network.
 
   Raises:
-    UserError: for an unknown recipe, a number below its least value, a set that does not fit the
-      test images, draws that are not one a network, or a search without images to choose by.
+    UserError: for an unknown recipe or network, a number below its least value, a set that does not
+      fit the test images, draws that are not one a network, or a search without images to choose
+      by.
 
   Source: recipes of the papers' public codes (see `protocols.RECIPES`). As in DD-Ranking's, every
   run searches anew: each of the `seeds` networks is trained with every learning rate and takes the
@@ -98,10 +100,13 @@ def evaluate(
       f'as a Dataset; got {type(condensed).__name__} and {type(test).__name__}.'
     )
   find_recipe(recipe)
+  if protocol.get('model') is not None:
+    protocol['model'] = arguments.fields_of(protocol['model'])
   model = protocol.get('model') or models.DEFAULT
   if not (protocol.get('epochs') or isinstance(condensed, Dataset)):
     protocol['epochs'] = epochs_of(condensed, recipe, data=test.name, network=model.get('name', ''))
   chosen = Protocol(recipe, seeds, **protocol)
+  network(chosen.model, test, chosen.dtype)
   if run is not None and run.place is not None:
     part = 'scored' if isinstance(condensed, Dataset) else 'the condensed set'
     facts = {part: fact(condensed), 'test': Identity(test, statistics=False)}

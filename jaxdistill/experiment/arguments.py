@@ -202,13 +202,27 @@ def network_of(model: str | Mapping[str, Any]) -> dict[str, Any]:
   >>> network_of('mlp')['name'], network_of({'name': 'mlp', 'width': 4})['width']
   ('mlp', 4)
   """
-  if not isinstance(model, str | Mapping | ConfigDict):
-    raise UserError(
-      "A network is given by its name, or by fields such as {'name': 'mlp', 'width': 8}; got "
-      f'{brief(repr(model))}.'
-    )
-  asked = {'name': model} if isinstance(model, str) else {'name': '', **model}
-  return network('', asked)
+  return network('', {'name': '', **fields_of(model)})
+
+
+def fields_of(model: str | Mapping[str, Any]) -> dict[str, Any]:
+  """Returns the fields that are given of a network, as `models.build` takes them: a name alone is
+  one.
+
+  Raises:
+    UserError: it is neither a name nor fields by name.
+
+  >>> fields_of('mlp'), fields_of({'name': 'mlp', 'width': 4})
+  ({'name': 'mlp'}, {'name': 'mlp', 'width': 4})
+  """
+  if isinstance(model, str):
+    return {'name': model}
+  if isinstance(model, Mapping | ConfigDict):
+    return dict(model)
+  raise UserError(
+    "A network is given by its name, or by fields such as {'name': 'mlp', 'width': 8}; got "
+    f'{brief(repr(model))}.'
+  )
 
 
 def listing(cls: type) -> str:

@@ -135,6 +135,21 @@ def test_the_chart_has_a_line_for_each_set():
     assert '>dm<' in chart and '>m3d<' in chart and ('/ spread' in chart) is relative
 
 
+def test_a_network_is_given_by_its_name_too(monkeypatch):
+  given = []
+
+  def stop(model, train):
+    given.append(model)
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(drift.evaluation, 'network', stop)
+  train = digits()
+  for model in ('mlp', MODEL, None):
+    with pytest.raises(KeyboardInterrupt):
+      drift.along_training(parts(train), train, model=model)
+  assert given == [{'name': 'mlp'}, MODEL, {}]
+
+
 @pytest.mark.parametrize(
   'change, message',
   [
@@ -143,9 +158,11 @@ def test_the_chart_has_a_line_for_each_set():
     (dict(checks=0), 'checks needs'),
     (dict(epochs=0), 'epochs needs'),
     (dict(per_class=0), 'per_class needs'),
+    (dict(model='mlpp'), "There is no model 'mlpp'; did you mean 'mlp'"),
+    (dict(model=8), 'A network is given by its name, or by fields .*; got 8'),
   ],
 )
-def test_wrong_numbers_are_refused(change, message):
+def test_wrong_numbers_and_networks_are_refused(change, message):
   train = digits()
   options = dict(sets=parts(train), train=train, model=MODEL, steps=1) | change
   with pytest.raises(UserError, match=message):

@@ -243,6 +243,21 @@ def test_the_network_is_the_papers_unless_another_is_named(digits, monkeypatch):
   assert built == [{'name': 'convnet', 'dtype': 'float32'}]
 
 
+def test_a_network_is_given_by_its_name_too(digits, monkeypatch):
+  train, test = digits
+  monkeypatch.setattr(evaluation, 'score', lambda images, test, protocol, **options: protocol)
+  assert evaluation.evaluate(train, test, model='mlp').model == {'name': 'mlp'}
+  assert evaluation.evaluate(train, test, model=SMALL).model == SMALL
+  assert evaluation.evaluate(train, test).model is None
+  for wrong, words in (
+    ('mlpp', "There is no model 'mlpp'; did you mean 'mlp'"),
+    ({'width': 8}, 'A model needs a name'),
+    (8, 'A network is given by its name, or by fields .*; got 8'),
+  ):
+    with pytest.raises(UserError, match=words):
+      evaluation.evaluate(train, test, model=wrong)
+
+
 def test_images_of_another_shape_are_refused(digits):
   made = Condensed(
     np.zeros((10, 4, 4, 3)), np.arange(10), tuple('abcdefghij'), (0.5,) * 3, (0.5,) * 3

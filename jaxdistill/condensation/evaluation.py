@@ -21,7 +21,7 @@ from jaxdistill.condensation.protocols import (
 from jaxdistill.data import Dataset
 from jaxdistill.data.examples import Examples
 from jaxdistill.data.identity import Identity
-from jaxdistill.experiment import arguments
+from jaxdistill.experiment import arguments, datasets
 from jaxdistill.models import architectures
 from jaxdistill.numerics import settled
 from jaxdistill.synthesis.condensed import Condensed
@@ -73,8 +73,8 @@ def evaluate(
 
   Raises:
     UserError: for an unknown recipe or network, a number below its least value, a set that does not
-      fit the test images, draws that are not one a network, or a search without images to choose
-      by.
+      fit the test images, validation images of another shape or other classes than those, draws
+      that are not one a network, or a search without images to choose by.
 
   Source: recipes of the papers' public codes (see `protocols.RECIPES`). As in DD-Ranking's, every
   run searches anew: each of the `seeds` networks is trained with every learning rate and takes the
@@ -94,11 +94,7 @@ def evaluate(
   for field in protocol:
     if field not in names:
       raise errors.unknown('argument of evaluate', field, names)
-  if not isinstance(condensed, Condensed | Dataset | Draws) or not isinstance(test, Dataset):
-    raise errors.UserError(
-      'evaluate takes a condensed set (Condensed.load reads one) or a Dataset, and the test images '
-      f'as a Dataset; got {type(condensed).__name__} and {type(test).__name__}.'
-    )
+  _check_sets(condensed, test, validation)
   find_recipe(recipe)
   if protocol.get('model') is not None:
     protocol['model'] = arguments.fields_of(protocol['model'])
@@ -123,6 +119,17 @@ def evaluate(
     name=name,
     mesh=mesh,
   )
+
+
+def _check_sets(images: Any, test: Any, validation: Any) -> None:
+  """Raises `UserError` for what are no sets, or sets that do not go together."""
+  if not isinstance(images, Condensed | Dataset | Draws) or not isinstance(test, Dataset):
+    raise errors.UserError(
+      'evaluate takes a condensed set (Condensed.load reads one) or a Dataset, and the test images '
+      f'as a Dataset; got {type(images).__name__} and {type(test).__name__}.'
+    )
+  check_fit(images, test)
+  datasets.check_alike(test, {'validation': validation}, name='test')
 
 
 def fact(images: Condensed | Dataset | Draws) -> provenance.Fact:
@@ -227,6 +234,7 @@ def cross_architecture(
   >>> list(scores['networks'])
   ['MLP,width=4']
   """
+  _check_sets(condensed, test, options.get('validation'))
   chosen = networks(architectures, width)
   for model in chosen.values():
     network(model, test)

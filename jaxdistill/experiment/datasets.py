@@ -122,14 +122,17 @@ def opened(
     yield run
 
 
-def check_alike(train: Any, others: Mapping[str, Any | None], many: str = 'images') -> None:
+def check_alike(
+  train: Any, others: Mapping[str, Any | None], many: str = 'images', name: str = 'training'
+) -> None:
   """Raises `UserError` for sets beside a training set that are of another kind, of another shape or
   of other classes than it.
 
   Args:
-    train: the training set.
+    train: the training set, or another one that comes first.
     others: the sets by what they are called, {'test': ...}; None: there is none.
     many: what the sets hold.
+    name: what the first is called.
 
   >>> train, test = data.load('digits', image_size=8)
   >>> check_alike(train, {'test': test, 'validation': None})
@@ -137,22 +140,22 @@ def check_alike(train: Any, others: Mapping[str, Any | None], many: str = 'image
   Traceback (most recent call last):
   jaxdistill.errors.UserError: digits: training and test images have different classes (10 and 2...
   """
-  for name, other in others.items():
+  for beside, other in others.items():
     if other is None:
       continue
     if type(other) is not type(train):
       raise UserError(
-        f'{train.name}: training {many} are {type(train).__name__}, and {name} {many} must be too; '
+        f'{train.name}: {name} {many} are {type(train).__name__}, and {beside} {many} must be too; '
         f'they are {type(other).__name__}.'
       )
     if other.image_shape != train.image_shape:
       raise UserError(
-        f'{train.name}: training {many} {list(train.image_shape)} and {name} {many} '
+        f'{train.name}: {name} {many} {list(train.image_shape)} and {beside} {many} '
         f'{list(other.image_shape)} are not of one kind; load them as one data set.'
       )
     if other.class_names != train.class_names:
       raise UserError(
-        f'{train.name}: training and {name} {many} have different classes ({train.num_classes} and '
+        f'{train.name}: {name} and {beside} {many} have different classes ({train.num_classes} and '
         f'{other.num_classes}, or other names); load them as one data set.'
       )
 

@@ -299,6 +299,25 @@ def test_the_two_sets_must_fit_each_other(digits):
     evaluation.evaluate(train, data.Dataset(test.images[:2], np.array([0, 1])))
 
 
+@pytest.mark.parametrize('evaluate', [evaluation.evaluate, evaluation.cross_architecture])
+def test_validation_images_must_be_like_the_test_images(digits, evaluate):
+  train, test = digits
+  few = train.take(range(20))
+  for validation, words in (
+    (few.images, 'test images are Dataset, and validation images must be too; they are ndarray'),
+    (
+      data.load('digits')[0],
+      r'\[8, 8, 1\] and validation images \[16, 16, 1\] are not of one',
+    ),
+    (train.take_classes([0, 1]), r'test and validation images have different classes \(10 and 2'),
+    (train.take_classes(range(9, -1, -1)), r'have different classes \(10 and 10, or other names'),
+  ):
+    with pytest.raises(UserError, match=words):
+      evaluate(few, test, validation=validation)
+  with pytest.raises(UserError, match='and the test images as a Dataset; got Dataset and ndarray'):
+    evaluate(few, test.images)
+
+
 @pytest.mark.slow
 def test_a_phase_that_was_stopped_is_not_gone_on_with_under_other_settings(
   digits, tmp_path, monkeypatch, capsys

@@ -144,7 +144,8 @@ def along_training(
     facts = {name: evaluation.fact(one) for name, one in {**sets, 'training': train}.items()}
     provenance.settle(run, {'phase drift': facts})
     settings = dict(networks=networks, epochs=epochs, steps=steps, checks=checks, seed=seed)
-    provenance.begin(run, 'drift', settings | {'per_class': per_class, 'model': model})
+    settings |= {'per_class': per_class, 'model': model, **pretrained.code_fields(network)}
+    provenance.begin(run, 'drift', settings)
   first = measure(problem.state)  # before the loop takes the state over
   every = math.ceil(problem.num_steps / checks)
   loop.fit(run, 'drift', problem, evaluate=loop.Evaluation(measure, every))

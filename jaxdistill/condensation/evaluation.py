@@ -26,7 +26,7 @@ from jaxdistill.models import architectures
 from jaxdistill.numerics import settled
 from jaxdistill.synthesis.condensed import Condensed
 from jaxdistill.synthesis.fit import check_fit
-from jaxdistill.training import classifier, provenance
+from jaxdistill.training import classifier, pretrained, provenance
 from jaxdistill.training.problem import Problem
 from jaxdistill.training.run import Run
 
@@ -102,14 +102,15 @@ def evaluate(
   if not (protocol.get('epochs') or isinstance(condensed, Dataset)):
     protocol['epochs'] = epochs_of(condensed, recipe, data=test.name, network=model.get('name', ''))
   chosen = Protocol(recipe, seeds, **protocol)
-  network(chosen.model, test, chosen.dtype)
+  built = network(chosen.model, test, chosen.dtype)
   if run is not None and run.place is not None:
     part = 'scored' if isinstance(condensed, Dataset) else 'the condensed set'
     facts = {part: fact(condensed), 'test': Identity(test, statistics=False)}
     if validation is not None:
       facts['validation'] = Identity(validation, statistics=False)
     provenance.settle(run, {f'phase {name}': facts})
-    provenance.begin(run, name, chosen.described() | {'whole': chosen.whole})
+    settings = chosen.described() | {'whole': chosen.whole}
+    provenance.begin(run, name, settings | pretrained.code_fields(built))
   return score(
     condensed,
     test,

@@ -116,8 +116,7 @@ def row(
 
   def compute():
     network = evaluation.network(protocol.model, test, protocol.dtype)
-    code = pretrained.code_of(network)
-    options = protocol.described() | ({'code': code} if code else {})
+    options = protocol.described() | pretrained.code_fields(network)
     options |= {'rules': rules} if rules else {}
     key = identity(images, test, validation, options)
     scores = kept.once(run, rows, key, lambda: {'key': key, **evaluated()})

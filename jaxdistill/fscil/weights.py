@@ -150,9 +150,8 @@ def _repeated(tree, networks):
 
 
 def _key(variables, model) -> str:
-  code = pretrained.code_of(model.encoder)
   described = dict(
-    **({'code': code} if code else {}),
+    **pretrained.code_fields(model.encoder),
     what='given base networks',
     encoder=repr(model.encoder),
     head=repr(model.head) if 'head' in variables['params'] else '',

@@ -204,11 +204,10 @@ def identity(model: nn.Module, images: Dataset, wanted: Wanted, *, seed: int = 0
   """Returns the hash of everything that decides what the networks become."""
   recipe = _recipe(images, wanted)
   rules = _rules(_problem(model, images, wanted, seed, None))
-  code = code_of(model)
   return files.content_hash(
     (images.images, images.labels),
     dict(
-      **({'code': code} if code else {}),
+      **code_fields(model),
       **({'rules': rules} if rules else {}),
       mean=images.mean,
       std=images.std,
@@ -231,6 +230,18 @@ def code_of(network: nn.Module) -> str:
   ''
   """
   return usercode.code_hash(tuple(_classes(network)))
+
+
+def code_fields(network: nn.Module) -> dict[str, str]:
+  """Returns what the code of a network adds to the fields by which what it has learned is found
+  again, or gone on with: nothing where none of it is the user's.
+
+  >>> from jaxdistill import models
+  >>> code_fields(models.build('mlp', 10, (8, 8, 1)))
+  {}
+  """
+  code = code_of(network)
+  return {'code': code} if code else {}
 
 
 def _classes(network):

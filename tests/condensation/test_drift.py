@@ -6,6 +6,7 @@ import pytest
 from jaxdistill import data, models
 from jaxdistill.condensation import Condensed, drift
 from jaxdistill.errors import UserError
+from jaxdistill.models.mlp import MLP
 from jaxdistill.training import pretrained
 from jaxdistill.training.run import Run
 
@@ -122,6 +123,31 @@ def test_a_measurement_with_other_settings_begins_anew(tmp_path, capsys):
     again = measured(tmp_path, **changes)
     assert f'drift: it was begun with other settings ({words}' in capsys.readouterr().out
     np.testing.assert_array_equal(again, measured(None, **changes))
+
+
+def test_a_measurement_with_another_code_of_the_network_begins_anew(tmp_path, monkeypatch, capsys):
+  train = digits()
+
+  class Started(Exception):
+    pass
+
+  def stop(*arguments, **options):
+    raise Started
+
+  def start(factor):
+    class Mine(MLP):
+      def __call__(self, x, train=False):
+        return super().__call__(factor * x, train)
+
+    monkeypatch.setitem(models.REGISTRY, 'mine', Mine)
+    capsys.readouterr()
+    with Run(tmp_path, progress=False, tensorboard=False) as run, pytest.raises(Started):
+      drift.along_training(parts(train), train, 1, steps=1, model=MODEL | {'name': 'mine'}, run=run)
+    return 'drift: it was begun with other settings (code: ' in capsys.readouterr().out
+
+  # The first thing behind the settings.
+  monkeypatch.setattr(drift, 'embedder', lambda *arguments: stop)
+  assert [start(factor) for factor in (1, 1, 2)] == [False, False, True]
 
 
 def test_the_chart_has_a_line_for_each_set():

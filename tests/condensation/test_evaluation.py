@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from jaxdistill import config as configs
-from jaxdistill import data
+from jaxdistill import data, models
 from jaxdistill.condensation import baselines, evaluation, protocols
 from jaxdistill.data import statistics
 from jaxdistill.errors import UserError
+from jaxdistill.models.mlp import MLP
 from jaxdistill.synthesis.condensed import Condensed
 from jaxdistill.training.optim import Optimizer
 from jaxdistill.training.run import Run
@@ -346,6 +347,26 @@ def test_a_phase_that_was_stopped_is_not_gone_on_with_under_other_settings(
   printed = capsys.readouterr().out
   assert "evaluate: it was begun with other settings (recipe: 'idc' -> 'dm')" in printed
   assert 'continues after' not in printed
+
+
+def test_a_phase_is_not_gone_on_with_under_another_code_of_the_network(
+  digits, tmp_path, monkeypatch, capsys
+):
+  train, test = digits
+  monkeypatch.setattr(evaluation, 'score', lambda *arguments, **options: 'scores')
+
+  def start(factor):
+    class Mine(MLP):
+      def __call__(self, x, train=False):
+        return super().__call__(factor * x, train)
+
+    monkeypatch.setitem(models.REGISTRY, 'mine', Mine)
+    capsys.readouterr()
+    with Run(tmp_path, progress=False, tensorboard=False) as run:
+      evaluation.evaluate(train, test, model='mine', run=run)
+    return 'evaluate: it was begun with other settings (code: ' in capsys.readouterr().out
+
+  assert [start(factor) for factor in (1, 1, 2)] == [False, False, True]
 
 
 def test_a_phase_is_not_taken_for_that_of_another_set(digits, tmp_path, monkeypatch):

@@ -107,18 +107,12 @@ def check_sizes(
       f'{section}.factor is {factor}, but the images of {train.name} are only {height}x{width}; '
       f'a factor of 1 to 3 is usual.'
     )
-  filling = [
-    number
-    for number in range(1, min(height, width) + 1)
-    if decode.fills(number, height) and decode.fills(number, width)
-  ]
+  filling = decode.nearest_filling(factor, height, width)
   if factor not in filling:
-    below = [number for number in filling if number < factor][-1:]
-    above = [number for number in filling if number > factor][:1]
     raise UserError(
       f'{section}.factor is {factor}, whose last cells lie outside the images of {train.name}, '
       f'{height}x{width}, altogether; the nearest that fill them: '
-      f'{", ".join(map(str, below + above))}.'
+      f'{", ".join(map(str, filling))}.'
     )
   smallest, needed = int(train.counts.min()), storage.needed(names)
   cells = needed // ipc

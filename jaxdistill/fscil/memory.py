@@ -31,6 +31,7 @@ from jaxdistill.fscil.features import of_seed
 from jaxdistill.fscil.learner import Memory, Task
 from jaxdistill.fscil.session import Course, Standing
 from jaxdistill.numerics import settled
+from jaxdistill.synthesis import decode
 from jaxdistill.training import features, parallel
 from jaxdistill.training.run import Run
 
@@ -129,7 +130,7 @@ def check_size(memory: Mapping[str, Any], task: Task, base: Dataset) -> None:
   """
   policy = make(memory, None)
   images = policy.ipc if isinstance(policy, Images) else 0
-  fewest, side = int(base.counts.min()), min(base.image_shape[:2])
+  fewest, (height, width) = int(base.counts.min()), base.image_shape[:2]
   if images > task.shot:
     raise UserError(
       f'A memory of {images} images a class is larger than the data: the classes of later sessions '
@@ -142,9 +143,17 @@ def check_size(memory: Mapping[str, Any], task: Task, base: Dataset) -> None:
       f'{fewest}.'
     )
 
-  if isinstance(policy, Images) and policy.cells > side:
+  cells = policy.cells if isinstance(policy, Images) else 1
+  if cells > min(height, width):
     raise UserError(
-      f'A factor of {policy.cells} cells along a side does not go into images of {side} pixels.'
+      f'A factor of {cells} cells along a side does not go into images of {min(height, width)} '
+      'pixels.'
+    )
+  filling = decode.nearest_filling(cells, height, width)
+  if cells not in filling:
+    raise UserError(
+      f'With a factor of {cells} the last cells lie outside images of {height}x{width} pixels '
+      f'altogether; the nearest that fill them: {", ".join(map(str, filling))}.'
     )
 
 

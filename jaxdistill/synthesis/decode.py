@@ -128,6 +128,25 @@ def fills(factor: int, side: int) -> bool:
   return (factor - 1) * -(-side // factor) < side
 
 
+def nearest_filling(factor: int, height: int, width: int) -> tuple[int, ...]:
+  """Returns the factors next to one, below and above, that fill canvases of this size, see `fills`;
+  itself alone where it does.
+
+  >>> nearest_filling(5, 8, 8), nearest_filling(4, 8, 8)
+  ((4, 8), (4,))
+  """
+  filling = [
+    number
+    for number in range(1, min(height, width) + 1)
+    if fills(number, height) and fills(number, width)
+  ]
+  if factor in filling:
+    return (factor,)
+  below = [number for number in filling if number < factor]
+  above = [number for number in filling if number > factor]
+  return (*below[-1:], *above[:1])
+
+
 @steady
 def mix(images: jax.Array, factor: int) -> jax.Array:
   """Shrinks factor^2 n real images into the cells of n canvases (nearest neighbour).

@@ -213,6 +213,7 @@ def test_bytes_of_a_class():
   [
     ({'name': 'random', 'ipc': 6}, 'later sessions have 5; keep 5 or fewer'),
     ({'name': 'm3d', 'ipc': 1, 'factor': 9}, 'factor of 9 cells .* images of 8 pixels'),
+    ({'name': 'dm', 'factor': 5}, 'factor of 5 .* 8x8 pixels altogether; .* fill them: 4, 8'),
     ({'name': 'exemplar'}, "no memory 'exemplar'; did you mean 'exemplars'"),
     ({'name': 'means', 'ipc': 1}, "no field of memory means 'ipc'"),
     ({'name': 'cd2', 'ddm_feature': 'logit'}, "no ddm_feature 'logit'; did you mean 'logits'"),

@@ -281,7 +281,7 @@ def _run(
     'learning.train_images': min(config.learning.train_images, len(handed.train)) if quick else 0,
     'learning.trusted': 0,
   }
-  for key, value in {**fixed, **(overrides or {})}.items():
+  for key, value in arguments.overrides(fixed, overrides).items():
     configs.override(config, key, value)
   checks.check_fields(config)
   checks.check_values(config)

@@ -208,6 +208,7 @@ def test_a_method_of_ones_own_learns(digits):
     (dict(seeds=0), 'seeds is 0; it must be at least 1'),
     (dict(overrides={'learning.recipe': 'ccc61'}), "no recipe 'ccc61'; did you mean 'ccc60'"),
     (dict(overrides={'learning.train_images': 99}), 'learning.train_images is 99'),
+    ({'overrides': {'data.image_size': 16}}, 'data.image_size says how images are loaded'),
   ],
 )
 def test_a_mistake_ends_in_one_sentence(changes, message, digits):

@@ -6,6 +6,7 @@ Programs are compiled without the costly passes of LLVM, without the emitters th
   seconds.
 """
 
+import dataclasses
 import os
 
 # Must be set before jax starts its backend.
@@ -27,7 +28,6 @@ os.environ.setdefault('MPLBACKEND', 'Agg')
 
 import atexit  # noqa: E402
 import ctypes  # noqa: E402
-import dataclasses  # noqa: E402
 import functools  # noqa: E402
 import gc  # noqa: E402
 import resource  # noqa: E402
@@ -165,3 +165,16 @@ def pytest_collection_finish():
   gc.collect()
   gc.freeze()
   gc.set_threshold(20_000, 20, 20)
+
+
+@pytest.fixture(params=['classes', 'shape'])
+def unlike(request):
+  """What makes a set of images of 8x8 one that does not go with its training set, and what is said
+  of it, of a set called {}."""
+  if request.param == 'classes':
+    return lambda images: images.take_classes(range(10)[::-1]), 'images have different classes'
+  larger = lambda images: images.images.repeat(2, 1).repeat(2, 2)
+  return (
+    lambda images: dataclasses.replace(images, images=larger(images)),
+    r'images \[8, 8, 1\] and {} images \[16, 16, 1\] are not of one kind',
+  )

@@ -77,6 +77,7 @@ def once(
   compute: Callable[[], tuple[Any, Any, Collection[str]]],
   numbers: Callable[[Any], Any],
   networks: Callable[[Path], Any],
+  folder: str = 'methods',
 ) -> tuple[Any, Any]:
   """Returns what the networks of a method have come to, or had at an earlier start, and they (None
   in all processes but the first, unless they were trained now).
@@ -88,6 +89,7 @@ def once(
       `networks` reads has been written by then.
     numbers: reads them from the JSON form that their `to_json` gives.
     networks: reads them from the work dir.
+    folder: of the results, in which the numbers lie.
   """
   trained, finished = [], []
 
@@ -97,7 +99,7 @@ def once(
     finished.extend(phases)
     return measured.to_json()
 
-  measured = numbers(run.once(f'methods/{name}', first))
+  measured = numbers(run.once(f'{folder}/{name}', first))
   for phase in finished:
     run.discard(phase)
   if not trained and run.workdir is not None:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxdistill import draws, files
-from jaxdistill.experiment import kept
+from jaxdistill.experiment import kept, running
 from jaxdistill.fscil import (
   base,
   engine,
@@ -297,7 +297,7 @@ def learn(
     Its numbers, and the classifier that the first run has become (None in all processes but the
     first).
   """
-  path, computed, finished = f'classifiers/{name}.msgpack', [], []
+  path = f'classifiers/{name}.msgpack'
 
   def compute():
     head = learner_head(stage.fields, method)
@@ -305,22 +305,17 @@ def learn(
     course_of_it = course(run, stage, headed, seen, name, method)
     outcome = session.run_sessions(run, course_of_it)
     learned = _learned(stage, headed, course_of_it, outcome, head, method)
-    computed.append(learned)
     run.write_bytes(path, learned.to_bytes())
+    sessions = range(1, stage.sessions.sessions + 1)
+    phases = [f'{name}/session-{number}' for number in sessions]
     if isinstance(course_of_it.remember, memory.Images):
       # Of the first run, as the classifier.
       run.write_bytes(album_path(name), trees.encode({'images': course_of_it.remember.album()[0]}))
-      finished.extend(course_of_it.remember.phases(course_of_it))
-    sessions = range(1, stage.sessions.sessions + 1)
-    finished.extend(f'{name}/session-{number}' for number in sessions)
-    return Numbers.of_outcome(outcome, stage.sessions.sizes).to_json()
+      phases += course_of_it.remember.phases(course_of_it)
+    return Numbers.of_outcome(outcome, stage.sessions.sizes), learned, phases
 
-  numbers = Numbers.from_json(run.once(f'learners/{name}', compute))
-  for phase in finished:
-    run.discard(phase)
-  if not computed and run.workdir is not None:
-    computed.append(Learned.load(run.workdir / path))
-  return numbers, computed[0] if computed else None
+  there = lambda workdir: Learned.load(workdir / path)
+  return running.once(run, name, compute, Numbers.from_json, there, folder='learners')
 
 
 def album_path(name: str) -> str:

@@ -1,12 +1,12 @@
 """Distances of condensed sets along a training that took no part in them."""
 
 import numpy as np
+import own_network
 import pytest
 
 from jaxdistill import data, models
 from jaxdistill.condensation import Condensed, drift
 from jaxdistill.errors import UserError
-from jaxdistill.models.mlp import MLP
 from jaxdistill.training import pretrained
 from jaxdistill.training.run import Run
 
@@ -135,11 +135,7 @@ def test_a_measurement_with_another_code_of_the_network_begins_anew(tmp_path, mo
     raise Started
 
   def start(factor):
-    class Mine(MLP):
-      def __call__(self, x, train=False):
-        return super().__call__(factor * x, train)
-
-    monkeypatch.setitem(models.REGISTRY, 'mine', Mine)
+    own_network.register(monkeypatch, factor)
     capsys.readouterr()
     with Run(tmp_path, progress=False, tensorboard=False) as run, pytest.raises(Started):
       drift.along_training(parts(train), train, 1, steps=1, model=MODEL | {'name': 'mine'}, run=run)

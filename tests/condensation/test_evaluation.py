@@ -5,14 +5,14 @@ import types
 
 import jax
 import numpy as np
+import own_network
 import pytest
 
 from jaxdistill import config as configs
-from jaxdistill import data, models
+from jaxdistill import data
 from jaxdistill.condensation import baselines, evaluation, protocols
 from jaxdistill.data import statistics
 from jaxdistill.errors import UserError
-from jaxdistill.models.mlp import MLP
 from jaxdistill.synthesis.condensed import Condensed
 from jaxdistill.training.optim import Optimizer
 from jaxdistill.training.run import Run
@@ -356,11 +356,7 @@ def test_a_phase_is_not_gone_on_with_under_another_code_of_the_network(
   monkeypatch.setattr(evaluation, 'score', lambda *arguments, **options: 'scores')
 
   def start(factor):
-    class Mine(MLP):
-      def __call__(self, x, train=False):
-        return super().__call__(factor * x, train)
-
-    monkeypatch.setitem(models.REGISTRY, 'mine', Mine)
+    own_network.register(monkeypatch, factor)
     capsys.readouterr()
     with Run(tmp_path, progress=False, tensorboard=False) as run:
       evaluation.evaluate(train, test, model='mine', run=run)

@@ -24,7 +24,6 @@ _SUBMODULES = (
   'estimation',
   'experiment',
   'files',
-  'label_noise',
   'losses',
   'metrics',
   'models',

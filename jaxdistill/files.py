@@ -179,13 +179,28 @@ def check_folder(name: str, path: str | os.PathLike) -> None:
   """
   if not path:
     return
-  there = expanded(path).absolute()
+  if not may_write(path):
+    raise UserError(
+      f'{name} is {path}, and {_nearest(path)} is no folder that may be written; name another.'
+    )
+
+
+def may_write(folder: str | os.PathLike) -> bool:
+  """Whether a folder is there and may be written in, or can be made.
+
+  >>> may_write(__file__)
+  False
+  """
+  there = _nearest(folder)
+  return os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK)
+
+
+def _nearest(folder):
+  """The folder, or else the nearest one above it that is there."""
+  there = expanded(folder).absolute()
   while not os.path.lexists(there):
     there = there.parent
-  if not os.path.isdir(there) or not os.access(there, os.W_OK | os.X_OK):
-    raise UserError(
-      f'{name} is {path}, and {there} is no folder that may be written; name another.'
-    )
+  return there
 
 
 def encoded(text: str) -> bytes:

@@ -11,6 +11,7 @@ import pytest
 
 import jaxdistill
 from jaxdistill import config as configs
+from jaxdistill import training
 
 ROOT = pathlib.Path(__file__).parents[1]
 FAMILIES = tuple(jaxdistill.FAMILIES)
@@ -235,6 +236,12 @@ def test_every_room_has_a_floor():
   rooms = {room(name) for name in modules()} - {'configs'}
   planned = set(itertools.chain.from_iterable(FLOORS))
   assert rooms <= planned, f'{sorted(rooms - planned)}: a new room needs a floor, or FAMILIES'
+
+
+def test_every_module_of_a_package_that_lists_them_is_listed_once():
+  folder = ROOT / 'jaxdistill' / 'training'
+  assert sorted(training.__all__) == sorted(path.stem for path in folder.glob('[!_]*.py'))
+  assert len(jaxdistill.__all__) == len(set(jaxdistill.__all__))
 
 
 def test_imports_go_down():

@@ -1,6 +1,7 @@
 """Hashes of code: what a change of a user's file changes, and what it does not."""
 
 import dataclasses
+import functools
 import importlib.util
 import pathlib
 import subprocess
@@ -8,8 +9,11 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
+import optax
 import pytest
+from flax import linen as nn
 
 from jaxdistill import usercode
 
@@ -156,6 +160,17 @@ class Named:
     (Scaled(2), Scaled(3)),
     (Named(np.ones(2)), Named(np.zeros(2))),
     (Scaled(lambda x: x), Scaled(lambda x: -x)),
+    (Scaled(2).__call__, Scaled(3).__call__),
+    (jax.nn.relu, jax.nn.gelu),
+    (functools.partial(jax.nn.softmax, axis=0), functools.partial(jax.nn.log_softmax, axis=0)),
+    (jnp.bfloat16, jnp.float32),
+    (jax.lax.Precision.HIGH, jax.lax.Precision.HIGHEST),
+    (optax.sgd(0.1), optax.adam(0.1)),
+    (optax.sgd(0.1), optax.sgd(0.2)),
+    (ml_collections.ConfigDict({'epochs': 4}), ml_collections.ConfigDict({'epochs': 8})),
+    (nn.Dense(4), nn.Dense(8)),
+    ((1, (2, 3)), ((1, 2), 3)),
+    ({len: 1, max: 2}, {len: 2, max: 1}),
   ],
 )
 def test_all_that_a_function_reaches_counts(one, other):
@@ -164,6 +179,20 @@ def test_all_that_a_function_reaches_counts(one, other):
 
   first, second = (usercode.code_hash(reaching(value)) for value in (one, other))
   assert first != second and first == usercode.code_hash(reaching(one))
+
+
+def test_which_of_two_things_a_name_stands_for_counts():
+  def scaled(images):
+    return 2 * images
+
+  def moved(images):
+    return images + 2
+
+  def using(chosen):
+    return lambda images: (scaled(images), moved(images), chosen(images))
+
+  assert usercode.code_hash(using(scaled)) != usercode.code_hash(using(moved))
+  assert usercode.code_hash(using(scaled)) == usercode.code_hash(using(scaled))
 
 
 def test_an_object_that_is_called_is_code():

@@ -14,6 +14,7 @@ type is Mapping is a section that others check (a network's or a method's own fi
 
 import dataclasses
 import functools
+import math
 import numbers
 import types
 import typing
@@ -200,6 +201,8 @@ def _check(item: Field, value: Any) -> None:
   words, fits = TYPES[kind]
   if not fits(value):
     raise UserError(f'{item.key} is {value!r}; it must be {words}.')
+  if kind is float and not math.isfinite(value):
+    raise UserError(f'{item.key} is {value}; it must be a finite number.')
   chosen = list(value) if kind is tuple else [value]
   if rule.separator:
     chosen = [part for part in value.split(rule.separator) if part]

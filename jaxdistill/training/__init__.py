@@ -9,6 +9,7 @@
   optim        the optimisers of the papers
   groups       parameters with a learning rate and a decay of their own
   parts        which parts of a network are trained and which are frozen
+  clipping     the gradient of one part of a loss, cut to a norm
   averages     the exponential average of the weights
   learner      what one network learns and how it sees its data
   players      several networks in one step, each trained by its player
@@ -23,11 +24,15 @@
   pretrained   networks trained once and found again by what made them
   features     what a network sees in images
   scorer       their accuracy on a fixed set
+  adaptation   normalisation that adapts to images without labels
+  portable     a network as a program that runs without the library
   together     how several networks share a program
   hosts, job   several processes: what they tell each other, how they join and leave
-  child        processes that this one starts
+  child, exits processes that this one starts; how a program ends
   bucket       a work dir in a bucket
   interrupt, guard  signals: remembered and answered; a process that does not come to answer
+  targets, traffic  machines that are not here, and what a compiled program moves
+  trees        trees of arrays as the content of a file
   surroundings the devices, and what outside of the library still changes its numbers
   phase, program, batches, checkpoint, records, progress, lock, trace, cost, machine
   the pieces of the loop
@@ -38,13 +43,16 @@ The modules load on first use.
 import importlib
 
 _MODULES = (
+  'adaptation',
   'averages',
   'batches',
   'bucket',
   'checkpoint',
   'child',
   'classifier',
+  'clipping',
   'cost',
+  'exits',
   'features',
   'game',
   'groups',
@@ -63,6 +71,7 @@ _MODULES = (
   'parts',
   'phase',
   'players',
+  'portable',
   'pretrained',
   'problem',
   'program',
@@ -78,8 +87,11 @@ _MODULES = (
   'scorer',
   'side_by_side',
   'surroundings',
+  'targets',
   'together',
   'trace',
+  'traffic',
+  'trees',
   'turns',
   'whole_batch',
 )

@@ -9,7 +9,7 @@ whole.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.extend.backend
@@ -22,14 +22,6 @@ from jaxdistill.errors import UserError
 from jaxdistill.training import surroundings
 
 AXIS = 'data'
-
-
-class Padded(NamedTuple):
-  """A padded pytree, mask bool [padded length] (True where real), and the number of real rows."""
-
-  tree: Any
-  mask: np.ndarray
-  count: int
 
 
 def make_mesh(num_devices: int = 0) -> Mesh:
@@ -85,14 +77,14 @@ def shard(tree: Any, mesh: Mesh) -> Any:
   On several hosts every process passes the same whole arrays and keeps its devices' part.
 
   Raises:
-    ValueError: a leading axis is no multiple of the number of devices; see `pad_leading`.
+    ValueError: a leading axis is no multiple of the number of devices; see `padded_rows`.
   """
 
   def spread(leaf):
     if not np.ndim(leaf) or np.shape(leaf)[0] % mesh.size:
       raise ValueError(
         f'An array of shape {np.shape(leaf)} cannot be spread over {mesh.size} devices: '
-        'pad its leading axis to a multiple with pad_leading.'
+        'pad its leading axis to a multiple by padded_rows.'
       )
     return put(leaf, _spread_over(mesh))
 
@@ -179,27 +171,6 @@ def padded_rows(count: int, multiple: int) -> np.ndarray:
   [0, 1, 2, 0]
   """
   return np.arange(-(-count // multiple) * multiple) % count
-
-
-def pad_leading(tree: Any, multiple: int) -> Padded:
-  """Pads the leading axis of every leaf to a multiple, by repeating its rows from the first on.
-
-  Real rows as padding, rather than zeros, because a masked division by zero still spoils gradients.
-
-  >>> padded = pad_leading(np.array([5, 6, 7]), 2)
-  >>> padded.tree.tolist(), padded.mask.tolist(), padded.count
-  ([5, 6, 7, 5], [True, True, True, False], 3)
-  """
-  lengths = {np.shape(leaf)[0] for leaf in jax.tree.leaves(tree)}
-  if len(lengths) != 1 or 0 in lengths or multiple < 1:
-    raise ValueError(
-      'Padding needs leaves of one length above 0 and a multiple above 0, '
-      f'not lengths {sorted(lengths)} and {multiple}.'
-    )
-  count = lengths.pop()
-  rows = padded_rows(count, multiple)
-  tree = tree if len(rows) == count else jax.tree.map(lambda leaf: leaf[rows], tree)
-  return Padded(tree, np.arange(len(rows)) < count, count)
 
 
 def per_device(fn: Callable, mesh: Mesh, in_specs: Any, out_specs: Any) -> Callable:

@@ -19,7 +19,7 @@ from jaxdistill import draws, errors, files, usercode
 from jaxdistill.data import Dataset
 from jaxdistill.data.examples import Examples
 from jaxdistill.numerics import settled
-from jaxdistill.training import classifier, parallel, surroundings, trees
+from jaxdistill.training import classifier, hosts, parallel, provenance, surroundings, trees
 from jaxdistill.training.optim import Optimizer
 from jaxdistill.training.problem import Problem
 from jaxdistill.training.recipe import Recipe
@@ -131,19 +131,24 @@ def train(
     scored = images.take(
       np.linspace(0, len(images) - 1, min(_SCORED, len(images))).astype(int), 'train sample'
     )
+    # A run may train several pools; what is left of one must not be gone on with by the next one.
+    provenance.begin(run, 'experts', {'identity': identity(model, images, wanted, seed=seed)})
     classifier.settle(run, 'experts', _rules(problem))
     final = classifier.train(run, 'experts', **problem, test=scored).variables
     return Pool(initial, parallel.on_host(final))
 
   template = Pool(initial, initial)
+  was_kept = hosts.first(
+    'kept networks', lambda: are_kept(directory, model, images, wanted, seed=seed)
+  )
   pool = run.kept(
     directory and _path(directory, model, images, wanted, seed),
     compute,
     trees.encode,
     lambda content: trees.decode(template, content),
   )
-  # A run may train several pools; an old checkpoint must not be taken for the next one's.
-  run.discard('experts')
+  if not was_kept:  # else the checkpoints are those of a pool that is under way
+    run.discard('experts')
   return pool
 
 
@@ -192,12 +197,19 @@ def untrained(
 
 def directory(run: Run, folder: str = '') -> pathlib.Path | None:
   """Returns where a run keeps networks for others: in a folder that is named, else beside its work
-  dir; None for a run in memory. '~' is the home directory.
+  dir, or in it where nothing may be written beside it; None for a run in memory. '~' is the home
+  directory.
 
   Raises:
     UserError: the folder begins with a home that there is not.
   """
-  return run.workdir and (files.expanded(folder) if folder else run.shared / 'experts')
+  if run.workdir is None or folder:
+    return run.workdir and files.expanded(folder)
+  beside = run.shared / 'experts'
+  if files.may_write(beside):
+    return beside
+  run.say(f'{beside} may not be written: trained networks are kept in the work dir.')
+  return run.workdir / 'experts'
 
 
 def identity(model: nn.Module, images: Dataset, wanted: Wanted, *, seed: int = 0) -> str:

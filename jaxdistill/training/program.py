@@ -78,7 +78,9 @@ def build(
 
 def _compile(lowered, arguments):
   text = lowered.as_text()
-  if 'callback' in text:  # what a call back to Python does is not in the text
+  # What a call back to Python does is not in the text; nor are, by this option of JAX, the arrays
+  # that a step closes over.
+  if 'callback' in text or getattr(jax.config, 'jax_use_simplified_jaxpr_constants', False):
     return lowered.compile()
   # How XLA compiles is not in the text either, and may be set in Python on the way.
   options = tuple(surroundings.settings().items())

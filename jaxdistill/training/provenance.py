@@ -55,16 +55,21 @@ class Content:
 
 
 class Code:
-  """The code of something that the user has added; the same only under one version of Python."""
+  """The code of something that the user has added; the same only under one version of Python, and
+  one way to read it."""
 
   def __init__(self, thing: Any):
-    self._record = {'python': usercode.python(), 'sha256': usercode.code_hash(thing)}
+    self._record = {
+      'python': usercode.python(),
+      'form': usercode.FORM,
+      'sha256': usercode.code_hash(thing),
+    }
 
   def to_json(self) -> dict[str, Any]:
     return dict(self._record)
 
   def differences(self, before: Mapping[str, Any], name: str) -> list[str]:
-    comparable = before['python'] == self._record['python']
+    comparable = all(before.get(key) == self._record[key] for key in ('python', 'form'))
     same = before['sha256'] == self._record['sha256']
     return [f'the code of the {name} has changed'] if comparable and not same else []
 
@@ -210,8 +215,10 @@ def begin(run, phase: str, settings: Mapping[str, Any]) -> None:
   if before == now:
     return
   if isinstance(before, dict):
-    changed = listed(list(differences(before, now).values()))
-    run.say(f'{phase}: it was begun with other settings ({changed}) and begins anew.')
+    checkpoints = run.checkpoints(phase)
+    if checkpoints is not None and checkpoints.steps():
+      changed = listed(list(differences(before, now).values()))
+      run.say(f'{phase}: it was begun with other settings ({changed}) and begins anew.')
     run.discard(phase)
   if run.workdir is not None:
     run.write_json(FILE, {**stored, 'settings': {**kept, phase: now}})

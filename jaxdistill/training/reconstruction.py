@@ -210,6 +210,13 @@ def setup(
   images = len(examples)
   batch, num_steps = min(recipe.batch, images), num_steps or recipe.steps(images)
   init = initialiser(model, examples.image_shape)
+  options = replicas.Options(
+    networks,
+    clear_momentum_at=recipe.boundaries(images, num_steps) if recipe.clear_momentum else (),
+    average=recipe.average,
+    mesh=mesh,
+    spread=replicas.choose_spread('auto', networks, mesh),
+  )
 
   def rows(key, step):
     return samplers.epoch_batch(key, step, images, batch, recipe.drop_last)
@@ -217,7 +224,7 @@ def setup(
   return replicas.problem(
     Learner(init, rows, recipe.views(examples), objective, always_full=not images % batch),
     recipe.optimizer.build(recipe.learning_rate(images, num_steps), recipe.groups),
-    replicas.Options(networks, mesh=mesh, spread=replicas.choose_spread('auto', networks, mesh)),
+    options,
     {'images': examples.images, 'labels': examples.labels},
     num_steps=num_steps,
     seed=seed,

@@ -448,7 +448,14 @@ class Run:
     if self._directory is None:
       return None
     if phase not in self._checkpoints:
-      directory = self._directory / 'checkpoints' / check_name(phase).replace('/', '.')
+      name = check_name(phase).replace('/', '.')
+      for other in self._checkpoints:
+        if other.replace('/', '.') == name:
+          raise UserError(
+            f'The phases {other!r} and {phase!r} of one run would share a folder of checkpoints, '
+            f'{name}; name one of them otherwise.'
+          )
+      directory = self._directory / 'checkpoints' / name
       self._checkpoints[phase] = Checkpoints(directory, keep=self.keep, say=self.say)
     return self._checkpoints[phase]
 

@@ -92,6 +92,8 @@ def test_what_is_read_is_frozen_and_follows_the_config_no_more(config):
     ('storage.size', 1.5, 'storage.size is 1.5; it must be a whole number.'),
     ('storage.rate', 1.0, 'storage.rate is 1.0; it must be below 1.'),
     ('storage.rate', 'fast', "storage.rate is 'fast'; it must be a number."),
+    ('storage.rate', float('nan'), 'storage.rate is nan; it must be a finite number.'),
+    ('storage.rate', float('-inf'), 'storage.rate is -inf; it must be a finite number.'),
     ('storage.plain', 1, 'storage.plain is 1; it must be true or false.'),
     ('storage.rows', 'random', "storage.rows is 'random'; it must be a list of texts."),
     ('storage.rows', ('random', 'hole'), "There is no row 'hole'; did you mean 'whole'?"),

@@ -549,6 +549,29 @@ def test_programs_that_call_python_are_not_mistaken_for_each_other():
   assert len(seen[0]) == len(seen[1]) == 3
 
 
+def test_programs_that_close_over_other_arrays_are_not_mistaken_for_each_other():
+  try:
+    jax.config.update('jax_use_simplified_jaxpr_constants', True)
+  except AttributeError:
+    pytest.skip('this JAX has no such option')
+
+  def adding(array):
+    return lambda state, batch: (
+      state.replace(step=state.step + 1, w=state.w + array.sum()),
+      {'loss': 0.0},
+    )
+
+  try:
+    with quiet() as run:
+      ends = [
+        loop.fit(run, f'{i}', loop.Problem(adding(jnp.full(50, i)), first_state(), COUNTS, 1)).w
+        for i in (1.0, 2.0)
+      ]
+  finally:
+    jax.config.update('jax_use_simplified_jaxpr_constants', False)
+  np.testing.assert_allclose(ends[1] - ends[0], 50.0)
+
+
 def test_steps_that_break_the_rules_are_told_so():
   wrong = [
     (lambda s, b: (s.replace(w=s.w), {'loss': 0.0}), ValueError, 'counted up by the step'),

@@ -36,9 +36,9 @@ def test_leading_axes_are_spread_and_copies_are_whole(mesh):
   assert len(spread['key'].sharding.device_set) == 4
   whole = parallel.replicate(tree, mesh)
   assert all(shard.data.shape == (8,) for shard in whole['a'].addressable_shards)
-  with pytest.raises(ValueError, match='pad_leading'):
+  with pytest.raises(ValueError, match='padded_rows'):
     parallel.shard(np.zeros(6), mesh)
-  with pytest.raises(ValueError, match='pad_leading'):
+  with pytest.raises(ValueError, match='padded_rows'):
     parallel.shard(np.float32(1), mesh)
 
 
@@ -50,16 +50,10 @@ def test_whole_arrays_come_back(mesh):
     assert local.tolist() == x.tolist() and len(local.devices()) == 1
 
 
-def test_padding_repeats_rows_and_marks_them():
-  padded = parallel.pad_leading({'a': np.arange(5), 'b': np.ones((5, 2))}, 4)
-  assert padded.tree['a'].tolist() == [0, 1, 2, 3, 4, 0, 1, 2] and padded.tree['b'].shape == (8, 2)
-  assert padded.mask.tolist() == [True] * 5 + [False] * 3 and padded.count == 5
-  assert parallel.pad_leading(np.arange(2), 8).tree.tolist() == [0, 1] * 4
-  exact = parallel.pad_leading(np.arange(4), 4)
-  assert exact.tree.tolist() == [0, 1, 2, 3] and exact.mask.all()
-  for wrong in ({'a': np.zeros(2), 'b': np.zeros(3)}, np.zeros(0)):
-    with pytest.raises(ValueError, match='one length'):
-      parallel.pad_leading(wrong, 2)
+def test_padding_repeats_rows():
+  assert parallel.padded_rows(5, 4).tolist() == [0, 1, 2, 3, 4, 0, 1, 2]
+  assert parallel.padded_rows(2, 8).tolist() == [0, 1] * 4
+  assert parallel.padded_rows(4, 4).tolist() == [0, 1, 2, 3]
 
 
 def test_code_per_device_equals_code_of_one(mesh):

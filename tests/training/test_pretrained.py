@@ -1,6 +1,8 @@
 """Networks that others want: what they are found by, and what stands in for them."""
 
 import dataclasses
+import os
+import pathlib
 
 import flax.linen as nn
 import jax
@@ -10,7 +12,7 @@ import pytest
 from jaxdistill import models
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
-from jaxdistill.training import pretrained
+from jaxdistill.training import loop, pretrained
 from jaxdistill.training.pretrained import Wanted
 from jaxdistill.training.run import Run
 
@@ -151,3 +153,41 @@ def test_networks_lie_beside_the_work_dir_or_where_one_says(tmp_path, monkeypatc
     assert pretrained.directory(run) == tmp_path / 'runs' / 'experts'
     assert pretrained.directory(run, 'mine').as_posix() == 'mine'
     assert pretrained.directory(run, '~/mine') == tmp_path / 'mine'
+
+
+def test_where_nothing_may_be_written_beside_the_work_dir_they_lie_in_it(
+  tmp_path, monkeypatch, capsys
+):
+  access = os.access
+  closed = lambda path, mode: pathlib.Path(path) != tmp_path and access(path, mode)
+  monkeypatch.setattr(os, 'access', closed)  # the owner of all files is refused nothing
+  with Run(tmp_path / 'mine', progress=False) as run:
+    assert pretrained.directory(run) == tmp_path / 'mine' / 'experts'
+  assert 'experts may not be written: trained networks are kept in' in capsys.readouterr().out
+
+
+def test_a_pool_does_not_go_on_with_what_another_one_has_left(tmp_path, monkeypatch):
+  wanted, last = Wanted(1, steps=4, batch=4), []
+  fit = loop.fit
+
+  def stopped(run, name, problem, **options):
+    options['keep_final'] = True
+    end = fit(run, name, dataclasses.replace(problem, num_steps=2), **options)
+    last.append(end)
+    raise KeyboardInterrupt
+
+  def trained(run, seed):
+    return pretrained.train(run, network(), images(), wanted, seed=seed)
+
+  with Run(progress=False) as memory:
+    alone = trained(memory, seed=0)
+  with Run(tmp_path, progress=False) as run:
+    trained(run, seed=0)
+    monkeypatch.setattr(loop, 'fit', stopped)
+    with pytest.raises(KeyboardInterrupt):
+      trained(run, seed=1)
+  monkeypatch.undo()
+  assert last
+  with Run(tmp_path, progress=False) as run:
+    again = trained(run, seed=0)
+  jax.tree.map(np.testing.assert_array_equal, again, alone)

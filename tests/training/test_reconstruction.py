@@ -17,6 +17,7 @@ from jaxdistill.models.generative import GenerativeClassifier
 from jaxdistill.models.mae_vit import MaeViT
 from jaxdistill.training import classifier as classifiers
 from jaxdistill.training import loop, parallel, reconstruction, turns
+from jaxdistill.training.averages import Average
 from jaxdistill.training.optim import Optimizer
 from jaxdistill.training.recipe import Recipe
 from jaxdistill.training.run import Run
@@ -133,27 +134,39 @@ def test_a_masked_patch_is_not_seen():
 
 
 @functools.cache
-def pretrained(**options):
-  """(losses by step, variables) of a short pre-training."""
+def pretrained(average=None, **options):
+  """(losses by step, variables to be scored) of a short pre-training."""
   rng = np.random.default_rng(3)
   # Darker to the left, and noise: a patch's place tells most of it.
   tones = 32 * np.indices(SHAPE)[1][None] + rng.integers(0, 9, (20, *SHAPE))
   examples = Examples(tones.astype(np.uint8), np.zeros(20, np.int32), 1, (0.5,), (0.25,))
   recipe = Recipe(
-    'short', batch=8, schedule=Schedule('constant', 0.02), optimizer=Optimizer('adamw')
+    'short',
+    batch=8,
+    schedule=Schedule('constant', 0.02),
+    optimizer=Optimizer('adamw'),
+    average=average,
   )
   network, _ = autoencoder()
   objective = reconstruction.pixels(network, normalise_target=False)
   problem = reconstruction.setup(network, examples, recipe, objective, **options)
   with Run(progress=False, log_every=1) as run:
     state = loop.fit(run, 'pretrain', problem)
-    return [line['loss'] for line in run.curve('pretrain')], state.variables
+    return [line['loss'] for line in run.curve('pretrain')], state.scored
 
 
 def test_pre_training_learns():
   curve, variables = pretrained(num_steps=40)
   assert np.mean(curve[-5:]) < 0.5 * np.mean(curve[:5])
   assert sorted(variables['params']) == ['decoder', 'encoder']
+
+
+def test_a_recipes_average_is_kept_beside_the_weights():
+  curve, averaged = pretrained(Average(0.999), num_steps=2)
+  plain_curve, plain = pretrained(num_steps=2)
+  assert curve == plain_curve
+  gaps = jax.tree.map(lambda one, other: one - other, averaged['params'], plain['params'])
+  assert largest(gaps) > 1e-4
 
 
 def test_four_devices_share_a_batch_and_its_masks():

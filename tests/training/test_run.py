@@ -140,6 +140,15 @@ def test_names_stay_inside_the_work_dir(tmp_path, name):
     run.once(name, lambda: 1)
 
 
+def test_phases_do_not_share_checkpoints(tmp_path):
+  with quiet(tmp_path) as run:
+    run.checkpoints('kd/a')
+    with pytest.raises(UserError, match="The phases 'kd/a' and 'kd.a' of one run would share"):
+      run.checkpoints('kd.a')
+    run.discard('kd/a')
+    assert run.checkpoints('kd.a') is not None
+
+
 def test_files_are_replaced_whole(tmp_path, monkeypatch):
   with quiet(tmp_path) as run:
     path = run.write_bytes('report.html', b'old')

@@ -15,6 +15,7 @@ from PIL import Image
 
 from jaxdistill import models
 from jaxdistill.data import augment, crops
+from jaxdistill.data import pictures as read_pictures
 from jaxdistill.distillation import exporting, standalone
 from jaxdistill.errors import UserError
 from jaxdistill.models import safetensors
@@ -92,6 +93,52 @@ def test_whole_numbers_other_than_uint8_are_refused(folder, dtype):
   classify, _ = standalone.load(folder)
   with pytest.raises(ValueError, match=f'takes uint8 images, or floats in .* got {dtype}'):
     classify(np.ones((1, *SHAPE), dtype))
+
+
+def pictures(folder):
+  """Pictures that can be read in several ways, by their names."""
+  rng = np.random.default_rng(5)
+  pixels = lambda *shape: rng.integers(0, 256, shape, np.uint8)
+  grey = Image.fromarray(pixels(9, 21))
+  turned = Image.Exif()
+  turned[274] = 6
+  made = {
+    'wide': (Image.fromarray(pixels(9, 21, 3)), {}),
+    'long': (Image.fromarray(pixels(700, 9, 3)), {}),
+    'tall': (Image.fromarray(pixels(40, 13, 3)), {}),
+    'transparent': (Image.fromarray(pixels(12, 12, 4)), {}),
+    'see_through_grey': (grey, {'transparency': int(grey.getpixel((3, 3)))}),
+    'two_bits': (grey.point(lambda value: value // 64).convert('P'), {'bits': 2}),
+    'turned': (Image.fromarray(pixels(9, 21, 3)), {'exif': turned}),
+    'same': (Image.fromarray(pixels(8, 8, 3)), {}),
+  }
+  for name, (picture, options) in made.items():
+    picture.save(folder / f'{name}.png', **options)
+  return [folder / f'{name}.png' for name in made]
+
+
+@pytest.mark.parametrize('channels', [1, 3, 4])
+def test_pictures_are_read_as_the_library_reads_them(channels, tmp_path):
+  for path in pictures(tmp_path):
+    shape = (8, 8, channels)
+    expected = read_pictures.read('here', path, shape)
+    np.testing.assert_array_equal(
+      standalone._read_picture(path, shape), expected, err_msg=path.stem
+    )
+
+
+def test_pictures_that_the_library_refuses_are_refused(tmp_path):
+  Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(tmp_path / 'deep.png')
+  Image.new('RGB', (9, 8)).save(tmp_path / 'other.png')
+  for name, shape, message in (
+    ('deep', (8, 8, 1), 'more than 8 bits a channel'),
+    ('other', (8, 12, 3), 'is of 8x9 pixels'),
+  ):
+    path = tmp_path / f'{name}.png'
+    with pytest.raises(UserError, match=message):
+      read_pictures.read('here', path, shape)
+    with pytest.raises(ValueError, match=message):
+      standalone._read_picture(path, shape)
 
 
 def test_one_program_serves_all_platforms_and_any_number(folder):

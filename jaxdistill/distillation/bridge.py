@@ -63,7 +63,8 @@ def method(
     temperature: of 'predictions'.
 
   Raises:
-    UserError: a number out of its range, or predictions of a teacher without a linear last layer.
+    UserError: a number out of its range, nothing to learn, or predictions of a teacher without a
+      linear last layer.
 
   Source: the two steps, classification and regression in either, and compact features are the
   paper's; the forms of both losses, A, V, unit length, C2's start, all numbers are our choice.
@@ -75,6 +76,11 @@ def method(
     raise errors.UserError(
       'adaptation_share and adaptation_rate are above 0; got '
       f'{adaptation_share} and {adaptation_rate}.'
+    )
+  errors.whole('hidden', hidden, at_least=1)
+  if not regress and not classify:
+    raise errors.UserError(
+      'Nothing is left for the student to learn: regress and classify are both 0.'
     )
   if recovered == 'predictions' and pair.teacher is None and PROTOTYPES not in pair.teacher_form:
     raise errors.UserError(

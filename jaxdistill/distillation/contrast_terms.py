@@ -13,6 +13,7 @@ from jaxdistill import errors, losses
 from jaxdistill.distillation.method import Pair
 from jaxdistill.distillation.pieces import (
   Piece,
+  check_momentum,
   embeddings,
   labels,
   weighted,
@@ -34,6 +35,7 @@ def crd(
 ) -> Piece:
   """CRD with a bank: its rows are the training images, `negatives` of other classes an image, at
   most as many as there are images (our choice)."""
+  check_momentum(momentum)
   parts = embeddings(pair, 'crd', width, student, teacher, unit=True)
   classes = losses.by_class(pair.labels, pair.num_classes)
   number = min(errors.whole('negatives', negatives, at_least=1), pair.images)

@@ -81,7 +81,11 @@ def method(
   features, not relations. Our choice: negatives of other classes, features of length 1, α, all
   widths, negatives shared by the pairs of a step.
   """
-  errors.real_numbers(alpha=alpha, beta=beta, temperature=temperature, momentum=momentum)
+  errors.real_numbers(alpha=alpha, beta=beta, temperature=temperature)
+  pieces.check_momentum(momentum)
+  for name, number in dict(width=width, hidden=hidden).items():
+    errors.whole(name, number, at_least=1)
+  errors.whole('embedding', embedding)
   parts = {STUDENT: student_part(pair)}
   terms = [label_term(STUDENT)]
   if alpha:

@@ -66,6 +66,7 @@ def method(
       'function has nothing to train.'
     )
   errors.whole('stages', stages)
+  errors.whole('width', width, at_least=1)
   errors.real_numbers(eta=eta, teacher_eta=teacher_eta)
   # It learns the students' classes itself, so that their number alone must fit.
   pieces.check_classes(dataclasses.replace(pair, other_classes=''), 'EvoKD')

@@ -61,7 +61,7 @@ def method(
     kd_temperature: of that.
 
   Raises:
-    UserError: a share out of range.
+    UserError: a share out of range, or nothing to learn.
 
   Source: streams, orders and assistant are the paper's. Orders 2 and 3 are RKD's, with the weights
   of RepDistiller. Our choice: γ, λ_1, the form of order 4 and that it is off, ρ, unit length and
@@ -72,6 +72,10 @@ def method(
     raise errors.UserError(
       f'assistant is a share from 0 to 1, assistant_share above 0; got {assistant} and '
       f'{assistant_share}.'
+    )
+  if not any((gamma, kd, order1, order2, order3, order4)):
+    raise errors.UserError(
+      'Nothing is left for the student to learn: gamma, kd and all orders are 0.'
     )
   orders = _Orders(dict(point=order1, pair=order2, triplet=order3, group=order4), temperature)
   width, teacher_width = vectors(pair, 'embedding', 'embedding')

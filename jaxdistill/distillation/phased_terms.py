@@ -6,7 +6,7 @@ keeps the learning rate).
 `warmup` is that of `pieces.weighted`, in epochs of 240.
 """
 
-from jaxdistill import losses
+from jaxdistill import errors, losses
 from jaxdistill.distillation.method import Pair
 from jaxdistill.distillation.pieces import (
   FIRST_SHARE,
@@ -97,6 +97,7 @@ def ft(
 ) -> Piece:
   """FT: the student's translator learns the factors of the teacher's last maps, of which there are
   `factors` times as many as channels."""
+  errors.positive_numbers(factors=factors)
   student, teacher = last_maps(pair, 'FT', student, teacher)
   number = max(1, int(form(pair, TEACHER, teacher)[-1] * factors))
   paraphraser = Part(adapters.Paraphraser(number), reads=reading(TEACHER, teacher))

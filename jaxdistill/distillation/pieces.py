@@ -90,6 +90,20 @@ def is_published(number: float) -> bool:
   return number < 0
 
 
+def check_momentum(momentum: float) -> None:
+  """Raises `UserError` for a momentum by which a memory would not follow the features.
+
+  >>> check_momentum(7)
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: momentum is 7; it is from 0 to below 1, the share of what a ...
+  """
+  errors.real_numbers(momentum=momentum)
+  if not 0 <= momentum < 1:
+    raise errors.UserError(
+      f'momentum is {momentum}; it is from 0 to below 1, the share of what a memory keeps.'
+    )
+
+
 def labels(scene: Scene) -> jax.Array:
   """Returns the classes of the rows, int [n]; of a mixed image the class of its larger share."""
   return jnp.argmax(scene.batch['labels'], -1)
@@ -170,8 +184,9 @@ def embeddings(
     unit: whether embeddings have length 1.
 
   Raises:
-    UserError: a feature that does not exist.
+    UserError: a feature that does not exist, or no width.
   """
+  errors.whole('width', width, at_least=1)
   vectors(pair, student, teacher)
   return {
     f'{name}_student': Part(adapters.Embedding(width, unit), reads=reading(STUDENT, student)),

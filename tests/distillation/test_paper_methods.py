@@ -31,6 +31,28 @@ def test_a_teacher_without_embeddings_is_refused(name):
     methods.make(staged.pair(teacher_form=forms), {'name': name})
 
 
+@pytest.mark.parametrize(
+  'name, fields, message',
+  [
+    ('crrcd', dict(width=0), 'width is 0; it must be at least 1'),
+    ('crrcd', dict(hidden=-3), 'hidden is -3; it must be at least 1'),
+    ('crrcd', dict(embedding=-3), 'embedding is -3; it must be at least 0'),
+    ('crrcd', dict(form='bank', momentum=7), 'momentum is 7; it is from 0 to below 1'),
+    ('evokd', dict(width=0), 'width is 0; it must be at least 1'),
+    ('bridge', dict(hidden=0), 'hidden is 0; it must be at least 1'),
+    ('bridge', dict(regress=0, classify=0), 'Nothing is left for the student to learn: regress'),
+    (
+      'horkd',
+      dict(gamma=0, order1=0, order2=0, order3=0),
+      'Nothing is left for the student to learn: gamma, kd and all orders are 0',
+    ),
+  ],
+)
+def test_numbers_that_make_no_method_are_one_sentence(name, fields, message):
+  with pytest.raises(errors.UserError, match=message):
+    methods.make(staged.pair(4, 6), {'name': name, **fields})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('fields', [{}, dict(form='bank', negatives=5)])
 def test_four_devices_are_one(fields):

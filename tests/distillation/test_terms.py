@@ -381,6 +381,9 @@ def test_blocks_stand_for_stages():
       {'student': ('stage1',)},
       'KDSVD compares 2 maps of a network or more; stage1 of the',
     ),
+    ('cc', {'width': 0}, 'width is 0; it must be at least 1'),
+    ('crd', {'momentum': 7}, 'momentum is 7; it is from 0 to below 1'),
+    ('ft', {'factors': -1}, 'factors is -1; it must be above 0'),
     ('fsp', {'share': 0.0}, 'share of the steps of the phase fsp is 0.0'),
   ],
 )

@@ -322,7 +322,8 @@ def _row(work: Work, teacher: Teacher, numbers: Mapping[str, Numbers], name: str
 
 
 def describe(work: Work) -> str:
-  """Returns the images, the networks and the training in a few lines."""
+  """Returns the images, the networks and the training in a few lines, and what is to be known of
+  the pictures of pairs."""
   asked, fields = work.fields.distillation, work.fields
   batches = 'the same batches' if asked.batches == 'shared' else 'batches of their own'
   low = ''
@@ -340,6 +341,7 @@ def describe(work: Work) -> str:
   ]
   if work.pairs is not None:
     lines.append(f'{len(work.pairs):,} pairs of images of unknown classes are verified')
+    lines += work.pairs.notices
   if work.wanted is not None:
     lines.append(work.wanted.describe())
   return '\n'.join(lines)

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from jaxdistill.data import degradations, resolution
 from jaxdistill.distillation import recipes
-from jaxdistill.errors import UserError
+from jaxdistill.errors import SEEDS, UserError
 from jaxdistill.experiment import schema
 from jaxdistill.experiment import sections as common
 from jaxdistill.experiment.sections import Run
@@ -38,7 +38,9 @@ class Teaching:
   steps: int = schema.field(0, at_least=0, help='training steps; 0: from the epochs')
   batch: int = schema.field(0, at_least=0, help="images a step; 0: the recipe's")
   learning_rate: float = schema.field(0.0, at_least=0, help="0: the recipe's")
-  seed: int = schema.field(0, at_least=0, help='of its weights, order and augmentation')
+  seed: int = schema.field(
+    0, at_least=0, below=SEEDS, help='of its weights, order and augmentation'
+  )
   normalisation: str = schema.field(
     'running',
     choices=NORMALISATIONS,
@@ -180,6 +182,11 @@ class Verifying:
   )
 
   def __post_init__(self):
+    if self.listed and self.classes:
+      raise UserError(
+        'verification.listed takes the pairs of a file, and verification.classes leaves out '
+        f'{self.classes} classes to draw pairs of; set one of them.'
+      )
     if self.distractors and (self.listed or not self.classes or not self.gallery):
       raise UserError(
         'verification.distractors stand among the images in which those of other unknown classes '

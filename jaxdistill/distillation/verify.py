@@ -61,6 +61,7 @@ def verify(
   >>> numbers['accuracy'], numbers['auc'], numbers['tar']
   (1.0, 1.0, [1.0])
   """
+  verification.check_pairs(pairs.same, pairs.fold)
   verification.check_rates(pairs.same, rates)
   scores = pair_scores(embed, variables, pairs, mirrored=mirrored, batch=batch)
   by_fold = metrics.fold_accuracies(pairs.same, scores, pairs.fold)

@@ -15,7 +15,7 @@ from jaxdistill.distillation import sections
 from jaxdistill.distillation import verify as verification
 from jaxdistill.distillation.seeing import Seeing
 from jaxdistill.errors import UserError
-from jaxdistill.metrics.verification import check_rates
+from jaxdistill.metrics.verification import check_pairs, check_rates
 from jaxdistill.numerics import settled
 from jaxdistill.training import adaptation
 
@@ -64,7 +64,7 @@ def pairs(asked: sections.Verifying, unknown: Dataset | None, like: Dataset) -> 
 
   Raises:
     UserError: a file of pairs that cannot be read or names a picture that is missing, too few
-      images, false accepts below one pair.
+      images, pairs of one fold or one kind, false accepts below one pair.
   """
   if asked.listed:
     drawn = face_pairs.read(asked.listed, asked.folder, like.image_shape[0])
@@ -73,6 +73,7 @@ def pairs(asked: sections.Verifying, unknown: Dataset | None, like: Dataset) -> 
     drawn = face_pairs.draw(unknown, asked.pairs)
   else:
     return None
+  check_pairs(drawn.same, drawn.fold)
   check_rates(drawn.same, [asked.far])
   if asked.shift:
     clean = dataclasses.replace(

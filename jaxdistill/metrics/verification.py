@@ -115,6 +115,22 @@ def check_rates(same: np.ndarray, rates: Sequence[float]) -> None:
       )
 
 
+def check_pairs(same: np.ndarray, fold: np.ndarray) -> None:
+  """Raises `UserError` for pairs of one kind alone, or of one fold, which nothing is chosen on.
+
+  >>> check_pairs([True, False], [0, 0])
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: A threshold is chosen on the other folds, so that at least 2 ...
+  """
+  genuine = np.count_nonzero(same)
+  if genuine in (0, len(same)):
+    raise errors.UserError(
+      f'All {len(same):,} pairs are {"genuine" if genuine else "impostors"}; pairs of both kinds '
+      'are needed.'
+    )
+  _check_folds(np.unique(fold))
+
+
 def fold_accuracies(same: np.ndarray, scores: np.ndarray, fold: np.ndarray) -> np.ndarray:
   """Share of right answers in each fold, with the threshold that is best on all other folds.
 
@@ -149,17 +165,21 @@ def fold_accuracies(same: np.ndarray, scores: np.ndarray, fold: np.ndarray) -> n
   if not np.isfinite(scores).all():
     raise errors.UserError('The scores of pairs must be finite; some are not.')
   folds = np.unique(fold)
-  if len(folds) < 2:
-    raise errors.UserError(
-      'A threshold is chosen on the other folds, so that at least 2 folds are needed; got '
-      f'{len(folds)}.'
-    )
+  _check_folds(folds)
   accuracies = np.empty(len(folds))
   for place, number in enumerate(folds):
     inside = fold == number
     threshold = best_threshold(same[~inside], scores[~inside])
     accuracies[place] = ((scores[inside] >= threshold) == same[inside]).mean()
   return accuracies
+
+
+def _check_folds(folds):
+  if len(folds) < 2:
+    raise errors.UserError(
+      'A threshold is chosen on the other folds, so that at least 2 folds are needed; got '
+      f'{len(folds)}.'
+    )
 
 
 def best_threshold(same: np.ndarray, scores: np.ndarray) -> float:

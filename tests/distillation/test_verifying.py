@@ -9,7 +9,7 @@ import pytest
 from jaxdistill import config as configs
 from jaxdistill import data, metrics, models
 from jaxdistill.data import augment, face_pairs
-from jaxdistill.distillation import checks, sections, verifying
+from jaxdistill.distillation import checks, running, sections, verifying
 from jaxdistill.distillation.seeing import Seeing
 from jaxdistill.distillation.tasks import distill
 from jaxdistill.errors import UserError
@@ -71,6 +71,36 @@ def test_listed_pictures_have_the_form_of_the_networks_images(digits, tmp_path):
   assert len(pairs) == 20 and pairs.images.shape == (3, 8, 8, 3) and pairs.same.sum() == 10
 
 
+@pytest.mark.parametrize(
+  'rows, message',
+  [
+    ('a.png,b.png,1,7\n' + 10 * 'a.png,c.png,0,7\n', 'at least 2 folds are needed; got 1'),
+    (10 * 'a.png,c.png,0,1\n' + 10 * 'a.png,c.png,0,2\n', 'All 20 pairs are impostors'),
+    ('a.png,c.png,1,1\na.png,c.png,1,2\n', 'All 2 pairs are genuine'),
+  ],
+)
+def test_lists_of_one_fold_or_one_kind_are_refused(digits, rows, message, tmp_path):
+  for name in 'abc':
+    PIL.Image.new('L', (8, 8), 90).save(tmp_path / f'{name}.png')
+  (tmp_path / 'pairs.csv').write_text('path1,path2,same,fold\n' + rows)
+  asked = sections.Verifying(listed=str(tmp_path / 'pairs.csv'), folder=str(tmp_path), far=0.1)
+  with pytest.raises(UserError, match=message):
+    verifying.pairs(asked, None, digits[0])
+
+
+def test_what_is_to_be_known_of_listed_pictures_is_told(tmp_path):
+  for number, name in enumerate('abc'):
+    PIL.Image.new('LA', (8, 8), (90, 40 * number)).save(tmp_path / f'{name}.png')
+  rows = 5 * 'a.png,b.png,1\n' + 10 * 'a.png,c.png,0\n'
+  (tmp_path / 'pairs.csv').write_text(f'path1,path2,same\n{rows}')
+  config = configs.load('distillation/kd:digits,quick,student=mlp,teacher=mlp')
+  listed = {'listed': str(tmp_path / 'pairs.csv'), 'folder': str(tmp_path), 'far': 0.1}
+  config.verification.update(listed)
+  config.data.image_size = 8
+  described = running.describe(checks.load(sections.of_config(config)))
+  assert '15 pairs of images' in described and 'transparent' in described
+
+
 def test_unknown_images_are_looked_up_among_each_other_and_strangers(digits, networks):
   (seeing, variables), unknown = networks, digits[1].take_classes([1, 2])
   strangers = digits[1].take_classes([0])
@@ -103,14 +133,16 @@ def test_nobody_is_identified_where_that_makes_no_sense(digits):
   for asked in (
     sections.Verifying(),
     sections.Verifying(classes=3, gallery=0),
-    sections.Verifying(listed='pairs.txt', classes=3),
+    sections.Verifying(listed='pairs.txt'),
   ):
     assert verifying.wanted(asked, unknown if asked.classes else None, None) is None
   single = unknown.take([0, *np.flatnonzero(unknown.labels != unknown.labels[0])])
   assert verifying.wanted(sections.Verifying(classes=3), single, None) is None
   with pytest.raises(UserError, match='with 40 in the gallery none is left'):
     verifying.wanted(sections.Verifying(classes=3, gallery=40), unknown, None)
-  for wrong in (dict(), dict(classes=3, gallery=0), dict(classes=3, listed='pairs.txt')):
+  with pytest.raises(UserError, match='leaves out 3 classes to draw pairs of; set one of them'):
+    sections.Verifying(classes=3, listed='pairs.txt')
+  for wrong in (dict(), dict(classes=3, gallery=0), dict(listed='pairs.txt')):
     with pytest.raises(UserError, match='that needs verification.classes and verification.gallery'):
       sections.Verifying(distractors=2, **wrong)
 

@@ -59,10 +59,13 @@ def check_parts(work: Work) -> None:
   teacher.part(work.fields.teaching.normalisation)
   if work.given is None:
     teachers.check(work.training, work.taught, work.mesh)
+  else:
+    teacher.check_fits(work.teacher_shape(teacher))
   _ = work.paired
   for section in running.methods_of(work.fields).values():
     begun = Flow(work, teacher, methods.make(work.pair(teacher), section), {})
     for guide in begun.method.guides.values():
+      guide.check_fits(work.teacher_shape(guide))
       work.form_of(guide)
     for stage in begun.method.stages:
       game = flow.stage_game(begun, stage)

@@ -27,6 +27,8 @@ from jaxdistill.training.players import Part
 from jaxdistill.training.recipe import Recipe
 from jaxdistill.training.run import Run
 
+# Of images of which nothing is said.
+_USUAL_SHAPE = (32, 32, 3)
 _ROWS = 2  # of the batch that is traced to see whether they can be counted
 PHASE = 'teacher'
 FILE = 'teacher.json'
@@ -44,13 +46,16 @@ class Teacher:
     function: (variables, images) -> logits [n, C], or a dict of arrays with 'logits', of images
       normalised as it wants them; traceable.
     mean, std: of the images that it reads, per channel; None: those of the students' set.
-    size: side of the images that it reads; 0: as they come.
+    size: shorter side of the images that it reads; 0: as they come, or that of `image_shape`.
+    image_shape: of the images that it was trained on: others are brought to their shorter side;
+      None: that is not known, or does not matter.
     class_names: of its logits; () where they are not known.
     key: the hash of all that made it.
     checks: 'steps' [k] and accuracies 'test' [k] while it was trained; {} where it was not.
 
   Raises:
-    UserError: one of `mean` and `std` without the other, or of other channels.
+    UserError: one of `mean` and `std` without the other, or of other channels; what is no number a
+      channel; a deviation of 0.
   """
 
   label: str
@@ -61,35 +66,79 @@ class Teacher:
   mean: tuple[float, ...] | None = None
   std: tuple[float, ...] | None = None
   size: int = 0
+  image_shape: tuple[int, int, int] | None = None
   class_names: tuple[str, ...] = ()
   key: str = ''
   checks: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
+    for name in ('mean', 'std'):
+      object.__setattr__(self, name, _per_channel(name, getattr(self, name)))
     if len(self.mean or ()) != len(self.std or ()):
       raise UserError('A teacher of images of its own needs both mean and std, of every channel.')
+    if 0 in (self.std or ()):
+      raise UserError(
+        f'std is {self.std}, by which the images of a teacher are divided; it must not hold a 0.'
+      )
 
   @property
   def content(self) -> str:
-    """The hash of its weights and of what images it reads; of a function's code nothing."""
+    """The hash of its weights, its network and of what images it reads; of a function's code
+    nothing."""
     reads = {'mean': self.mean, 'std': self.std, 'size': self.size}
-    return files.content_hash(map(np.asarray, jax.tree.leaves(self.variables)), reads)
+    if self.image_shape:
+      reads['image_shape'] = list(self.image_shape)
+    return _content_hash(self.module, self.variables, reads)
 
-  def view(self, mean: Sequence[float], std: Sequence[float]) -> GuideView | None:
+  def view(
+    self, mean: Sequence[float], std: Sequence[float], image_shape: Sequence[int] = ()
+  ) -> GuideView | None:
     """Returns what it reads where that is not what the students' native view is: images of another
     size or other statistics; None where it reads that.
 
     Args:
       mean, std: of the students' views, per channel.
+      image_shape: of the students' native images; (): of those that it was trained on.
+
+    Raises:
+      UserError: its statistics are of other channels than the students' images have.
 
     >>> Teacher('mine', mean=(0.5,), std=(0.25,)).view((0.5,), (0.25,))
     >>> Teacher('mine', size=32).view((0.5,), (0.25,))
     GuideView(mean=(0.5,), std=(0.25,), size=32)
+    >>> Teacher('mine', image_shape=(32, 48, 1)).view((0.5,), (0.25,), (64, 64, 1)).size
+    32
     """
-    same = self.mean is None or np.allclose([self.mean, self.std], [mean, std], atol=1e-6)
-    if same and not self.size:
-      return None
-    return GuideView(tuple(self.mean or mean), tuple(self.std or std), self.size)
+    own_mean, own_std = (self.mean or tuple(mean)), (self.std or tuple(std))
+    if len(own_mean) != len(mean) and 1 not in (len(own_mean), len(mean)):
+      raise UserError(
+        f'The mean and std of the teacher {self.label} are of {len(own_mean)} channels, and the '
+        f"students' images have {len(mean)}; give one number for each of these."
+      )
+    size = self.size
+    if not size and self.image_shape and image_shape:
+      is_native = tuple(self.image_shape[:2]) == tuple(image_shape[:2])
+      size = 0 if is_native else min(self.image_shape[:2])
+    # One number a channel of grey images is not the same as three.
+    same = len(own_mean) == len(mean) and np.allclose([own_mean, own_std], [mean, std], atol=1e-6)
+    return None if same and not size else GuideView(own_mean, own_std, size)
+
+  def check_fits(self, image_shape: Sequence[int]) -> None:
+    """Raises `UserError` for weights that are not those of its network for images of this shape;
+    nothing is computed."""
+    if self.module is None:
+      return
+    wanted = _shapes(variables_form(self.module, image_shape))
+    given = _shapes(self.variables)
+    for name, shape in wanted.items():
+      if given.get(name) != shape:
+        there = f'of shape {given[name]}' if name in given else 'missing'
+        size = 'x'.join(map(str, image_shape))
+        raise UserError(
+          f'The weights of the teacher {self.label} are not those of its network for images of '
+          f'{size}: {name} is {there}, and would be of shape {shape}. Give load_teacher the '
+          'network and the image_shape that it was trained with.'
+        )
 
   @functools.cached_property
   def network(self) -> Any:
@@ -131,6 +180,37 @@ class _Called:
     del options
     given = _named_outputs(self.function)(variables, images)
     return given['logits'], given
+
+
+def _per_channel(name, values):
+  """Statistics as a tuple of numbers; None stays."""
+  if values is None:
+    return None
+  if np.ndim(values) != 1 or not len(values):
+    raise UserError(
+      f'The {name} of a teacher is one number a channel, such as (0.5,) of grey images; got '
+      f'{errors.brief(repr(values))}.'
+    )
+  for value in values:
+    errors.real_numbers(**{name: value})
+    if not math.isfinite(value):
+      raise UserError(f'The {name} of a teacher holds {value}; it must be finite.')
+  return tuple(map(float, values))
+
+
+def _content_hash(module, variables, described):
+  """The hash of weights, of the network that they are of, if there is one, and of what is said
+  beside."""
+  if module is not None:
+    described = {**described, 'model': repr(module), **pretrained.code_fields(module)}
+  return files.content_hash(map(np.asarray, jax.tree.leaves(variables)), described)
+
+
+def _shapes(variables):
+  """The shapes of variables by their paths."""
+  leaves, _ = jax.tree_util.tree_flatten_with_path(dict(variables))
+  name = lambda path: jax.tree_util.keystr(path, simple=True, separator='/')
+  return {name(path): np.shape(leaf) for path, leaf in leaves}
 
 
 def _named_outputs(function):
@@ -346,7 +426,7 @@ def load_teacher(
   path: str | os.PathLike,
   network: Mapping[str, Any] | str,
   classes: int,
-  image_shape: tuple[int, int, int] = (32, 32, 3),
+  image_shape: tuple[int, int, int] | None = None,
   *,
   mean: Sequence[float] | None = None,
   std: Sequence[float] | None = None,
@@ -357,7 +437,9 @@ def load_teacher(
     path: a .safetensors file.
     network: what `models.build` takes, or the name alone.
     classes: of its logits.
-    image_shape: height, width and channels of the images that it was trained on.
+    image_shape: height, width and channels of the images that it was trained on, to whose size all
+      others are brought; None: it reads images as they come, and its weights are those of 32x32
+      colour pixels.
     mean, std: by which those were normalised, per channel; None: as the students' are.
 
   Raises:
@@ -366,25 +448,24 @@ def load_teacher(
 
   Example: `load_teacher('resnet56.safetensors', 'resnet56', 100)`.
   """
-  model = models.build(network, classes, image_shape)
-  form = variables_form(model, image_shape)
+  shape = _USUAL_SHAPE if image_shape is None else tuple(image_shape)
+  model = models.build(network, classes, shape)
+  form = variables_form(model, shape)
   variables = weights.load(path, model, form)
   for name in form:
     # A network without batch normalisation has no statistics.
     variables.setdefault(name, {})
-  key = files.content_hash(jax.tree.leaves(variables), {'what': 'given teacher'})
   name = network if isinstance(network, str) else network['name']
-  statistics = None if mean is None else tuple(map(float, mean))
-  deviation = None if std is None else tuple(map(float, std))
-  return Teacher(
+  teacher = Teacher(
     f'{name} of {pathlib.Path(path).name}',
     classes,
     model,
     variables,
-    mean=statistics,
-    std=deviation,
-    key=key,
+    mean=mean,
+    std=std,
+    image_shape=None if image_shape is None else shape,
   )
+  return dataclasses.replace(teacher, key=teacher.content)
 
 
 def of_function(
@@ -406,11 +487,12 @@ def of_function(
     variables: arrays that it takes, a tree of any form; () for none.
     mean, std: by which its images are normalised, per channel: (0,) and (1,) for images in [0, 1];
       None: as the students' are.
-    size: side of the images that it reads; 0: as they come.
+    size: shorter side of the images that it reads; 0: as they come.
     label: for people; '': its name.
 
   Raises:
-    UserError: no function, a size that is no whole number, or one of `mean` and `std` alone.
+    UserError: no function, a size that is no whole number from 0, or statistics that are none, see
+      `Teacher`.
 
   >>> teacher = of_function(lambda images: images.mean((1, 2)), mean=(0.0,), std=(1.0,))
   >>> teacher.part().function({}, np.ones((1, 2, 2, 3)))['logits'].tolist()
@@ -418,20 +500,22 @@ def of_function(
   """
   if not callable(function):
     raise UserError(f'A teacher is a function of images; got {errors.brief(repr(function))}.')
-  errors.whole_numbers(size=size)
+  size = errors.whole('size', size)
   takes_variables = len(jax.tree.leaves(variables)) > 0
   called = function if takes_variables else functools.partial(_without_variables, function)
   described = {'what': 'function', 'code': usercode.code_hash(function), 'size': size}
-  described |= {'mean': mean and list(mean), 'std': std and list(std)}
-  return Teacher(
+  teacher = Teacher(
     label or getattr(function, '__name__', 'function'),
     variables=variables if takes_variables else {},
     function=called,
-    mean=None if mean is None else tuple(map(float, mean)),
-    std=None if std is None else tuple(map(float, std)),
+    mean=mean,
+    std=std,
     size=size,
-    key=files.content_hash(list(map(np.asarray, jax.tree.leaves(variables))), described),
   )
+  for name in ('mean', 'std'):
+    values = getattr(teacher, name)
+    described[name] = values and list(values)
+  return dataclasses.replace(teacher, key=_content_hash(None, variables, described))
 
 
 def _without_variables(function, variables, images):
@@ -463,11 +547,9 @@ def _of_work_dir(path, source, images):
       f'The teacher of {source} cannot be read from {errors.shown(file)} '
       f'({errors.brief(reason)}); start its command again to make it anew.'
     ) from None
-  form = variables_form(model, shape)
-  shapes = lambda tree: jax.tree.map(lambda leaf: tuple(leaf.shape), tree)
-  if shapes(content) != shapes(form):
+  if _shapes(content) != _shapes(variables_form(model, shape)):
     raise UserError(f'The weights of the teacher of {source} are not those of its network.')
-  size = 0 if shape[:2] == images.image_shape[:2] else shape[0]
+  size = 0 if shape[:2] == images.image_shape[:2] else min(shape[:2])
   return Teacher(
     network['name'],
     len(names),

@@ -19,7 +19,7 @@ from jaxdistill.data.crops import Flip, Resize
 from jaxdistill.data.degradations import NAMED
 from jaxdistill.data.examples import Examples
 from jaxdistill.data.face_pairs import Pairs
-from jaxdistill.data.paired import LOW, NATIVE, PairedViews
+from jaxdistill.data.paired import LOW, NATIVE, GuideView, PairedViews
 from jaxdistill.data.resolution import Lower, check_low, seen_shape
 from jaxdistill.data.transform import Transform
 from jaxdistill.distillation import recipes, sections, teachers, verifying
@@ -107,7 +107,7 @@ class Work:
     """Returns these and the views of further guides, by their names, from the same crop."""
     asked = self.fields.distillation
     guides = {TEACHER: self.given, **further} if self.given else further
-    own = {name: guide.view(self.train.mean, self.train.std) for name, guide in guides.items()}
+    own = {name: self.guide_view(guide) for name, guide in guides.items()}
     augment = {
       'recipe': self.recipe.transforms,
       'flip': (Flip(),),
@@ -135,14 +135,17 @@ class Work:
     """What `keeping.outputs` has computed, by the guide and the names of its outputs."""
     return {}
 
+  def guide_view(self, guide: Teacher) -> GuideView | None:
+    """Returns what a guide reads where that is not the native view; None where it is."""
+    return guide.view(self.train.mean, self.train.std, self.train.image_shape)
+
   def teacher_shape(self, teacher: Teacher) -> tuple[int, int, int]:
     """Returns height, width and channels of the images that a guide reads."""
-    height, width, channels = self.train.image_shape
-    own = teacher.view(self.train.mean, self.train.std)
-    if own is None:
-      return height, width, channels
-    sides = (own.size, own.size) if own.size else (height, width)
-    return *sides, max(channels, len(own.mean))
+    images = jax.ShapeDtypeStruct((1, *self.train.image_shape), jnp.float32)
+    own = self.guide_view(teacher)
+    for transform in own.transforms if own else ():
+      images = jax.eval_shape(functools.partial(transform, None), images)
+    return images.shape[1:]
 
   def form_of(self, teacher: Teacher) -> dict[str, Any]:
     """Returns the outputs of a guide for one image of the students, by name, as shapes."""
@@ -151,7 +154,7 @@ class Work:
   def teacher_seeing(self, teacher: Teacher, lower: tuple = ()) -> Seeing:
     """Returns a guide behind what it reads, as it is asked outside of training; `lower` are
     operations before that."""
-    own = teacher.view(self.train.mean, self.train.std)
+    own = self.guide_view(teacher)
     if own is None:
       return Seeing(teacher.network, lower, self.train.mean, self.train.std)
     resized = (Resize(own.size),) if own.size else ()

@@ -2,6 +2,7 @@
 images brought back, the teacher on them, batches of the teacher, mirrored images that are kept."""
 
 import dataclasses
+import json
 
 import flax.linen as nn
 import jax
@@ -12,12 +13,13 @@ from PIL import Image
 
 from jaxdistill import config as configs
 from jaxdistill import data, distillation, models
-from jaxdistill.distillation import checks, flow, keeping, methods, running, sections
+from jaxdistill.distillation import checks, flow, keeping, methods, running, sections, teachers
 from jaxdistill.distillation import work as works
 from jaxdistill.distillation.teachers import Teacher
 from jaxdistill.errors import UserError
 from jaxdistill.models import normalisation, weights
 from jaxdistill.models.linear import Linear
+from jaxdistill.training import trees
 from jaxdistill.training.run import Run
 
 SMALL = {
@@ -192,3 +194,98 @@ def test_images_of_a_teachers_own_need_mean_and_std(statistics, tmp_path):
   weights.save(tmp_path / 'mlp.safetensors', model, zeros)
   with pytest.raises(UserError, match='needs both mean and std, of every channel'):
     distillation.load_teacher(tmp_path / 'mlp.safetensors', 'mlp', 10, (8, 8, 1), **statistics)
+
+
+@pytest.mark.parametrize(
+  'statistics, message',
+  [
+    (dict(mean=0.5, std=0.5), r'The mean of a teacher is one number a channel, such as \(0.5,\)'),
+    (dict(mean=(0.5,), std=(0.0,)), 'it must not hold a 0'),
+    (dict(mean=(0.5,), std=(np.nan,)), 'std is nan; it must be a number'),
+    (dict(mean=(np.inf,), std=(1.0,)), 'The mean of a teacher holds inf; it must be finite'),
+  ],
+)
+def test_statistics_that_are_none_are_refused(statistics, message):
+  with pytest.raises(UserError, match=message):
+    distillation.of_function(linear, **statistics)
+
+
+def test_statistics_are_of_the_students_channels_or_of_one():
+  grey, colour = ((0.5,), (0.2,)), ((0.5,) * 3, (0.2,) * 3)
+  of_colour = distillation.of_function(linear, mean=colour[0], std=colour[1])
+  assert of_colour.view(*colour) is None
+  assert of_colour.view(*grey).mean == (0.5,) * 3  # grey images become coloured ones
+  with pytest.raises(UserError, match="are of 3 channels, and the students' images have 4"):
+    of_colour.view((0.5,) * 4, (0.2,) * 4)
+
+
+def test_a_guide_with_a_size_reads_images_of_the_old_ratio(digits):
+  wide = [
+    dataclasses.replace(images, images=np.repeat(images.images, 2, axis=2)) for images in digits
+  ]
+  seen = []
+
+  def teacher(images):
+    seen.append(images.shape[1:])
+    return images[:, 0, :10, 0]
+
+  work = work_of(wide, distillation.of_function(teacher, size=16), '')
+  assert work.teacher_shape(work.given) == (16, 32, 1)
+  assert work.form_of(work.given)['logits'].shape == (1, 10) and seen == [(16, 32, 1)]
+
+
+def saved(path, network, shape):
+  """A file of weights of a network for images of a shape."""
+  model = models.build(network, 10, shape)
+  form = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *shape)))
+  zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), form)
+  weights.save(path, model, zeros)
+  return path
+
+
+MLP = {'name': 'mlp', 'width': 4, 'depth': 1}
+
+
+def test_a_teacher_of_images_of_another_size_has_them_brought_to_it(digits, tmp_path):
+  path = saved(tmp_path / 'mlp.safetensors', MLP, (16, 16, 1))
+  work = work_of(digits, distillation.load_teacher(path, MLP, 10, (16, 16, 1)), '')
+  assert work.teacher_shape(work.given) == (16, 16, 1)
+  checks.check_parts(work)
+  path = saved(tmp_path / 'same.safetensors', MLP, (8, 8, 1))
+  same = work_of(digits, distillation.load_teacher(path, MLP, 10, (8, 8, 1)), '')
+  assert same.guide_view(same.given) is None
+
+
+def test_weights_for_other_images_are_refused_before_training(digits, tmp_path):
+  path = saved(tmp_path / 'mlp.safetensors', MLP, (32, 32, 3))
+  teacher = distillation.load_teacher(path, MLP, 10)
+  with pytest.raises(
+    UserError,
+    match=r'not those of its network for images of 8x8x1: params/linear1/kernel is of shape '
+    r'\(3072, 4\), and would be of shape \(64, 4\)',
+  ):
+    checks.check_parts(work_of(digits, teacher, ''))
+
+
+def test_what_a_teacher_is_kept_by_tells_networks_and_statistics_apart(tmp_path):
+  network = {'name': 'resnet', 'width': 4, 'depth': 8}
+  path = saved(tmp_path / 'resnet.safetensors', network, (8, 8, 1))
+  statistics = dict(mean=(0.5,), std=(0.2,))
+  loaded = [
+    distillation.load_teacher(path, network, 10, (8, 8, 1), **given) for given in ({}, statistics)
+  ]
+  # The same weights in another network.
+  module = models.build({**network, 'shortcut': 'B'}, 10, (8, 8, 1))
+  other = dataclasses.replace(loaded[0], module=module)
+  assert len({teacher.key for teacher in loaded}) == 2
+  assert len({teacher.content for teacher in (*loaded, other)}) == 3
+
+
+def test_a_work_dirs_teacher_of_upright_images_reads_their_shorter_side(digits, tmp_path):
+  model = models.build(MLP, 10, (16, 12, 1))
+  variables = model.init(jax.random.key(0), jnp.zeros((1, 16, 12, 1)))
+  (tmp_path / 'teacher.msgpack').write_bytes(trees.encode({'variables': variables}))
+  facts = {'network': MLP, 'class_names': digits[0].class_names, 'image_shape': (16, 12, 1)}
+  facts |= {'mean': (0.5,), 'std': (0.2,), 'key': 'k', 'weights': 'teacher.msgpack'}
+  (tmp_path / teachers.FILE).write_text(json.dumps(facts))
+  assert teachers.read(tmp_path, {}, digits[0]).size == 12

@@ -12,8 +12,8 @@ from jaxdistill import files, models
 from jaxdistill.condensation import protocols, sections
 from jaxdistill.data import Dataset, augment, presets, subsets
 from jaxdistill.errors import UserError
+from jaxdistill.experiment import arguments, schema
 from jaxdistill.experiment import explain as explaining
-from jaxdistill.experiment import schema
 from jaxdistill.experiment.datasets import DataSource, load
 from jaxdistill.files import expanded
 from jaxdistill.synthesis.condensed import Condensed
@@ -299,8 +299,7 @@ def shrink(config: ConfigDict) -> ConfigDict:
   """
   config = ConfigDict(config.to_dict())
   if 'model' in config:
-    # A width of 0 lets the network choose; one that is narrower still stays so.
-    config.model.width = min(config.model.width or 16, 16)
+    config.model = arguments.narrowed(config.model, 16)
     if 'blocks' in config.model:
       # The many layers of a densenet take a minute to compile.
       config.model.blocks = (1,) * len(config.model.blocks)

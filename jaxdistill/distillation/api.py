@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 
 import flax.linen as nn
 import numpy as np
-from ml_collections import ConfigDict
 
 from jaxdistill import config as configs
 from jaxdistill import errors, files, models
 from jaxdistill.data import Dataset, hold_out
+from jaxdistill.data import presets as data_presets
 from jaxdistill.distillation import (
   checks,
   running,
@@ -24,10 +24,8 @@ from jaxdistill.distillation import (
   teachers,
 )
 from jaxdistill.distillation import work as works
-from jaxdistill.distillation.methods import METHODS
 from jaxdistill.distillation.scoring import Numbers
 from jaxdistill.distillation.teachers import Teacher
-from jaxdistill.distillation.terms import TERMS
 from jaxdistill.distillation.trained import Trained
 from jaxdistill.errors import UserError, brief
 from jaxdistill.experiment import arguments, datasets
@@ -38,6 +36,7 @@ from jaxdistill.training import parallel, trees
 _FOLDER = 'distillation'
 # Of the training images, held out to test on where there are no test images.
 _TEST_SHARE = 0.1
+_RATE = 'distillation.learning_rate'
 _FORMAT = 'jaxdistill distillation, version 1'
 
 
@@ -126,8 +125,8 @@ def distill(
 
   Args:
     teacher: the name of a network, which is trained by the same loop and kept for other runs; a
-      work dir of this family; a file of weights, of the network that `overrides` names as
-      'teacher_model.name'; a `Teacher` of `load_teacher` or `of_function`; or a function
+      work dir of this family; a file of weights of the data set's usual teacher (of another
+      network: `load_teacher`); a `Teacher` of `load_teacher` or `of_function`; or a function
       images -> logits [n, C] or a dict of arrays with 'logits', of images normalised as the
       students'.
     train, test: of one set of classes, see `data.load`; without test images a tenth of the training
@@ -154,7 +153,7 @@ def distill(
       go together.
   """
   given = _arguments(train, low, seeds, quick)
-  other = functools.partial(_other_config, given)
+  other = functools.partial(settings.of_name, given)
   make = lambda: arguments.config_of(method, _FOLDER, given, other)
   fixed = {'seed': seed, 'distillation.baseline': False}
   ran = _run(make, teacher, train, test, student, fixed, validation, overrides, workdir, progress)
@@ -202,19 +201,8 @@ def _arguments(train, low, seeds, quick):
     )
   errors.whole('seeds', seeds, at_least=1)
   errors.whole_numbers(low=low)
-  known = train.name if train.name in settings.PRESETS else ''
+  known = train.name if data_presets.find(train.name).offered else ''
   return dict(data=known, low=str(low), seeds=seeds, quick=quick)
-
-
-def _other_config(given: Mapping[str, Any], method: str) -> ConfigDict:
-  """The config of a method that is no file's: one that the user has registered, or a sum."""
-  if method in METHODS:
-    return settings.defaults(arguments.read(settings.Arguments, given), method)
-  if method in TERMS or '+' in method:
-    return configs.load(f'{_FOLDER}/sum', {**given, 'terms': method})
-  names = [name for name in configs.names() if name.startswith(f'{_FOLDER}/')]
-  shipped = [name.partition('/')[2] for name in names if name != f'{_FOLDER}/compare']
-  raise errors.unknown('distillation method', method, [*shipped, *METHODS.added, *TERMS.added])
 
 
 def _teacher(teacher: Any) -> tuple[Teacher | None, dict[str, Any]]:
@@ -262,10 +250,15 @@ def _run(
   if 'teacher_model' in named:
     config.teacher_model = named['teacher_model']
   config.teaching.update(named.get('teaching', {}))
+  usual_rate = settings.learning_rate(config)
   if student:
     config.model = arguments.network_of(student)
-  for key, value in arguments.overrides(fixed, overrides).items():
+  asked = arguments.overrides(fixed, overrides)
+  for key, value in asked.items():
     configs.override(config, key, value)
+  if config.distillation.learning_rate == usual_rate and _RATE not in asked:
+    # The config was made for another student, and perhaps for another recipe.
+    config.distillation.learning_rate = settings.learning_rate(config)
   checks.check_fields(config)
   checks.check_values(config)
   fields = sections.of_config(config)

@@ -47,6 +47,7 @@ _BY_NAME = {
     batch=32,
     epochs=20,
   ),
+  'tiny_imagenet': dataclasses.replace(_CIFAR, recipe='tiny'),
   'imagenet': _LARGE,
   'imagenet224': _LARGE,
 }

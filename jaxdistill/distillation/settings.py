@@ -3,13 +3,13 @@ numbers of a method."""
 
 import dataclasses
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from jaxdistill import config as configs
-from jaxdistill import files, models
+from jaxdistill import errors, files, models
 from jaxdistill.data import presets as data_presets
 from jaxdistill.data import resolution
 from jaxdistill.distillation import methods, presets, sections, terms
@@ -23,6 +23,7 @@ from jaxdistill.training import replicas
 # dry_run(config).
 TASKS = {'distill': 'tasks.distill', 'compare': 'tasks.compare'}
 PRESETS = presets.OFFERED
+_FOLDER = 'distillation'
 # What compares where nothing is said.
 COMPARED = ('alone', 'kd', 'horkd')
 # Terms that compare maps before their ReLU.
@@ -122,8 +123,9 @@ def comparison(args: Arguments, names: Iterable[str]) -> ConfigDict:
   asked = {item.name: getattr(args, item.name) for item in dataclasses.fields(Arguments)}
   members = {}
   for name in names:
-    joined = {'terms': name.replace('&', '+')} if '&' in name else {}
-    own = configs.load(f'distillation/{"sum" if joined else name}', {**asked, **joined})
+    path = f'{_FOLDER}/{name}'
+    is_shipped = name != 'compare' and path in configs.names()
+    own = configs.load(path, asked) if is_shipped else of_name(asked, name.replace('&', '+'))
     members[name] = own.method.to_dict()
   parts = dict(compared=tuple(members), members=members)
   config = ConfigDict(dict(_shared(args), task='compare', **parts))
@@ -131,11 +133,42 @@ def comparison(args: Arguments, names: Iterable[str]) -> ConfigDict:
   return shrink(config) if args.quick else config
 
 
+def of_name(given: Mapping[str, Any], method: str) -> ConfigDict:
+  """Returns the config of a method that is no file's: one that the user has registered, or a sum.
+
+  Args:
+    given: arguments, by name.
+    method: its name.
+
+  Raises:
+    UserError: there is none.
+  """
+  if method in methods.METHODS:
+    return defaults(arguments.read(Arguments, given), method)
+  if method in terms.TERMS or '+' in method:
+    return configs.load(f'{_FOLDER}/sum', {**given, 'terms': method})
+  names = [name for name in configs.names() if name.startswith(f'{_FOLDER}/')]
+  shipped = [name.partition('/')[2] for name in names if name != f'{_FOLDER}/compare']
+  valid = [*shipped, *methods.METHODS.added, *terms.TERMS.added]
+  raise errors.unknown('distillation method', method, valid)
+
+
+def learning_rate(config: ConfigDict) -> float:
+  """Returns the learning rate at which a config's student starts where that is not its recipe's
+  own, see `recipes.learning_rate_for`."""
+  return sections.recipes.learning_rate_for(config.distillation.recipe, config.model.name)
+
+
 def _shared(args: Arguments, staged: bool = False) -> dict[str, Any]:
   """Returns what the configs of all tasks have; `staged`: with maps before the ReLU."""
   known = data_presets.find(args.data)
   usual = presets.find(args.data, staged)
   is_network = args.teacher in models.names() or not args.teacher
+  if args.weights and not is_network:
+    raise errors.UserError(
+      f'teacher={args.teacher} is taken with its own weights, and weights={args.weights} are given '
+      'beside it; name the network that these are of, or leave them out.'
+    )
   recipe = args.recipe or usual.recipe
   held_out = arguments.number('val', args.val, float, 0.0 if known.published else 0.1)
   source = DataSource(
@@ -200,9 +233,8 @@ def workdir_parts(config: ConfigDict) -> list[str]:
 def shrink(config: ConfigDict) -> ConfigDict:
   """Returns `config` as a smoke run: every phase is reached, no number means anything."""
   config = ConfigDict(config.to_dict())
-  for section in (config.model, config.teacher_model):
-    if 'width' in section:
-      section.width = min(section.width or _WIDTH, _WIDTH)
+  for name in ('model', 'teacher_model'):
+    config[name] = arguments.narrowed(config[name], _WIDTH)
   config.teaching.update(steps=_STEPS)
   distilling = config.distillation
   distilling.update(steps=_STEPS, seeds=min(distilling.seeds, 2), checks=2, batch=16, speed=False)

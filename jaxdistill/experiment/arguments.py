@@ -76,6 +76,16 @@ def network(asked: str, usual: Mapping[str, Any]) -> dict[str, Any]:
   return {**fields, **chosen}
 
 
+def narrowed(network: Mapping[str, Any], most: int) -> dict[str, Any]:
+  """Returns the fields of a network for a smoke run: at most so wide, where it has a width, whether
+  that is said (0: the network chooses) or not.
+
+  >>> narrowed({'name': 'mlp', 'width': 4}, 8)['width'], narrowed({'name': 'mlp'}, 8)['width']
+  (4, 8)
+  """
+  return models.of_width(network, min(network.get('width') or most, most))
+
+
 def config_of(
   method: str, folder: str, given: Mapping[str, Any], other: Callable[[str], Any]
 ) -> Any:

@@ -12,8 +12,8 @@ from ml_collections import ConfigDict
 from jaxdistill import config as configs
 from jaxdistill import files, models
 from jaxdistill.data import presets
+from jaxdistill.experiment import arguments, schema
 from jaxdistill.experiment import explain as explaining
-from jaxdistill.experiment import schema
 from jaxdistill.experiment.datasets import DataSource
 from jaxdistill.fscil import memory, methods, sections
 from jaxdistill.fscil import presets as divisions
@@ -211,8 +211,7 @@ def shrink(config: ConfigDict) -> ConfigDict:
   (4, 2, 4)
   """
   config = ConfigDict(config.to_dict())
-  if 'width' in config.model:
-    config.model.width = min(config.model.width or 8, 8)
+  config.model = arguments.narrowed(config.model, 8)
   config.base_training.update(
     steps=4, checks=2, fit_epochs=1, head_width=min(config.base_training.head_width or 32, 32)
   )

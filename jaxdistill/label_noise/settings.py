@@ -281,8 +281,7 @@ def workdir_parts(config: ConfigDict) -> list[str]:
 def shrink(config: ConfigDict) -> ConfigDict:
   """Returns `config` as a smoke run: every phase is reached, no number means anything."""
   config = ConfigDict(config.to_dict())
-  if 'width' in config.model:
-    config.model.width = min(config.model.width or _WIDTH, _WIDTH)
+  config.model = arguments.narrowed(config.model, _WIDTH)
   learning = config.learning
   learning.update(epochs=2, seeds=min(learning.seeds, 2), checks=2, batch=16)
   learning.train_images = min(learning.train_images or _IMAGES, _IMAGES)

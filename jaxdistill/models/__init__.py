@@ -71,8 +71,8 @@ def build(config: Mapping[str, Any] | str, num_classes: int, image_shape: tuple[
     A flax module, not yet initialised.
 
   Raises:
-    UserError: unknown network, field or choice, a value of the wrong kind, or images that the
-      network cannot take.
+    UserError: unknown network, field or choice, a value of the wrong kind, a field that makes
+      another network of a short name, or images that the network cannot take.
 
   >>> net = build({'name': 'convnet', 'width': 8, 'depth': 2}, num_classes=10, image_shape=(16,
   ...   16, 1))
@@ -95,6 +95,7 @@ def build(config: Mapping[str, Any] | str, num_classes: int, image_shape: tuple[
     if field not in known:
       raise errors.unknown(f'field of the model {name!r} called', field, known)
     fields[field] = _checked(name, field, value, known[field], network.choices.get(field))
+  _check_settled(name, family, settled, fields)
   num_classes = errors.whole('num_classes', num_classes, at_least=1)
   if len(image_shape) != 3:
     raise errors.UserError(
@@ -123,6 +124,24 @@ def defaults(name: str) -> dict[str, Any]:
     if field.name not in skipped
   }
   return fields | settled
+
+
+def of_width(config: Mapping[str, Any], width: int) -> dict[str, Any]:
+  """Returns the fields of a network with another width; one without a width stays as it is, and one
+  whose short name settles the width goes by the name of its family.
+
+  >>> of_width({'name': 'convnet', 'depth': 2}, 8)
+  {'name': 'convnet', 'depth': 2, 'width': 8}
+  >>> of_width({'name': 'mobilenetv2_half'}, 8)
+  {'width': 8, 'name': 'mobilenetv2'}
+  """
+  fields = dict(config)
+  if 'width' not in defaults(fields['name']):
+    return fields
+  family, settled = _find(fields['name'])
+  if settled.get('width', width) != width:
+    fields = {**settled, **fields, 'name': family}
+  return {**fields, 'width': width}
 
 
 def names() -> list[str]:
@@ -194,6 +213,18 @@ def _find(name):
     raise errors.unknown('model', name, names())
   settled = {} if name in REGISTRY else dict(NAMED[name])
   return settled.pop('name', name), settled
+
+
+def _check_settled(name, family, settled, fields):
+  """Raises `UserError` for a field that is not what the short name stands for: tables would show
+  the name of a network that was not there."""
+  for field, value in settled.items():
+    if fields.get(field, value) != value:
+      raise errors.UserError(
+        f'The model {name!r} has {field} {value!r}, and beside its name {field} is '
+        f'{fields[field]!r}; a network comes with its own fields where it is chosen by an argument '
+        f'(model=, student=, teacher=), and {family!r} takes any {field}.'
+      )
 
 
 def _checked(name, field, value, default, choices):

@@ -21,7 +21,7 @@ def _vggs():
   return {f'vgg{depth}': dict(name='cifar_vgg', depth=depth) for depth in (8, 11, 13, 16, 19)}
 
 
-# Short name -> what `models.build` takes; fields may be set beside the name.
+# Short name -> what `models.build` takes; other fields may be set beside the name.
 NAMED: Mapping[str, Mapping[str, Any]] = MappingProxyType(
   {
     **_resnets(),

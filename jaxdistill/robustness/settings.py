@@ -175,8 +175,7 @@ def workdir_parts(config: ConfigDict) -> list[str]:
 def shrink(config: ConfigDict) -> ConfigDict:
   """Returns `config` as a smoke run: every phase is reached, no number means anything."""
   config = ConfigDict(config.to_dict())
-  if 'width' in config.model:
-    config.model.width = min(config.model.width or _WIDTH, _WIDTH)
+  config.model = arguments.narrowed(config.model, _WIDTH)
   robust = config.robustness
   robust.update(steps=_STEPS, seeds=min(robust.seeds, 2), checks=2, batch=16, pgd_steps=2)
   robust.update(attacks=('fgsm',), attack_images=20)

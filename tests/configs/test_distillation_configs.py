@@ -22,6 +22,7 @@ def test_every_method_and_every_classical_sum_has_a_config():
     ('digits', 'convnet', 'convnet', 'digits', 4, 0.1),
     ('cifar100', 'resnet56', 'resnet20', 'crd240', 0, 0.0),
     ('folder:photos', 'resnet56', 'resnet20', 'crd240', 0, 0.1),
+    ('tiny_imagenet:x', 'resnet56', 'resnet20', 'tiny', 0, 0.0),
     ('imagenet:x', 'torchvision_resnet', 'torchvision_resnet', 'imagenet', 0, 0.0),
   ],
 )
@@ -62,13 +63,27 @@ def test_a_path_in_place_of_a_teachers_network_is_a_work_dir():
   assert (loaded.teaching.given, loaded.teacher_model.name) == ('runs/kd', 'resnet56')
 
 
+def test_weights_of_a_work_dirs_teacher_are_its_own():
+  with pytest.raises(UserError, match='runs/kd is taken with its own weights, and weights='):
+    config.load('distillation/kd:cifar100,teacher=runs/kd,weights=x.safetensors')
+  loaded = config.load('distillation/kd:cifar100,teacher=resnet32,weights=x.safetensors')
+  assert (loaded.teaching.given, loaded.teacher_model.depth) == ('x.safetensors', 32)
+
+
+@pytest.mark.parametrize('network', ['wrn_16_2', 'mobilenetv2_half', 'resnet8x4'])
+def test_quick_networks_can_be_built(network):
+  loaded = config.load(f'distillation/kd:cifar100,quick,student={network}')
+  assert models.build(loaded.model, 10, (32, 32, 3)).width == 8
+
+
 def test_a_comparison_gives_every_method_the_fields_of_its_own_config():
   loaded = config.load('distillation/compare:cifar100,methods=alone+kd+kd&crd')
   assert loaded.compared == ('alone', 'kd', 'kd&crd')
   assert loaded.members.kd == config.load('distillation/kd:cifar100').method
   assert loaded.members['kd&crd'].terms == ('kd', 'crd')
-  with pytest.raises(UserError, match="no config 'distillation/kdd'; did you mean"):
-    config.load('distillation/compare:digits,methods=alone+kdd')
+  for name, message in (('kdd', "'kdd'; did you mean 'kd'"), ('compare', "'compare'")):
+    with pytest.raises(UserError, match=f'There is no distillation method {message}'):
+      config.load(f'distillation/compare:digits,methods=alone+{name}')
 
 
 def test_low_and_val_are_numbers():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxdistill import data, distillation, models
-from jaxdistill.distillation import flow, keeping, running
+from jaxdistill.distillation import checks, flow, keeping, logit_terms, methods, running, terms
 from jaxdistill.errors import UserError
 from jaxdistill.models import weights
 
@@ -298,6 +298,7 @@ def test_sets_that_do_not_go_together_are_refused_before_training(digits, name, 
     (dict(teacher=lambda images: images[:, 0, :7, 0]), 'answers with 7 classes'),
     (dict(low=3), 'A low size of 3 does not divide'),
     (dict(student='mlpp'), "no model 'mlpp'"),
+    (dict(student={'name': 'resnet20', 'depth': 56}), "'resnet20' has depth 20, and beside its"),
   ],
 )
 def test_a_mistake_ends_in_one_sentence(changes, message, digits):
@@ -341,6 +342,68 @@ def test_a_work_dir_knows_its_teacher(digits, tmp_path, monkeypatch):
     distil(first, digits, workdir=tmp_path / 'weights')
   with pytest.raises(UserError, match='teacher has changed since'):
     distil(second, digits, workdir=tmp_path / 'weights')
+
+
+@pytest.fixture
+def begun(monkeypatch):
+  """The fields of what a call works on, before anything is computed."""
+
+  def of(*arguments, call=distillation.distill, **options):
+    works = []
+
+    def stop(work):
+      works.append(work)
+      raise _Stopped
+
+    monkeypatch.setattr(checks, 'check_parts', stop)
+    with pytest.raises(_Stopped):
+      call(*arguments, **options)
+    return works[0].fields
+
+  return of
+
+
+def colour(name):
+  images = np.zeros((20, 32, 32, 3), np.uint8)
+  return data.Dataset(images, np.arange(20) % 10, name=name)
+
+
+def test_a_set_with_a_path_has_its_usual_networks_and_recipe(begun):
+  fields = begun('', colour('imagenet:pictures'), colour('imagenet:pictures'), quick=True)
+  assert fields.teacher_model['name'] == fields.model['name'] == 'torchvision_resnet'
+  assert (fields.teacher_model['depth'], fields.distillation.recipe) == (34, 'imagenet')
+  assert fields.method['gamma'] == 0.5
+  other = begun('', colour('mine'), colour('mine'), quick=True)
+  assert (other.model['name'], other.distillation.recipe) == ('resnet20', 'crd240')
+
+
+@pytest.mark.parametrize(
+  'student, overrides, rate',
+  [
+    ('shufflenet_v1', {}, 0.01),
+    ('shufflenet_v1', {'distillation.learning_rate': 0.02}, 0.02),
+    ({'name': 'shufflenet_v2', 'norm': 'group'}, {'distillation.recipe': 'short'}, 0.01),
+    ('shufflenet_v1', {'distillation.recipe': 'imagenet'}, 0.0),
+    ('resnet8', {}, 0.0),
+  ],
+)
+def test_light_students_start_at_their_own_rate(begun, student, overrides, rate):
+  sets = colour('cifar100'), colour('cifar100')
+  fields = begun('resnet8', *sets, quick=True, student=student, overrides=overrides)
+  assert fields.distillation.learning_rate == rate
+
+
+def test_what_one_has_registered_is_compared_by_its_name(begun, digits):
+  distillation.register('mine', methods.find('sum'), 'Mine')
+  distillation.register_term('twice', logit_terms.kd, 'Twice')
+  try:
+    names = ['alone', 'mine', 'twice']
+    given = dict(student='mlp', overrides=SMALL)
+    fields = begun(linear, *digits, names, call=distillation.compare, **given)
+  finally:
+    del methods.METHODS['mine'], terms.TERMS['twice']
+  assert fields.compared == tuple(names)
+  assert fields.members['mine']['name'] == 'mine' and fields.members['twice']['terms'] == ('twice',)
 
 
 def test_the_first_process_says_whether_the_teacher_is_kept(monkeypatch):

@@ -248,7 +248,6 @@ def test_linear_bottlenecks_have_no_relu(random_variables):
 
 def test_short_names_take_fields_and_are_told():
   assert models.build({'name': 'resnet20', 'norm': 'group'}, 10, (8, 8, 3)).norm == 'group'
-  assert models.build({'name': 'resnet20', 'depth': 8}, 10, (8, 8, 3)).depth == 8
   same = models.build({'name': 'resnet', 'depth': 20, 'shortcut': 'B'}, 10, (8, 8, 3))
   assert repr(models.build('resnet20', 10, (8, 8, 3))) == repr(same)
   assert models.build(dict(models.defaults('wrn_40_1'), name='wrn'), 10, (8, 8, 3)).width == 16
@@ -269,7 +268,13 @@ def test_short_names_take_fields_and_are_told():
     ({'name': 'mobilenetv2', 'norm': 'instance'}, (16, 16, 3), 'more than 16 pixels a side'),
     ({'name': 'shufflenet_v1', 'width': 2}, (32, 32, 3), 'width of a shufflenet_v1 is at least 3'),
     ({'name': 'shufflenet_v2', 'norm': 'instance'}, (8, 8, 3), 'more than 8 pixels a side'),
-    ({'name': 'resnet8x4', 'depth': 9}, (32, 32, 3), r'6 k \+ 2 .* got 9'),
+    ({'name': 'stem_resnet', 'depth': 9}, (32, 32, 3), r'6 k \+ 2 .* got 9'),
+    (
+      {'name': 'resnet20', 'depth': 56},
+      (32, 32, 3),
+      'has depth 20, and beside its name depth is 56',
+    ),
+    ({'name': 'wrn_16_2', 'width': 8}, (32, 32, 3), "has width 32, .* and 'wrn' takes any width"),
   ],
 )
 def test_what_does_not_fit_is_told_by_staged_networks(config, image_shape, message):
@@ -280,3 +285,12 @@ def test_what_does_not_fit_is_told_by_staged_networks(config, image_shape, messa
 def test_a_network_of_ones_own_may_take_a_short_name(monkeypatch):
   monkeypatch.setitem(models.REGISTRY, 'resnet20', 'jaxdistill.models.mlp:MLP')
   assert type(models.build({'name': 'resnet20', 'width': 5}, 2, (4, 4, 1))).__name__ == 'MLP'
+
+
+def test_a_network_made_narrow_has_a_name_that_says_so():
+  fields = {**models.defaults('wrn_16_2'), 'name': 'wrn_16_2'}
+  narrow = models.of_width(fields, 8)
+  assert (narrow['name'], narrow['depth'], narrow['width']) == ('wrn', 16, 8)
+  assert models.build(narrow, 10, (8, 8, 3)).width == 8
+  assert models.of_width(fields, 32) == fields
+  assert models.of_width({'name': 'resnet8'}, 4) == {'name': 'resnet8', 'width': 4}

@@ -210,8 +210,8 @@ def networks(
   model = dict(
     entries[0].condensed.config.get('model', models.DEFAULT) if entries else models.DEFAULT
   )
-  if width and 'width' in models.defaults(model['name']):
-    model['width'] = width
+  if width:
+    model = models.of_width(model, width)
   return {name_of(model): model}
 
 

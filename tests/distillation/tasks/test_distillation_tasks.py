@@ -188,6 +188,8 @@ def test_dry_run_tells_both_networks_and_the_time():
     ({'distillation.cache': 'some'}, 'it must be none, flip, or a number'),
     ({'distillation.share': 0.0}, 'it must be above 0 and at most 1'),
     ({'teaching.given': 'no/such/file'}, 'no/such/file does not exist; name a network, a work dir'),
+    ({'teacher_model.name': 'resnet20'}, "'resnet20' has depth 20, and beside its name depth is 1"),
+    ({'teaching.seed': 5_000_000_000}, 'teaching.seed is 5000000000; it must be below 4294967296'),
     ({'verification.classes': 9}, 'fewer than 2 are left for the teacher'),
     (
       {'verification.classes': 3, 'verification.pairs': 40, 'verification.far': 0.001},

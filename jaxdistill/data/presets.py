@@ -192,6 +192,15 @@ def find(name: str) -> Preset:
   return TABLE.get(base) or Preset(base, offered=False)
 
 
+def offered(name: str) -> str:
+  """Returns the name by which configs know a set that is in memory; '' where they do not.
+
+  >>> offered('cifar10:3.0.2'), offered('handed over')
+  ('cifar10:3.0.2', '')
+  """
+  return name if find(name).offered else ''
+
+
 def mosaic_of(name: str) -> tuple[int, str]:
   """Returns how many mosaics a name asks for, 0 where it does not say, and the set that they are
   made of; of another name 0 and itself.

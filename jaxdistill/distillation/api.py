@@ -201,8 +201,7 @@ def _arguments(train, low, seeds, quick):
     )
   errors.whole('seeds', seeds, at_least=1)
   errors.whole_numbers(low=low)
-  known = train.name if data_presets.find(train.name).offered else ''
-  return dict(data=known, low=str(low), seeds=seeds, quick=quick)
+  return dict(data=data_presets.offered(train.name), low=str(low), seeds=seeds, quick=quick)
 
 
 def _teacher(teacher: Any) -> tuple[Teacher | None, dict[str, Any]]:

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from jaxdistill import config as configs
 from jaxdistill import errors, files
-from jaxdistill.data import MultiLabelled
+from jaxdistill.data import MultiLabelled, presets
 from jaxdistill.data.crowds import Crowd
 from jaxdistill.errors import UserError
 from jaxdistill.experiment import arguments, datasets, running
@@ -233,7 +233,7 @@ def _arguments(train, seeds, quick):
   if isinstance(train, MultiLabelled):
     known = 'multilabel:handed'
   elif not hasattr(train, 'features'):
-    known = train.name if train.name in settings.PRESETS else ''
+    known = presets.offered(train.name)
   else:
     known = 'vectors:handed'
   # What was observed is handed over.

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxdistill import config as configs
 from jaxdistill import errors, files
-from jaxdistill.data import Dataset, hold_out
+from jaxdistill.data import Dataset, hold_out, presets
 from jaxdistill.errors import UserError
 from jaxdistill.experiment import arguments, datasets, running
 from jaxdistill.experiment.rows import Comparison
@@ -184,9 +184,10 @@ def _arguments(train, seeds, eps, norm, over, quick):
       'data.load(name) returns.'
     )
   errors.whole('seeds', seeds, at_least=1)
-  known = train.name if train.name in settings.PRESETS else ''
   radius = '' if eps is None else repr(threat.radius(eps))
-  return dict(data=known, seeds=seeds, eps=radius, norm=norm, over=over, quick=quick)
+  return dict(
+    data=presets.offered(train.name), seeds=seeds, eps=radius, norm=norm, over=over, quick=quick
+  )
 
 
 def _run(

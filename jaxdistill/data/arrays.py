@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from jaxdistill.data import archives
+from jaxdistill.data.dataset import without_images
 from jaxdistill.data.entries import (
   ELSEWHERE,
   PAIRS,
@@ -23,7 +24,6 @@ from jaxdistill.errors import UserError, unknown
 from jaxdistill.files import expanded
 
 _FURTHER = ('class_names', 'flip', 'mean', 'std')
-_LISTED = 5
 
 
 def read_npz(path: str, image_size: int = 0) -> Stored:
@@ -136,16 +136,12 @@ def _check_held(where: str, held: Mapping[str, np.ndarray], classes: int) -> tup
   """Returns a line for each split in which classes are missing."""
   notices = []
   for role, labels in held.items():
-    present = np.unique(labels)
-    if present[-1] >= classes:
+    if labels.max() >= classes:
       raise UserError(
-        f'{where}: the {role} images have the label {present[-1]}, and the training images the '
+        f'{where}: the {role} images have the label {labels.max()}, and the training images the '
         f'classes 0 to {classes - 1}; each class needs training images.'
       )
-    absent = np.setdiff1d(np.arange(classes), present)
-    if absent.size:
-      listed = ', '.join(map(str, absent[:_LISTED])) + (', ...' if absent.size > _LISTED else '')
-      notices.append(f'{where}: classes without {role} images: {absent.size} ({listed}).')
+    notices += without_images(where, role, labels, classes)
   return tuple(notices)
 
 

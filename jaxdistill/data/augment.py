@@ -224,27 +224,6 @@ _APPLY = dict(flip=_flip, color=_color, crop=_crop, cutout=_cutout, scale=_scale
 
 
 @steady
-def crop_and_flip(
-  key: jax.Array, images: jax.Array, padding: int = 4, flip: bool = True
-) -> jax.Array:
-  """Moves each image by up to `padding` pixels along each axis and mirrors half of them, with its
-  own draw each.
-
-  The usual augmentation of CIFAR training (He et al., CVPR 2016), as padding with 0 and cropping to
-  the old size. Apply it to normalised images if the fill shall be the mean colour, to unit images
-  if it shall be black.
-
-  >>> crop_and_flip(jax.random.key(0), jnp.ones((2, 8, 8, 1)), padding=0).min().item()
-  1.0
-  """
-  padding = errors.whole('padding', padding)
-  move, mirror = draws.split(key)
-  shift = draws.integers(move, (2, len(images)), -padding, padding + 1)
-  images = operations.translate(images, shift[0], shift[1])
-  return operations.flip(images, draws.coins(mirror, 0.5, (len(images),))) if flip else images
-
-
-@steady
 def cutmix(
   key: jax.Array,
   images: jax.Array,

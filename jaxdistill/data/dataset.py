@@ -13,6 +13,8 @@ from jaxdistill.errors import UserError, brief
 
 # More than any set has (our choice); a larger label is none.
 _MOST_CLASSES = 10**6
+# Classes that a line on what is missing lists.
+_LISTED = 5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -24,8 +26,8 @@ class Dataset:
   `std` are per channel and refer to `images / 255`. `flip` says whether a mirrored image still
   belongs to its class. `notices` are lines of what was passed over or changed in reading,
   and `background` is the colour on which transparent images were laid, '' where there are none.
-  `ids` is what the source calls its images, one an image: the paths of their files, or text; empty
-  where it has no such names.
+  `ids` is what the source calls its images, one an image: the paths of their files, or text; where
+  it has no such names, their rows in it if it was divided on its way in, else empty.
   Left out, the class names are the numbers 0, 1, ..., and the statistics are measured on the images
   (see `statistics.measure`); images that are measured and hold zeros and ones alone are refused, as
   floats in [0, 1] that were cut to whole numbers.
@@ -200,8 +202,9 @@ def hold_out(train: Dataset, share: float, seed: int = 0) -> tuple[Dataset, Data
   """Returns (train, validation): close to `share` of every class held out, the same for the same
   seed.
 
-  Every class keeps at least one training image, and one with two or more gives at least one away.
-  The statistics stay those of the whole training set.
+  Every class keeps at least one training image, and one with two or more gives at least one away;
+  the last of `notices` of the second says which classes gave none. The statistics stay those of the
+  whole training set.
 
   Raises `UserError` when the share is not between 0 and 1, a class has no image, or no class has
   two.
@@ -228,7 +231,22 @@ def hold_out(train: Dataset, share: float, seed: int = 0) -> tuple[Dataset, Data
     raise UserError(
       f'{train.name}: every class has a single image, so none can be held out for validation.'
     )
-  return train.take(kept), train.take(held, 'validation')
+  validation = train.take(held, 'validation')
+  lines = without_images(train.name, 'validation', validation.labels, train.num_classes)
+  return train.take(kept), dataclasses.replace(validation, notices=(*train.notices, *lines))
+
+
+def without_images(where: str, role: str, labels: np.ndarray, classes: int) -> tuple[str, ...]:
+  """Returns a line on the classes of which a split has no image; none where each has some.
+
+  >>> without_images('mine', 'test', np.array([0, 2]), 4)
+  ('mine: classes without test images: 2 (1, 3).',)
+  """
+  absent = np.setdiff1d(np.arange(classes), labels)
+  if not absent.size:
+    return ()
+  listed = ', '.join(map(str, absent[:_LISTED])) + (', ...' if absent.size > _LISTED else '')
+  return (f'{where}: classes without {role} images: {absent.size} ({listed}).',)
 
 
 def positions(where: str, indices: object, count: int, many: str = 'images') -> np.ndarray:

@@ -128,7 +128,8 @@ def class_order(
   number = {name: label for label, name in enumerate(class_names)}
   numbers = {}
   for place, entry in enumerate(order):
-    label = number.get(str(entry))
+    # A class may be called by another's number, and what is no text is a number.
+    label = number.get(str(entry)) if isinstance(entry, str) else None
     if label is None and str(entry).isdecimal() and int(entry) < len(class_names):
       label = int(entry)
     if label is None:

@@ -39,8 +39,9 @@ def column(labels: np.ndarray) -> np.ndarray:
   return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
 
 
-def whole_labels(where: str, labels: np.ndarray) -> np.ndarray:
-  """Returns labels [n], which are whole numbers from 0.
+def whole_labels(where: str, labels: np.ndarray, one: str = 'an image') -> np.ndarray:
+  """Returns labels [n], of [n, 1] too, which are whole numbers from 0, one each of what `one`
+  names.
 
   Raises `UserError` for others, with how to make numbers of them.
 
@@ -57,7 +58,7 @@ def whole_labels(where: str, labels: np.ndarray) -> np.ndarray:
     elif labels.ndim == 1 and labels.dtype.kind in 'fb':
       advice = '; labels.astype(int) gives them, if these are'
     raise UserError(
-      f'{where} must be whole numbers of an integer type, one an image, shape [n]; '
+      f'{where} must be whole numbers of an integer type, one {one}, shape [n]; '
       f'they are {labels.dtype} of shape {list(labels.shape)}{advice}.'
     )
   if labels.size and labels.min() < 0:

@@ -40,27 +40,6 @@ def brightness(images: jax.Array, u: ArrayLike) -> jax.Array:
 
 
 @steady
-def saturation(images: jax.Array, u: ArrayLike) -> jax.Array:
-  """Scales each pixel's distance from the mean of its own channels by 2u; with one channel this
-  changes nothing.
-
-  >>> saturation(jnp.array([1., 3.]).reshape(1, 1, 1, 2), 0.)[0, 0, 0].tolist()
-  [2.0, 2.0]
-  """
-  return _rescale(images, 2 * _per_image(u), jnp.ones((1, 1, 1, 1)))
-
-
-@steady
-def contrast(images: jax.Array, u: ArrayLike) -> jax.Array:
-  """Scales each pixel's distance from the mean of its own image by u + 1/2.
-
-  >>> contrast(jnp.array([1., 3.]).reshape(1, 1, 2, 1), 0.)[0, 0, :, 0].tolist()
-  [1.5, 2.5]
-  """
-  return _rescale(images, jnp.ones((1, 1, 1, 1)), _per_image(u) + 0.5)
-
-
-@steady
 def color(images: jax.Array, u: jax.Array) -> jax.Array:
   """Applies brightness with u[0], then saturation with u[1], then contrast with u[2]; `u` is [3] or
   [3, n].

@@ -2,6 +2,7 @@
 and labels refer to."""
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -9,6 +10,16 @@ from jaxdistill.data.dataset import Dataset
 
 # As TensorFlow Datasets tells of CIFAR.
 _ROW = re.compile(r'train_(\d+)')
+
+
+def are_numbers(ids: Sequence[object]) -> bool:
+  """Returns whether ids are rows of the source themselves: those of a set that was divided on its
+  way in and that calls its images nothing.
+
+  >>> are_numbers(np.array([7, 2], object)), are_numbers(['7', '2']), are_numbers(())
+  (True, False, False)
+  """
+  return len(ids) > 0 and all(isinstance(entry, (int, np.integer)) for entry in ids)
 
 
 def rows_of(train: Dataset) -> np.ndarray | None:
@@ -19,6 +30,8 @@ def rows_of(train: Dataset) -> np.ndarray | None:
   >>> rows_of(pair)
   array([7, 2])
   """
+  if are_numbers(train.ids):
+    return np.array(train.ids, np.int64)
   matches = [_ROW.fullmatch(str(entry)) for entry in train.ids]
   if not matches or None in matches:
     return None

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxdistill import errors, registry
 from jaxdistill.data import exported, presets, statistics, streaming
-from jaxdistill.data.dataset import Dataset, boolean, stratified
+from jaxdistill.data.dataset import Dataset, boolean, stratified, without_images
 from jaxdistill.data.stored import Asked, Stored, check_size, resize
 from jaxdistill.data.streaming import Streamed
 from jaxdistill.errors import UserError, brief, shown
@@ -139,7 +139,7 @@ def load_splits(
   if stream_above is not None and isinstance(images, np.ndarray) and images.nbytes > stream_above:
     stored = stored._replace(train=(Streamed.of_array(images), labels))
   datasets = _datasets(name, stored, normalisation, seed)
-  for notice in stored.notices:
+  for notice in datasets[0].notices:
     tell(notice)
   return datasets
 
@@ -190,7 +190,10 @@ def _datasets(
       )
     parts = whole.take(kept), whole.take(held)
     train, test = ((part.images, part.labels) for part in parts)
-    test, ids = (np.asarray(test[0]), test[1]), parts[0].ids
+    test = np.asarray(test[0]), test[1]
+    # Lists of rows mean those of the source, of which some are gone.
+    ids = parts[0].ids if len(stored.ids) else kept
+    fields['notices'] += without_images(fields['name'], 'test', test[1], whole.num_classes)
   else:
     train, test, ids = stored.train, stored.test, whole.ids
   fields['class_names'] = whole.class_names

@@ -7,7 +7,7 @@ import numpy as np
 from jaxdistill import errors
 from jaxdistill.data import archives
 from jaxdistill.data.dataset import stratified
-from jaxdistill.data.entries import names_of
+from jaxdistill.data.entries import names_of, whole_labels
 from jaxdistill.data.multilabelled import MultiLabelled, divided
 from jaxdistill.data.pixels import to_uint8
 from jaxdistill.data.stored import resize
@@ -37,6 +37,9 @@ def read_vectors(path: str, seed: int = 0) -> tuple[Vectors, Vectors]:
   """
   where = f'vectors:{shown(path)}'
   entries = _entries(where, path, ('features',))
+  for name in entries:
+    if name.endswith('labels'):
+      entries[name] = whole_labels(f'{where}: {name}', entries[name], 'a vector')
   (features, labels), test = _pairs(where, entries, 'features')
   names = names_of(where, entries)
   whole = Vectors(features, labels, names, name=where)
@@ -82,7 +85,13 @@ def read_multilabelled(
   """
   where = f'multilabel:{shown(path)}'
   entries = _entries(where, path, ('features', 'images'))
-  inputs = 'images' if any(f'{split}images' in entries for split in _SPLITS) else 'features'
+  kinds = [kind for kind in ('images', 'features') if any(kind in name for name in entries)]
+  if len(kinds) > 1:
+    raise UserError(
+      f'{where}: the file holds images and features ({", ".join(entries)}); it is one or the other '
+      'that a network sees: leave one out.'
+    )
+  inputs = kinds[0] if kinds else 'features'
   names = names_of(where, entries)
   parts = []
   for values, labels in filter(None, _pairs(where, entries, inputs)):

@@ -172,7 +172,11 @@ def _read_by(source):
 @functools.lru_cache(maxsize=1)
 def _held_out(source, stream_above, stamp):
   """The training images without, and the share of them that is held out."""
-  return data.hold_out(_read(source, stream_above, stamp).parts[0], source.validation_share)
+  whole = _read(source, stream_above, stamp).parts[0]
+  train, validation = data.hold_out(whole, source.validation_share)
+  for notice in validation.notices[len(whole.notices) :]:
+    _tell(notice)
+  return train, validation
 
 
 @functools.lru_cache(maxsize=1)

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxdistill.data.dataset import Dataset
 from jaxdistill.data.division import lines_of
-from jaxdistill.data.source_rows import rows_of
+from jaxdistill.data.source_rows import are_numbers, rows_of
 from jaxdistill.errors import UserError, brief, shown, unknown
 from jaxdistill.files import expanded
 
@@ -135,7 +135,7 @@ def _positions(path: pathlib.Path, train: Dataset) -> np.ndarray:
     place, kind = _by_row(train), 'row'
     positions = [place.get(int(line)) for line in lines]
   else:
-    if not len(train.ids):
+    if not len(train.ids) or are_numbers(train.ids):
       raise UserError(
         f'{shown(path)} lists images by the names of their files, and {train.name} does not know '
         'these; give the numbers of its rows, or draw the images by seed.'
@@ -162,7 +162,7 @@ def _by_file(train: Dataset) -> dict[str, list[tuple[tuple[str, ...], int]]]:
   """(parts of the path, position) of the images by the names of their files."""
   files = {}
   for position, entry in enumerate(train.ids):
-    parts = pathlib.PurePosixPath(entry).parts
+    parts = pathlib.PurePosixPath(str(entry)).parts
     files.setdefault(parts[-1], []).append((parts, position))
   return files
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxdistill.data import crowd_files
 from jaxdistill.data.crowds import Crowd
+from jaxdistill.data.source_rows import are_numbers
 from jaxdistill.errors import UserError, brief, shown
 
 _FOLDER = 'folder:'
@@ -22,8 +23,10 @@ def read_crowd(
 
   The file has the columns task, worker and label, a line a label. A task is called as the example
   is: a picture of a folder by its path within it, such as cat/1.jpg, whatever it lies below; an
-  example of a set without names by its number from 0. Labels of other tasks, such as pictures that
-  are kept for testing, are left out and told of.
+  example of a set without names by its number from 0. Where such a set was divided on its way in
+  (an npz file without a test), that is the row in its source, or the place among the training
+  examples where the tasks are just these places. Labels of other tasks, such as pictures that are
+  kept for testing, are left out and told of.
 
   Args:
     path: of the file.
@@ -43,6 +46,8 @@ def read_crowd(
   """
   tasks, workers, labels = crowd_files.read(path)
   names = example_names(examples)
+  if are_numbers(examples.ids) and _are_places(tasks, examples):
+    names = _places_of(examples)
   known = set(names)
   kept = [row for row, task in enumerate(tasks) if task in known]
   if not kept:
@@ -71,12 +76,23 @@ def read_crowd(
 def example_names(examples: Any) -> list[str]:
   """Returns how a file calls the examples of a set, see `read_crowd`."""
   if not len(examples.ids):
-    return list(map(str, range(len(examples))))
+    return _places_of(examples)
   names = list(map(str, examples.ids))
   if not examples.name.startswith(_FOLDER):
     return names
   root = os.path.abspath(examples.name.removeprefix(_FOLDER))
   return [pathlib.Path(os.path.relpath(os.path.abspath(name), root)).as_posix() for name in names]
+
+
+def _places_of(examples):
+  """The places of a set as names."""
+  return list(map(str, range(len(examples))))
+
+
+def _are_places(names, examples):
+  """Whether names are the places of a set, all of them and nothing else, as a crowd without names
+  writes them. Those that say something of all rows of a longer source are not."""
+  return set(names) == set(_places_of(examples))
 
 
 def joined(crowd: Crowd, examples: Any) -> Crowd:
@@ -138,6 +154,10 @@ def _example_places(crowd, examples):
   """The place in the set of each example of a crowd; None: it is the same."""
   own = crowd.names.examples
   if not own or not len(examples.ids):
+    return None
+  # Rows are no names that others would have given the examples.
+  numbered = are_numbers(examples.ids)
+  if numbered and (_are_places(own, examples) or not all(name.isdecimal() for name in own)):
     return None
   # A crowd may call the pictures of a folder by their whole paths too.
   spellings = (tuple(example_names(examples)), tuple(map(str, examples.ids)))

@@ -56,6 +56,14 @@ def test_what_is_held_out_leaves_an_image_of_every_class():
   assert kept.counts.min() == 1
 
 
+def test_classes_of_which_nothing_is_held_out_are_told_of():
+  few = Dataset(np.zeros((4, 8, 8, 1), np.uint8), [0, 1, 1, 2], mean=(0.0,), std=(1.0,))
+  _, validation = hold_out(few, 0.5)
+  assert validation.counts.tolist() == [0, 1, 0]
+  assert validation.notices == ('arrays: classes without validation images: 2 (0, 2).',)
+  assert hold_out(few.take([1, 2]).take_classes([1]), 0.5)[1].notices == ()
+
+
 # Groups of classes.
 
 
@@ -129,3 +137,5 @@ def test_orders_by_seed_and_by_file(tmp_path):
   assert class_order('', NAMES) == class_order(None, NAMES) == tuple(range(8))
   # A name goes before a number.
   assert class_order(['1', '0'], ('1', '0')) == (0, 1)
+  # What is no text can only be a number.
+  assert class_order([2, 1, '1'], ('1', '2', '3')) == (2, 1, 0)

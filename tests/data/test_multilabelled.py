@@ -86,6 +86,13 @@ def test_files(tmp_path, kind):
   np.testing.assert_array_equal(test.inputs, train.inputs[:3])
 
 
+def test_a_file_holds_images_or_features(tmp_path):
+  file = tmp_path / 'mine.npz'
+  np.savez(file, images=IMAGES, features=FEATURES, labels=LABELS)
+  with pytest.raises(UserError, match='images and features .*: leave one out'):
+    data.load(f'multilabel:{file}')
+
+
 def test_images_of_a_file_are_resized_and_vectors_are_not(tmp_path):
   file = tmp_path / 'mine.npz'
   np.savez(file, images=IMAGES, labels=LABELS)

@@ -65,6 +65,13 @@ def _turned(image, angle):
   return _sampled(image, np.array([[cosine, -sine], [sine, cosine]]))
 
 
+def _one_part_of_color(images, part):
+  """Brightness, saturation or contrast by `U` alone: one half changes nothing."""
+  u = np.full((3, len(U)), 0.5)
+  u[part] = U
+  return operations.color(images, jnp.array(u))
+
+
 DOWN, RIGHT = np.array([0, 1, -3]), np.array([2, -1, 9])
 ROW, COLUMN = np.array([0, 4, 8]), np.array([8, 3, 1])
 TALL, WIDE = np.array([1 / 1.2, 1.0, 1.2]), np.array([1.1, 0.9, 1 / 1.2])
@@ -79,11 +86,11 @@ CASES = {
     _loop(lambda image, n: image + U[n] - 0.5),
   ),
   'saturation': (
-    lambda x: operations.saturation(x, jnp.array(U)),
+    lambda x: _one_part_of_color(x, 1),
     _loop(lambda image, n: image * 2 * U[n] + image.mean(2, keepdims=True) * (1 - 2 * U[n])),
   ),
   'contrast': (
-    lambda x: operations.contrast(x, jnp.array(U)),
+    lambda x: _one_part_of_color(x, 2),
     _loop(lambda image, n: (image - image.mean()) * (U[n] + 0.5) + image.mean()),
   ),
   'translate': (
@@ -147,11 +154,14 @@ def test_cutout_gradient_is_exactly_zero_in_the_box():
 
 @pytest.mark.parametrize('shape', [(2, 8, 8, 1), (2, 8, 8, 3), (1, 6, 9, 4)])
 def test_color_is_its_three_parts_in_order(shape):
-  images, u = jnp.asarray(_images(shape)), jnp.array([0.9, 0.2, 0.7])
-  parts = operations.contrast(
-    operations.saturation(operations.brightness(images, u[0]), u[1]), u[2]
-  )
-  np.testing.assert_allclose(operations.color(images, u), parts, atol=1e-6)
+  images, (brightness, saturation, contrast) = _images(shape), (0.9, 0.2, 0.7)
+  parts = images + brightness - 0.5
+  grey = parts.mean(3, keepdims=True)
+  parts = (parts - grey) * 2 * saturation + grey
+  mean = parts.mean((1, 2, 3), keepdims=True)
+  parts = (parts - mean) * (contrast + 0.5) + mean
+  u = jnp.array([brightness, saturation, contrast])
+  np.testing.assert_allclose(operations.color(jnp.asarray(images), u), parts, atol=1e-6)
 
 
 def test_scalar_serves_all_images():
@@ -159,7 +169,7 @@ def test_scalar_serves_all_images():
   def both(images):
     pairs = []
     for operation, scalars in [
-      (operations.contrast, (0.3,)),
+      (operations.brightness, (0.3,)),
       (operations.translate, (1, -2)),
       (operations.cutout, (3, 5)),
       (operations.scale, (0.9, 1.1)),

@@ -115,6 +115,16 @@ def test_npz_without_a_test_split_is_divided_by_class(tmp_path):
   assert rows == sorted(map(bytes, IMAGES))
   tests = {bytes(load(name, seed=seed)[1].images) for seed in range(6)}
   assert len(tests) > 1 and bytes(load(name)[1].images) == bytes(test.images)
+  # The rows of the file, for lists that name them.
+  np.testing.assert_array_equal(train.images, IMAGES[train.ids.astype(int)])
+
+
+def test_a_class_of_which_no_image_is_left_to_test_on_is_told_of(tmp_path):
+  name = _npz(tmp_path, images=IMAGES[:7], labels=[0, 0, 0, 1, 2, 2, 2])
+  lines = []
+  train, test = load(name, tell=lines.append)
+  assert test.counts.tolist() == [1, 0, 1]
+  assert lines == [f'{name}: classes without test images: 1 (1).'] == list(train.notices)
 
 
 def test_npz_floats_are_rounded_and_grey_gets_a_channel(tmp_path):

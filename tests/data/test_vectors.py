@@ -88,6 +88,8 @@ def test_files(tmp_path):
   names = ('train_features', 'train_labels', 'test_features', 'test_labels')
   np.savez(file, **dict(zip(names, (FEATURES, LABELS, FEATURES[:3], LABELS[:3]))))
   assert [len(part) for part in data.load(f'vectors:{file}')] == [40, 3]
+  np.savez(file, features=FEATURES, labels=LABELS[:, None])
+  assert data.load(f'vectors:{file}')[0].counts.tolist() == [8] * 4
 
 
 @pytest.mark.parametrize(

@@ -213,6 +213,24 @@ def test_lists_of_rows_in_files(tmp_path):
   assert len(divide(indices=tmp_path).rows) == 2
 
 
+def test_rows_are_those_of_a_source_that_was_divided(tmp_path):
+  images = np.zeros((40, 8, 8, 1), np.uint8)
+  images[:, 0, 0, 0] = np.arange(40)
+  np.savez(tmp_path / 'mine.npz', images=images, labels=np.arange(40) % 4)
+  train, test = load(f'npz:{tmp_path}/mine.npz')
+  kept = [int(row) for row in train.images[:, 0, 0, 0] if row >= 10][:3]
+  file = tmp_path / 'list.txt'
+  file.write_text('\n'.join(map(str, kept)))
+  (positions,) = lists.read(file, train)
+  assert train.images[positions, 0, 0, 0].tolist() == kept
+  file.write_text(str(test.images[0, 0, 0, 0]))
+  with pytest.raises(UserError, match='which is none of the 32 training images'):
+    lists.read(file, train)
+  file.write_text('a.png')
+  with pytest.raises(UserError, match='give the numbers of its rows'):
+    lists.read(file, train)
+
+
 def test_ten_files_come_in_the_order_of_their_numbers(tmp_path):
   train, _ = pair()
   for number in range(1, 12):

@@ -64,6 +64,22 @@ def test_a_crowd_is_joined_by_names_of_classes_and_examples(tmp_path):
   )
 
 
+def test_examples_of_a_divided_set_are_called_by_their_rows_or_places(tmp_path):
+  examples = pictures(ids=[4, 1])
+  of_rows = written(tmp_path, '1,ann,dog', '4,ann,cat', '0,ann,cat')
+  with pytest.warns(UserWarning, match='1 labels of 1 tasks'):
+    assert label_noise.read_crowd(of_rows, examples).to_table().tolist() == [[0], [1]]
+  # As a crowd without names is written.
+  unnamed = Crowd.from_labels([1, 0], ['cat', 'dog'])
+  unnamed.to_csv(of_rows)
+  assert label_noise.read_crowd(of_rows, examples).to_table().tolist() == [[1], [0]]
+  assert said.joined(Crowd.from_csv(of_rows), examples).to_table().tolist() == [[1], [0]]
+  rows = Crowd.from_triples([0, 1], [0, 0], [1, 0], ['cat', 'dog'], examples=['1', '4'])
+  assert said.joined(rows, examples).to_table().tolist() == [[0], [1]]
+  others = Crowd.from_triples([0, 1], [0, 0], [1, 0], ['cat', 'dog'], examples=['b', 'a'])
+  assert said.joined(others, examples) is others
+
+
 @pytest.mark.parametrize(
   'names, ids', [(('0', '1'), ['b', 'a']), (('cat', 'dog'), ()), (('dog', 'cat'), ['b', 'a'])]
 )

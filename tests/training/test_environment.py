@@ -137,7 +137,6 @@ FUNCTIONS = {
   'normalise': lambda: augment.normalise(images(), (0.5,) * 3, (0.25,) * 3),
   'diffaugment, idc': lambda: augmented('idc'),
   'diffaugment, dm': lambda: augmented('dm'),
-  'crop and flip': lambda: augment.crop_and_flip(key(), images()),
   'cutmix': lambda: augment.cutmix(key(), images(), one_hot(), 0.9, weight(), alpha=0.5),
   'views': prepared,
   'autoaugment': lambda: AutoAugment()(key(), images()),

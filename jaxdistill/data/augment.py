@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxdistill import draws, errors
+from jaxdistill import draws
 from jaxdistill.data import operations
 from jaxdistill.errors import UserError, unknown
 from jaxdistill.numerics import steady

@@ -121,13 +121,13 @@ def comparison(args: Arguments, names: Iterable[str]) -> ConfigDict:
   """Returns the whole config of a comparison of methods, by the names of their configs; each has
   the fields of its own one. Terms that are joined by & are a weighted sum, as in kd&crd."""
   asked = {item.name: getattr(args, item.name) for item in dataclasses.fields(Arguments)}
-  members = {}
+  members, names = {}, tuple(names)
   for name in names:
     path = f'{_FOLDER}/{name}'
     is_shipped = name != 'compare' and path in configs.names()
     own = configs.load(path, asked) if is_shipped else of_name(asked, name.replace('&', '+'))
     members[name] = own.method.to_dict()
-  parts = dict(compared=tuple(members), members=members)
+  parts = dict(compared=names, members=members)
   config = ConfigDict(dict(_shared(args), task='compare', **parts))
   config.distillation.baseline = False
   return shrink(config) if args.quick else config

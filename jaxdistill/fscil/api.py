@@ -16,6 +16,7 @@ from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError, brief
 from jaxdistill.experiment import arguments, checking, datasets
 from jaxdistill.fscil import checks, methods, presets, running, scoring, sections, settings
+from jaxdistill.fscil import memory as memories
 from jaxdistill.fscil.learned import Learned
 from jaxdistill.fscil.scoring import Numbers
 from jaxdistill.fscil.stage import stage
@@ -195,12 +196,7 @@ def run(
     config.base_training.zoom = round(config.base_training.zoom * side / usual)
   if not quick:
     config.protocol.draws = counts['draws']
-  replay = config.get('replay', {})
-  if ipc and 'ipc' not in replay:
-    raise UserError(
-      f'ipc is {ipc}, and the memory {replay.get("name", "")} does not hold so many images a '
-      'class: leave it out, or name another memory, such as exemplars.'
-    )
+  memories.check_ipc(config.get('replay', {}), ipc)
   for key, value in arguments.overrides({'seed': seed}, overrides).items():
     configs.override(config, key, value)
   checks.check_fields(config)

@@ -65,7 +65,7 @@ def learner(
     beta: β; 0 switches feature retention off.
     reduction: of both: 'sum', the paper's own form, or the 'mean' over entries.
     normalize: whether structure retention compares cosines of outputs, not their products.
-    scale: s.
+    scale: s, above 0.
     steps: of every session, or one number a session.
     batch: rows a step.
     learning_rate: at the start of a session; it falls along a cosine.
@@ -86,6 +86,7 @@ def learner(
   Traceback (most recent call last):
   jaxdistill.errors.UserError: By the paper's rule the weight of structure retention, ...
   """
+  errors.positive_numbers(scale=scale)
   errors.real_numbers(alpha=alpha, beta=beta)
   if min(alpha, beta) < 0:
     raise errors.UserError(f'alpha and beta are at least 0; got alpha={alpha} and beta={beta}.')

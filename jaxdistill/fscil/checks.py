@@ -3,6 +3,7 @@
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from jaxdistill import errors
 from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError, unknown
 from jaxdistill.experiment import checking, datasets, schema
@@ -13,6 +14,9 @@ from jaxdistill.fscil.stage import Stage
 from jaxdistill.numerics import settled
 from jaxdistill.training import parallel
 from jaxdistill.training.run import Run
+
+# Memories that cost nothing where nobody reads them.
+_UNREAD = ('means', 'none')
 
 
 @settled()
@@ -73,10 +77,17 @@ def check_values(config: ConfigDict) -> None:
       'on by base_training.epochs=30, or set generative.alpha=0.'
     )
   checking.check_methods(config, methods.check, example='ncm+pki', kind='learner')
+  errors.positive_numbers(**{'base_training.fit_learning_rate': base.fit_learning_rate})
   for name, replay in memories_of(config).items():
     if 'name' not in replay:
       raise UserError(f'The memory of {name} needs a field name, which memory it is.')
     memory.check(replay)
+    learner = config.method.name if 'method' in config else config.members[name].name
+    if not methods.reads_memory(learner) and replay['name'] not in _UNREAD:
+      raise UserError(
+        f'The learner {learner} reads no memory, and one of {replay["name"]} would be made for '
+        f'nothing: leave memory={replay["name"]} out, or take another learner.'
+      )
 
 
 def memories_of(config: ConfigDict) -> dict:

@@ -52,12 +52,13 @@ class CondensedSet(Images):
     errors.whole('iterations', self.iterations)
     errors.whole('width', self.width)
     errors.whole('factor', self.settings.factor, at_least=1)
+    errors.whole('batch_real', self.settings.batch_real, at_least=1)
     errors.real_numbers(learning_rate=self.learning_rate[0])
     if min(self.learning_rate) <= 0:
       raise errors.UserError(
         f'The learning_rate of canvases is above 0; got {self.learning_rate[0]}.'
       )
-    methods.check(self.method)
+    methods.wants(self.method)  # checks the method's fields and their values
 
   @property
   def cells(self) -> int:

@@ -296,7 +296,10 @@ class Engine:
       size, batch = len(rows.weight), self.learner.batch
       if batch >= size:
         return rows
-      index = self._positions(key, identity, step, count, batch)
+      drawn = self._positions(key, identity, step, count, batch)
+      # Fewer rows than a batch: each once, and the first of those without weight behind them. The
+      # size of the padding, which later sessions decide, has no part in it.
+      index = jnp.where(count < batch, jnp.arange(batch), drawn)
       return jax.tree.map(lambda leaf: leaf[index], rows)
 
     def of_everything(identity, shots, count):

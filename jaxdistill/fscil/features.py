@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from jaxdistill.data import Dataset
 from jaxdistill.data.crops import CentreCrop
 from jaxdistill.data.transform import Transform
+from jaxdistill.errors import UserError
 from jaxdistill.fscil.learner import Start
 from jaxdistill.training import features
 
@@ -25,8 +26,17 @@ def zoomed(zoom: int, image_shape: Sequence[int]) -> Transform | None:
 
   >>> zoomed(36, (32, 32, 3)), zoomed(0, (32, 32, 3))
   (CentreCrop(size=32, resize=36, method='bilinear'), None)
+
+  Raises:
+    UserError: `zoom` is smaller than the images.
   """
-  return CentreCrop(min(image_shape[:2]), resize=zoom, method='bilinear') if zoom else None
+  side = min(image_shape[:2])
+  if 0 < zoom < side:
+    raise UserError(
+      f'base_training.zoom is {zoom}, and the images have {side} pixels along their shorter side, '
+      f'which are cut out of the scaled ones: take {side} or more, or 0 for images as they are.'
+    )
+  return CentreCrop(side, resize=zoom, method='bilinear') if zoom else None
 
 
 def encode(

@@ -3,6 +3,7 @@ baseline that every other learner exists to beat."""
 
 import jax
 
+from jaxdistill import errors
 from jaxdistill.fscil import ncm, networks
 from jaxdistill.fscil.learner import (
   Arrivals,
@@ -46,12 +47,13 @@ def learner(
     steps: of every session.
     batch: images a step.
     learning_rate, momentum, weight_decay: of SGD; the rate is constant.
-    scale: s.
+    scale: s, above 0.
 
   Source: the row 'Finetune' of the tables since Tao et al., CVPR 2020. Our choices: the classifier,
   the numbers, that images are learned from as they are tested, without augmentation, and that batch
   normalisation keeps the statistics of the base session.
   """
+  errors.positive_numbers(scale=scale)
 
   def start(key: jax.Array, start: Start) -> State:
     del key

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from jaxdistill import errors
 from jaxdistill.fscil import ncm
 from jaxdistill.fscil.learner import (
   Arrivals,
@@ -20,6 +21,7 @@ from jaxdistill.training.schedules import Schedule
 
 HEAD = 'cosine'
 READS_HEAD = False
+READS_MEMORY = False
 
 
 def learner(
@@ -42,13 +44,14 @@ def learner(
     task: the static facts.
     steps: of every session.
     learning_rate, momentum, dampening: of SGD without weight decay; the rate is constant.
-    scale: s.
+    scale: s, above 0.
 
   Source: the mode ft_cos of the public code of CEC (Zhang et al., CVPR 2021), its numbers too.
 
   >>> learner(Task(num_classes=4, base_classes=2, way=1, shot=5, sessions=2, dim=2), steps=3).steps
   (3, 3)
   """
+  errors.positive_numbers(scale=scale)
 
   def first(arrivals):
     return task.base_classes + (arrivals.number - 1) * task.way

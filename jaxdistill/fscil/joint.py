@@ -7,6 +7,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from jaxdistill import errors
 from jaxdistill.fscil import ncm, networks
 from jaxdistill.fscil.learner import (
   Arrivals,
@@ -25,6 +26,7 @@ from jaxdistill.training.schedules import Schedule
 
 HEAD = 'cosine'
 READS_HEAD = False
+READS_MEMORY = False
 
 
 def learner(
@@ -54,7 +56,7 @@ def learner(
     steps: of every session, which goes on from the one before.
     batch: images a step.
     learning_rate, momentum, weight_decay: of SGD; the rate falls along a cosine.
-    scale: s.
+    scale: s, above 0.
 
   Source: the balanced softmax of Ren et al., NeurIPS 2020; that joint training needs a balanced
   loss to be a reference here: Kim et al., ICCVW 2025. The rest is our choice.
@@ -63,6 +65,7 @@ def learner(
   >>> learner(task).trained, learner(task, reads='images').trained
   (('rows',), ('rows', 'network'))
   """
+  errors.positive_numbers(scale=scale)
   through_images = reads == 'images'
 
   def start(key: jax.Array, start: Start) -> State:

@@ -296,9 +296,9 @@ class Learner:
     reads: 'features' of the frozen encoder, or 'images' (uint8, as they are stored: what is done to
       one before its network sees it, `Task.view` too, is the learner's, see `networks.embed`).
     replays: 'memory': `rows` says what is learned from. 'everything': all training images of all
-      sessions so far, base included; `rows` and `memory` are not used.
+      sessions so far, base included, which are what it remembers; `rows` and `memory` are not used.
     steps: of the sessions 1 ... T, one number each; () for none.
-    batch: rows a step, at most as many as there are.
+    batch: rows a step; where there are fewer, each once.
     schedule: of the learning rate in a session, or a function of its number of steps that gives
       one; every session starts it, and the optimiser, anew.
     optimizer: of the parts `trained`.

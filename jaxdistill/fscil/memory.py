@@ -119,6 +119,20 @@ def defaults(name: str) -> dict[str, Any]:
   return registry.defaults(MEMORIES.find(name))
 
 
+def check_ipc(memory: Mapping[str, Any], ipc: int) -> None:
+  """Raises `UserError` where images a class are asked for, not 0, of a memory that holds none.
+
+  >>> check_ipc({'name': 'means'}, 2)
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: ipc is 2, and the memory means does not hold so many images a ...
+  """
+  if ipc and 'ipc' not in memory:
+    raise UserError(
+      f'ipc is {ipc}, and the memory {memory.get("name", "")} does not hold so many images a '
+      'class: leave it out, or name another memory, such as exemplars.'
+    )
+
+
 def check_size(memory: Mapping[str, Any], task: Task, base: Dataset) -> None:
   """Raises `UserError` for a memory of more images a class than there are.
 

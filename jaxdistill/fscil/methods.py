@@ -3,9 +3,9 @@
 A learner's module has a function `learner(task, *, fields with defaults) -> learner.Learner`, whose
 fields are the section `method` of a config, and the text `HEAD`: the head that its base network is
 trained with. Where it remembers something else than class means, the text `MEMORY` names it, see
-`memory`; a false `READS_HEAD` says that features are all that it takes of a base network, so that
-any head serves it; a function `head_of(fields) -> str` says which head other fields than the
-defaults want.
+`memory`; a false `READS_MEMORY` says that nothing of a memory is ever read. A false `READS_HEAD`
+says that features are all that it takes of a base network, so that any head serves it; a function
+`head_of(fields) -> str` says which head other fields than the defaults want.
 """
 
 from collections.abc import Callable, Mapping
@@ -150,6 +150,15 @@ def memory(name: str) -> str:
   ('means', 'cd2')
   """
   return getattr(LEARNERS.find(name), 'MEMORY', 'means')
+
+
+def reads_memory(name: str) -> bool:
+  """Returns whether a learner learns from what is remembered of earlier classes.
+
+  >>> reads_memory('ncm'), reads_memory('pki')
+  (False, True)
+  """
+  return getattr(LEARNERS.find(name), 'READS_MEMORY', True)
 
 
 def _fields(method: Mapping[str, object]) -> dict[str, object]:

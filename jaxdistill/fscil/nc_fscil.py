@@ -89,6 +89,7 @@ def learner(
     raise errors.UserError(
       f'mixing and mixing_share lie from 0 to 1; got {mixing} and {mixing_share}.'
     )
+  schedule(learning_rate, 1, warmup_steps, cooldown_steps)  # checks the numbers
   by_session = in_sessions(copies, task, 'copies', at_least=1)
 
   def start(key: jax.Array, start: Start) -> State:

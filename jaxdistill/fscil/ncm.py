@@ -13,6 +13,7 @@ from jaxdistill.losses.prototypes import cosine_logits
 
 HEAD = 'cosine'
 READS_HEAD = False
+READS_MEMORY = False
 
 
 def learner(task: Task) -> Learner:

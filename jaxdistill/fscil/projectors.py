@@ -107,9 +107,7 @@ class Ensemble:
   project: Callable[[Any, jax.Array], jax.Array] = project
 
   def __post_init__(self):
-    errors.real_numbers(scale=self.scale)
-    if self.scale <= 0:
-      raise errors.UserError(f'scale is {self.scale}; it must be above 0.')
+    errors.positive_numbers(scale=self.scale)
 
   @property
   def slots(self) -> int:

@@ -26,7 +26,8 @@ class Numbers:
     seeds, draws: int [R], whose runs they are. scales: float [R], factors of the learning rate.
     seconds: float [T], the training of each session, all runs together.
     parameters: int [R, T + 1], numbers of the live model behind the encoder.
-    memory_bytes: bytes a class of the memory.
+    memory_bytes: bytes a class of the memory; of a learner that replays everything, of all that it
+      has seen.
     batch_means: float [R, T + 1], mean accuracy over batches of 100 test images; None in what was
       kept before it was counted.
   """

@@ -103,7 +103,7 @@ class Base:
   fit_epochs: int = schema.field(
     20, at_least=1, help='passes over base features where a head is fitted to a finished encoder'
   )
-  fit_learning_rate: float = schema.field(0.1, at_least=0, help='of that')
+  fit_learning_rate: float = schema.field(0.1, help='of that; above 0')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -352,8 +352,13 @@ def run_sessions(run: Run, course: Course) -> Outcome:
 
 def _memory_bytes(course, standing):
   """Bytes a class of the memory, as its policy says where what is stored is not what is read, and
-  of the parts that the learner remembers by."""
-  engine = course.engine
+  of the parts that the learner remembers by; of a learner that replays everything, of all that it
+  has seen."""
+  engine, examples = course.engine, course.examples
+  if engine.learner.replays == 'everything':
+    seeds, draws = len(examples.base), engine.runs.draws
+    of_run = examples.base.nbytes / seeds + examples.shots.nbytes / len(examples.shots) / draws
+    return of_run / engine.task.num_classes
   remembered = [standing.parts[name] for name in engine.learner.remembers]
   stored = getattr(course.remember, 'bytes_a_class', None)
   if stored is None:

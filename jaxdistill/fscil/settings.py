@@ -94,7 +94,7 @@ def defaults(args: Arguments, name: str, **fields: Any) -> ConfigDict:
 
 def comparison(args: Arguments, names: Iterable[str]) -> ConfigDict:
   """Returns the whole config of a comparison of learners, by their names or those of `VARIANTS`;
-  each has the fields of its own config.
+  each has the fields of its own config. What is asked for of a memory is for those that read one.
 
   The base networks get the head that most of the learners want; the cosine head, which those want
   that are content with features, counts last.
@@ -103,15 +103,23 @@ def comparison(args: Arguments, names: Iterable[str]) -> ConfigDict:
   >>> config.compared, config.base_training.head
   (('ncm', 'nc_fscil', 'teen'), 'etf')
   """
-  learners, memories = {}, {}
-  for name in names:
-    method, fields = VARIANTS.get(name, (name, {}))
-    methods.find(method)
-    asked = ('data', 'base_classes', 'way', 'memory', 'ipc', 'quick')
+  learners, memories, names = {}, {}, tuple(names)
+  variants = {name: VARIANTS.get(name, (name, {})) for name in names}
+  reading = [name for name, (method, _) in variants.items() if methods.reads_memory(method)]
+  for name, (method, fields) in variants.items():
+    asked = ('data', 'base_classes', 'way', 'quick')
     given = {field: getattr(args, field) for field in asked}
+    if name in reading or not reading:
+      given['memory'] = args.memory
+    kept = given.get('memory') or methods.memory(method)
+    # Members may remember by other things than images.
+    if 'ipc' in memory.defaults(kept):
+      given['ipc'] = args.ipc
     member = configs.load(f'fscil/{method}', {**given, **fields})
     learners[name], memories[name] = member.method.to_dict(), member.replay.to_dict()
-  parts = dict(compared=tuple(learners), members=learners, memories=memories)
+  if memories and not any('ipc' in replay for replay in memories.values()):
+    memory.check_ipc(next(iter(memories.values())), args.ipc)
+  parts = dict(compared=names, members=learners, memories=memories)
   heads = [methods.head_of(method) for method in learners.values()]
   wanted = [head for head in heads if head not in ('', 'cosine')] or ['cosine']
   head = collections.Counter(wanted).most_common(1)[0][0]
@@ -176,10 +184,9 @@ def _protocol(args: Arguments, name: str) -> sections.Protocol:
 def _replay(args: Arguments, name: str) -> dict[str, Any]:
   """Returns what a learner remembers: what is asked for, else its own."""
   kept = args.memory or methods.memory(name)
-  fields = memory.defaults(kept)
-  if args.ipc and 'ipc' in fields:
-    fields['ipc'] = args.ipc
-  return {'name': kept, **fields}
+  fields = {'name': kept, **memory.defaults(kept)}
+  memory.check_ipc(fields, args.ipc)
+  return {**fields, 'ipc': args.ipc} if args.ipc else fields
 
 
 def workdir_parts(config: ConfigDict) -> list[str]:

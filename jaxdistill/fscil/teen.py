@@ -11,6 +11,7 @@ from jaxdistill.losses.prototypes import unit
 
 HEAD = 'cosine'
 READS_HEAD = False
+READS_MEMORY = False
 
 
 def learner(task: Task, *, alpha: float = 0.1, temperature: float = 16.0) -> Learner:

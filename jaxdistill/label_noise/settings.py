@@ -132,7 +132,7 @@ def comparison(args: Arguments, names: Iterable[str]) -> ConfigDict:
   # All get the same labels, which not every method's own config would take.
   asked = [item.name for item in dataclasses.fields(Arguments) if item.name not in _OF_LABELS]
   asked = {name: getattr(args, name) for name in asked}
-  names = list(names) or list(COMPARED[_kind_of(args)])
+  names = tuple(names) or tuple(COMPARED[_kind_of(args)])
   members = {}
   for name in names:
     members[name] = configs.load(f'label_noise/{name}', asked).method.to_dict()
@@ -140,7 +140,7 @@ def comparison(args: Arguments, names: Iterable[str]) -> ConfigDict:
   kind = next((kind for kind in ('matrix', 'crowd') if kind in reads), 'labels')
   needed = [_TRUSTED.get(str(member['name']), 0) for member in members.values()]
   args = dataclasses.replace(args, trusted=args.trusted or max(needed))
-  parts = dict(compared=tuple(members), members=members)
+  parts = dict(compared=names, members=members)
   config = ConfigDict(dict(_shared(args, kind), task='compare', **parts))
   return shrink(config) if args.quick else config
 

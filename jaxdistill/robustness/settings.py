@@ -96,11 +96,11 @@ def comparison(args: Arguments, names: Iterable[str]) -> ConfigDict:
   """Returns the whole config of a comparison of methods, by the names of their configs; each has
   the fields of its own one, all the network and the recipe of `over`."""
   asked = {item.name: getattr(args, item.name) for item in dataclasses.fields(Arguments)}
-  members = {}
+  members, names = {}, tuple(names)
   for name in names:
     own = configs.load(f'robustness/{name}', asked)
     members[name] = own.method.to_dict()
-  parts = dict(compared=tuple(members), members=members)
+  parts = dict(compared=names, members=members)
   config = ConfigDict(dict(_shared(args, args.over), task='compare', **parts))
   return shrink(config) if args.quick else config
 

@@ -152,6 +152,30 @@ def test_a_comparison_gives_every_learner_the_fields_of_its_own_config():
   assert loaded.members.nc_fscil == config.load('fscil/nc_fscil:cifar100').method
   with pytest.raises(UserError, match="no few-shot learner 'teeen'; did you mean 'teen'"):
     config.load('fscil/compare:digits,methods=ncm+teeen')
+  twice = config.load('fscil/compare:digits,methods=ncm+ncm')
+  with pytest.raises(UserError, match="compared names 'ncm' twice"):
+    checks.check_values(twice)
+
+
+def test_a_memory_is_for_learners_that_read_one():
+  loaded = config.load('fscil/compare:digits,methods=ncm+joint+pki+cd2,memory=exemplars,ipc=3')
+  kept = {name: loaded.memories[name].to_dict() for name in loaded.compared}
+  assert kept['ncm'] == kept['joint'] == {'name': 'means'}
+  assert kept['pki'] == kept['cd2'] == {'name': 'exemplars', 'ipc': 3}
+  checks.check_values(loaded)
+  own = config.load('fscil/compare:digits,methods=pki+cd2,ipc=3')
+  assert own.memories.pki.to_dict() == {'name': 'means'} and own.memories.cd2.ipc == 3
+  for name in ('ncm', 'teen', 'ft_cos', 'joint', 'compare'):
+    methods = ',methods=ncm' if name == 'compare' else ''
+    refused = config.load(f'fscil/{name}:digits,memory=m3d{methods}')
+    with pytest.raises(UserError, match='reads no memory, and one of m3d would be made for noth'):
+      checks.check_values(refused)
+
+
+@pytest.mark.parametrize('text', ['pki:digits,ipc=5', 'compare:digits,methods=ncm+pki,ipc=5'])
+def test_images_a_class_of_a_memory_without_images_are_refused(text):
+  with pytest.raises(UserError, match='ipc is 5, and the memory means does not hold so many'):
+    config.load(f'fscil/{text}')
 
 
 @pytest.mark.parametrize('name', NAMES)

@@ -11,7 +11,7 @@ from gaussians import TASK
 
 from jaxdistill import models
 from jaxdistill.errors import UserError
-from jaxdistill.fscil import finetune, ft_cos, joint, memory, nc_fscil, ncm, teen
+from jaxdistill.fscil import cd2, finetune, ft_cos, joint, memory, nc_fscil, ncm, teen
 from jaxdistill.fscil.learner import Arrivals, Memory, Rows, Start
 from jaxdistill.fscil.session import run_sessions
 from jaxdistill.losses import prototypes
@@ -204,6 +204,18 @@ class TestNcFscil:
       learner.logits(learner.start(None, start), inputs), wanted, atol=1e-6
     )
 
+  @pytest.mark.parametrize(
+    'fields, message',
+    [
+      ({'learning_rate': -1.0}, 'learning_rate'),
+      ({'warmup_steps': -1}, 'warm-up'),
+      ({'cooldown_steps': -1}, 'cooldown_steps is -1'),
+    ],
+  )
+  def test_rates_that_are_none_are_refused_before_any_training(self, fields, message):
+    with pytest.raises(UserError, match=message):
+      nc_fscil.learner(TASK, **fields)
+
   def test_the_published_schedule_ends_cool(self):
     rate = nc_fscil.schedule(0.25, 50)
     values = [float(rate(step)) for step in range(50)]
@@ -286,6 +298,13 @@ def _no_classifier(network):
   return network.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))['params']['classifier']
 
 
+@pytest.mark.parametrize('module', [cd2, finetune, ft_cos, joint])
+@pytest.mark.parametrize('scale', [0.0, -16.0])
+def test_a_scale_that_turns_the_cosines_round_is_refused(module, scale):
+  with pytest.raises(UserError, match=f'scale is {scale}; it must be above 0'):
+    module.learner(TASK, scale=scale)
+
+
 class TestJoint:
   def test_balanced_loss_by_hand(self):
     learner = joint.learner(TASK)
@@ -300,6 +319,11 @@ class TestJoint:
     logits = 16 * unit(rows[:3] + 0.5) @ unit(rows[:6]).T + np.log([20] * 4 + [5] * 2)
     expected = np.log(np.exp(logits).sum(1)) - logits[np.arange(3), [0, 1, 5]]
     assert float(value) == pytest.approx(expected.mean(), rel=1e-5)
+
+  def test_its_memory_is_all_that_it_has_seen(self):
+    # 80 base rows and 30 others of 8 float32 each, of ten classes.
+    ended = outcome(joint.learner(TASK, steps=1, batch=32))
+    assert ended.memory_bytes == 110 * 8 * 4 / 10
 
   def test_it_learns_from_everything(self):
     ended = outcome(joint.learner(TASK, steps=40, batch=32))

@@ -13,7 +13,7 @@ from gaussians import TASK, course, rows_learner
 from jaxdistill.errors import UserError
 from jaxdistill.fscil import learner as learners
 from jaxdistill.fscil.engine import Engine, Runs
-from jaxdistill.fscil.session import nothing, run_sessions
+from jaxdistill.fscil.session import Course, nothing, run_sessions
 from jaxdistill.training import loop, parallel
 from jaxdistill.training.run import Run
 
@@ -165,6 +165,34 @@ class TestBatches:
   def test_a_batch_as_large_as_all_rows_takes_each_once(self):
     ((_, weight), *_) = self.sampled(batch=64, steps=1, number=1)
     assert np.asarray(weight).shape[-1] == 20 and (np.asarray(weight).sum(-1) == 14).all()
+
+  def test_a_batch_between_the_rows_and_their_padding_takes_each_once(self):
+    drawn = self.sampled(batch=16, steps=1, number=1)
+    assert len(drawn) == 2
+    for values, weight in drawn:
+      assert len(weight) == 16 and sum(weight) == 14
+      assert len(np.unique(np.asarray(values)[np.asarray(weight) > 0])) == 14
+
+  def test_later_sessions_change_nothing_of_the_first(self):
+    seen, few = gaussians.examples(), dataclasses.replace(TASK, num_classes=6, sessions=1)
+    first = dataclasses.replace(
+      seen, shots=seen.shots[:, :, :1], shot_labels=seen.shot_labels[:, :1]
+    )
+    means = gaussians.start(seen)
+    alone = Course(
+      Engine(rows_learner(steps=(6,), batch=15), few, Runs(draws=2)),
+      first,
+      means._replace(means=means.means[:, :6], counts=means.counts[:, :6]),
+      np.array([0, 0], np.uint32),
+    )
+    among = course(rows_learner(steps=(6, 9, 6), batch=15))
+    with Run(progress=False) as run:
+      rows = [
+        np.asarray(going.advance(run, going.first(run))[0].parts['rows'])[:, :6]
+        for going in (alone, among)
+      ]
+    np.testing.assert_allclose(*rows, atol=1e-6)
+    np.testing.assert_allclose(rows[1][0], by_hand(seen, 0, (6, 9, 6))[0][:6], atol=2e-6)
 
 
 class TestPhases:

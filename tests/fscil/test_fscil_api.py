@@ -275,6 +275,12 @@ def test_an_encoder_comes_from_a_file_of_weights(tmp_path):
       r'protocol.rates is 0.1\+1, and fscil.run has one result.* the config fscil/compare with',
     ),
     (dict(order='abc'), 'The list abc cannot be read'),
+    (dict(method='teen', memory='exemplars'), 'The learner teen reads no memory'),
+    (dict(overrides={'base_training.zoom': 3}), 'base_training.zoom is 3, and the images have'),
+    (
+      dict(overrides={'base_training.fit_learning_rate': 0.0}),
+      'base_training.fit_learning_rate is 0.0; it must be above 0',
+    ),
     (dict(indices='absent'), 'There is no list of images absent'),
   ],
 )

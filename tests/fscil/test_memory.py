@@ -222,6 +222,9 @@ def test_bytes_of_a_class():
     ({'name': 'cd2', 'momentum': 1.0}, 'momentum from 0 to below 1; got 0.2 and 1.0'),
     ({'name': 'm3d', 'learning_rate': -1.0}, 'learning_rate of canvases is above 0; got -1.0'),
     ({'name': 'dm', 'learning_rate': 0.0}, 'learning_rate of canvases is above 0; got 0.0'),
+    ({'name': 'm3d', 'batch_real': 0}, 'batch_real is 0; it must be at least 1'),
+    ({'name': 'dance', 'experts': 0}, 'a number of at least 1, .* got 0'),
+    ({'name': 'dance', 'expert_epochs': -1}, 'epochs, batch and steps of at least 0; got 5, -1'),
   ],
 )
 def test_what_cannot_be_is_refused(fields, message):

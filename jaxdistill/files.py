@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdistill.errors import UserError
+from jaxdistill.errors import UserError, brief
 
 _SEAL = b'\nsha256:'
 _SEALED = len(_SEAL) + 64
@@ -122,11 +122,13 @@ def expanded(path: str | os.PathLike) -> pathlib.Path:
   """Returns a path with the home directory in place of '~'.
 
   Raises:
-    UserError: there is no such home.
+    UserError: it is no path, or there is no such home.
 
   >>> expanded('photos')
   PosixPath('photos')
   """
+  if not isinstance(path, str | os.PathLike):
+    raise UserError(f'A path is a text or a pathlib.Path; got {brief(repr(path))}.')
   try:
     return pathlib.Path(path).expanduser()
   except RuntimeError:

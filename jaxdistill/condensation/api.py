@@ -9,7 +9,7 @@ from jaxdistill import errors
 from jaxdistill.condensation import checks, methods, problem, settings
 from jaxdistill.condensation.problem import Condensing
 from jaxdistill.data import Dataset
-from jaxdistill.experiment import datasets
+from jaxdistill.experiment import arguments, checking, datasets
 from jaxdistill.numerics import settled
 from jaxdistill.synthesis.condensed import Condensed
 from jaxdistill.training import parallel, pretrained
@@ -49,7 +49,8 @@ def condense(
     The condensed set.
 
   Raises:
-    UserError: for a method, field or value that does not exist, or images too few for `ipc`.
+    UserError: for a method, field or value that does not exist, a file with a config of another
+      family or task, or images too few for `ipc`.
 
   Source: the configs of the methods, `configs/condensation/`, whose headers name the papers.
   """
@@ -67,19 +68,24 @@ def condense(
     methods.find(method)
     method = f'condensation/{method}'
   # A set that is no preset by its name is one in memory, of which nothing is known beforehand.
-  arguments = dict(data=train.name if train.name in settings.PRESETS else '', ipc=ipc)
+  given = dict(data=train.name if train.name in settings.PRESETS else '', ipc=ipc)
   if factor:
-    arguments['factor'] = factor
+    given['factor'] = factor
   if quick:
-    arguments['quick'] = True
-  config = configs.load(method, arguments)
+    given['quick'] = True
+  config = configs.load(method, given)
+  checking.check_single(config, 'condensation', method)
+  if config.task != 'condense':
+    raise errors.UserError(
+      f'{method} is a config of the task {config.task}; condense takes one of the task condense.'
+    )
   # Only condensing: nothing is held out of the images that are given, and no baseline is trained.
   config.data.update(name=train.name, validation_share=0.0)
   config.evaluation.baselines = ()
-  changes = {'seed': seed, **(overrides or {})}
+  fixed = {'seed': seed}
   if iterations:
-    changes = {'condensation.iterations': iterations} | changes
-  for key, value in changes.items():
+    fixed['condensation.iterations'] = iterations
+  for key, value in arguments.overrides(fixed, overrides).items():
     configs.override(config, key, value)
   checks.check_fields(config)
   checks.check_values(config)

@@ -52,12 +52,17 @@ class Storage:
   init: str = 'real'
 
   def needed(self, names: Sequence[str]) -> int:
-    """Returns the real images of a class that the start, or a baseline of these names, takes.
+    """Returns the real images of a class that the start, or a baseline of these names, takes; that
+    of the whole set takes what there is.
 
     >>> Storage(ipc=2, factor=2).needed(['random']), Storage(ipc=2, factor=2).needed(['mix'])
     (2, 8)
+    >>> Storage(ipc=2, factor=2, init='noise').needed(['whole'])
+    0
     """
-    return self.ipc * (self.factor**2 if self.init == 'mix' or any(map(is_mix, names)) else 1)
+    if self.init == 'mix' or any(map(is_mix, names)):
+      return self.ipc * self.factor**2
+    return self.ipc if self.init == 'real' or any(name != 'whole' for name in names) else 0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from jaxdistill import config as configs
 from jaxdistill.condensation import published
 from jaxdistill.experiment import aggregate
 from jaxdistill.experiment.aggregate import Group, Grouping
@@ -35,9 +36,10 @@ NOTE = (
   'networks. "last" is the network at the end of its training; "best on test" takes each '
   "network's best check on the test set, as many papers do, and is optimistic: compare the "
   'published numbers of M3D and DANCE with it and those of DM with "last". Published numbers are '
-  'for ConvNet-3 of width 128 at full length. Time is that of condensing, with compiling, without '
-  'the training of experts. Memory is what the compiled step of condensing needs on one device. '
-  'With a factor f a stored image trains as f x f images.'
+  "for ConvNet-3 of width 128 at full length, and stand beside a method's own fields alone. Time "
+  'is that of condensing, with compiling, without the training of experts. Memory is what the '
+  'compiled step of condensing needs on one device. With a factor f a stored image trains as f x f '
+  'images.'
 )
 # The accuracies of a row in result.json.
 _ACCURACIES = ('last', 'selected', 'best_test')
@@ -53,6 +55,8 @@ def table_row(group: Group) -> dict[str, Any]:
   """
   dataset, recipe = group.table
   known = published.find(group.name, dataset, group['images_per_class'], group['factor'])
+  if known and not _is_as_published(group, dataset):
+    known = None
   accuracies = {column: aggregate.pooled(group, column) for column in _ACCURACIES}
   results = [run.result for run in group.runs.values()]
   rates = [result.extras['steps_per_second'] for result in results]
@@ -77,6 +81,17 @@ def table_row(group: Group) -> dict[str, Any]:
     'seconds_per_iteration': _mean(1 / rate for rate in rates if rate),
     'program_bytes': max(memory, default=0) or None,
   }
+
+
+def _is_as_published(group: Group, dataset: str) -> bool:
+  """Whether a method has the fields of its own config for a data set, not those of an ablation; a
+  baseline has none."""
+  if not group.runs:
+    return True
+  own = configs.load(f'condensation/{group.name}', {'data': dataset}).method.to_dict()
+  # All runs of a group are of one config. What an earlier version has not kept is as it was.
+  section = next(iter(group.runs.values())).result.config['method']
+  return all(own.get(field, value) == value for field, value in section.items())
 
 
 def _seconds(group: Group) -> float | None:

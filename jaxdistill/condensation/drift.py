@@ -78,7 +78,8 @@ def along_training(
     networks: trained together; distances are averaged over them.
     epochs: passes over `train`.
     steps: training steps; 0: from the epochs.
-    checks: measurements after the one before the first step, evenly spread, the last at the end.
+    checks: measurements after the one before the first step, at most so many, evenly spread, the
+      last at the end.
     per_class: the first so many real images of a class are compared with.
     seed: of weights, order and augmentation; not that of a set's own experts.
     model: what `models.build` takes, a name or fields; None: ConvNet-3 of width 128.
@@ -104,7 +105,7 @@ def along_training(
   >>> drift.steps.tolist(), bool(drift.distance['all'].max() < 1e-6)
   ([0, 1, 2], True)
   """
-  _check(sets, train, networks=networks, epochs=epochs, checks=checks, per_class=per_class)
+  _check(sets, train, run, networks=networks, epochs=epochs, checks=checks, per_class=per_class)
   model = {} if model is None else arguments.fields_of(model)
   network = evaluation.network(model, train)
   wanted = pretrained.Wanted(networks, epochs=epochs, steps=steps)
@@ -184,7 +185,14 @@ def _column(name):
   return f'distance/{name}'
 
 
-def _check(sets, train, **numbers):
+def _check(sets, train, run, **numbers):
+  evaluation.check_run(run)
+  named = isinstance(sets, Mapping) and all(isinstance(one, Condensed) for one in sets.values())
+  if not named or not isinstance(train, Dataset):
+    raise errors.UserError(
+      "The sets are condensed ones by name, such as {'m3d': Condensed.load(PATH)}, and the "
+      f'training images a Dataset; got {errors.brief(repr(sets))} and {type(train).__name__}.'
+    )
   if not sets:
     raise errors.UserError("Give at least one condensed set, such as {'m3d': condensed}.")
   errors.whole_numbers(**numbers)

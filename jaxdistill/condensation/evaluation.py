@@ -95,6 +95,7 @@ def evaluate(
     if field not in names:
       raise errors.unknown('argument of evaluate', field, names)
   _check_sets(condensed, test, validation)
+  check_run(run)
   find_recipe(recipe)
   if protocol.get('model') is not None:
     protocol['model'] = arguments.fields_of(protocol['model'])
@@ -131,6 +132,20 @@ def _check_sets(images: Any, test: Any, validation: Any) -> None:
     )
   check_fit(images, test)
   datasets.check_alike(test, {'validation': validation}, name='test')
+
+
+def check_run(run: Any) -> None:
+  """Raises `UserError` for what is no run, such as the folder of one.
+
+  >>> check_run('runs/mine')
+  Traceback (most recent call last):
+  jaxdistill.errors.UserError: run is an open run of training.run.Run, which keeps what is done ...
+  """
+  if run is not None and not isinstance(run, Run):
+    raise errors.UserError(
+      'run is an open run of training.run.Run, which keeps what is done in its folder, as in '
+      f'`with Run(FOLDER) as run:`; got {errors.brief(repr(run))}.'
+    )
 
 
 def fact(images: Condensed | Dataset | Draws) -> provenance.Fact:
@@ -217,9 +232,10 @@ def cross_architecture(
 
   Args:
     condensed, test, recipe, seeds: see `evaluate`.
-    architectures: names of `models.architectures`, the network that made the set first.
+    architectures: names of `models.architectures`, at least one, the network that made the set
+      first.
     width: of every network that has one; 0: their own.
-    **options: further arguments of `evaluate`.
+    **options: further arguments of `evaluate`, but for the model.
 
   Returns:
     dict with 'networks', what `evaluate` gives for each by name, and 'average', see `across`.
@@ -236,7 +252,13 @@ def cross_architecture(
   ['MLP,width=4']
   """
   _check_sets(condensed, test, options.get('validation'))
-  chosen = networks(architectures, width)
+  if 'model' in options:
+    raise errors.UserError(
+      'cross_architecture trains the networks that architectures names: leave model out, or take '
+      'evaluate for a network of your own.'
+    )
+  names = arguments.names('architectures', architectures, "['ConvNet-3', 'MLP']", at_least=1)
+  chosen = networks(names, width)
   for model in chosen.values():
     network(model, test)
   phase = options.pop('name', 'evaluate')

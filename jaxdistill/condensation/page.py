@@ -123,10 +123,14 @@ def _picture(caption: str, condensed: Condensed) -> tuple:
 
 def _real(train: Dataset) -> tuple:
   names = list(train.class_names[:_ROWS_SHOWN])
-  images = np.concatenate(
-    [train.images[train.of_class(label)[:_COLUMNS_SHOWN]] for label in range(len(names))]
-  )
-  return 'Real training images', pictures.grid(images, columns=_COLUMNS_SHOWN), names
+  positions = [train.of_class(label)[:_COLUMNS_SHOWN] for label in range(len(names))]
+  width = max(map(len, positions))
+  # A row a class, beside its name.
+  images = np.full((len(names), width, *train.image_shape), 255, np.uint8)
+  for row, of_class in zip(images, positions):
+    row[: len(of_class)] = train.images[of_class]
+  grid = pictures.grid(images.reshape(-1, *train.image_shape), columns=width)
+  return 'Real training images', grid, names
 
 
 def scoreboard(

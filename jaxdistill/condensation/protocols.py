@@ -238,7 +238,7 @@ class Protocol:
     dtype: of the networks' computation.
     epochs: passes over the decoded set, see `find_recipe`; 0: the recipe's.
     steps: training steps; 0: from the epochs.
-    checks: how often the networks are scored during training, evenly spread; None: as
+    checks: at most so often the networks are scored during training, evenly spread; None: as
       `usual_checks` says.
     search_on: the images by which a recipe that searches the learning rate chooses it, 'validation'
       or 'test'; '': no search.

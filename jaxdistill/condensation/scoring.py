@@ -45,8 +45,8 @@ def protocol(
   """Returns how a set is scored where a config's section says how all are.
 
   The whole real set trains for `whole_epochs`, and no learning rate is searched for it, as in
-  DD-Ranking's public code. A check every so many steps becomes that many checks of the training,
-  evenly spread.
+  DD-Ranking's public code. A check every so many steps becomes at most that many checks of the
+  training, evenly spread.
 
   Args:
     section: `evaluation` of the config.

@@ -232,7 +232,7 @@ class Training:
     recipe: augmentation, schedule, optimiser, length.
     seed: of weights, order and augmentation.
     steps: 0: from the recipe's epochs.
-    checks: on test images, evenly spread, the last at the end.
+    checks: on test images, at most so many, evenly spread, the last at the end.
   """
 
   network: Mapping[str, Any]

@@ -124,8 +124,8 @@ def names(
     sums: how a name that is a sum is written, for people.
 
   Raises:
-    UserError: it is a text or no list, holds too few names, or what is no name, such as several
-      joined by +.
+    UserError: it is a text or no list, holds too few names, one twice, or what is no name, such as
+      several joined by +.
 
   >>> names('methods', ['at', 'rwp'], "['at', 'rwp']")
   ('at', 'rwp')
@@ -142,6 +142,8 @@ def names(
     if '+' in name:
       instead = f', and a sum {sums}' if sums else ''
       raise UserError(f'{what} holds {name!r}; give each name by itself{instead}.')
+    if listed.count(name) > 1:
+      raise UserError(f'{what} holds {name!r} twice; name it once.')
   return tuple(map(str, listed))
 
 

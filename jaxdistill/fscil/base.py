@@ -60,7 +60,7 @@ class Training:
     networks: S; network number i has the seeds of number i in any company.
     seed: of weights, order and augmentation.
     steps: 0: the recipe's epochs.
-    checks: on base images that take no part, evenly spread, the last at the end.
+    checks: on base images that take no part, at most so many, evenly spread, the last at the end.
     select: which weights are kept: 'last', or those of the best check, 'val' or 'best_test'.
     initial: variables that they start with, or a part of them, such as those of an encoder; None:
       random ones.

@@ -261,7 +261,7 @@ class Condensed:
     Raises:
       UserError: the file cannot be written, or a field holds what JSON has no form for.
     """
-    path, content = pathlib.Path(path), self.to_bytes()
+    path, content = files.expanded(path), self.to_bytes()
     temporary = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
       temporary.write_bytes(content)
@@ -296,7 +296,7 @@ class Condensed:
       UserError: when the file is missing, damaged, not a condensed set, or of a format that this
         version does not know.
     """
-    path = pathlib.Path(path)
+    path = files.expanded(path)
     if os.path.isdir(path):
       raise UserError(
         f'{path} is a folder, and a condensed set is one .npz file; data.load("folder:{path}") '

@@ -108,7 +108,7 @@ def to_tfds(
       has no form for.
   """
   _check_channels(condensed)
-  if not re.fullmatch(r'[a-z][a-z0-9_]*', name):
+  if not isinstance(name, str) or not re.fullmatch(r'[a-z][a-z0-9_]*', name):
     raise UserError(
       f'{name!r} cannot name a set of TensorFlow Datasets: use lower case letters, digits and "_".'
     )
@@ -121,7 +121,7 @@ def to_tfds(
   splits = {'train': (to_uint8(images), labels)} | (
     {} if test is None else {'test': (test.images, test.labels)}
   )
-  with new_folder(pathlib.Path(folder) / name, _WHAT) as root:
+  with new_folder(expanded(folder) / name, _WHAT) as root:
     # In a place of its own: TFDS wants the folder above to be free of other things.
     with tempfile.TemporaryDirectory(dir=root) as place:
       _write_tfds(name, splits, condensed, place)

@@ -211,7 +211,7 @@ def train(
     test: images to score on; they never influence the training.
     validation: held-out images to choose a check by.
     networks: R.
-    checks: how often the networks are scored, evenly spread, the last time at the end.
+    checks: at most so often the networks are scored, evenly spread, the last time at the end.
     keep_final: whether the final state stays in the run's checkpoints.
 
   Returns:

@@ -88,12 +88,48 @@ def images_of(**changes):
     (dict(ipc=1, seed=-1), 'seed is -1; it must be at least 0'),
     (dict(ipc=1, overrides={'model.norm': 'batch'}), 'treats every sample alone'),
     (dict(ipc=1, overrides={'iterations': 3}), "did you mean 'condensation.iterations'"),
+    (dict(ipc=1, overrides={'data.image_size': 8}), 'data.image_size says how images are loaded'),
+    (dict(ipc=1, overrides=[1]), 'overrides are values by the dotted names of fields'),
   ],
 )
 def test_mistakes_are_refused_before_a_work_dir_is_made(arguments, words, tmp_path):
   with pytest.raises(UserError, match=words):
     condense(images_of(), workdir=tmp_path / 'run', **arguments)
   assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize(
+  'name, words',
+  [
+    ('fscil/ncm', 'no config of one method of the family condensation: its field family says fsc'),
+    ('condensation/evaluate', 'its section method is not there'),
+    ('condensation/continual', 'is a config of the task continual; condense takes one of the'),
+  ],
+)
+def test_a_file_with_another_config_is_refused(tmp_path, name, words):
+  file = tmp_path / 'mine.py'
+  file.write_text(
+    f'from jaxdistill import config\nget_config = lambda arg: config.load({name!r}, "digits")\n'
+  )
+  with pytest.raises(UserError, match=words):
+    condense(images_of(), str(file), 1)
+
+
+def test_what_is_no_path_is_told_and_the_home_is_found(tmp_path, monkeypatch):
+  made = Condensed(np.zeros((2, 8, 8, 1)), np.array([0, 1]), ('a', 'b'), (0.5,), (0.5,))
+  monkeypatch.setenv('HOME', str(tmp_path))
+  assert made.save('~/made.npz') == tmp_path / 'made.npz'
+  assert Condensed.load('~/made.npz') == made
+  for attempt in (
+    lambda: Condensed.load(None),
+    lambda: made.save(3),
+    lambda: made.to_tfds(None),
+    lambda: condense(images_of(), ipc=1, factor=1, iterations=1, workdir=3, overrides=SMALL),
+  ):
+    with pytest.raises(UserError, match='A path is a text or a pathlib.Path; got'):
+      attempt()
+  with pytest.raises(UserError, match='3 cannot name a set of TensorFlow Datasets'):
+    made.to_tfds(tmp_path, name=3)
 
 
 def test_a_name_or_both_sets_are_no_training_images():

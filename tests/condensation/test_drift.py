@@ -176,6 +176,10 @@ def test_a_network_is_given_by_its_name_too(monkeypatch):
   'change, message',
   [
     (dict(sets={}), 'at least one condensed set'),
+    (dict(sets='m3d.npz'), "condensed ones by name, such as .* got 'm3d.npz' and Dataset"),
+    (dict(sets={'m3d': 'm3d.npz'}), 'condensed ones by name'),
+    (dict(train='digits'), 'the training images a Dataset; got .* and str'),
+    (dict(run='runs/drift'), "run is an open run .*; got 'runs/drift'"),
     (dict(networks=0), 'networks needs to be at least 1; got 0'),
     (dict(checks=0), 'checks needs'),
     (dict(epochs=0), 'epochs needs'),

@@ -274,6 +274,7 @@ def test_images_of_another_shape_are_refused(digits):
     (dict(checks=0), 'checks >= 1'),
     (dict(steps=-1), 'steps >= 0; got 5, 0 and -1'),
     (dict(search_on='vaildation'), "did you mean 'validation'"),
+    (dict(run='runs/mine'), "run is an open run .*; got 'runs/mine'"),
     (dict(augmnt=False), "no argument of evaluate 'augmnt'; did you mean 'augment'"),
     (dict(recipe='ddranking'), 'searches the learning rate on held-out images: give some'),
   ],

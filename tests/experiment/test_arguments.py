@@ -89,6 +89,8 @@ def test_what_is_no_list_of_names_is_refused(given):
 def test_names_come_in_any_list_and_one_by_one():
   assert arguments.names('methods', np.array(['a', 'b']), 'ab') == ('a', 'b')
   assert arguments.names('methods', [], 'ab') == ()
+  with pytest.raises(UserError, match="methods holds 'a' twice"):
+    arguments.names('methods', ['a', 'b', 'a'], 'ab')
   with pytest.raises(UserError, match="holds 'a.b'; give each name by itself, and a sum as 'a&b'"):
     arguments.names('methods', ['a+b'], 'ab', sums="as 'a&b'")
 

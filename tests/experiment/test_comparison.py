@@ -326,6 +326,14 @@ def test_published_numbers_stand_beside_rows_of_the_same_size():
   )
 
 
+def test_published_numbers_do_not_stand_beside_ablations():
+  usual, linear = (
+    columns.table_row(groups_of([run_of('m3d', ipc=10, kernel=kernel)])[0])
+    for kernel in ('gaussian', 'linear')
+  )
+  assert usual['published'] == dict(mean=0.635, std=0.002) and linear['published'] is None
+
+
 def test_the_page_stands_before_anything_is_done(tmp_path):
   cell = comparison.Cell('m3d:digits', None, pathlib.Path('nowhere'))
   path = comparison.write(tmp_path, [cell], columns)

@@ -33,7 +33,7 @@ from jaxdistill.condensation.protocols import Protocol
 from jaxdistill.condensation.scoring import Contestant
 from jaxdistill.condensation.tasks import continual_page
 from jaxdistill.data import Dataset
-from jaxdistill.errors import UserError
+from jaxdistill.errors import UserError, brief
 from jaxdistill.experiment import datasets, estimates, results
 from jaxdistill.experiment.estimates import Phase
 from jaxdistill.experiment.results import Row
@@ -50,7 +50,7 @@ def check(config: ConfigDict) -> None:
   no equal steps."""
   checks.check(config)
   fields = sections.of_config(config)
-  train, _, test = datasets.load(fields.data)
+  train, validation, test = datasets.load(fields.data)
   steps, classes = fields.continual.steps, train.num_classes
   if classes % steps:
     right = [str(number) for number in range(1, classes + 1) if classes % number == 0]
@@ -69,6 +69,15 @@ def check(config: ConfigDict) -> None:
       f'{test.name}: class {test.class_names[test.counts.argmin()]!r} has no test image, '
       'so there is nothing to score it on when it arrives.'
     )
+  todo = _plan(fields, classes)
+  for number in range(len(todo.orders) if validation is not None else 0):
+    seen = todo.seen(number, 0)
+    if not validation.counts[seen].any():
+      names = ', '.join(repr(train.class_names[label]) for label in seen)
+      raise UserError(
+        f'{train.name}: no validation image is of a class that arrives first in order {number + 1} '
+        f'({brief(names)}), so nothing chooses by them: set data.validation_share=0, or add images.'
+      )
 
 
 @settled()

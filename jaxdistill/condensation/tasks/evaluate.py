@@ -76,7 +76,8 @@ def check(config: ConfigDict) -> None:
     evaluation.network(model, test, fields.dtype)
   names = fields.evaluation.baselines
   checks.check_sizes(
-    storage(fields.baseline, entries),
+    # Nothing starts from real images here but the baselines.
+    dataclasses.replace(storage(fields.baseline, entries), init='noise'),
     names,
     train,
     held_out=bool(fields.data.validation_share),

@@ -333,6 +333,24 @@ def test_mistakes_are_told_before_any_work(argument, words):
     continual.check(configs.load(f'condensation/continual:digits,{argument}'))
 
 
+def test_the_classes_that_come_first_need_validation_images(tmp_path):
+  images = np.random.RandomState(0).randint(0, 256, (40, 8, 8, 1)).astype(np.uint8)
+  labels = np.repeat(np.arange(4), 10)
+  own = np.isin(labels, [0, 1])
+  np.savez(
+    tmp_path / 'mine.npz',
+    train_images=images,
+    train_labels=labels,
+    test_images=images,
+    test_labels=labels,
+    val_images=images[own],
+    val_labels=labels[own],
+  )
+  with pytest.raises(UserError, match="arrives first in order 1 .'2', '3'., so nothing chooses by"):
+    small(f'npz:{tmp_path}/mine.npz', **{'continual.orders': '1', 'data.validation_share': '.1'})
+  small(f'npz:{tmp_path}/mine.npz', **{'continual.orders': '1'})
+
+
 def test_baselines_and_fields_of_other_tasks_are_refused(own):
   config = small(own)
   config.evaluation.baselines = ('random',)

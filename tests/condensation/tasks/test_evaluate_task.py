@@ -307,8 +307,31 @@ def test_arguments_and_work_dir():
 
 def test_python_across_architectures_refuses_an_unknown_one_before_training():
   train, test = data.load('digits', image_size=8)
-  with pytest.raises(UserError, match="did you mean 'LeNet'"):
-    cross_architecture(train, test, ('MLP', 'LeNt'))
+  for names, options, words in (
+    (('MLP', 'LeNt'), {}, "did you mean 'LeNet'"),
+    ('MLP', {}, "architectures is a list of names, such as .*; got 'MLP'"),
+    ((), {}, 'architectures is a list of names'),
+    (('MLP', 'MLP'), {}, "architectures holds 'MLP' twice"),
+    (('MLP',), {'model': 'mlp'}, 'leave model out'),
+  ):
+    with pytest.raises(UserError, match=words):
+      cross_architecture(train, test, names, **options)
+
+
+def test_a_set_may_be_larger_than_the_real_classes_where_no_baseline_takes_their_images(tmp_path):
+  large = Condensed(
+    np.zeros((2000, 8, 8, 1), np.float32),
+    np.repeat(np.arange(10), 200),
+    tuple('0123456789'),
+    (0.5,),
+    (0.5,),
+  )
+  config = configured([large.save(tmp_path / 'large.npz')])
+  config.evaluation.baselines = ('whole',)
+  evaluate_task.check(config)
+  config.evaluation.baselines = ('random',)
+  with pytest.raises(UserError, match='ipc=200 is more than class'):
+    evaluate_task.check(config)
 
 
 def test_a_dry_run_tells_the_epochs_for_which_the_recipe_has_a_rule():

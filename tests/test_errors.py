@@ -8,7 +8,6 @@ from jaxdistill import condensation, data, draws, errors, losses, metrics, model
 from jaxdistill.condensation import arrivals, baselines
 from jaxdistill.condensation.protocols import Protocol
 from jaxdistill.data import (
-  augment,
   crops,
   degradations,
   division,
@@ -85,7 +84,6 @@ COUNTS = {
     lambda n: selection.select('random', None, TRAIN.labels, n, draws.key(0), TRAIN.class_names),
     1,
   ),
-  'crop_and_flip': (lambda n: augment.crop_and_flip(draws.key(0), FLOATS, n), 0),
   'Crop': (crops.Crop, 0),
   'ResizedCrop': (crops.ResizedCrop, 0),
   'CentreCrop': (crops.CentreCrop, 1),

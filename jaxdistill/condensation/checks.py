@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from jaxdistill import models
+from jaxdistill import files, models
 from jaxdistill.condensation import methods, protocols, sections
 from jaxdistill.condensation.baselines import Storage
 from jaxdistill.data import Dataset
@@ -44,6 +44,7 @@ def check_values(config: ConfigDict) -> None:
   """Raises `UserError` for a field whose value is of the wrong type, out of range or no valid name;
   of the fields that the config's task has."""
   checking.check_values(sections.CONFIGS[config.task], config)
+  files.check_folder('run.rows', config.run.rows)
   if 'method' in config:
     methods.check(config.method)
   _check_recipe(config)

@@ -12,11 +12,17 @@ from jaxdistill.condensation.embedding import Selection
 from jaxdistill.data import augment, selection
 from jaxdistill.experiment import schema
 from jaxdistill.experiment import sections as common
-from jaxdistill.experiment.sections import Run
 from jaxdistill.synthesis import decode, engine
 
 # What continual learning may keep of the classes of a step.
 MEMORIES = ('condensed', *selection.METHODS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run(common.Run):
+  """A run that scores sets, which other runs score too."""
+
+  rows: str = schema.field('', help="folder of scores that several runs share; '': none")
 
 
 @dataclasses.dataclass(frozen=True)

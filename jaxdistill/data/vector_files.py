@@ -85,7 +85,8 @@ def read_multilabelled(
   """
   where = f'multilabel:{shown(path)}'
   entries = _entries(where, path, ('features', 'images'))
-  kinds = [kind for kind in ('images', 'features') if any(kind in name for name in entries)]
+  given = [name.split('_')[-1] for name in entries]
+  kinds = [kind for kind in ('images', 'features') if kind in given]
   if len(kinds) > 1:
     raise UserError(
       f'{where}: the file holds images and features ({", ".join(entries)}); it is one or the other '

@@ -10,11 +10,10 @@ from jaxdistill.training.run import check_name
 
 
 def check_values(cls: type, config: Mapping[str, Any]) -> None:
-  """Raises `UserError` for a value that `schema.check_values` refuses, or a folder of the section
-  `run` that cannot be made."""
+  """Raises `UserError` for a value that `schema.check_values` refuses, or a folder of trained
+  networks that cannot be made."""
   schema.check_values(cls, config)
-  for name in ('rows', 'experts'):
-    files.check_folder(f'run.{name}', config.get('run', {}).get(name, ''))
+  files.check_folder('run.experts', config.get('run', {}).get('experts', ''))
 
 
 def check_methods(

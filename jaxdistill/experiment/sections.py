@@ -19,7 +19,6 @@ class Run:
   steps_per_call: int = schema.field(
     0, at_least=0, help='steps in one call of the compiled program; 0: by the backend'
   )
-  rows: str = schema.field('', help="folder of scores that several runs share; '': none")
   experts: str = schema.field(
     '', help="folder of trained networks that several runs share; '': beside the work dir"
   )

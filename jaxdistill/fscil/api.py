@@ -149,8 +149,8 @@ def run(
 
   Raises:
     UserError: for a learner, field or value that does not exist, data that do not divide so, a file
-      with another config than that of one learner, `ipc` of a memory without it, or several factors
-      of the learning rate.
+      with another config than that of one learner, a memory that the learner never reads, `ipc` of
+      a memory without it, or several factors of the learning rate.
 
   Source: the protocol of Tao et al., CVPR 2020 (TOPIC); the configs of the learners, whose headers
   name the papers.

@@ -9,6 +9,7 @@ import pytest
 
 import jaxdistill
 from jaxdistill import config
+from jaxdistill.errors import UserError
 from jaxdistill.experiment import arguments, explain, schema
 
 NAMES = config.names()
@@ -112,6 +113,17 @@ def test_every_preset_passes_the_checks_that_need_no_data(name, preset):
     assert made.data.name.startswith(data) and made.family == family
     assert config.from_json(config.to_json(made)) == made
     schema.read(fields[made.task], made)
+
+
+@pytest.mark.parametrize(
+  'family, method',
+  [('distillation', 'kd'), ('fscil', 'ncm'), ('label_noise', 'ce'), ('robustness', 'at')],
+)
+def test_a_comparison_names_each_method_once(family, method):
+  name = f'{family}/compare'
+  made = config.load(f'{name}:digits,methods={method}+{method}')
+  with pytest.raises(UserError, match=f"compared names '{method}' twice"):
+    of_family(name, 'checks').check_values(made)
 
 
 @pytest.mark.parametrize('name', with_a_method())

@@ -152,9 +152,6 @@ def test_a_comparison_gives_every_learner_the_fields_of_its_own_config():
   assert loaded.members.nc_fscil == config.load('fscil/nc_fscil:cifar100').method
   with pytest.raises(UserError, match="no few-shot learner 'teeen'; did you mean 'teen'"):
     config.load('fscil/compare:digits,methods=ncm+teeen')
-  twice = config.load('fscil/compare:digits,methods=ncm+ncm')
-  with pytest.raises(UserError, match="compared names 'ncm' twice"):
-    checks.check_values(twice)
 
 
 def test_a_memory_is_for_learners_that_read_one():

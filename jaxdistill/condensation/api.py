@@ -6,9 +6,9 @@ from typing import Any
 
 from jaxdistill import config as configs
 from jaxdistill import errors
-from jaxdistill.condensation import checks, methods, problem, settings
+from jaxdistill.condensation import checks, methods, problem
 from jaxdistill.condensation.problem import Condensing
-from jaxdistill.data import Dataset
+from jaxdistill.data import Dataset, presets
 from jaxdistill.experiment import arguments, checking, datasets
 from jaxdistill.numerics import settled
 from jaxdistill.synthesis.condensed import Condensed
@@ -67,8 +67,7 @@ def condense(
   if not method.endswith('.py'):
     methods.find(method)
     method = f'condensation/{method}'
-  # A set that is no preset by its name is one in memory, of which nothing is known beforehand.
-  given = dict(data=train.name if train.name in settings.PRESETS else '', ipc=ipc)
+  given = dict(data=presets.offered(train.name), ipc=ipc)
   if factor:
     given['factor'] = factor
   if quick:

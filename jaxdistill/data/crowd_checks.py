@@ -8,6 +8,8 @@ from jax.typing import ArrayLike
 from jaxdistill import errors
 from jaxdistill.errors import UserError, brief
 
+_MOST = 2**31  # numbers of 32 bits
+
 
 def whole_numbers(name: str, values: ArrayLike) -> np.ndarray:
   """Returns whole numbers [m] as int64; raises `UserError` for all else.
@@ -41,9 +43,12 @@ def count_and_names(
   (2, ('cat', 'dog'))
   """
   if given is None:
-    return int(column.max()) + 1, ()
+    largest = int(column.max())
+    if largest >= _MOST:
+      raise UserError(f'The {kind} go up to the number {largest}; number them from 0, below 2^31.')
+    return largest + 1, ()
   if isinstance(given, (int, np.integer)):
-    return errors.whole(kind, given, at_least=1), ()
+    return errors.whole(kind, given, at_least=1, below=_MOST), ()
   if isinstance(given, (str, bytes)) or not isinstance(given, Sequence | np.ndarray):
     raise UserError(f'{kind} is a number, or a list of names; it is {brief(repr(given))}.')
   names = tuple(map(str, given))
@@ -68,7 +73,7 @@ def in_range(name: str, values: np.ndarray, count: int) -> None:
 
 
 def sorted_triples(
-  triples: tuple[np.ndarray, np.ndarray, np.ndarray],
+  triples: Sequence[np.ndarray],
   counts: Sequence[int],
   names: Sequence[tuple[str, ...]],
 ) -> None:
@@ -86,11 +91,14 @@ def sorted_triples(
   for name, values, count in zip(('example', 'annotator', 'label'), triples, counts):
     in_range(name, values, count)
   example, annotator, _ = triples
-  empty = np.flatnonzero(np.bincount(example, minlength=counts[0]) == 0)
-  if empty.size:
+  # Without a table of all examples, of which one wrong number would make too many.
+  labelled = np.unique(example)
+  missing = counts[0] - len(labelled)
+  if missing:
+    first = np.append(labelled != np.arange(len(labelled)), True).argmax()
     raise UserError(
-      f'Nobody labelled example {_name(names[0], empty[0])} ({empty.size:,} of {counts[0]:,} '
-      'examples have no label); leave such examples out.'
+      f'Nobody labelled example {_name(names[0], first)} ({missing:,} of {counts[0]:,} examples '
+      'have no label); leave such examples out.'
     )
   twice = (np.diff(example) == 0) & (np.diff(annotator) == 0)
   if twice.any():

@@ -16,7 +16,8 @@ COLUMNS = ('task', 'worker', 'label')
 
 
 def rows_of(path: str | os.PathLike) -> list[list[str]]:
-  """Returns the lines of a csv file as lists of texts, without empty lines.
+  """Returns the lines of a csv file as lists of texts, without empty lines, and without spaces in
+  front of a text that is not in quotes.
 
   Raises:
     UserError: the file cannot be read, or is no text.
@@ -28,7 +29,7 @@ def rows_of(path: str | os.PathLike) -> list[list[str]]:
   try:
     # Spreadsheets put a mark in front of UTF-8.
     with open(expanded(path), encoding='utf-8-sig', newline='') as file:
-      return [row for row in csv.reader(file) if row]
+      return [row for row in csv.reader(file, skipinitialspace=True) if row]
   except OSError as error:
     reason = error.strerror or error
     raise UserError(f'{shown(path)} cannot be read ({reason}); give a csv file.') from error
@@ -42,7 +43,7 @@ def columns_of(path: str | os.PathLike, wanted: Sequence[str]) -> list[list[str]
   """Returns some columns of a csv file, by the names in its first line.
 
   Raises:
-    UserError: a column is missing, or a line is shorter than the first.
+    UserError: a column is missing or there twice, or a line is shorter or longer than the first.
 
   >>> _ = pathlib.Path('two.csv').write_text('a,b\\n1,2\\n')
   >>> columns_of('two.csv', ['b'])
@@ -56,11 +57,17 @@ def columns_of(path: str | os.PathLike, wanted: Sequence[str]) -> list[list[str]
       f'{shown(path)} has no column {missing[0]!r}; its first line must name the columns '
       f'{", ".join(wanted)}, and it is {brief(",".join(header))!r}.'
     )
+  twice = [name for name in wanted if header.count(name) > 1]
+  if twice:
+    raise UserError(
+      f'{shown(path)} has two columns {twice[0]!r}, and nothing tells which counts; keep one.'
+    )
   if not lines:
     raise UserError(f'{shown(path)} holds no line below the names of its columns.')
   places = [header.index(name) for name in wanted]
   for number, line in enumerate(lines, 1):
-    if len(line) <= max(places):
+    # Spreadsheets fill lines up with empty values; others would have moved the ones behind them.
+    if len(line) <= max(places) or any(line[len(header) :]):
       raise UserError(
         f'{shown(path)}: entry {number} has {len(line)} values, and {len(header)} columns are '
         f'named ({brief(",".join(line))}).'
@@ -73,7 +80,8 @@ def read(path: str | os.PathLike) -> tuple[list[str], list[str], list[str]]:
   """Returns tasks, workers and labels, one of each a label.
 
   Raises:
-    UserError: for a file that cannot be read or lacks a column, and for an empty value.
+    UserError: for a file that cannot be read or lacks a column, for an empty value, and for two
+      that differ in spaces around them alone.
 
   >>> _ = pathlib.Path('crowd.csv').write_text('worker,task,label,seconds\\nann,t1,dog,3\\n')
   >>> read('crowd.csv')
@@ -83,7 +91,20 @@ def read(path: str | os.PathLike) -> tuple[list[str], list[str], list[str]]:
   for name, values in zip(COLUMNS, (tasks, workers, labels)):
     if '' in values:
       raise UserError(f'{shown(path)}: entry {values.index("") + 1} has an empty {name}.')
+    _check_spaces(path, name, set(values))
   return tasks, workers, labels
+
+
+def _check_spaces(path, kind, names):
+  """Refuses names that nobody sees to be two."""
+  known = {}
+  for name in sorted(names):
+    other = known.setdefault(name.strip(), name)
+    if other != name:
+      raise UserError(
+        f'{shown(path)} has the {kind} {brief(repr(other))} and the {kind} {brief(repr(name))}, '
+        'which differ in spaces alone; write them alike.'
+      )
 
 
 def numbered(
@@ -122,7 +143,8 @@ def write(
   workers: Sequence[object],
   labels: Sequence[object],
 ) -> None:
-  """Writes one line a label below the names of the columns.
+  """Writes one line a label below the names of the columns; texts with a space in front are in
+  quotes, in which it counts.
 
   Raises:
     UserError: the file cannot be written.
@@ -133,8 +155,11 @@ def write(
   """
   text = io.StringIO()
   writer = csv.writer(text, lineterminator='\n')
+  quoted = csv.writer(text, lineterminator='\n', quoting=csv.QUOTE_ALL)
   writer.writerow(COLUMNS)
-  writer.writerows(zip(tasks, workers, labels))
+  for row in zip(tasks, workers, labels):
+    spaced = any(str(value).startswith(' ') for value in row)
+    (quoted if spaced else writer).writerow(row)
   try:
     write_atomic(pathlib.Path(expanded(path)), encoded(text.getvalue()))
   except (OSError, ValueError) as error:

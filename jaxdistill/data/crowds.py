@@ -108,8 +108,10 @@ class Crowd:
       counts.append(count)
       names.append(texts)
     order = np.lexsort((columns[1], columns[0]))
-    triples = tuple(column[order].astype(np.int32) for column in columns)
-    crowd_checks.sorted_triples(triples, counts, names)
+    columns = [column[order] for column in columns]
+    # Before anything is cut to 32 bits.
+    crowd_checks.sorted_triples(columns, counts, names)
+    triples = (column.astype(np.int32) for column in columns)
     return cls(*triples, *counts, names=Names(*names))
 
   @classmethod
@@ -129,7 +131,7 @@ class Crowd:
         f'missing; it is {table.dtype} of shape {list(table.shape)}.'
       )
     filled = np.where(np.isnan(table), -1, table) if table.dtype.kind == 'f' else table
-    strange = filled[filled != np.trunc(filled)]
+    strange = filled[(filled != np.trunc(filled)) | np.isinf(filled)]
     if strange.size:
       raise UserError(f'A table of labels holds {strange[0]}; labels are whole numbers.')
     filled = filled.astype(np.int64)
@@ -165,8 +167,8 @@ class Crowd:
   ) -> 'Crowd':
     """Returns the crowd of a file with the columns task, worker and label, a line a label.
 
-    All three are any text. They are numbered in the order of their numbers where all are whole
-    numbers, else in that of the alphabet.
+    All three are any text; spaces in front of one count where it is in quotes. They are numbered in
+    the order of their numbers where all are whole numbers, else in that of the alphabet.
 
     Args:
       path: of the file; further columns are left aside.
@@ -175,8 +177,9 @@ class Crowd:
       examples: the names of all tasks in order, such as `Dataset.ids`; None: those that occur.
 
     Raises:
-      UserError: for a file that cannot be read or lacks a column, names that are not among those
-        given, and what `from_triples` refuses.
+      UserError: for a file that cannot be read or lacks a column, lines with more values than
+        columns, names that differ in spaces alone or are not among those given, and what
+        `from_triples` refuses.
 
     >>> import pathlib
     >>> _ = pathlib.Path('crowd.csv').write_text('task,worker,label\\nb,ann,dog\\na,bob,cat\\n')

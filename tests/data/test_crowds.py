@@ -9,6 +9,7 @@ import pytest
 from jaxdistill.data.crowds import Crowd
 from jaxdistill.errors import UserError
 
+WRAPS = 2**32  # 0 in 32 bits
 TABLE = np.array([[1, -1, 2, -1], [-1, 0, -1, -1], [2, 2, 2, -1]])
 
 
@@ -88,11 +89,31 @@ def test_whole_numbers_in_files_are_numbers(tmp_path):
 
 
 @pytest.mark.parametrize(
+  'lines',
+  [
+    ['task, worker, label', '0, ann, cat', '1,ann,dog'],  # spaces behind the commas
+    ['task,worker,label', '0,"ann","cat",,', '1,ann,dog,'],  # lines filled up
+  ],
+)
+def test_spaces_before_values_and_empty_ones_behind_them_are_nothing(lines, tmp_path):
+  path = tmp_path / 'crowd.csv'
+  path.write_text('\n'.join(lines))
+  crowd = Crowd.from_csv(path)
+  assert crowd.names.annotators == ('ann',) and crowd.names.classes == ('cat', 'dog')
+  assert crowd.to_table().tolist() == [[0], [1]]
+
+
+@pytest.mark.parametrize(
   'make, sentence',
   [
     (lambda: Crowd.from_triples([0], [0], [3], 3), 'label 3 is out of range; .* from 0 to 2'),
     (lambda: Crowd.from_triples([0], [-1], [0], 3), 'annotator -1 is out of range'),
     (lambda: Crowd.from_triples([0], [5], [0], 3, annotators=4), 'annotator 5 is out of range'),
+    (lambda: Crowd.from_triples([0], [0], [WRAPS], 2), f'label {WRAPS} is out of range'),
+    (lambda: Crowd.from_triples([0], [WRAPS], [0], 2), f'annotators go up to the number {WRAPS}'),
+    (lambda: Crowd.from_triples([WRAPS], [0], [0], 2), f'examples go up to the number {WRAPS}'),
+    (lambda: Crowd.from_triples([0], [0], [0], WRAPS), f'classes is {WRAPS}; it must be below'),
+    (lambda: Crowd.from_triples([9**9], [0], [0], 3), 'Nobody labelled example 0 .387,420,489 of'),
     (lambda: Crowd.from_triples([0, 2], [0, 0], [0, 0], 3), 'Nobody labelled example 1 .1 of 3'),
     (lambda: Crowd.from_triples([4, 4], [2, 2], [0, 1], 3), 'Nobody labelled example 0'),
     (lambda: Crowd.from_triples([0, 0], [2, 2], [0, 0], 3), 'Annotator 2 labels example 0 twice'),
@@ -105,6 +126,8 @@ def test_whole_numbers_in_files_are_numbers(tmp_path):
     (lambda: Crowd.from_triples([0], [0], [0], ['a', 'a']), 'two of the names are the same'),
     (lambda: Crowd.from_table([0, 1], 2), r'shape \[examples, annotators\]'),
     (lambda: Crowd.from_table([[0.5]], 2), 'holds 0.5; labels are whole numbers'),
+    (lambda: Crowd.from_table([[0.0, np.inf]], 2), 'holds inf; labels are whole numbers'),
+    (lambda: Crowd.from_table([[WRAPS, -1], [1, 0]], 2), f'label {WRAPS} is out of range'),
     (lambda: Crowd.from_table([[0, 1], [-1, -1]], 2), 'Nobody labelled example 1'),
     (lambda: Crowd.from_table([[-1]], 2), 'holds none'),
     (lambda: Crowd.from_table([[-2]], 2), 'label -2 is out of range'),
@@ -126,6 +149,9 @@ def test_what_is_no_crowd_is_refused(make, sentence):
     (b'task,worker,label\n', 'holds no line'),
     (b'task,worker,label\n1,2\n', 'entry 1 has 2 values'),
     (b'task,worker,label\n1,2,3\n1,,3\n', 'entry 2 has an empty worker'),
+    (b'task,worker,label\n1,2,1\n1,Smith, J.,1\n', 'entry 2 has 4 values, and 3 columns are named'),
+    (b'task,worker,label,label\n1,2,0,1\n', "has two columns 'label'"),
+    (b'task,worker,label\n1,ann,0\n2,ann ,0\n', "'ann' and the worker 'ann ', which differ in sp"),
     (b'task,worker,label\n1,2,\xff\n', 'cannot be read as a csv file of UTF-8'),
     (b'task,worker,label\n1,2,cat\n', "the label 'cat' is none of the 2 given"),
     (b'task,worker,label\n1,2,0\n1,2,1\n', "Annotator '2' labels example '1' twice"),

@@ -209,12 +209,15 @@ def network_of(model: str | Mapping[str, Any]) -> dict[str, Any]:
   """Returns all fields of a network that is given by its name, or by some of its fields.
 
   Raises:
-    UserError: it is neither.
+    UserError: it is neither, or the fields lack the name.
 
   >>> network_of('mlp')['name'], network_of({'name': 'mlp', 'width': 4})['width']
   ('mlp', 4)
   """
-  return network('', {'name': '', **fields_of(model)})
+  fields = fields_of(model)
+  if not fields.get('name'):
+    raise _no_network(model)
+  return network('', fields)
 
 
 def fields_of(model: str | Mapping[str, Any]) -> dict[str, Any]:
@@ -231,7 +234,11 @@ def fields_of(model: str | Mapping[str, Any]) -> dict[str, Any]:
     return {'name': model}
   if isinstance(model, Mapping | ConfigDict):
     return dict(model)
-  raise UserError(
+  raise _no_network(model)
+
+
+def _no_network(model):
+  return UserError(
     "A network is given by its name, or by fields such as {'name': 'mlp', 'width': 8}; got "
     f'{brief(repr(model))}.'
   )

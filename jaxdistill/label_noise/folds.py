@@ -148,8 +148,10 @@ def problem(
 def _training(train, labels, model, recipe, epochs):
   """Network, examples and recipe, what is usual for the data where nothing is said."""
   usual = presets.find('vectors:' if isinstance(train, Vectors) else train.name)
-  asked = dict(usual.model) if isinstance(model, str) else dict(model)
-  fields = arguments.network(model if isinstance(model, str) else asked.get('name', ''), asked)
+  if isinstance(model, str):
+    fields = arguments.network(model, usual.model)
+  else:
+    fields = arguments.network_of(model)
   network = models.build(fields, train.num_classes, train.image_shape)
   recipe = recipes.find(recipe or usual.recipe, epochs=epochs)
   if isinstance(train, Vectors):

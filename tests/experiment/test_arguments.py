@@ -131,8 +131,8 @@ def test_a_network_is_given_by_its_name_or_some_of_its_fields():
   assert arguments.network_of('mlp') == {**usual, 'name': 'mlp'}
   given = {'name': 'mlp', 'width': 3, 'dtype': 'bfloat16'}
   assert arguments.network_of(given) == {**usual, 'name': 'mlp', 'width': 3}
-  for wrong in ('mlpp', {'width': 3}):
-    with pytest.raises(UserError, match='There is no model'):
+  for wrong, sentence in (('mlpp', 'There is no model'), ({'width': 3}, "got {'width': 3}")):
+    with pytest.raises(UserError, match=sentence):
       arguments.network_of(wrong)
 
 

@@ -97,6 +97,12 @@ def test_bad_input_is_refused_in_a_sentence(fields, sentence):
     label_noise.out_of_sample(noisy().dataset, model=MLP, **fields)
 
 
+@pytest.mark.parametrize('model, given', [(3, '3'), (None, 'None'), ({'width': 8}, "{'width': 8}")])
+def test_what_is_no_network_is_refused(model, given):
+  with pytest.raises(UserError, match=f'A network is given by its name.*got {given}'):
+    label_noise.out_of_sample(noisy().dataset, model=model)
+
+
 def test_several_labels_an_example_are_refused():
   with pytest.raises(UserError, match='one label each'):
     label_noise.out_of_sample(np.zeros((3, 8, 8, 1)))

@@ -1,6 +1,7 @@
 """Mixtures of Gaussians in one dimension, many side by side: which examples have the small loss."""
 
 import functools
+import numbers
 from typing import NamedTuple
 
 import jax
@@ -57,7 +58,7 @@ def fit(
     added_variance: added to every variance, so that equal values do no harm.
 
   Raises:
-    UserError: for no values, or weights of another shape.
+    UserError: for no values, weights of another shape, or an added variance below 0.
 
   Source: settings of MLNTM (Li et al., NeurIPS 2022), which are DivideMix's (Li et al., ICLR 2020);
     rules of steps, end and added variance as in scikit-learn's GaussianMixture, which both use. Its
@@ -69,6 +70,9 @@ def fit(
   """
   errors.whole('components', components, at_least=1)
   errors.whole('max_steps', max_steps, at_least=1)
+  errors.real_numbers(tolerance=tolerance, added_variance=added_variance)
+  if isinstance(added_variance, numbers.Real) and added_variance < 0:
+    raise errors.UserError(f'added_variance is {added_variance}; it must be at least 0.')
   shape = jnp.shape(values)
   if not shape or not shape[-1]:
     raise errors.UserError(f'A mixture is fitted to values [..., n], n at least 1; got {shape}.')

@@ -34,7 +34,7 @@ def nearest(
     rows: compared at a time; memory grows as rows x n.
 
   Raises:
-    UserError: for other shapes, or fewer rows than neighbours.
+    UserError: for other shapes, fewer rows than neighbours, or numbers that are not finite.
 
   >>> nearest(jnp.array([[1.0, 0.0], [0.0, 1.0], [2.0, 0.1]]), 1).index.tolist()
   [[2], [2], [0]]
@@ -53,7 +53,11 @@ def nearest(
       f'{k} neighbours were asked for, and there are {shape[0] - without_self} '
       f'{"others" if without_self else "examples"}; ask for fewer.'
     )
-  queries = embeddings if queries is None else queries
+  _check_finite('embeddings', embeddings)
+  if queries is None:
+    queries = embeddings
+  else:
+    _check_finite('queries', queries)
   return _nearest(embeddings, queries, k, without_self, min(rows, sought[0]))
 
 
@@ -67,6 +71,14 @@ def unit_rows(rows: jax.Array) -> jax.Array:
   rows = jnp.asarray(rows, jnp.float32)
   lengths = jnp.linalg.norm(rows, axis=1, keepdims=True)
   return rows / jnp.where(lengths > 0, lengths, 1)
+
+
+def _check_finite(name, rows):
+  """Refuses NaN and infinity, but not in a compiled function, whose numbers nobody knows."""
+  if not isinstance(rows, jax.core.Tracer) and not bool(jnp.isfinite(jnp.asarray(rows)).all()):
+    raise errors.UserError(
+      f'The {name} hold NaN or infinity, which have no direction; give finite numbers.'
+    )
 
 
 @functools.partial(jax.jit, static_argnames=('k', 'without_self', 'rows'))

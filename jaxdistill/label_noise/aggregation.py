@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 from jaxdistill.data.crowds import Crowd
 from jaxdistill.errors import UserError, unknown
 from jaxdistill.estimation import confusions, votes
+from jaxdistill.label_noise.observed import Evidence
 from jaxdistill.numerics import settled
 
 # By name, whether the classes have a prior.
@@ -79,8 +80,7 @@ def aggregate(
     )
   prior = _checked_prior(prior, method, crowd.num_classes)
   gold = _checked_gold(gold, crowd)
-  counted = np.zeros((crowd.num_examples, crowd.num_classes))
-  np.add.at(counted, (crowd.example, crowd.label), 1)
+  counted = Evidence(crowd).counts
   start = counted / counted.sum(1, keepdims=True)
   if METHODS[method]:
     estimate = confusions.fit(crowd, start, prior, gold, model=method)

@@ -52,13 +52,18 @@ def single(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, n
   sum 1 up to 0.01.
 
   Raises:
-    UserError: for shapes that do not fit, labels out of range, or rows that are no probabilities.
+    UserError: for shapes that do not fit, fewer than two classes, labels out of range, or rows that
+      are no probabilities.
 
   >>> single([0], [[0.5, 0.2]])
   Traceback (most recent call last):
   jaxdistill.errors.UserError: Each example's probabilities must sum to 1; row 0 sums to 0.7.
   """
   probabilities = _probabilities(probabilities, '[n, C]')
+  if probabilities.shape[1] < 2:
+    raise errors.UserError(
+      'The probabilities are of one class; a label is right or wrong among at least two.'
+    )
   labels = class_labels(labels, probabilities.shape[1])
   _check_number(labels, probabilities)
   sums = probabilities.sum(1)

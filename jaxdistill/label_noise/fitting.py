@@ -191,8 +191,7 @@ def compare(
   Raises:
     UserError: see `fit`.
   """
-  if isinstance(methods, str):
-    raise UserError(f"methods is a list of names, such as ['vote', 'ccc']; got {methods!r}.")
+  methods = arguments.names('methods', methods, "['vote', 'ccc']")
   if not methods:
     methods = settings.COMPARED[making.handed(train, evidence, None).evidence.kind]
   given = {**_arguments(train, seeds, quick), 'methods': '+'.join(methods)}

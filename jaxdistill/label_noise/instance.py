@@ -33,7 +33,8 @@ def law(
       nearly one wrong label.
 
   Raises:
-    UserError: `upper` outside (0, 1] or below the rate, other pixels, images that stay on disk.
+    UserError: `upper` outside (0, 1] or below the rate, other pixels, what is no `Dataset`, images
+      that stay on disk.
 
   Source: Xia et al., NeurIPS 2020; Li et al., TPAMI 2024 (TAIDTM).
 
@@ -50,6 +51,11 @@ def law(
     )
   if pixels not in PIXELS:
     raise unknown('kind of pixels', pixels, PIXELS)
+  if not isinstance(dataset, Dataset):
+    raise UserError(
+      'Noise by image looks at the images of a Dataset, as data.load returns it; this is a '
+      f'{type(dataset).__name__}.'
+    )
   if not isinstance(dataset.images, np.ndarray):
     raise UserError(
       f'{dataset.name} stays on disk, and noise by image reads all pixels at once; load the set '

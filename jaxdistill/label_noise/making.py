@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxdistill import terminal
-from jaxdistill.data import Dataset, MultiLabelled
+from jaxdistill.data import MultiLabelled
 from jaxdistill.data.crowds import Crowd
 from jaxdistill.data.dataset import as_array
 from jaxdistill.data.multilabelled import checked_matrix
@@ -58,6 +58,7 @@ def observe(fields: EvidenceFields, dataset: Any) -> Observed:
     UserError: an origin that does not fit the data set, files that are missing, and what the
       generators refuse.
 
+  >>> from jaxdistill.data import Dataset
   >>> pixels = np.zeros((40, 8, 8, 1), np.uint8)
   >>> dataset = Dataset(pixels, np.arange(40) % 4)
   >>> observed = observe(EvidenceFields('corrupt', 'pair_flip', 1.0), dataset)
@@ -87,6 +88,7 @@ def handed(dataset: Any, evidence: Any = None, truth: Any = None) -> Observed:
   Raises:
     UserError: either is not of these examples and classes.
 
+  >>> from jaxdistill.data import Dataset
   >>> train = Dataset(np.zeros((2, 8, 8, 1), np.uint8), [0, 1], ('dog', 'cat'))
   >>> handed(train, Crowd.from_labels([0, 1], classes=['cat', 'dog'])).evidence.labels.tolist()
   [1, 0]
@@ -164,7 +166,6 @@ def _simulate(fields, dataset):
 
 
 def _by_image(fields, dataset):
-  _need_images(dataset, 'by_image')
   made = simulation.simulate_by_image(
     dataset,
     fields.rate,
@@ -195,11 +196,6 @@ def _multilabel(fields, dataset):
     dataset.labels, fields.false_positive, fields.rate, fields.seed
   )
   return Observed(Evidence(matrix=made.labels), made.truth, transition=made.transition)
-
-
-def _need_images(dataset, origin):
-  if not isinstance(dataset, Dataset):
-    raise UserError(f'The origin {origin} of labels looks at images; {dataset.name} has none.')
 
 
 _MAKERS = {

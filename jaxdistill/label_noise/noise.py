@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxdistill import errors
 from jaxdistill.data.dataset import Dataset
+from jaxdistill.data.vectors import Vectors
 from jaxdistill.errors import UserError, unknown
 from jaxdistill.label_noise import confusable, instance
 
@@ -28,7 +29,7 @@ class Corrupted:
     kind, rate, seed: what they were made by.
   """
 
-  dataset: Dataset
+  dataset: Dataset | Vectors
   truth: np.ndarray
   transition: np.ndarray
   realised: np.ndarray
@@ -42,7 +43,9 @@ class Corrupted:
     return float((self.dataset.labels != self.truth).mean())
 
 
-def corrupt(dataset: Dataset, kind: str, rate: float, seed: int = 0, **fields) -> Corrupted:
+def corrupt(
+  dataset: Dataset | Vectors, kind: str, rate: float, seed: int = 0, **fields
+) -> Corrupted:
   """Returns a data set in which some labels are wrong, the same for the same seed.
 
   Kinds, with C classes and the rate r:
@@ -61,14 +64,15 @@ def corrupt(dataset: Dataset, kind: str, rate: float, seed: int = 0, **fields) -
   exclusive; so a kind says which.
 
   Args:
-    dataset: with the true labels.
+    dataset: with the true labels; of images for the kind 'instance'.
     kind: one of `KINDS`.
     rate: in [0, 1].
     seed: of all draws, by numpy's frozen `RandomState`.
     **fields: of the kind.
 
   Raises:
-    UserError: an unknown kind or field, a rate outside [0, 1], asymmetric noise on another set.
+    UserError: an unknown kind or field, a rate outside [0, 1], asymmetric noise on another set,
+      what is no data set of one label an example.
 
   Source: inclusive and asymmetric noise as in the public code of Sel-CL (Li et al., CVPR 2022);
   pair flips of Co-teaching (Han et al., NeurIPS 2018); noise by image of Xia et al., NeurIPS 2020.
@@ -85,6 +89,11 @@ def corrupt(dataset: Dataset, kind: str, rate: float, seed: int = 0, **fields) -
     if field not in valid:
       raise unknown(f'field of {kind} noise', field, valid)
   rate = checked_rate(rate)
+  if not isinstance(dataset, Dataset | Vectors):
+    raise UserError(
+      'corrupt takes a Dataset or Vectors, whose examples have one label each; got '
+      f'{type(dataset).__name__}.'
+    )
   if dataset.num_classes < 2:
     raise UserError(f'{dataset.name} has one class; labels are wrong among at least two.')
   random = np.random.RandomState(errors.seed(seed))

@@ -7,19 +7,27 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jax.typing import ArrayLike
 
+from jaxdistill.data.crowds import Crowd
+from jaxdistill.label_noise import making
 from jaxdistill.label_noise.method import Believed
 from jaxdistill.label_noise.observed import Evidence
 
 
-def tables(examples: Any, evidence: Evidence, believed: Believed) -> dict[str, str]:
+def tables(
+  examples: Any, evidence: Evidence | Crowd | ArrayLike, believed: Believed
+) -> dict[str, str]:
   """Returns CSV texts by file name: 'labels.csv', and 'annotators.csv' where a crowd gave the
   labels; of several seeds the mean probabilities.
 
   Args:
     examples: n of them, a `Dataset`, `Vectors` or `MultiLabelled`.
-    evidence: what was observed of them.
+    evidence: what was observed of them, see `making.handed`.
     believed: what networks think of them.
+
+  Raises:
+    UserError: the evidence is not of these examples and classes.
 
   >>> from jaxdistill.data import Crowd, Dataset
   >>> pictures = Dataset(np.zeros((2, 8, 8, 1), np.uint8), [0, 1], ('cat', 'dog'))
@@ -28,6 +36,8 @@ def tables(examples: Any, evidence: Evidence, believed: Believed) -> dict[str, s
   >>> texts['labels.csv'].split()[1:], texts['annotators.csv'].split()[1:]
   (['1,cat,dog,0.25,0.75', '0,cat,cat,0.75,0.75'], ['0,2,0.5', '1,2,0.75'])
   """
+  if not isinstance(evidence, Evidence):
+    evidence = making.handed(examples, evidence).evidence
   texts = {'labels.csv': _written(*label_table(examples, evidence, believed))}
   if evidence.kind == 'crowd':
     texts['annotators.csv'] = _written(*annotator_table(evidence, believed))

@@ -12,6 +12,7 @@ from jaxdistill.data import crowd_files
 from jaxdistill.data.crowds import Crowd
 from jaxdistill.data.source_rows import are_numbers
 from jaxdistill.errors import UserError, brief, shown
+from jaxdistill.files import expanded
 
 _FOLDER = 'folder:'
 
@@ -80,7 +81,7 @@ def example_names(examples: Any) -> list[str]:
   names = list(map(str, examples.ids))
   if not examples.name.startswith(_FOLDER):
     return names
-  root = os.path.abspath(examples.name.removeprefix(_FOLDER))
+  root = os.path.abspath(expanded(examples.name.removeprefix(_FOLDER)))
   return [pathlib.Path(os.path.relpath(os.path.abspath(name), root)).as_posix() for name in names]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxdistill.errors import UserError
+from jaxdistill.errors import SEEDS, UserError
 from jaxdistill.experiment import schema
 from jaxdistill.experiment import sections as common
 from jaxdistill.experiment.sections import Run
@@ -46,7 +46,7 @@ class EvidenceFields:
   activity_b: float = schema.field(4.0, at_least=0, help='b of it')
   path: str = schema.field('', help='of the files of cifar10n and csv')
   which: str = schema.field('aggregate', choices=human.LABELS, help='which labels of cifar10n')
-  seed: int = schema.field(0, at_least=0, help='of what is made')
+  seed: int = schema.field(0, at_least=0, below=SEEDS, help='of what is made')
 
   def __post_init__(self):
     for name in ('rate', 'false_positive'):

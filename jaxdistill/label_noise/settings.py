@@ -241,9 +241,14 @@ def _matrix(args):
 
 
 def _crowd(args):
-  name, _, path = args.crowd.partition(':')
+  name, colon, path = args.crowd.partition(':')
   if name not in (*_MADE, *_FILES):
     raise unknown('crowd', name, (*_MADE, *_FILES))
+  if colon and name in _MADE:
+    raise UserError(
+      f'crowd={args.crowd}: the annotators {name} are made, and take nothing behind a colon; say '
+      f'crowd={name}, and labels= for how many labels an example has.'
+    )
   if name == 'cifar10n':
     if args.labels and args.labels not in human.LABELS:
       raise unknown('kind of human labels', args.labels, human.LABELS)

@@ -39,7 +39,7 @@ def select_small_losses(
 
   Raises:
     UserError: for shapes that do not fit, numbers that are no probabilities or labels, a threshold
-      outside [0, 1] or an unknown kind of flips.
+      outside [0, 1], an unknown kind of flips, or numbers that are none of a mixture.
 
   Source: MLNTM (Li et al., NeurIPS 2022): 5 epochs up to the 10th of 20 (VOC) or the 15th of 30
     (COCO).

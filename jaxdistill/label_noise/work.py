@@ -207,7 +207,7 @@ def divide(
     validation, trusted: in place of examples that would be set aside here.
 
   Raises:
-    UserError: more examples asked for than there are.
+    UserError: more examples asked for than there are, or all of them held out.
   """
   asked = fields.learning
   if asked.train_images > len(train):
@@ -250,6 +250,8 @@ def assemble(
     )
   others = {'test': test, 'trusted': trusted, 'validation': held}
   datasets.check_alike(train, others, many='examples')
+  if observed.evidence.kind != 'matrix' and train.num_classes < 2:
+    raise UserError(f'{train.name} has one class; labels are wrong among at least two.')
   network = {**fields.model, 'dtype': fields.dtype}
   return Work(
     fields,
@@ -273,6 +275,12 @@ def _held_out(rows, share):
   """(Held-out, other) rows, whatever their labels are."""
   order = np.random.default_rng(_HELD).permutation(rows)
   count = max(1, round(share * len(rows)))
+  if count >= len(rows):
+    raise UserError(
+      f'A validation share of {share:g} holds out {count} of {len(rows)} examples and leaves none '
+      'to learn from; ask for a smaller share (validation of label_noise.fit, val= and '
+      'data.validation_share of configs), or give more examples.'
+    )
   return np.sort(order[:count]), np.sort(order[count:])
 
 

@@ -60,6 +60,8 @@ def test_a_matrix_of_labels_is_flipped_at_two_rates():
     ('noise=pair_flip,crowd=ind', 'ask for one of the two'),
     ('crowd=indd', "no crowd 'indd'; did you mean 'ind'"),
     ('crowd=cifar10n', 'needs evidence.path'),
+    ('crowd=ind:20', 'annotators ind are made, and take nothing behind a colon; say crowd=ind,'),
+    ('crowd=by_image:.3', 'annotators by_image are made'),
     ('crowd=cifar10n:x,labels=best', "no kind of human labels 'best'"),
     ('rate=much', 'rate=much behind the data set must be a number'),
     ('rate=1.5', 'a rate is from 0 to 1'),

@@ -56,6 +56,8 @@ def test_no_table_of_all_pairs_is_in_the_program():
     ((np.ones(5), 1), r'embeddings \[n, d\]'),
     ((np.ones((5, 2)), 1, np.ones((1, 3))), r'queries \[m, d\]'),
     ((np.ones((5, 2)), 0), 'k is 0'),
+    ((np.full((5, 2), np.inf), 1), 'embeddings hold NaN or infinity'),
+    ((np.ones((5, 2)), 1, np.full((1, 2), np.nan)), 'queries hold NaN or infinity'),
   ],
 )
 def test_what_cannot_be_is_told(arguments, words):

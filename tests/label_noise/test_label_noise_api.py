@@ -200,6 +200,7 @@ def test_a_method_of_ones_own_learns(digits):
     (dict(validation=(1, 2, 3)), 'validation is a share .* it is a tuple'),
     (dict(validation=True), 'validation is a share .* it is a bool'),
     (dict(validation=1.5), 'validation_share is 1.5'),
+    (dict(validation=0.999), 'validation share of 0.999 holds out 80 of 80 examples'),
     (
       dict(validation=(np.zeros((2, 8, 8, 1)), [0, 1])),
       'validation examples must be too; they are',
@@ -349,6 +350,18 @@ def test_what_is_no_set_is_refused():
 
 class _Stopped(Exception):
   """Before any network is trained."""
+
+
+@pytest.mark.parametrize('given', [['vote', 3], 5, 'vote'])
+def test_methods_to_compare_are_a_list_of_names(given, digits):
+  with pytest.raises(UserError, match=r"methods is a list of names, such as \['vote', 'ccc'\]"):
+    label_noise.compare(digits[0], methods=given)
+
+
+def test_one_class_is_refused(digits):
+  one = dataclasses.replace(digits[0], labels=np.zeros(80, int), class_names=('only',))
+  with pytest.raises(UserError, match='digits has one class'):
+    label_noise.fit(one, method='ce', model='mlp')
 
 
 def test_a_work_dir_knows_its_evidence(digits, crowd, tmp_path, monkeypatch):

@@ -173,6 +173,7 @@ FINE = np.array([[0.5, 0.5], [0.2, 0.8]])
     (([0, 1], FINE * np.nan), {}, 'from 0 to 1; these go'),
     (([0, 1], FINE * 3 - 0.5), {}, 'these go from 0.1 to 1.9'),
     (([0, 1], FINE[0]), {}, r'shape \[n, C\]'),
+    (([0, 0], np.ones((2, 1))), {}, 'are of one class; a label is right or wrong among'),
     ((FINE[:, 0], FINE), {}, 'type float64'),
     ((FINE, FINE), {}, 'holds 0 and 1'),
     (([[0, 3], []], FINE), {}, 'a label of example 0 is 3; it must be below 2'),

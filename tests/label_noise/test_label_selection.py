@@ -163,6 +163,7 @@ def test_nobody_confident_leaves_no_pair_of_different_examples():
     ((np.ones((3, 2)), [0, 1, 1]), dict(alpha=-1), 'alpha is -1'),
     ((np.ones((3, 2)), [0, 1, 1]), dict(beta=2), 'beta is 2'),
     ((np.ones((3, 2)), [0, 1, 1]), dict(votes='soft'), "kind of votes 'soft'"),
+    ((np.full((3, 2), np.nan), [0, 1, 1]), dict(neighbours=1), 'embeddings hold NaN'),
     ((np.ones((3, 2)), [0, 1, 1]), dict(temperature=0), 'temperature is 0; it must be above 0'),
   ],
 )

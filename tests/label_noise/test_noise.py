@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from jaxdistill.data.dataset import Dataset
+from jaxdistill.data.vectors import Vectors
 from jaxdistill.errors import UserError
 from jaxdistill.label_noise import confusable, instance
 from jaxdistill.label_noise.noise import corrupt
@@ -137,3 +138,15 @@ def test_noise_by_image_is_realised_at_its_rate():
 def test_noise_that_cannot_be_made_is_refused(kind, rate, fields, sentence):
   with pytest.raises(UserError, match=sentence):
     corrupt(a_set(count=40), kind, rate, **fields)
+
+
+@pytest.mark.parametrize(
+  'given, kind, sentence',
+  [
+    (Vectors(np.eye(4), np.arange(4)), 'instance', 'looks at the images of a Dataset.*a Vectors'),
+    (np.arange(4), 'pair_flip', 'corrupt takes a Dataset or Vectors.*got ndarray'),
+  ],
+)
+def test_what_has_no_images_or_labels_is_refused(given, kind, sentence):
+  with pytest.raises(UserError, match=sentence):
+    corrupt(given, kind, 0.2)

@@ -29,6 +29,12 @@ def test_pictures_of_a_folder_are_called_by_their_path_in_it(tmp_path):
   assert crowd.names.examples == ('cat/1.png', 'dog/1.png')
 
 
+def test_a_folder_below_the_home_directory_is_one(tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  ids = [tmp_path / 'photos' / 'cat' / '1.png', tmp_path / 'photos' / 'dog' / '1.png']
+  assert said.example_names(pictures('folder:~/photos', ids)) == ['cat/1.png', 'dog/1.png']
+
+
 def test_labels_of_other_pictures_are_left_out_and_told_of(tmp_path):
   path = written(tmp_path, '0,ann,cat', '1,ann,dog', '2,ann,dog', '2,bob,cat')
   lines = []

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxdistill.data.dataset import Dataset
+from jaxdistill.data.vectors import Vectors
 from jaxdistill.errors import UserError
 from jaxdistill.label_noise import annotators, confusable
 from jaxdistill.label_noise.simulation import sampled, simulate, simulate_by_image
@@ -159,3 +160,9 @@ def test_crowds_by_image_that_cannot_be_made_are_refused(fields, sentence):
   dataset = Dataset(np.zeros((4, 4, 4, 1), np.uint8), np.arange(4))
   with pytest.raises(UserError, match=sentence):
     simulate_by_image(dataset, **fields)
+
+
+@pytest.mark.parametrize('given', [Vectors(np.eye(4), np.arange(4)), np.zeros((4, 4, 4, 1))])
+def test_a_crowd_by_image_needs_images(given):
+  with pytest.raises(UserError, match='looks at the images of a Dataset'):
+    simulate_by_image(given, 0.2)

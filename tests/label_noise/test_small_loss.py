@@ -68,6 +68,7 @@ def test_certain_errors_are_never_selected():
     ((np.ones((1, 3, 2)), np.ones((3, 1))), {}, r'\[n, 2\]'),
     ((np.full((1, 3, 2), 2), np.ones((3, 2))), {}, 'Probabilities must be from 0 to 1'),
     ((np.ones((1, 3, 2)), np.ones((3, 2))), dict(threshold=2), 'threshold is 2'),
+    ((np.ones((1, 3, 2)), np.ones((3, 2))), dict(added_variance=-1.0), 'added_variance is -1.0'),
     ((np.ones((1, 3, 2)), np.ones((3, 2))), dict(harmless='no'), "kind of flips 'no'"),
   ],
 )

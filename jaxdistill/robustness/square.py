@@ -1,7 +1,8 @@
 """Square: random search by squares of one colour a channel, which reads logits alone.
 
 Source: Andriushchenko, Croce, Flammarion and Hein, Square attack: a query-efficient black-box
-adversarial attack via random search (ECCV 2020).
+adversarial attack via random search (ECCV 2020). Ours: a square's change in L2 is brought to length
+1 as a whole; the public codes, as they are remembered, bring each of its halves to it before.
 """
 
 import flax

@@ -203,6 +203,13 @@ def _pseudo_labelled(name: str, train: Dataset) -> Dataset:
       f'Half of every batch of {train.name} is pseudo-labelled, which cannot be where images are '
       'streamed from disk: set data.stream=off.'
     )
+  # A set that names no classes has their numbers for names.
+  if pseudo.class_names not in (train.class_names, tuple(map(str, range(pseudo.num_classes)))):
+    raise UserError(
+      f'robustness.pseudo={name} and {train.name} have different classes: of the same number they '
+      'have other names, or the same in another order. Number its labels by the classes of '
+      f'{train.name}, and store these as class_names, or none.'
+    )
   return pseudo
 
 

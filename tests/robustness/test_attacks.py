@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from jaxdistill import robustness
+from jaxdistill.errors import UserError
+from jaxdistill.robustness import cw
 
 EPS = 0.1
 # Short, but with the same programs as the long ones.
@@ -158,3 +160,9 @@ def test_the_published_settings_reach_the_worst_case(linear):
   result = robustness.evaluate(linear_network.network(weights, bias), images, labels, eps=EPS)
   assert list(result.accuracies) == ['clean', 'pgd20', 'autoattack', 'worst']
   assert (result.correct['worst'] == robust).all() and not result.warnings
+
+
+@pytest.mark.parametrize('confidence', [float('nan'), float('inf'), -1.0, 'x'])
+def test_a_confidence_is_a_number_of_at_least_0(confidence):
+  with pytest.raises(UserError, match='confidence is'):
+    cw.attack(3, confidence=confidence)

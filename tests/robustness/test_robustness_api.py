@@ -6,10 +6,13 @@ import jax
 import numpy as np
 import pytest
 
+from jaxdistill import config as configs
 from jaxdistill import data, robustness
+from jaxdistill.data import Dataset
 from jaxdistill.errors import UserError
 from jaxdistill.experiment.running import Ran
-from jaxdistill.robustness import learning, methods, standard, trained
+from jaxdistill.robustness import learning, methods, sections, standard, trained
+from jaxdistill.robustness import work as works
 from jaxdistill.robustness.threat import Ball
 from jaxdistill.robustness.under_attack import Attacked
 
@@ -153,6 +156,23 @@ def test_half_of_every_batch_is_pseudo_labelled(digits, tmp_path):
     for result in (with_pseudo, without)
   ]
   assert (first[0] > first[1]).all()
+
+
+@pytest.mark.parametrize('order, are_alike', [([1, 0], False), ([0, 1], True), (None, True)])
+def test_pseudo_labels_number_the_classes_of_the_training_images(tmp_path, order, are_alike):
+  names = np.array(['cat', 'dog'])
+  labels = np.arange(8) % 2
+  train = Dataset(np.zeros((8, 8, 8, 1), np.uint8), labels, class_names=tuple(names))
+  named = {} if order is None else {'class_names': names[order]}
+  np.savez(tmp_path / 'made.npz', images=np.zeros((8, 8, 8), np.uint8), labels=labels, **named)
+  config = configs.load(f'robustness/at:digits,pseudo=npz:{tmp_path / "made.npz"},images=8')
+  config.data.image_size = 8
+  fields = sections.of_config(config)
+  if are_alike:
+    assert len(works.make(fields, train, None, train).pseudo) > 0
+    return
+  with pytest.raises(UserError, match='made.npz and .* have different classes'):
+    works.make(fields, train, None, train)
 
 
 @pytest.mark.parametrize(

@@ -54,10 +54,10 @@ def method(
 
   Args:
     setting: what it is for.
-    rho: how large V is; with 0 this is CrowdLayer, twice.
+    rho: how large V is; with 0 this is CrowdLayer, twice, without finetune.
     meta_size: M, examples of a meta set, as many of each class.
     groups: G; at most as many as there are annotators.
-    warmup: passes without V.
+    warmup: passes without V, fewer than there are.
     meta_batch: examples of the meta set in a step.
     through: which gradient of theta'(V) depends on V: that of the last layer as in the public code,
       or 'all' of them, which it does on LabelMe.
@@ -74,7 +74,7 @@ def method(
   Source: the public code of Zhang et al. The virtual step is plain SGD at the rate of the recipe,
     whatever the optimiser, and its running statistics are dropped, as there.
   """
-  _check(setting, rho, meta_size, groups, warmup, meta_batch, finetune)
+  _check(setting, rho, meta_size, groups, warmup, meta_batch, finetune, finetune_rate)
   if rho == 0:
     return Method((crowd_layer.phase(setting),), MEMBERS, believe=crowd_layer.believe)
   if through == 'last':
@@ -210,19 +210,31 @@ def _finetuning(setting, sets, passes, rate, batch):
   return Phase('finetune', game, passes, tables=tables, **given)
 
 
-def _check(setting, rho, meta_size, groups, warmup, batch, finetune):
-  errors.real_numbers(rho=rho)
+def _check(setting, rho, meta_size, groups, warmup, batch, finetune, finetune_rate):
+  errors.real_numbers(rho=rho, finetune_rate=finetune_rate)
   if rho < 0:
     raise UserError(f'rho is {rho}; it must not be negative.')
   errors.whole('groups', groups, at_least=1)
   errors.whole('warmup', warmup)
   errors.whole('meta_batch', batch, at_least=1)
   errors.whole('finetune', finetune)
+  if not 0 < finetune_rate < float('inf'):
+    raise UserError(f'finetune_rate is {finetune_rate}; it must be above 0.')
+  if rho == 0 and finetune:
+    raise UserError(
+      f'finetune is {finetune}, and rho is 0, with which no meta set is chosen to learn from: set '
+      'finetune=0, or rho above 0.'
+    )
   errors.whole_numbers(meta_size=meta_size)
   if meta_size < setting.classes:
     raise UserError(
       f'meta_size is {meta_size}; a meta set has at least one example of each of the '
       f'{setting.classes} classes.'
+    )
+  if rho and warmup >= setting.epochs:
+    raise UserError(
+      f'warmup is {warmup}, and there are {setting.epochs} epochs; matrices are corrected after '
+      'the warm-up, so it must be shorter: lower method.warmup, or raise learning.epochs.'
     )
 
 

@@ -3,6 +3,7 @@ et al., CVPR 2021)."""
 
 from typing import Literal
 
+from jaxdistill.errors import UserError
 from jaxdistill.label_noise import sel_cl
 from jaxdistill.label_noise.contrast_settings import Stage
 from jaxdistill.label_noise.finetune_stage import Finetuning
@@ -42,7 +43,7 @@ def method(
   Args:
     setting: what it is for.
     alpha, neighbours, votes, vote_temperature: of the selection, see `label_noise.select`.
-    warmup_epochs: passes before the first; 0: labels are never replaced.
+    warmup_epochs: passes before the first, fewer than there are; 0: labels are never replaced.
     temperature: of the contrast.
     pair_queue: keys that are contrasted with beside the batch; 0: none.
     pair_queue_from, width, hidden: see `sel_cl.method`.
@@ -51,6 +52,9 @@ def method(
     lambda_c: weight of L_class.
     finetune, finetune_learning_rate, bootstrap_from, bootstrap: of a second stage on the confident
       examples, see there; 0: there is none.
+
+  Raises:
+    UserError: a warm-up as long as the training, and what `sel_cl.staged` refuses.
 
   Source: Ortego et al., CVPR 2021, as the ancestor of Sel-CL (Li et al., CVPR 2022), whose numbers,
   queue, selection and second stage are taken; when labels begin to be replaced is our choice.
@@ -75,5 +79,11 @@ def method(
     votes=votes,
     vote_temperature=vote_temperature,
   )
+  if warmup_epochs >= setting.epochs:
+    raise UserError(
+      f'warmup_epochs is {warmup_epochs}, and there are {setting.epochs} epochs; labels are '
+      'replaced after the warm-up, so it must be shorter: lower method.warmup_epochs, or raise '
+      'learning.epochs.'
+    )
   tuning = Finetuning(finetune, finetune_learning_rate, bootstrap_from, bootstrap)
   return sel_cl.staged(setting, stage, tuning, reconstruction=True)

@@ -27,12 +27,12 @@ def method(
     setting: what it is for.
     over: whose loss L is.
     gamma: share of a kernel's length; .01 with AT, .005 with TRADES.
-    warmup: epochs before the first perturbation.
+    warmup: epochs before the first perturbation, fewer than there are.
     beta: of TRADES.
     attack_steps, step_size, attack_bn: see `at.method`.
 
   Raises:
-    UserError: a number below 0.
+    UserError: a number below 0, or a warm-up as long as the training.
 
   Source: Wu et al. and their public code.
   """

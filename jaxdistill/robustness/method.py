@@ -30,12 +30,14 @@ class Setting:
     ball: what the attacker may do to an image.
     optimizer: of the network.
     epoch_steps: steps of one pass over the images.
+    steps: of the training.
   """
 
   network: nn.Module
   ball: Ball
   optimizer: optax.GradientTransformation
   epoch_steps: int
+  steps: int
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

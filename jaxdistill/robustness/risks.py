@@ -44,8 +44,18 @@ def check_share(gamma: float, warmup: int) -> None:
 
 
 def after(warmup: int, setting: Setting, term: Term) -> Term:
-  """Returns a term that begins to count after so many epochs."""
+  """Returns a term that begins to count after so many epochs.
+
+  Raises:
+    UserError: the training ends before.
+  """
   if not warmup:
     return term
   first = warmup * setting.epoch_steps
+  if first >= setting.steps:
+    raise errors.UserError(
+      f'warmup is {warmup} epochs of {setting.epoch_steps} steps, and there are {setting.steps} '
+      'steps; weights are perturbed after the warm-up, so it must be shorter: lower method.warmup, '
+      'or raise robustness.epochs or robustness.steps.'
+    )
   return dataclasses.replace(term, weight=lambda step: jnp.where(step >= first, 1.0, 0.0))

@@ -51,12 +51,13 @@ def method(
     ascents: K2.
     rate: of an ascent: .01 with AT, .1 with TRADES. The length of v does not depend on it.
     norms: 'global' as in RWP, or 'layer' by layer as in AWP.
-    warmup: epochs before the first perturbation: 0, on SVHN 5, with TRADES 10.
+    warmup: epochs before the first perturbation, fewer than there are: 0, on SVHN 5, with TRADES
+      10.
     beta: of TRADES.
     attack_steps, step_size, attack_bn: see `at.method`.
 
   Raises:
-    UserError: a number out of range.
+    UserError: a number out of range, or a warm-up as long as the training.
 
   Source: the public code of Yu et al. Ours: the divergence of TRADES is summed over the classes
     (the released sum of unlike shapes cannot run), the clean images go through the network once,

@@ -124,7 +124,7 @@ class Work:
     recipe = self.passes
     rate = recipe.learning_rate(len(self.train), self.steps)
     optimizer = recipe.optimizer.build(rate, recipe.groups)
-    return Setting(self.network, self.ball, optimizer, self.epoch_steps)
+    return Setting(self.network, self.ball, optimizer, self.epoch_steps, self.steps)
 
   @property
   def way(self) -> str:

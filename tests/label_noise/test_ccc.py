@@ -53,7 +53,9 @@ def test_without_rho_it_is_two_crowd_layers_bit_for_bit():
 
 def test_with_nothing_to_correct_its_program_gives_the_numbers_of_crowd_layer():
   """While it warms up: the examples of the meta sets weigh nothing."""
-  (phase,) = ccc.method(small(), **{**SMALL, 'warmup': 9}).phases
+  given = dataclasses.replace(small(), epochs=10)
+  (phase,) = ccc.method(given, **{**SMALL, 'warmup': 9}).phases
+  phase = dataclasses.replace(phase, epochs=small().epochs)
   (ours, curve), (theirs, expected) = crowd_phases.run(small(), phase, 2), crowd_layers()
   np.testing.assert_allclose(curve, expected, rtol=1e-5)
   for collection in theirs:
@@ -245,6 +247,13 @@ def test_the_last_phase_learns_from_the_meta_set_alone():
     (dict(groups=0), 'groups is 0; it must be at least 1'),
     (dict(meta_size=3), 'at least one example of each of the 4 classes'),
     (dict(through='first'), "no through 'first'"),
+    (
+      dict(warmup=2),
+      'warmup is 2, and there are 2 epochs; .* lower method.warmup, or raise learning',
+    ),
+    (dict(finetune_rate=0), 'finetune_rate is 0; it must be above 0'),
+    (dict(finetune_rate=-0.1), 'finetune_rate is -0.1; it must be above 0'),
+    (dict(rho=0, finetune=3), 'finetune is 3, and rho is 0'),
   ],
 )
 def test_a_wrong_field_is_refused(fields, sentence):
@@ -263,8 +272,8 @@ class Headless(nn.Module):
 def test_a_last_layer_of_another_name_is_refused_unless_all_take_part():
   setting = dataclasses.replace(small(), network=Headless())
   with pytest.raises(UserError, match='through=all'):
-    ccc.method(setting)
-  assert ccc.method(setting, through='all', meta_size=8).members == 2
+    ccc.method(setting, warmup=1)
+  assert ccc.method(setting, through='all', meta_size=8, warmup=1).members == 2
 
 
 @pytest.mark.slow

@@ -62,7 +62,7 @@ class Normed(nn.Module):
 
 
 def setting(learning_rate=RATE, epoch_steps=1, network=Linear):
-  return Setting(network(), Ball(EPS, 'linf'), optax.sgd(learning_rate), epoch_steps)
+  return Setting(network(), Ball(EPS, 'linf'), optax.sgd(learning_rate), epoch_steps, steps=10)
 
 
 @functools.cache
@@ -228,6 +228,11 @@ def test_weights_are_perturbed_after_the_warm_up():
     assert (difference < 1e-6) == same
 
 
+def test_a_warm_up_ends_before_the_training_where_anything_is_perturbed():
+  methods.make(setting(), dict(name='rwp', warmup=9))
+  methods.make(setting(), dict(name='rwp', warmup=10, gamma=0.0))
+
+
 def test_a_mask_counts_images_below_c_min_over_the_whole_batch():
   """Losses log 3 and about .1 and 2.1: those below 1.5, over the weight of three images."""
   logits = jnp.array([[0.0, 0.0, 0.0], [3.0, 0.0, 0.0], [0.0, 2.0, 0.0], [9.0, 0.0, 0.0]])
@@ -304,6 +309,8 @@ def test_an_attack_in_train_mode_is_by_those_of_its_batch_and_moves_none(over):
     (dict(name='rwp', ascents=0), 'ascents is 0; it must be at least 1'),
     (dict(name='rwp', rate=0.0), 'rate is 0.0; it must be above 0'),
     (dict(name='awp', warmup=-1), 'warmup is -1; it must be at least 0'),
+    (dict(name='awp', warmup=10), 'warmup is 10 epochs of 1 steps, and there are 10 steps'),
+    (dict(name='rwp', warmup=12), 'lower method.warmup, or raise robustness.epochs'),
     (dict(name='awp', over='mart'), "no over 'mart'"),
     (dict(name='trades', beta=-1), 'beta is -1; it must be at least 0'),
     (dict(name='at', step_size=-0.1), 'step_size is -0.1; it must be at least 0'),

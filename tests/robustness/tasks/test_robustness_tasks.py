@@ -134,6 +134,7 @@ def test_dry_run_tells_the_network_and_the_time():
     ({'robustness.recipe': 'at20'}, "no recipe 'at20'; did you mean 'at200'"),
     ({'robustness.pseudo': 'npz:no.npz'}, 'no.npz'),
     ({'method.gamma': -1.0}, 'gamma is -1.0'),
+    ({'method.warmup': 2}, 'warmup is 2 epochs of 3 steps, and there are 4 steps'),
   ],
 )
 def test_what_would_fail_later_is_told_before_any_training(changes, message):

@@ -4,6 +4,11 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from jaxdistill import files
+from jaxdistill.experiment import arguments
+from jaxdistill.label_noise import methods as methods_by_name
+from jaxdistill.label_noise import presets
+
 
 @dataclasses.dataclass(frozen=True)
 class Published:
@@ -26,9 +31,10 @@ class _Protocol:
 
   Attributes:
     dataset, recipe: names, the recipe at its own length.
-    model, evidence: values of fields of these sections.
+    model: fields of the network that are not its defaults.
+    evidence: values of fields of this section.
     held_out: share of the training examples that is held out.
-    fields: of the methods, by row, that are not to differ.
+    fields: of the methods, by row, that are not those usual on the data set.
   """
 
   dataset: str
@@ -95,6 +101,9 @@ _DIVIDED = {
 }
 
 _LEADERBOARD = 'leaderboard of CIFAR-N, as it is remembered, which does not tell the epoch'
+# Which fields of a method its paper chose table by table: they may have any values.
+_CHOSEN_BY_TABLE = {'divide_mix': ('lambda_u', 'averaged', 'penalty')}
+
 # Of 100 % by labels of CIFAR-10N and method, each with the recipe and the fields of its own code.
 _CIFAR10N = {
   'aggregate': {'elr': 92.38, 'divide_mix': 95.01},
@@ -114,8 +123,10 @@ def find(
   evidence: Mapping[str, Any],
   held_out: float,
   methods: Mapping[str, Mapping[str, Any]],
+  image_size: int = 0,
 ) -> dict[str, Published]:
-  """Returns what was published of a protocol, by the rows of ours; {} where nothing is known.
+  """Returns what was published of a protocol, by the rows of ours; {} where nothing is known. The
+  network and the methods are those of the protocol with all of their fields.
 
   Args:
     dataset: name of the data set.
@@ -123,6 +134,7 @@ def find(
     recipe: of the training, at its own length.
     held_out: share of the training examples.
     methods: sections of the methods, by row.
+    image_size: that was asked for; 0: as stored.
 
   >>> crowd = {'origin': 'cifar10n', 'which': 'crowd'}
   >>> model = {'name': 'cifar_resnet', 'depth': 34, 'width': 64, 'norm': 'batch', 'stem_padding': 0}
@@ -136,13 +148,29 @@ def find(
       protocol.recipe,
       protocol.held_out,
     )
-    if not is_same or _differs(model, protocol.model) or _differs(evidence, protocol.evidence):
+    if image_size or not is_same or _differs(evidence, protocol.evidence):
+      continue
+    if _of_defaults(model) != _of_defaults(protocol.model):
       continue
     for row, section in methods.items():
       name = section['name']
-      if name in numbers and not _differs(section, protocol.fields.get(name, {})):
+      if name in numbers and not _is_changed(section, dataset, protocol.fields.get(name, {})):
         rows[row] = numbers[name]
   return rows
+
+
+def _of_defaults(model):
+  """All fields of a network."""
+  return files.jsonable(arguments.network_of(model))
+
+
+def _is_changed(section, dataset, fields):
+  """Whether a method has other fields than those usual on a data set, or than these."""
+  name = section['name']
+  usual = {**methods_by_name.defaults(name), **presets.find(dataset).fields.get(name, {}), **fields}
+  free = _CHOSEN_BY_TABLE.get(name, ())
+  wanted = {field: value for field, value in usual.items() if field not in free}
+  return files.jsonable({**wanted, **section}) != files.jsonable({**section, **wanted})
 
 
 def _differs(section, wanted):

@@ -57,13 +57,7 @@ def table_row(group: Group) -> dict[str, Any]:
   """Returns what a table says of a group."""
   dataset, network, norm = group.table
   run = next(iter(group.runs.values()), None)
-  known = None
-  if run:
-    asked = run.result.config['robustness']
-    changed = asked['epochs'] or asked['steps'] or asked['batch'] or asked['learning_rate']
-    recipe = '' if changed else asked['recipe']
-    ball = asked['eps'], asked['norm']
-    known = published.find(dataset, network, recipe, *ball, asked['train_images']).get(group.name)
+  known = published.of_config(run.result.config).get(group.name) if run else None
   accuracies = {name: aggregate.pooled(group, name) for name in _ACCURACIES}
   seconds = [row.seconds for _, row in group.rows.values()]
   return {

@@ -24,7 +24,7 @@ def html(result: Result, run: Run, images: Sequence[tuple] = ()) -> str:
   """Returns the page as one HTML text; `images` are pictures of adversarial images."""
   report = page.begin(result, about(result))
   rows = [flat(row) for row in result.rows]
-  cited = references(result)
+  cited = published.of_config(result.config)
   report.headline(page.headline(result.rows, lambda row: 'robust, last'))
   title = f'Accuracy under PGD-{result.extras["pgd_steps"]}'
   if result.extras['reconstructed']:
@@ -103,21 +103,6 @@ def note(result: Result, cited: Mapping[str, published.Published]) -> str:
   if cited:
     text += ' Published: of one seed, from the public training logs of AWP.'
   return text
-
-
-def references(result: Result) -> dict[str, published.Published]:
-  """Returns the published numbers of the run's protocol by the row of ours."""
-  config = result.config
-  asked = config['robustness']
-  changed = asked['epochs'] or asked['steps'] or asked['batch'] or asked['learning_rate']
-  return published.find(
-    config['data']['name'].partition(':')[0],
-    config['model']['name'],
-    '' if changed or asked['pseudo'] else asked['recipe'],
-    asked['eps'],
-    asked['norm'],
-    asked['train_images'],
-  )
 
 
 def charts(result: Result, run: Run) -> list[dict[str, Any]]:

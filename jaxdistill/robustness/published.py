@@ -7,7 +7,13 @@ Source: the training logs of the public code of AWP (Wu et al., NeurIPS 2020). R
 could not be read.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from jaxdistill import files
+from jaxdistill.robustness import settings
 
 
 class Published(NamedTuple):
@@ -42,30 +48,62 @@ _RECIPES = {
   'svhn_cropped': ('svhn200',),
 }
 _EPS, _CLOSE = 8 / 255, 1e-4
+# Fields of a config that decide what is learned or how it is scored while the networks train are
+# those that its data set's usual config has, but for these.
+_FREE = {
+  'data': ('name', 'dir', 'stream'),
+  'robustness': ('recipe', 'eps', 'seeds', 'checks', 'attacks', 'attack_images'),
+}
 
 
-def find(
-  dataset: str, network: str, recipe: str, eps: float, norm: str, images: int
-) -> dict[str, Published]:
-  """Returns the published numbers of a setting by the row of ours; {} where no log has it.
+def of_config(config: Mapping[str, Any]) -> dict[str, Published]:
+  """Returns the published numbers of a run by the row of ours; {} where no log has its protocol. A
+  method is among them with its usual fields alone.
 
   Args:
-    dataset: name of the data set.
-    network: name of the network.
-    recipe: of the training, at its own length.
-    eps, norm: of the ball.
-    images: of the training set that are taken; 0: all.
+    config: of the run, also as result.json holds it.
 
-  >>> find('cifar10', 'preact_resnet', 'at200', 8 / 255, 'linf', 0)['awp'].last
+  >>> from jaxdistill import config as configs
+  >>> awp = configs.load('robustness/awp:cifar10')
+  >>> of_config(awp)['awp'].last
   0.543
-  >>> find('cifar10', 'preact_resnet', 'short', 8 / 255, 'linf', 0)
+  >>> awp.method.attack_steps = 1
+  >>> of_config(awp)
   {}
   """
-  same_ball = norm == 'linf' and abs(eps - _EPS) < _CLOSE
-  if images or not same_ball or recipe not in _RECIPES.get(dataset, ()):
+  values = files.jsonable(ConfigDict(config).to_dict())
+  dataset, network = values['data']['name'].partition(':')[0], values['model']['name']
+  asked = values['robustness']
+  same_ball = asked['norm'] == 'linf' and abs(asked['eps'] - _EPS) < _CLOSE
+  logs = _LOGS.get((dataset, network), {})
+  if not same_ball or asked['recipe'] not in _RECIPES.get(dataset, ()):
     return {}
   rows = {}
-  for name, percent in _LOGS.get((dataset, network), {}).items():
-    best, clean_best, last, clean = (round(float(one) / 100, 4) for one in percent.split())
-    rows[name] = Published(last, best, clean, clean_best)
+  for row, method in _methods(values).items():
+    name = method['name']
+    if name in logs and _is_usual({**values, 'method': method}, dataset):
+      best, clean_best, last, clean = (round(float(one) / 100, 4) for one in logs[name].split())
+      rows[row] = Published(last, best, clean, clean_best)
   return rows
+
+
+def _methods(values):
+  """The sections of a run's methods by row."""
+  if 'compared' in values:
+    return {name: values['members'][name] for name in values['compared']}
+  return {values['method']['name']: values['method']}
+
+
+def _is_usual(values, dataset):
+  """Whether a config is that of its method on a data set with its network, but for `_FREE`; a field
+  that is left out is as usual."""
+  arguments = settings.Arguments(data=dataset, model=values['model']['name'])
+  usual = files.jsonable(settings.defaults(arguments, values['method']['name']).to_dict())
+  if values.get('dtype', usual['dtype']) != usual['dtype']:
+    return False
+  for name in ('data', 'model', 'robustness', 'method'):
+    free = _FREE.get(name, ())
+    section = {field: value for field, value in values[name].items() if field not in free}
+    if {**usual[name], **section} != usual[name]:
+      return False
+  return True

@@ -162,7 +162,10 @@ def test_published_second_stages_stand_beside_their_network_and_their_fields():
   assert (known.last, known.best) == (0.724, None) and 'remembered' in known.source
   assert cited(f'sel_cl:{wrong}') == {}
   assert cited(f'sel_cl:{wrong}', **network, method__finetune=0) == {}
-  assert cited(f'sel_cl:{wrong}', **network, method__alpha=0.5) == {}
+  for change in ({'alpha': 0.5}, {'neighbours': 3}, {'momentum': 0.0}, {'lambda_c': 0.0}):
+    fields = {f'method__{name}': value for name, value in change.items()}
+    assert cited(f'sel_cl:{wrong}', **network, **fields) == {}, change
+  assert cited(f'sel_cl:{wrong}', **network, model__shortcut='raw') == {}
   assert cited(f'moit:{wrong}', **network) == {}
   assert cited(f'moit:{wrong}', **network, method__finetune=70)['moit'].last == 0.706
   asymmetric = wrong.replace('symmetric_inclusive,rate=0.5', 'asymmetric,rate=0.4')
@@ -180,6 +183,8 @@ def test_published_losses_and_human_labels_stand_beside_their_own_recipes():
   known = cited(f'divide_mix:cifar100,{wrong}', **network)['divide_mix']
   assert (known.best, known.last) == (0.602, None)
   assert cited(f'divide_mix:cifar100,{wrong}', **network, method__warmup=10) == {}
+  assert cited(f'divide_mix:cifar100,{wrong}', **network, method__alpha=1.0) == {}
+  assert cited(f'divide_mix:cifar100,{wrong}', **network, method__lambda_u=150.0)
   human = 'cifar10,crowd=cifar10n:x,labels=worst,val=0,model=cifar_resnet'
   known = cited(f'elr:{human},recipe=elr150', model__depth=34)['elr']
   assert (known.best, known.last) == (0.8358, None)

@@ -1,6 +1,8 @@
 """The shipped configs of adversarial training: the numbers of the sheet, and what arguments
 change."""
 
+import json
+
 import pytest
 
 from jaxdistill import config, models
@@ -103,18 +105,39 @@ def test_a_quick_adversarial_training_is_small_in_everything_that_costs(name):
   assert quick.robustness.pgd_steps <= 2 and quick.model.get('width', 8) <= 8
 
 
+def cited(spec, **changes):
+  loaded = config.load(f'robustness/{spec}')
+  for key, value in changes.items():
+    config.override(loaded, key.replace('__', '.'), str(value))
+  return published.of_config(json.loads(config.to_json(loaded)))
+
+
 def test_published_numbers_stand_beside_their_own_protocol_alone():
-  asked = ('cifar100', 'preact_resnet', 'black200', 8 / 255, 'linf', 0)
-  known = published.find(*asked)
+  known = cited('compare:cifar100,methods=at+awp+rwp', robustness__seeds=1, robustness__eps=0.0314)
+  assert set(known) == {'at', 'awp'}
   assert (known['at'].last, known['at'].best_test) == (0.2069, 0.2777)
   assert (known['awp'].clean, known['awp'].clean_best) == (0.5421, 0.5419)
-  for place, other in (
-    (0, 'digits'),
-    (1, 'convnet'),
-    (2, 'short'),
-    (3, 4 / 255),
-    (4, 'l2'),
-    (5, 9),
+  assert cited('awp:cifar10,model=wrn_34_10')['awp'].last == 0.5738
+  assert cited('awp:svhn_cropped')['awp'].last == 0.5715
+  assert cited('at:cifar10', robustness__recipe='black200')['at'].last == 0.4375
+  assert cited('at:digits') == cited('at:cifar10,model=convnet') == {}
+  assert cited('awp:cifar10,over=trades') == {}
+  for change in (
+    {'model__depth': 34},
+    {'model__width': 8},
+    {'data__image_size': 16},
+    {'data__validation_share': 0.1},
+    {'robustness__recipe': 'short'},
+    {'robustness__eps': 4 / 255},
+    {'robustness__norm': 'l2'},
+    {'robustness__train_images': 9},
+    {'robustness__pseudo': 'npz:made.npz'},
+    {'robustness__first_layer': 'none'},
+    {'robustness__epochs': 30},
+    {'robustness__pgd_steps': 7},
+    {'dtype': 'bfloat16'},
   ):
-    changed = [*asked[:place], other, *asked[place + 1 :]]
-    assert published.find(*changed) == {}
+    assert cited('compare:cifar10,methods=at+awp', **change) == {}, change
+  for field, value in {'gamma': 0.5, 'attack_steps': 1, 'over': 'trades', 'warmup': 9}.items():
+    changed = cited('compare:cifar10,methods=at+awp', **{f'members__awp__{field}': value})
+    assert set(changed) == {'at'}, field

@@ -20,9 +20,9 @@ def numbers_of(*worst):
   return scoring.Numbers(np.array([1, 2]), curves, curves, attacked, (), {}, 1.0)
 
 
-def finished(eps, width=8):
+def finished(eps, width=8, spec='robustness/at:digits'):
   """A run of one method at a point of a sweep."""
-  config = configs.load('robustness/at:digits')
+  config = configs.load(spec)
   configs.override(config, 'robustness.eps', str(eps))
   configs.override(config, 'model.width', str(width))
   row = scoring.row('at', 'AT', numbers_of(0.5, 0.5), key=f'{eps} {width}', eps=eps, images=10)
@@ -31,7 +31,7 @@ def finished(eps, width=8):
   content |= dict(versions={}, device={}, git_commit=None, date='', method='at')
   result = Result.from_json({**content, 'rows': [row.to_json()]})
   point = {'robustness.eps': str(eps), 'model.width': str(width)}
-  return Finished('robustness/at:digits', point, result, pathlib.Path('nowhere'))
+  return Finished(spec, point, result, pathlib.Path('nowhere'))
 
 
 def test_the_radius_is_the_x_axis_of_one_line_a_method():
@@ -48,6 +48,20 @@ def test_what_else_differs_tells_lines_apart():
   (chart,) = columns.charts(aggregate.groups(runs, columns.GROUPING))
   lines = [(label, x) for label, x, *_ in chart['series']]
   assert lines == [('AT, width=8', [0.1, 0.2]), ('AT, width=16', [0.1, 0.2])]
+
+
+@pytest.mark.parametrize(
+  'spec, width, last',
+  [
+    ('robustness/at:cifar10', 64, 0.4375),
+    ('robustness/at:cifar10', 8, None),
+    ('robustness/at:cifar10,pseudo=npz:made.npz', 64, None),
+  ],
+)
+def test_published_numbers_stand_beside_the_same_protocol_alone(spec, width, last):
+  (group,) = aggregate.groups([finished(8 / 255, width, spec)], columns.GROUPING)
+  known = columns.table_row(group)['published']
+  assert (known and known['mean']) == last
 
 
 @pytest.mark.parametrize('worst', [(0.25, 0.5), (0.25, np.nan)])

@@ -84,7 +84,9 @@ def phase(
 
   def begin(ended, look):
     before = ended[contrast_stage.NAME]
-    return {**_encoder(before), 'beliefs': {CONFIDENT: confident(before, look)}}
+    believed = confident(before, look)
+    _check_believed(believed)
+    return {**_encoder(before), 'beliefs': {CONFIDENT: believed}}
 
   return Phase(
     NAME,
@@ -94,6 +96,17 @@ def phase(
     rows=_rows(min(setting.batch, examples)),
     begin=begin,
   )
+
+
+def _check_believed(believed):
+  """Refuses networks, [R, n], of which one believes no label: it would learn from nothing."""
+  alone = int((~believed.any(1)).sum())
+  if alone:
+    raise UserError(
+      f'Neighbours confirm no label for {alone} of {len(believed)} networks, so that the second '
+      'stage has nothing to learn from. Ask for fewer neighbours (method.neighbours) or a larger '
+      'budget (method.alpha), or leave the stage out (method.finetune=0).'
+    )
 
 
 def _encoder(variables):

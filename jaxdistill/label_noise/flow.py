@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdistill import errors
 from jaxdistill.label_noise import knn, looking, scoring
 from jaxdistill.label_noise.answers import Answers, answer_of
 from jaxdistill.label_noise.looking import Looking
@@ -182,7 +183,7 @@ def problem(work: Work, method: Method, number: int, initial: Mapping[str, Any] 
     tables=phase.tables,
     views=phase.views or work.views({'images': work.weak}),
     networks=work.fields.learning.seeds * method.members,
-    seed=(work.fields.seed + number * _PHASES_APART) % 2**31,
+    seed=(work.fields.seed + number * _PHASES_APART) % errors.SEEDS,
     num_steps=phase.epochs * epoch_steps,
     mesh=work.mesh,
     initial=initial,

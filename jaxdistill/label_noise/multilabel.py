@@ -16,6 +16,8 @@ from jaxdistill.label_noise.transitions import transition
 CHOICES = ('medoid', 'released')
 # Which noisy value is certainly clean: with missing labels a 1, with surplus ones a 0.
 HARMLESS = ('both', 'missing', 'partial')
+# Which of the rates rho- and rho+ is 0 then.
+_CERTAIN = {'missing': 0, 'partial': 1}
 
 
 class MultilabelNoise(NamedTuple):
@@ -104,7 +106,7 @@ def multilabel_transition(
     noisy: a matrix of 0 and 1 [n, q].
     selected: bool [n, q], where the noisy label is taken for clean; see `select_small_losses`.
     probabilities: of the noisy labels, [n, q]: where no partner serves, Dual-T (see `transition`)
-      is taken. Without them such a label's matrix is nan.
+      is taken, its harmless rate set to 0. Without them such a label's matrix is nan.
     choice: see above.
     harmless: 'missing': no label was added, so rho- = 0; 'partial': none was taken away, rho+ = 0;
       'both': neither is known.
@@ -137,7 +139,7 @@ def multilabel_transition(
   joint, conditional, counts = _counted(noisy, selected)
   prior, rates = solve(joint, conditional)
   if harmless != 'both':
-    rates[..., 0 if harmless == 'missing' else 1] = 0
+    rates[..., _CERTAIN[harmless]] = 0
   rates = np.where((rates < 0) & (rates >= -lift), 0, rates)
   accepted = _possible(prior, rates)
   accepted &= (counts.min(0) >= least_selected)[:, None] & ~np.eye(number, dtype=bool)
@@ -151,7 +153,7 @@ def multilabel_transition(
     else:
       cost = _left(label, partners, joint, conditional, prior, rates)
     taken[label] = partners[cost.argmin()]
-  return _result(noisy, taken, prior, rates, accepted, fallback)
+  return _result(noisy, taken, prior, rates, accepted, _harmless(fallback, harmless))
 
 
 def solve(joint: np.ndarray, conditional: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -235,6 +237,15 @@ def _left(label, candidates, joint, conditional, prior, rates):
     determinant, right = _equations(joint[label, others], conditional[label, others], every)
     left.append(np.abs(rates[label, candidate] * determinant[:, None] - right).sum())
   return np.array(left)
+
+
+def _harmless(matrices, harmless):
+  """Matrices [q, 2, 2], or None, with the rate at 0 that is known to be."""
+  if matrices is None or harmless == 'both':
+    return matrices
+  rates = np.stack([matrices[:, 0, 1], matrices[:, 1, 0]])
+  rates[_CERTAIN[harmless]] = 0
+  return _matrices(*rates)
 
 
 def _result(noisy, taken, prior, rates, accepted, fallback):

@@ -18,7 +18,7 @@ def transforms(image_shape: tuple[int, int, int]) -> tuple[Transform, ...]:
   height, _, channels = image_shape
   if height == 1:
     return ()
-  crop = (ResizedCrop(height), Flip())
+  crop = (ResizedCrop(0), Flip())
   if channels != 3:
     return crop
   return (*crop, Jitter(0.4, 0.4, 0.4, 0.1, probability=0.8), Grey(0.2))

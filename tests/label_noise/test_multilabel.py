@@ -203,6 +203,25 @@ def test_harmless_values_fix_a_rate_and_small_negative_rates_are_lifted():
   assert (lifted.rates[new].min(1) == 0).all()
 
 
+@pytest.mark.parametrize('harmless, row', [('missing', 0), ('partial', 1)])
+def test_what_is_harmless_is_so_where_dual_t_stands_in(harmless, row):
+  truth = topics(2000)
+  noisy = label_noise.corrupt_multilabel(truth, 0.1, 0.2, seed=1).labels
+  likely = np.where(truth, 0.8, 0.2) + np.random.default_rng(0).uniform(-0.15, 0.15, truth.shape)
+  given = noisy, np.zeros_like(noisy), likely
+  (dual, _, *_), (known, prior, *_) = (
+    label_noise.multilabel_transition(*given, harmless=kind) for kind in ('both', harmless)
+  )
+  assert (dual[:, row, 1 - row] > 0).any()
+  np.testing.assert_array_equal(known[:, row], np.tile(np.eye(2)[row], (5, 1)))
+  np.testing.assert_allclose(known[:, 1 - row], dual[:, 1 - row])
+  # The share of noisy ones follows from the prior and the rates that are told.
+  shares = (1 - prior) * known[:, 0, 1] + prior * known[:, 1, 1]
+  inside = (prior > 0) & (prior < 1)
+  assert inside.any()
+  np.testing.assert_allclose(shares[inside], noisy.mean(0)[inside])
+
+
 EYE = np.eye(3, dtype=int)
 
 

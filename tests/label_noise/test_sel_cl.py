@@ -25,6 +25,7 @@ from jaxdistill.label_noise import (
   moit,
   queues,
   sel_cl,
+  strong,
   sup_cl,
 )
 from jaxdistill.label_noise.contrast_settings import Stage
@@ -563,7 +564,26 @@ def test_without_a_selection_a_classifier_needs_a_second_stage(warmup_epochs):
   sel_cl.method(given, **{**fields, 'warmup_epochs': 1}, finetune=0)
   sel_cl.method(given, **fields, finetune=0, warmup='sup')
   sel_cl.method(given, **fields, finetune=1)
-  moit.method(given, pair_queue=24, width=4, neighbours=5, warmup_epochs=warmup_epochs)
+  ours = functools.partial(moit.method, given, pair_queue=24, width=4, neighbours=5)
+  if warmup_epochs < 2:
+    ours(warmup_epochs=warmup_epochs)
+    return
+  with pytest.raises(UserError, match=f'warmup_epochs is {warmup_epochs}, and there are 2 epochs'):
+    ours(warmup_epochs=warmup_epochs)
+
+
+def test_a_second_stage_on_no_label_at_all_is_refused():
+  _, second = sel_cl.method(setting(), **SMALL, finetune=1).phases
+  outputs = {'projected': np.ones((2, 20, 4), np.float32)}
+  with pytest.raises(UserError, match='confirm no label for 2 of 2 networks.*method.neighbours'):
+    second.begin({'contrast': {'params': {}}}, lambda *asked: outputs)
+
+
+def test_a_strong_view_has_the_sides_of_the_image():
+  images = jnp.ones((2, 4, 6, 1))
+  for operation in strong.transforms((4, 6, 1)):
+    images = operation(jax.random.key(0), images, operation.draw(jax.random.key(1)))
+  assert images.shape == (2, 4, 6, 1)
 
 
 def test_an_anchor_counts_a_column_once():

@@ -163,6 +163,20 @@ def test_the_precision_of_what_a_method_chooses_has_a_curve(tmp_path):
   assert 'those whose label is right' in (tmp_path / 'report.html').read_text()
 
 
+@pytest.mark.parametrize('seed', [5, 5 + 2**31])
+def test_seeds_of_32_bits_have_networks_of_their_own(seed, tmp_path, monkeypatch):
+  seeds = []
+
+  def stopped(*arguments, seed, **options):
+    seeds.append(seed)
+    raise InterruptedError
+
+  monkeypatch.setattr(flow.players, 'problem', stopped)
+  with pytest.raises(InterruptedError):
+    run(train, load('ce:digits', seed=seed), tmp_path)
+  assert seeds == [seed]
+
+
 @pytest.mark.usefixtures('timed')
 def test_a_dry_run_tells_labels_and_time():
   text = train.dry_run(load('ce:digits'))

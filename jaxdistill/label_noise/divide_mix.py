@@ -61,8 +61,9 @@ def method(
 
   Source: the public code of Li et al. Ours: both networks move in one step, where theirs move epoch
     by epoch in turn; an epoch has as many steps as a pass over all examples, where theirs has one
-    pass over the clean ones; batch normalisation takes both networks' images for the guesses; and
-    where no example is left in a half, all are in it.
+    pass over the clean ones; batch normalisation takes both networks' images for the guesses;
+    the rate drops at its share of the epochs behind the warm-up, whose batches are no larger than
+    the others; and where no example is left in a half, all are in it.
   """
   _check(setting, warmup, threshold, lambda_u, ramp, averaged, penalty)
   mix = mixmatch.Settings(setting.batch, temperature, alpha)

@@ -143,6 +143,7 @@ def references(result: Result) -> dict[str, published.Published]:
     config['evidence'],
     config['data']['validation_share'],
     {row.name: sections[row.name] for row in result.rows},
+    config['data']['image_size'],
   )
 
 

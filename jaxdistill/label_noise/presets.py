@@ -52,7 +52,11 @@ _SMALL = {'name': 'convnet', 'width': 32, 'depth': 2, 'norm': 'batch'}
 # follows within some hundred steps, and a second stage of fewer steps that are larger.
 _TUNED = {'finetune': 30, 'finetune_learning_rate': 0.01, 'bootstrap_from': 20}
 _COPIED = {'momentum': 0.99, 'queue': 256}
-_VECTORS = Preset({'name': 'mlp', 'width': 256, 'depth': 1}, 'vectors')
+_VECTORS = Preset(
+  {'name': 'mlp', 'width': 256, 'depth': 1},
+  'vectors',  # of 30 epochs, which MOIT's usual warm-up would fill
+  fields={'moit': dict(warmup_epochs=15)},
+)
 # What takes hundreds of epochs or thousands of rows on CIFAR-10, for a thousand digits.
 _DIGITS = {
   'ccc': dict(meta_size=100, meta_batch=32, groups=5),

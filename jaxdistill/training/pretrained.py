@@ -148,7 +148,7 @@ def train(
     lambda content: trees.decode(template, content),
   )
   if not was_kept:  # else the checkpoints are those of a pool that is under way
-    run.discard('experts')
+    provenance.forget(run, 'experts')
   return pool
 
 

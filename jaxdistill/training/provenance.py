@@ -215,13 +215,22 @@ def begin(run, phase: str, settings: Mapping[str, Any]) -> None:
   if before == now:
     return
   if isinstance(before, dict):
-    checkpoints = run.checkpoints(phase)
-    if checkpoints is not None and checkpoints.steps():
-      changed = listed(list(differences(before, now).values()))
-      run.say(f'{phase}: it was begun with other settings ({changed}) and begins anew.')
+    changed = listed(list(differences(before, now).values()))
+    run.say(f'{phase}: it was begun with other settings ({changed}) and begins anew.')
     run.discard(phase)
   if run.workdir is not None:
     run.write_json(FILE, {**stored, 'settings': {**kept, phase: now}})
+
+
+def forget(run, phase: str) -> None:
+  """Deletes the checkpoints of a phase that is done, and its settings, so that another one of other
+  settings may begin under its name without a word."""
+  run.discard(phase)
+  stored = _read(run)
+  kept = stored.get('settings')
+  if isinstance(kept, dict) and phase in kept:
+    others = {name: settings for name, settings in kept.items() if name != phase}
+    run.write_json(FILE, {**stored, 'settings': others})
 
 
 def knows(run, section: str) -> bool:

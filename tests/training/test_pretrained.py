@@ -166,7 +166,7 @@ def test_where_nothing_may_be_written_beside_the_work_dir_they_lie_in_it(
   assert 'experts may not be written: trained networks are kept in' in capsys.readouterr().out
 
 
-def test_a_pool_does_not_go_on_with_what_another_one_has_left(tmp_path, monkeypatch):
+def test_a_pool_does_not_go_on_with_what_another_one_has_left(tmp_path, monkeypatch, capsys):
   wanted, last = Wanted(1, steps=4, batch=4), []
   fit = loop.fit
 
@@ -190,4 +190,7 @@ def test_a_pool_does_not_go_on_with_what_another_one_has_left(tmp_path, monkeypa
   assert last
   with Run(tmp_path, progress=False) as run:
     again = trained(run, seed=0)
+    assert 'experts: it was begun with other settings' in capsys.readouterr().out
+    trained(run, seed=2)
+  assert 'begun with other settings' not in capsys.readouterr().out
   jax.tree.map(np.testing.assert_array_equal, again, alone)

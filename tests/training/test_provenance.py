@@ -128,7 +128,7 @@ def test_a_phase_of_other_settings_begins_anew(tmp_path, capsys):
   def begin(**settings):
     with Run(tmp_path, progress=False, tensorboard=False) as run:
       directory = tmp_path / 'checkpoints' / 'fit'
-      (directory / '2').mkdir(parents=True, exist_ok=True)
+      directory.mkdir(parents=True, exist_ok=True)
       provenance.begin(run, 'fit', settings)
       provenance.begin(run, 'other', {})
       return directory.exists(), capsys.readouterr().out

@@ -231,11 +231,8 @@ def _check(setting, rho, meta_size, groups, warmup, batch, finetune, finetune_ra
       f'meta_size is {meta_size}; a meta set has at least one example of each of the '
       f'{setting.classes} classes.'
     )
-  if rho and warmup >= setting.epochs:
-    raise UserError(
-      f'warmup is {warmup}, and there are {setting.epochs} epochs; matrices are corrected after '
-      'the warm-up, so it must be shorter: lower method.warmup, or raise learning.epochs.'
-    )
+  if rho:
+    setting.check_warmup('warmup', warmup, 'matrices are corrected')
 
 
 def _check_last_layer(setting):

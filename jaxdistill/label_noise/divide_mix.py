@@ -216,11 +216,7 @@ def _check(setting, warmup, threshold, lambda_u, ramp, averaged, penalty):
   errors.whole('ramp', ramp)
   errors.whole('averaged', averaged, at_least=1)
   errors.real_numbers(threshold=threshold, lambda_u=lambda_u, penalty=penalty)
-  if warmup >= setting.epochs:
-    raise UserError(
-      f'warmup is {warmup}, and there are {setting.epochs} epochs; the labels are divided after '
-      'the warm-up, so it must be shorter.'
-    )
+  setting.check_warmup('warmup', warmup, 'the labels are divided')
   if not 0 < threshold < 1:
     raise UserError(f'threshold is {threshold}; it must be between 0 and 1.')
   for name, value in dict(lambda_u=lambda_u, penalty=penalty).items():

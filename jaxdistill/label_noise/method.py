@@ -17,6 +17,7 @@ import optax
 from jaxdistill.data.examples import Examples
 from jaxdistill.data.transform import Transform
 from jaxdistill.data.views import Views
+from jaxdistill.errors import UserError
 from jaxdistill.label_noise.observed import Evidence
 from jaxdistill.training.game import Game
 
@@ -77,6 +78,20 @@ class Setting:
   def classes(self) -> int:
     """C, or q of a matrix of labels."""
     return self.evidence.classes
+
+  def check_warmup(self, field: str, warmup: int, what: str) -> None:
+    """Raises `UserError` for a warm-up that leaves no epoch to what follows it.
+
+    Args:
+      field: of the method, how many epochs the warm-up takes.
+      warmup: its value.
+      what: happens after the warm-up, for people.
+    """
+    if warmup >= self.epochs:
+      raise UserError(
+        f'{field} is {warmup}, and there are {self.epochs} epochs; {what} after the warm-up, so it '
+        f'must be shorter: lower method.{field}, or raise learning.epochs.'
+      )
 
   def optimizer(
     self,

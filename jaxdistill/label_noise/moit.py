@@ -3,7 +3,6 @@ et al., CVPR 2021)."""
 
 from typing import Literal
 
-from jaxdistill.errors import UserError
 from jaxdistill.label_noise import sel_cl
 from jaxdistill.label_noise.contrast_settings import Stage
 from jaxdistill.label_noise.finetune_stage import Finetuning
@@ -79,11 +78,6 @@ def method(
     votes=votes,
     vote_temperature=vote_temperature,
   )
-  if warmup_epochs >= setting.epochs:
-    raise UserError(
-      f'warmup_epochs is {warmup_epochs}, and there are {setting.epochs} epochs; labels are '
-      'replaced after the warm-up, so it must be shorter: lower method.warmup_epochs, or raise '
-      'learning.epochs.'
-    )
+  setting.check_warmup('warmup_epochs', warmup_epochs, 'labels are replaced')
   tuning = Finetuning(finetune, finetune_learning_rate, bootstrap_from, bootstrap)
   return sel_cl.staged(setting, stage, tuning, reconstruction=True)

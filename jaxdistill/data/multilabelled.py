@@ -168,14 +168,14 @@ def divided(
   whole: MultiLabelled, share: float, seed: int = 0
 ) -> tuple[MultiLabelled, MultiLabelled]:
   """Returns (train, test): round(share n) inputs drawn at random are those of the test, both in
-  their order in the set.
+  their order in the set; without names of its own an input is called by its row in the whole.
 
   The order is numpy's frozen `RandomState`, so a seed means the same with every version.
 
   Raises `UserError` for a share that leaves one of the parts empty.
 
   >>> whole = MultiLabelled(np.arange(10.)[:, None], np.tile([[0, 1]], (10, 1)))
-  >>> [len(part) for part in divided(whole, 0.2)]
+  >>> [len(part.ids) for part in divided(whole, 0.2)]
   [8, 2]
   """
   errors.real_numbers(share=share)
@@ -187,4 +187,6 @@ def divided(
     )
   held = np.zeros(len(whole), bool)
   held[np.random.RandomState(errors.seed(seed)).permutation(len(whole))[:count]] = True
+  if not len(whole.ids):
+    whole = dataclasses.replace(whole, ids=np.arange(len(whole)))
   return whole.take(~held), whole.take(held, 'test')

@@ -31,7 +31,8 @@ def multilabel(path: str, asked: Asked) -> tuple[MultiLabelled, MultiLabelled]:
   Traceback (most recent call last):
   jaxdistill.errors.UserError: multilabel:nowhere.npz: there is no such file; ...
   """
-  parts = vector_files.read_multilabelled(path, asked.image_size, asked.seed)
+  flip = True if asked.flip is None else asked.flip
+  parts = vector_files.read_multilabelled(path, asked.image_size, asked.seed, flip)
   if parts[0].is_vectors:
     _check_plain(f'multilabel:{path}', asked)
   return parts

@@ -23,8 +23,8 @@ def read_vectors(path: str, seed: int = 0) -> tuple[Vectors, Vectors]:
   """Returns (train, test) of an npz file with `features` [n, d] and `labels` [n], or
   `train_features` and `train_labels`, and, if there, `test_features` and `test_labels`.
 
-  A file without a test is divided by class, 4 : 1, by `seed`. Further entry: class_names. The
-  statistics are those of the training vectors.
+  A file without a test is divided by class, 4 : 1, by `seed`, and `ids` are the rows in it. Further
+  entry: class_names. The statistics are those of the training vectors.
 
   Raises:
     UserError: a file that is missing or no npz, an entry that is not known or does not fit.
@@ -55,7 +55,9 @@ def read_vectors(path: str, seed: int = 0) -> tuple[Vectors, Vectors]:
       raise UserError(
         f'{where}: every class has a single vector, so no test split can be made; add vectors.'
       )
-    train = Vectors(whole.features[kept], whole.labels[kept], whole.class_names, name=where)
+    # Lists of rows and files of crowds mean those of the file, of which some are gone.
+    known = dict(name=where, ids=kept)
+    train = Vectors(whole.features[kept], whole.labels[kept], whole.class_names, **known)
     test = whole.features[held], whole.labels[held]
   else:
     train = whole
@@ -65,13 +67,14 @@ def read_vectors(path: str, seed: int = 0) -> tuple[Vectors, Vectors]:
 
 
 def read_multilabelled(
-  path: str, image_size: int = 0, seed: int = 0
+  path: str, image_size: int = 0, seed: int = 0, flip: bool = True
 ) -> tuple[MultiLabelled, MultiLabelled]:
   """Returns (train, test) of an npz file with `images` [n, h, w, c] or `features` [n, d], and
   `labels` [n, q] of 0 and 1; with train_ and test_ before the names, if there is a test.
 
-  A file without a test is divided at random, 4 : 1, by `seed`. Images are as in `arrays.read_npz`,
-  and `image_size` brings them to one side. Further entry: class_names.
+  A file without a test is divided at random, 4 : 1, by `seed`, and `ids` are the rows in it. Images
+  are as in `arrays.read_npz`, and `image_size` brings them to one side; `flip` says whether a
+  mirrored one keeps its classes. Further entry: class_names.
 
   Raises:
     UserError: a file that is missing or no npz, an entry that is not known or does not fit, a value
@@ -100,13 +103,13 @@ def read_multilabelled(
       values = resize(to_uint8(f'{where}: images', values), image_size)
     parts.append((values, labels))
   _check_alike(where, parts[0][0], parts[-1][0])
+  ids = ()
   if len(parts) == 1:
-    parts = [
-      (part.inputs, part.labels)
-      for part in divided(MultiLabelled(*parts[0], names, name=where), _TEST_SHARE, seed)
-    ]
-  train = MultiLabelled(*parts[0], names, name=where)
-  known = dict(name=where, split='test', mean=train.mean, std=train.std)
+    whole = MultiLabelled(*parts[0], names, name=where)
+    learned, tested = divided(whole, _TEST_SHARE, seed)
+    ids, parts = learned.ids, [(part.inputs, part.labels) for part in (learned, tested)]
+  train = MultiLabelled(*parts[0], names, name=where, flip=flip, ids=ids)
+  known = dict(name=where, split='test', mean=train.mean, std=train.std, flip=flip)
   return train, MultiLabelled(*parts[1], train.class_names, **known)
 
 

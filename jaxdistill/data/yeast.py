@@ -24,7 +24,7 @@ def read_yeast(path: str = '', seed: int = 0) -> tuple[MultiLabelled, MultiLabel
     path: the file yeast.csv.gz that the package river (0.26) ships, MULAN's yeast.arff, or a folder
       with one of them; a folder with yeast-train.arff and yeast-test.arff is divided so (1,500 and
       917). '': the file of an installed river, which is not imported.
-    seed: of the division of a single file, of which a fifth is the test.
+    seed: of the division of a single file, of which a fifth is the test; `ids` are then its rows.
 
   Raises:
     UserError: there is no such file, or it holds something else.
@@ -48,7 +48,7 @@ def read_yeast(path: str = '', seed: int = 0) -> tuple[MultiLabelled, MultiLabel
       )
     place = place / present[0]
   train, test = divided(_set(where, *_read(where, place)), _TEST_SHARE, seed)
-  fresh = _set(where, train.inputs, train.labels, train.class_names)
+  fresh = _set(where, train.inputs, train.labels, train.class_names, ids=train.ids)
   return fresh, _set(where, test.inputs, test.labels, split='test', like=fresh)
 
 
@@ -76,8 +76,8 @@ def _read(where, file):
   return values[:, :FEATURES], values[:, FEATURES:], names[FEATURES:]
 
 
-def _set(where, features, labels, names=(), split='train', like=None):
+def _set(where, features, labels, names=(), split='train', like=None, ids=()):
   """One split, with statistics of its own or those of the training set."""
-  known = {} if like is None else dict(mean=like.mean, std=like.std)
+  known = dict(ids=ids) if like is None else dict(mean=like.mean, std=like.std)
   names = names if like is None else like.class_names
   return MultiLabelled(np.asarray(features), labels, names, name=where, split=split, **known)

@@ -216,6 +216,9 @@ def divide(
       'examples.'
     )
   rows = np.arange(len(train))
+  if not len(train.ids):
+    # Tables call an example by its row in the whole, of which some are set aside.
+    train = dataclasses.replace(train, ids=rows)
   if asked.train_images:
     rows = np.sort(np.random.default_rng(_TAKEN).permutation(rows)[: asked.train_images])
   if fields.data.validation_share and validation is None:

@@ -86,6 +86,20 @@ def test_files(tmp_path, kind):
   np.testing.assert_array_equal(test.inputs, train.inputs[:3])
 
 
+def test_a_file_that_is_divided_calls_its_inputs_by_their_rows(tmp_path):
+  file = tmp_path / 'mine.npz'
+  np.savez(file, features=FEATURES, labels=LABELS)
+  train, _ = data.load(f'multilabel:{file}')
+  np.testing.assert_array_equal(train.inputs, FEATURES.astype(np.float32)[train.ids.astype(int)])
+
+
+def test_images_of_a_file_are_not_mirrored_where_the_caller_says_so(tmp_path):
+  file = tmp_path / 'mine.npz'
+  np.savez(file, images=IMAGES, labels=LABELS)
+  assert [part.flip for part in data.load(f'multilabel:{file}')] == [True, True]
+  assert [part.flip for part in data.load(f'multilabel:{file}', flip=False)] == [False, False]
+
+
 def test_a_file_holds_images_or_features(tmp_path):
   file = tmp_path / 'mine.npz'
   np.savez(file, images=IMAGES, features=FEATURES, labels=LABELS)

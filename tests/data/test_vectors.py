@@ -92,6 +92,22 @@ def test_files(tmp_path):
   assert data.load(f'vectors:{file}')[0].counts.tolist() == [8] * 4
 
 
+def test_a_file_that_is_divided_calls_its_vectors_by_their_rows(tmp_path):
+  file = tmp_path / 'mine.npz'
+  np.savez(file, features=FEATURES, labels=LABELS)
+  train, _ = data.load(f'vectors:{file}')
+  rows = train.ids.astype(int)
+  np.testing.assert_array_equal(train.features, FEATURES.astype(np.float32)[rows])
+  np.savez(
+    file,
+    train_features=FEATURES,
+    train_labels=LABELS,
+    test_features=FEATURES[:3],
+    test_labels=LABELS[:3],
+  )
+  assert not len(data.load(f'vectors:{file}')[0].ids)
+
+
 @pytest.mark.parametrize(
   'entries, message',
   [

@@ -5,10 +5,11 @@ import types
 import numpy as np
 import pytest
 
+from jaxdistill import config as configs
 from jaxdistill import label_noise
 from jaxdistill.data import Crowd, Dataset
 from jaxdistill.errors import UserError
-from jaxdistill.label_noise import learning, page
+from jaxdistill.label_noise import learning, making, page, sections, work
 from jaxdistill.label_noise.method import Believed
 from jaxdistill.label_noise.observed import Evidence
 from jaxdistill.training.run import Run
@@ -41,3 +42,14 @@ def test_tables_take_names_of_files_that_are_no_utf8(tmp_path, monkeypatch):
     learning.write(run, work, ran, {})
   lines = (tmp_path / 'tables' / 'vote_labels.csv').read_text('utf-8').splitlines()
   assert [line.partition(',')[0] for line in lines[1:]] == ['caf\\udce9.png', 'b.png']
+
+
+def test_an_example_without_a_name_is_called_by_its_row_whatever_is_held_out():
+  pixels = np.arange(20, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 1), np.uint8)
+  whole = Dataset(pixels, np.arange(20) % 2)
+  fields = sections.of_config(configs.load('label_noise/vote:digits,val=.3,images=12'))
+  divided = work.divide(fields, whole, making.handed(whole, whole.labels))
+  believed = Believed(np.full((1, len(divided.train), 2), 0.5))
+  lines = label_noise.tables(divided.train, divided.observed.evidence, believed)['labels.csv']
+  named = [int(line.partition(',')[0]) for line in lines.split()[1:]]
+  assert named == divided.rows.tolist() == divided.train.images[:, 0, 0, 0].tolist()

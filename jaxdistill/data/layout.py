@@ -257,9 +257,7 @@ def _filled(folders):
 
 def _folders(folder):
   return [
-    path
-    for path in _entries(folder)
-    if not path.name.startswith(('.', '__')) and os.path.isdir(path)
+    path for path in _entries(folder) if not listing.is_hidden(path.name) and os.path.isdir(path)
   ]
 
 

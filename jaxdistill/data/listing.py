@@ -17,6 +17,8 @@ _OF_SYSTEMS = {
   'lost+found',
   '$recycle.bin',
   'system volume information',
+  '__macosx',
+  '__pycache__',
 }
 # Of each reason so many names are told.
 _NAMED = 3
@@ -47,6 +49,15 @@ class Contents(NamedTuple):
 NOTHING = Contents([], [], [])
 
 
+def is_hidden(name: str) -> bool:
+  """Whether an entry of this name is skipped without a word: a hidden one, or one of a system's.
+
+  >>> is_hidden('.git'), is_hidden('__MACOSX'), is_hidden('__background__')
+  (True, True, False)
+  """
+  return name.startswith('.') or name.lower() in _OF_SYSTEMS
+
+
 def contents(where: str, folder: pathlib.Path) -> Contents:
   """Returns what lies in a folder; hidden entries and those of systems are left out.
 
@@ -56,7 +67,7 @@ def contents(where: str, folder: pathlib.Path) -> Contents:
   try:
     with os.scandir(folder) as scanned:
       for entry in sorted(scanned, key=lambda entry: entry.name):
-        if not entry.name.startswith('.') and entry.name.lower() not in _OF_SYSTEMS:
+        if not is_hidden(entry.name):
           _sort_in(result, entry, folder / entry.name)
   except OSError as error:
     raise UserError(
@@ -70,8 +81,7 @@ def _sort_in(result, entry, path):
   if entry.is_symlink() and not os.path.exists(path):
     result.others.append((DEAD_LINK, path))
   elif entry.is_dir():
-    if not entry.name.startswith('__'):
-      result.folders.append(path)
+    result.folders.append(path)
   elif not entry.is_file():
     result.others.append((NO_FILE, path))
   elif path.suffix.lower() in SUFFIXES:
@@ -116,9 +126,9 @@ class PassedOver:
       self.add(reason, folder)
       return
     for place, folders, files in os.walk(folder):
-      folders[:] = sorted(name for name in folders if not name.startswith(('.', '__')))
+      folders[:] = sorted(name for name in folders if not is_hidden(name))
       for name in sorted(files):
-        if not name.startswith('.') and name.lower() not in _OF_SYSTEMS:
+        if not is_hidden(name):
           self.add(reason, pathlib.Path(place, name))
 
   def __len__(self) -> int:

@@ -35,6 +35,11 @@ def test_folder_of_classes(tmp_path):
   np.testing.assert_array_equal(train.images[:, 5, 7, 0], 10 + 40 * train.labels)
 
 
+def test_a_class_may_begin_with_underscores(tmp_path):
+  _folder(tmp_path, {'__background__': 5, 'bee': 5, '__MACOSX': 1})
+  assert load(f'folder:{tmp_path}')[0].class_names == ('__background__', 'bee')
+
+
 @pytest.mark.parametrize('stream_above', [None, 0])
 def test_images_of_a_folder_are_called_by_their_files(tmp_path, stream_above):
   _folder(tmp_path / 'train', {'ant': 2, 'bee': 1})

@@ -616,7 +616,8 @@ class Trees(Way):
 
   def counts(self, path):
     """Whether a sound picture is one of a set that is read without a word."""
-    hidden = any(part.startswith(('.', '__')) for part in path.relative_to(self.folder).parts)
+    parts = path.relative_to(self.folder).parts
+    hidden = any(part.startswith('.') or part == '__pycache__' for part in parts)
     return not hidden and path.suffix.lower() in ('.png', '.jpeg')
 
   def entry(self, path, rng, odd):

@@ -4,10 +4,13 @@ pooled over networks and seeds."""
 import dataclasses
 import itertools
 import json
+import math
 import pathlib
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from jaxdistill import config as configs
 from jaxdistill.experiment.results import Result, Row
@@ -241,7 +244,7 @@ def pooled(group: Group, column: str) -> dict[str, Any] | None:
   Returns:
     dict(mean, std, n, values) as of one run, n = seeds x networks, the std over all of them;
     `seeds`, their number, and `between_seeds`, the std of the seeds' means (n - 1), None for one
-    seed.
+    seed. All are nan where a network has no such number.
   """
   from jaxdistill.metrics import mean_std  # loads JAX, which a command line needs later
 
@@ -249,12 +252,14 @@ def pooled(group: Group, column: str) -> dict[str, Any] | None:
   for seed, row in sorted(group.rows.values(), key=lambda pair: pair[0]):
     if column not in row.scores:
       return None
-    by_seed.setdefault(seed, []).extend(row.scores[column]['values'])
+    # What a network has not is null in JSON.
+    values = [math.nan if value is None else value for value in row.scores[column]['values']]
+    by_seed.setdefault(seed, []).extend(values)
   means = [statistics.fmean(values) for values in by_seed.values()]
   return {
     **mean_std(list(itertools.chain(*by_seed.values()))),
     'seeds': len(means),
-    'between_seeds': statistics.stdev(means) if len(means) > 1 else None,
+    'between_seeds': float(np.std(means, ddof=1)) if len(means) > 1 else None,
   }
 
 

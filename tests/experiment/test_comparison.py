@@ -344,6 +344,17 @@ def test_the_page_stands_before_anything_is_done(tmp_path):
   )
 
 
+def test_what_one_network_has_not_is_nan_in_all():
+  def scored(values):
+    return Row('a', 'A', 1.0, {'hm': dict(mean=0.5, std=0.1, n=2, values=values)})
+
+  rows = {'x': (0, scored([0.5, None])), 'y': (1, scored([0.25, 0.75]))}
+  group = aggregate.Group(('sheep',), 'a', 'A', (), {}, rows=rows)
+  pooled = aggregate.pooled(group, 'hm')
+  assert math.isnan(pooled['mean']) and math.isnan(pooled['between_seeds'])
+  assert pooled['seeds'] == 2 and pooled['n'] == 4
+
+
 COUNTING = types.SimpleNamespace(
   TASKS=('count',),
   TITLE='Who counts best',

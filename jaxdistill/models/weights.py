@@ -62,8 +62,8 @@ def load(
     {'params': ..., 'batch_stats': ...} of float32 NumPy arrays.
 
   Raises:
-    UserError: the file cannot be read, a weight of the network is not in it, or it is of another
-      architecture.
+    UserError: the file cannot be read, a weight of the network is not in it or not finite, or it is
+      of another architecture.
   """
   arrays = safetensors.read(path)
   shapes = {leaf: np.shape(value) for leaf, value in _leaves(variables).items()}
@@ -164,6 +164,11 @@ def _fitted(path, name, array, leaf, shape, published):
       path, f'{name!r} is {_size(array.shape)} where the network has {_size(expected)}'
     )
   array = np.asarray(array, np.float32)
+  if not np.isfinite(array).all():
+    raise UserError(
+      f'{shown(path)} holds numbers in {name!r} that are not finite: its training has diverged, or '
+      'it is damaged.'
+    )
   return np.ascontiguousarray(torch_names.from_torch(leaf, array) if published else array)
 
 

@@ -280,6 +280,7 @@ def test_an_encoder_goes_from_one_network_to_another(path, random_variables):
       {'conv1.weight': np.ones((4, 3, 3, 3))},
       "of another architecture: 'conv1.weight' is 4x3x3x3 where the network has 4x3x7x7",
     ),
+    (RESNET, {'fc.bias': np.full(5, np.nan)}, "numbers in 'fc.bias' that are not finite"),
     (RESNET, {'fc.bias': None}, "no 'fc.bias'.* Pass classifier=False to leave the classifier out"),
     (RESNET | {'norm': 'group'}, {}, "no place for 'bn1.running_mean'"),
     (RESNET | {'depth': 18}, {}, "holds no 'layer1.1.bn1.running_mean'"),

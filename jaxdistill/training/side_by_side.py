@@ -85,6 +85,11 @@ class Options:
     errors.whole('networks', self.networks, at_least=1)
     if self.batches not in BATCHES:
       raise errors.unknown('way with the batches of several networks', self.batches, BATCHES)
+    if len(self.scales) not in (0, self.networks):
+      raise errors.UserError(
+        f'{self.networks} networks need a learning rate each, or none of their own; got '
+        f'{len(self.scales)}.'
+      )
     if self.batches == 'shared' and len(set(self.first_rows)) > 1:
       raise errors.UserError('Networks that learn from sets of their own share no batches.')
 

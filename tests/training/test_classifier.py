@@ -131,6 +131,11 @@ def test_a_network_is_the_same_alone_and_in_company():
     np.testing.assert_allclose(a[0], b[0], atol=1e-6)
 
 
+def test_every_network_has_a_learning_rate_of_its_own_or_none_has():
+  with pytest.raises(UserError, match='3 networks need a learning rate each.*; got 2'):
+    trained(networks=3, learning_rates=(0.02, 0.1))
+
+
 def test_a_learning_rate_of_its_own_makes_the_network_that_the_recipe_would_with_it():
   own = trained(networks=2, learning_rates=(0.02, 0.1))
   slow = trained(

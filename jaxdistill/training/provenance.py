@@ -99,7 +99,7 @@ def of_things(things: Mapping[str, Any]) -> Sections:
   """
   sections = {'data': {}, 'code': {}}
   for name, thing in things.items():
-    if isinstance(thing, Dataset):
+    if isinstance(thing, Dataset | MultiLabelled | Vectors):
       sections['data'][name] = Identity(thing)
     elif callable(thing):
       sections['code'][name] = Code(thing)
@@ -145,7 +145,7 @@ def _array(name: str, thing: Any) -> np.ndarray:
     array = None
   if array is None or array.dtype.hasobject:
     raise UserError(
-      f'A run knows a data.Dataset, an array or a function again; {name} is of type '
+      f'A run knows a set of data.load, an array or a function again; {name} is of type '
       f'{type(thing).__name__}.'
     )
   return array

@@ -223,8 +223,8 @@ class Run:
     The flows of the library say it themselves; a loop of your own does here.
 
     Args:
-      **things: by names of yours, each a `data.Dataset`, an array, or a function or class, whose
-        code counts.
+      **things: by names of yours, each a set as `data.load` gives it, an array, or a function or
+        class, whose code counts.
 
     Raises:
       UserError: the work dir was begun with other data or other code.

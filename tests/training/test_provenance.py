@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxdistill.data import Dataset
+from jaxdistill.data import Dataset, Vectors
 from jaxdistill.data.identity import Identity
 from jaxdistill.errors import UserError
 from jaxdistill.losses import discrepancy
@@ -108,11 +108,13 @@ def work(workdir, **things):
 
 def test_a_loop_of_ones_own_says_what_it_works_on(tmp_path):
   images = Dataset(PIXELS, np.repeat([0, 1], 3), mean=(0.5,), std=(0.25,))
-  things = dict(training=images, noise=np.arange(3.0), scale=lambda x: 2 * x)
+  vectors = Vectors([[0.0], [1.0]], [0, 1])
+  things = dict(training=images, noise=np.arange(3.0), scale=lambda x: 2 * x, test=vectors)
   work(tmp_path, **things)
   work(tmp_path, **things | dict(noise=[0.0, 1.0, 2.0], scale=lambda x: 2 * x))
   for change, sentence in (
     (dict(training=images.take(range(5))), 'other data: training images: 6 -> 5'),
+    (dict(test=vectors.take([1, 0])), 'other data: other labels of the test images'),
     (dict(noise=np.arange(3)), 'other data: noise has changed since'),
     (dict(scale=lambda x: 3 * x), 'other code: the code of the scale has changed'),
     (dict(more=1), 'other data: more: new'),

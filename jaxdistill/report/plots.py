@@ -23,6 +23,7 @@ _SHEET = (
 _FONT = 'system-ui,-apple-system,Arial,sans-serif'
 _LOOK = {
   'svg.fonttype': 'none',  # text stays text
+  'text.parse_math': False,  # so do two dollars in a name
   'svg.hashsalt': 'jaxdistill',  # one drawing gives one file
   'font.size': 9,
   'text.color': _INK,

@@ -50,6 +50,10 @@ def test_texts_are_written_as_they_stand():
   assert any(re.fullmatch(r'\d+ %', text) for text in written)
 
 
+def test_dollars_in_a_name_are_no_formula():
+  assert {r'$\KD$', 'a $b$'} <= set(texts(plots.scatter([(r'$\KD$', 1.0, 2.0)], title='a $b$')))
+
+
 def test_labels_of_near_points_do_not_cover_each_other():
   svg = plots.scatter([(f'method {n}', 1.0, 0.5 + 0.01 * n) for n in range(4)] + [('far', 9, 0.9)])
   pattern = r'transform="translate\(([\d.]+) ([\d.]+)\)|<text [^>]*x="([\d.]+)" y="([\d.]+)"[^>]*>'

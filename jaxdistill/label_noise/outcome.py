@@ -10,13 +10,17 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxdistill.data.crowds import Crowd
+from jaxdistill.errors import UserError
 from jaxdistill.label_noise import making
 from jaxdistill.label_noise.method import Believed
 from jaxdistill.label_noise.observed import Evidence
 
 
 def tables(
-  examples: Any, evidence: Evidence | Crowd | ArrayLike, believed: Believed
+  examples: Any,
+  evidence: Evidence | Crowd | ArrayLike,
+  believed: Believed,
+  rows: ArrayLike | None = None,
 ) -> dict[str, str]:
   """Returns CSV texts by file name: 'labels.csv', and 'annotators.csv' where a crowd gave the
   labels; of several seeds the mean probabilities.
@@ -25,9 +29,11 @@ def tables(
     examples: n of them, a `Dataset`, `Vectors` or `MultiLabelled`.
     evidence: what was observed of them, see `making.handed`.
     believed: what networks think of them.
+    rows: int [n], the places of the examples in the set that they are a part of, such as
+      `Result.learned`: those without `ids` are called by them; None: by their own places.
 
   Raises:
-    UserError: the evidence is not of these examples and classes.
+    UserError: the evidence is not of these examples and classes, or there is not a row an example.
 
   >>> from jaxdistill.data import Crowd, Dataset
   >>> pictures = Dataset(np.zeros((2, 8, 8, 1), np.uint8), [0, 1], ('cat', 'dog'))
@@ -38,32 +44,35 @@ def tables(
   """
   if not isinstance(evidence, Evidence):
     evidence = making.handed(examples, evidence).evidence
-  texts = {'labels.csv': _written(*label_table(examples, evidence, believed))}
+  rows = np.arange(len(examples)) if rows is None else np.asarray(rows)
+  if rows.shape != (len(examples),):
+    raise UserError(f'{len(examples)} examples need as many rows; got {list(rows.shape)}.')
+  texts = {'labels.csv': _written(*label_table(examples, evidence, believed, rows))}
   if evidence.kind == 'crowd':
     texts['annotators.csv'] = _written(*annotator_table(evidence, believed))
   return texts
 
 
 def label_table(
-  examples: Any, evidence: Evidence, believed: Believed
+  examples: Any, evidence: Evidence, believed: Believed, rows: np.ndarray
 ) -> tuple[list[str], list[list[Any]]]:
   """Returns header and lines: an example, its given label, the believed one, the probability of
   each; the least believed given labels first."""
   names, probabilities = examples.class_names, believed.labels.mean(0)
-  ids = examples.ids if len(examples.ids) else np.arange(len(examples))
+  ids = examples.ids if len(examples.ids) else rows
   if evidence.kind == 'matrix':
     return _label_matrix(evidence.matrix, ids, names, probabilities)
   given, best = evidence.labels, probabilities.argmax(1)
-  rows = np.arange(len(given))
+  of_given = probabilities[np.arange(len(given)), given]
   lines = [
     [
-      ids[row],
-      names[given[row]],
-      names[best[row]],
-      round(float(probabilities[row, given[row]]), 4),
-      round(float(probabilities[row, best[row]]), 4),
+      ids[place],
+      names[given[place]],
+      names[best[place]],
+      round(float(of_given[place]), 4),
+      round(float(probabilities[place, best[place]]), 4),
     ]
-    for row in rows[np.argsort(probabilities[rows, given], kind='stable')]
+    for place in np.argsort(of_given, kind='stable')
   ]
   header = ['example', 'given', 'believed', 'probability_of_given', 'probability_of_believed']
   return header, lines

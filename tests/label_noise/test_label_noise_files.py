@@ -22,6 +22,10 @@ def test_tables_are_made_of_a_crowd_as_of_evidence():
   crowd = Crowd.from_table([[1, 1], [1, 0]], ['dog', 'cat'])
   texts = label_noise.tables(pictures, crowd, believed)
   assert texts['labels.csv'].split()[1:] == ['1,cat,dog,0.25,0.75', '0,cat,cat,0.75,0.75']
+  texts = label_noise.tables(pictures, crowd, believed, rows=[4, 7])
+  assert [line[0] for line in texts['labels.csv'].split()[1:]] == ['7', '4']
+  with pytest.raises(UserError, match='2 examples need as many rows'):
+    label_noise.tables(pictures, crowd, believed, rows=[4])
   with pytest.raises(UserError, match='The evidence is of 1 examples'):
     label_noise.tables(pictures, crowd.take([0]), believed)
 

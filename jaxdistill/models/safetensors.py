@@ -8,6 +8,7 @@ when such a file is read, and no package is needed for it.
 import json
 import math
 import os
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +27,9 @@ _TYPES = {
   'I32': np.dtype('<i4'),
   'I16': np.dtype('<i2'),
   'I8': np.dtype('i1'),
+  'U64': np.dtype('<u8'),
+  'U32': np.dtype('<u4'),
+  'U16': np.dtype('<u2'),
   'U8': np.dtype('u1'),
   'BOOL': np.dtype('?'),
 }
@@ -37,7 +41,8 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
   """Returns the arrays of a file by name. They lie in the file until they are looked at.
 
   Raises:
-    UserError: there is no such file, or it is damaged or another kind of file.
+    UserError: there is no such file, it is damaged or another kind of file, or it holds numbers of
+      a type that is not read.
 
   >>> write('weights.safetensors', {'bias': np.arange(3.0, dtype=np.float32)})
   >>> read('weights.safetensors')['bias'].tolist()
@@ -52,7 +57,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
       f'The weights {shown(path)} cannot be read ({reason}); name a .safetensors file.'
     ) from error
   try:
-    return _arrays(content)
+    return _arrays(path, content)
   except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
     raise UserError(
       f'{shown(path)} is no whole safetensors file; write it with safetensors.torch.save_file or '
@@ -82,7 +87,7 @@ def write(path: str | os.PathLike, arrays: Mapping[str, Any]) -> None:
   files.write_atomic(path, content)
 
 
-def _arrays(content: np.ndarray) -> dict[str, np.ndarray]:
+def _arrays(path: pathlib.Path, content: np.ndarray) -> dict[str, np.ndarray]:
   """The arrays of a file's bytes; one of several exceptions where they are something else."""
   length = int.from_bytes(content[:_LENGTH].tobytes(), 'little')
   if len(content) < _LENGTH or length > len(content) - _LENGTH:
@@ -93,6 +98,11 @@ def _arrays(content: np.ndarray) -> dict[str, np.ndarray]:
   for name, entry in header.items():
     if name == _META:
       continue
+    if entry['dtype'] not in _TYPES:
+      raise UserError(
+        f'{shown(path)} holds {shown(name)!r} as {shown(entry["dtype"])}, a type that is not read; '
+        f'write it as one of {", ".join(_TYPES)}.'
+      )
     dtype, shape, (begin, end) = _TYPES[entry['dtype']], entry['shape'], entry['data_offsets']
     if not 0 <= begin <= end <= len(numbers) or end - begin != math.prod(shape) * dtype.itemsize:
       raise ValueError(f'{name} is not whole')

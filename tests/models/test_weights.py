@@ -395,7 +395,6 @@ def header(**entry):
     header(),
     header() + bytes(7),
     header(shape=[3]) + bytes(8),
-    header(dtype='F8_E4M3') + bytes(8),
     header(data_offsets=[8, 0]) + bytes(8),
     header(data_offsets=[-8, 0]) + bytes(8),
     header(data_offsets='ab') + bytes(8),
@@ -408,6 +407,14 @@ def test_damaged_files_are_told(path, content):
   path.write_bytes(content)
   with pytest.raises(errors.UserError, match='is no whole safetensors file'):
     safetensors.read(path)
+
+
+def test_numbers_of_a_type_that_is_not_read_are_told(path):
+  path.write_bytes(header(dtype='F8_E4M3') + bytes(8))
+  with pytest.raises(errors.UserError, match="holds 'a' as F8_E4M3, a type that is not read; wr"):
+    safetensors.read(path)
+  path.write_bytes(header(dtype='U32') + bytes([1, 0, 0, 0, 2, 0, 0, 0]))
+  assert safetensors.read(path)['a'].tolist() == [1, 2]
 
 
 def test_missing_files_are_told(tmp_path):

@@ -29,7 +29,7 @@ class Sessions:
     rows: int64 [way * shot] of each later session: positions of its images in `train`, column by
       column.
     test: the test images of all C classes, column by column, so that those of the first classes
-      come first.
+      come first; normalised as the training images, whatever statistics they were given with.
     order: the class of the data set that is in each column.
     base_classes, way, shot: B classes first, then so many a session with so many images each.
   """
@@ -157,7 +157,8 @@ def sessions(
     train,
     train.take_classes(columns[:base_classes], 'base'),
     rows,
-    dataclasses.replace(arranged, labels=labels, class_names=names),
+    # Networks see test images as they saw those that they learned from.
+    dataclasses.replace(arranged, labels=labels, class_names=names, mean=train.mean, std=train.std),
     columns,
     base_classes,
     way,

@@ -131,6 +131,14 @@ def test_a_session_is_tested_on_the_first_of_all_test_images():
     assert (np.diff(places.astype(int)) > 0).all()
 
 
+def test_test_images_are_normalised_as_the_training_images_whatever_their_own_statistics():
+  train, test = pair()
+  brighter = dataclasses.replace(test, mean=(0.9,), std=(0.1,))
+  parts = protocol.sessions(train, brighter, base_classes=4, way=2, shot=3)
+  for images in (parts.test, parts.test_of(0), parts.novel(1), parts.base):
+    assert (images.mean, images.std) == (train.mean, train.std)
+
+
 def test_fewer_sessions_leave_classes_out():
   parts = divide(number=1)
   assert parts.num_classes == 6 and parts.sessions == 1 and parts.test_sizes == (12, 18)

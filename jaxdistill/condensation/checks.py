@@ -71,6 +71,7 @@ def check_parts(config: ConfigDict, train: Dataset) -> None:
   model = models.build(fields.model, train.num_classes, train.image_shape)
   engine.check_network(model)
   methods.plugs(fields.method, model, train.image_shape)
+  methods.wants(fields.method)  # the numbers of the networks that it trains first
   check_sizes(
     fields.condensation.storage,
     fields.evaluation.baselines,

@@ -160,6 +160,13 @@ def test_check_refuses_what_only_the_parts_know(digits, key, text, words):
     checks.check(digits)
 
 
+def test_check_refuses_numbers_of_networks_that_could_not_be_trained_first():
+  dance = config.load('dance:digits')
+  dance.method.expert_epochs = -1
+  with pytest.raises(UserError, match='epochs, batch and steps of at least 0; got 3, -1, 64'):
+    checks.check(dance)
+
+
 def test_datasets_split_is_disjoint_and_does_not_follow_the_seed(digits):
   train, validation, test = settings.datasets(digits)
   assert len(train) + len(validation) + len(test) == 1797

@@ -69,6 +69,9 @@ def check(config: ConfigDict) -> None:
       f'{test.name}: class {test.class_names[test.counts.argmin()]!r} has no test image, '
       'so there is nothing to score it on when it arrives.'
     )
+  if kept := selected(fields.continual.memory, fields.condensation.factor):
+    # The start of a condensation, which is not read here, may need fewer images.
+    checks.check_sizes(fields.condensation.storage, [kept], train, held_out=validation is not None)
   todo = _plan(fields, classes)
   for number in range(len(todo.orders) if validation is not None else 0):
     seen = todo.seen(number, 0)

@@ -333,6 +333,18 @@ def test_mistakes_are_told_before_any_work(argument, words):
     continual.check(configs.load(f'condensation/continual:digits,{argument}'))
 
 
+@pytest.mark.parametrize(
+  'changes, needed',
+  [({'factor': 2}, 'ipc=100 with factor=2 needs 400 images'), ({'init': 'noise'}, 'ipc=200 is')],
+)
+def test_real_images_of_a_memory_are_counted_before_any_work(changes, needed):
+  ipc = 200 if 'init' in changes else 100
+  config = configs.load(f'condensation/continual:digits,method=herding,ipc={ipc}')
+  config.condensation.update(changes)
+  with pytest.raises(UserError, match=f"{needed} .*more than class '8' of digits has"):
+    continual.check(config)
+
+
 def test_the_classes_that_come_first_need_validation_images(tmp_path):
   images = np.random.RandomState(0).randint(0, 256, (40, 8, 8, 1)).astype(np.uint8)
   labels = np.repeat(np.arange(4), 10)

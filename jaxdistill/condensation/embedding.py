@@ -30,7 +30,7 @@ class Selection:
   """The network whose features the baselines herding, kcenter and kmeans compare."""
 
   network: str = schema.field('trained', choices=NETWORKS, help='whose features select real images')
-  epochs: int = schema.field(60, at_least=0, help='passes of its training')
+  epochs: int = schema.field(60, at_least=0, help='passes of its training; 0: 60')
   steps: int = schema.field(0, at_least=0, help='steps of its training; 0: from the epochs')
 
   @property

@@ -111,7 +111,9 @@ class Evaluation:
   recipe: str = schema.field('idc', choices=tuple(protocols.RECIPES), help='the protocol')
   networks: int = schema.field(5, at_least=1, help='fresh networks a set')
   epochs: int = schema.field(0, at_least=0, help="passes over a set; 0: the recipe's")
-  whole_epochs: int = schema.field(200, at_least=0, help='passes over the whole training set')
+  whole_epochs: int = schema.field(
+    200, at_least=0, help="passes over the whole training set; 0: the recipe's"
+  )
   steps: int = schema.field(0, at_least=0, help='training steps; 0: from the epochs')
   every: int = schema.field(0, at_least=0, help="steps between two checks; 0: the recipe's checks")
   search_on: str = schema.field(

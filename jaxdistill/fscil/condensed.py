@@ -202,7 +202,7 @@ def dance(
     pictures, ipc, factor, iterations, batch_real, width: see `m3d`.
     learning_rate: of the canvases; 0: 0.01 ipc.
     experts: networks trained on the real images first.
-    expert_epochs: their passes.
+    expert_epochs: their passes; 0: 60.
 
   Source: as for `m3d`.
   """

@@ -78,8 +78,8 @@ def wants(
 
   Args:
     experts: their number.
-    expert_epochs: passes over the real set.
-    expert_batch: images a step.
+    expert_epochs: passes over the real set; 0: 60.
+    expert_batch: images a step; 0: 64.
     expert_steps: steps in place of epochs; 0: from the epochs.
 
   Returns:

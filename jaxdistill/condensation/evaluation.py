@@ -21,7 +21,7 @@ from jaxdistill.condensation.protocols import (
 from jaxdistill.data import Dataset
 from jaxdistill.data.examples import Examples
 from jaxdistill.data.identity import Identity
-from jaxdistill.experiment import arguments, datasets
+from jaxdistill.experiment import arguments, datasets, rows
 from jaxdistill.models import architectures
 from jaxdistill.numerics import settled
 from jaxdistill.synthesis.condensed import Condensed
@@ -200,17 +200,12 @@ def score(
     chosen = choose(checked[protocol.search_on], len(rates))
     checked = {split: accuracies[:, chosen] for split, accuracies in checked.items()}
     searched = {'learning_rates': [rates[number // protocol.networks] for number in chosen]}
-  curve = {
-    'steps': scores.checked['steps'].tolist(),
-    'mean': checked['test'].mean(1).tolist(),
-    'std': checked['test'].std(1).tolist(),
-  }
   return {
     **{
       column: metrics.mean_std(values) for column, values in classifier.columns(**checked).items()
     },
     **searched,
-    'curve': curve,
+    'curve': rows.curve(scores.checked['steps'], checked['test']),
     'training_images': len(training['examples']) // training['sets'],
     'steps': scores.steps,
     'seconds': scores.seconds,

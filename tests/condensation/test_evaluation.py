@@ -184,9 +184,12 @@ def test_the_learning_rate_is_the_one_that_held_out_images_choose_for_every_netw
     assert scores['selected']['values'][network] == on_test[check, rate, network]
     assert scores['best_test']['values'][network] == on_test[:, rate, network].max()
   assert len(set(on_test[-1, :, 0])) > 1  # the rates lead to different networks
-  assert scores['curve']['steps'] == [10, 20, 30, 40] and scores['curve']['mean'][
-    -1
-  ] == pytest.approx(scores['last']['mean'])
+  curve = scores['curve']
+  assert curve['steps'] == [10, 20, 30, 40]
+  # The end of the curve is the column 'last', spread and all.
+  for name in ('mean', 'std'):
+    assert curve[name][-1] == pytest.approx(scores['last'][name], abs=1e-6)
+  assert curve['std'][-1] > 0
 
 
 def test_a_choice_on_the_test_set_takes_the_highest_of_all_checks(searched):

@@ -300,6 +300,8 @@ def _typed(name: str, value: Any, default: Any) -> Any:
     items = value
     if isinstance(value, str):
       items = [item.strip().strip('\'"') for item in value.strip().strip('()[]').split(',')]
+    elif not isinstance(value, Iterable):
+      items = [value]  # as its text would be
     return type(default)(
       _typed(name, item, default[0] if default else '') for item in items if item != ''
     )

@@ -236,6 +236,7 @@ def test_values_by_name_take_the_types_of_the_defaults():
     ('flag', True, True),
     ('sizes', [3, 4], (3, 4)),
     ('sizes', (), ()),
+    ('sizes', 7, (7,)),  # as the text '7'
   ],
 )
 def test_override_takes_values_too(small, key, value, stored):
@@ -293,6 +294,7 @@ def test_override_reads_the_text_as_the_type_of_the_field(small, key, text, valu
     ('ratio', 'inf', "ratio needs a finite number, not 'inf'"),
     ('flag', '2', "flag needs true or false, not '2'"),
     ('sizes', '1,b', "sizes needs a whole number, not 'b'"),
+    ('sizes', None, 'sizes needs a whole number, not None'),
   ],
 )
 def test_override_refuses_and_leaves_the_config_alone(small, key, text, words):

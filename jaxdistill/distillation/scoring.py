@@ -32,7 +32,7 @@ class Numbers:
     verified: [R] a name, of the pairs of images of unknown classes and of their gallery; {}: none
       are verified.
     correlation: [C, C], the teacher's class correlations less those of the first student; None: of
-      too many classes, or those of the teacher are others.
+      too many classes or a single test image, or the teacher's classes are others.
     facts: numbers of one student: 'parameters', 'activation_bytes', and the images a second of
       `speed`; its 'stages', and the hashes of further 'guides' where the method has some.
     seconds: that the training took, all students together.
@@ -87,7 +87,7 @@ def imitate(
   agreement = [imitation.same_answers(logits, teacher) for logits in students]
   divergence = [imitation.teacher_divergence(logits, teacher) for logits in students]
   correlation = None
-  if teacher.shape[-1] <= _MOST_CLASSES:
+  if teacher.shape[-1] <= _MOST_CLASSES and len(teacher) > 1:
     correlation = imitation.correlation_difference(students[0], teacher).round(4)
   return {'agreement': np.asarray(agreement), 'divergence': np.asarray(divergence)}, correlation
 

@@ -83,6 +83,11 @@ def test_a_number_that_is_not_there_has_a_dash_and_no_difference():
   assert columns.plain(shown['divergence']) == '–'
 
 
+def test_a_single_test_image_has_no_correlations():
+  numbers, correlation = scoring.imitate(np.eye(3)[None, :1], np.eye(3)[:1])
+  assert numbers['agreement'].tolist() == [1.0] and correlation is None
+
+
 def test_students_of_fewer_classes_are_told_apart():
   """With 20 classes left out for verification, students alone learn something else, too."""
   of_all, of_some = loaded(), loaded(**{'verification.classes': 20})

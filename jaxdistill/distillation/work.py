@@ -345,8 +345,8 @@ def teacher_form(teacher: Teacher, shape: tuple[int, int, int]) -> dict[str, Any
   """Returns the outputs of a teacher for one image of a shape, by name, as shapes.
 
   Raises:
-    UserError: a function that gives no logits of images like these, or prototypes that are not a
-      row a class of the embedding's width.
+    UserError: a function that gives no logits of images like these, something that is no row of an
+      image, or prototypes that are not a row a class of the embedding's width.
   """
   if teacher.module is not None:
     return outputs_form(teacher.module, shape)
@@ -367,6 +367,12 @@ def teacher_form(teacher: Teacher, shape: tuple[int, int, int]) -> dict[str, Any
       f'The teacher {teacher.label} must give logits [n, C], or a dict with them; of one image it '
       f'gives {shapes}.'
     )
+  for name, shape in shapes.items():
+    if name != PROTOTYPES and shape[:1] != (1,):
+      raise UserError(
+        f'What the teacher {teacher.label} gives are arrays with a row an image, but for its '
+        f'{PROTOTYPES}; of one image {name!r} is {shape}. Leave it out.'
+      )
   if PROTOTYPES in form and 'embedding' in form:
     given, wanted = form[PROTOTYPES].shape, (logits.shape[-1], form['embedding'].shape[-1])
     if given != wanted:

@@ -289,6 +289,10 @@ def test_sets_that_do_not_go_together_are_refused_before_training(digits, name, 
     (dict(teacher=lambda images: images), 'must give logits'),
     (dict(teacher=lambda images: (images, images)), "it gives {'logits': 'tuple'}"),
     (dict(teacher=lambda images: jnp.zeros((3, 10))), r'of one image it gives .*\(3, 10\)'),
+    (
+      dict(teacher=lambda images: {'logits': images[:, 0, :, 0], 'scale': jnp.float32(2)}),
+      r"with a row an image, .* of one image 'scale' is \(\)",
+    ),
     (dict(teacher=lambda images: {}['logits']), 'does not take images of shape'),
     (
       dict(teacher=models.build({'name': 'mlp'}, 10, (8, 8, 1))),

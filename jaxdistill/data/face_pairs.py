@@ -21,7 +21,7 @@ from jaxdistill.data.listing import text_lines
 from jaxdistill.data.picture_sets import Files, read_pictures
 from jaxdistill.data.pictures import SUFFIXES
 from jaxdistill.errors import UserError, shown
-from jaxdistill.files import expanded
+from jaxdistill.files import content_hash, expanded
 
 _COLUMNS = ('path1', 'path2', 'same')
 _FOLD = 'fold'
@@ -41,6 +41,7 @@ class Pairs:
     same: bool [m], whether both are of one class.
     fold: int64 [m], from 0.
     notices: one line each for what was read in a way that is to be known.
+    content: the hash of a list and its pictures as they were read; '' of pairs that are drawn.
 
   Raises `UserError` where the fields contradict each other.
   """
@@ -51,6 +52,7 @@ class Pairs:
   same: np.ndarray
   fold: np.ndarray
   notices: tuple[str, ...] = ()
+  content: str = ''
 
   def __post_init__(self):
     sides = np.concatenate([np.ravel(self.left), np.ravel(self.right)])
@@ -195,7 +197,8 @@ def read(
   pictures = read_pictures(where, folder, Files(list(number), labels), None, None, (), image_size)
   left, right = (np.array(list(map(number.get, side))) for side in (listed.left, listed.right))
   _, fold = np.unique(listed.fold, return_inverse=True)
-  return Pairs(pictures.train[0], left, right, np.array(listed.same), fold, pictures.notices)
+  arrays = pictures.train[0], left, right, np.array(listed.same), fold
+  return Pairs(*arrays, pictures.notices, content_hash(arrays, {}))
 
 
 def _draw(what, first, end, number, generator):

@@ -72,9 +72,10 @@ def run_all(run: Run, work: Work, tell: bool = True) -> Ran:
     tell: whether to say what it works on, how long it will take, and what comes of it.
 
   Raises:
-    UserError: the work dir was begun with another teacher or other validation images.
+    UserError: the work dir was begun with another teacher, other validation images or another list
+      of pairs.
   """
-  provenance.settle_given(run, 'teacher', given_to(work))
+  settle(run, work)
   say = run.say if tell else lambda text: None
   say(describe(work))
   if tell and not flow.is_trained(run, work):
@@ -109,6 +110,14 @@ def run_all(run: Run, work: Work, tell: bool = True) -> Ran:
     tell=tell,
   )
   return Ran(teacher, [*table, *learned.table], learned.numbers, learned.networks)
+
+
+def settle(run: Run, work: Work) -> None:
+  """Raises `UserError` where the work dir of a run was begun with something else than `given_to`
+  tells, or with another list of pairs: paths alone do not say what is verified."""
+  provenance.settle_given(run, 'teacher', given_to(work))
+  if work.pairs is not None and work.pairs.content:
+    provenance.settle_given(run, 'pairs', {'the list of pairs': work.pairs.content})
 
 
 def given_to(work: Work) -> dict[str, Any]:

@@ -187,6 +187,17 @@ class Verifying:
         'verification.listed takes the pairs of a file, and verification.classes leaves out '
         f'{self.classes} classes to draw pairs of; set one of them.'
       )
+    if self.folder and not self.listed:
+      raise UserError(
+        f'verification.folder is {self.folder!r}, of the pictures that a list of pairs names, and '
+        "verification.listed names none; set it, or leave folder at ''."
+      )
+    if self.shift and not (self.listed or self.classes):
+      raise UserError(
+        f'verification.shift is {" and ".join(self.shift)}, which the images of pairs suffer, and '
+        'there are no pairs; set verification.classes or verification.listed, or leave shift at '
+        '(). What the small images of the students suffer is distillation.degrade.'
+      )
     if self.distractors and (self.listed or not self.classes or not self.gallery):
       raise UserError(
         'verification.distractors stand among the images in which those of other unknown classes '

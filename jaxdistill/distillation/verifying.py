@@ -60,14 +60,17 @@ def pairs(asked: sections.Verifying, unknown: Dataset | None, like: Dataset) -> 
   Args:
     asked: which.
     unknown: test images of classes that nobody is trained on; None: there are none.
-    like: images that the networks are trained on: those of a file are brought to their size.
+    like: images that the networks are trained on: those of a file are brought to their size if
+      they are squares, and have it already if they are none.
 
   Raises:
     UserError: a file of pairs that cannot be read or names a picture that is missing, too few
       images, pairs of one fold or one kind, false accepts below one pair.
   """
   if asked.listed:
-    drawn = face_pairs.read(asked.listed, asked.folder, like.image_shape[0])
+    height, width = like.image_shape[:2]
+    # Pictures are cut to squares; others have to come as they are read.
+    drawn = face_pairs.read(asked.listed, asked.folder, height if height == width else 0)
     _check_channels(asked.listed, drawn, like)
   elif unknown is not None:
     drawn = face_pairs.draw(unknown, asked.pairs)

@@ -71,6 +71,39 @@ def test_listed_pictures_have_the_form_of_the_networks_images(digits, tmp_path):
   assert len(pairs) == 20 and pairs.images.shape == (3, 8, 8, 3) and pairs.same.sum() == 10
 
 
+def test_listed_pictures_that_are_no_squares_are_taken_as_they_are(tmp_path):
+  for name in 'abc':
+    PIL.Image.new('RGB', (12, 8), (9, 90, 200)).save(tmp_path / f'{name}.png')
+  (tmp_path / 'pairs.csv').write_text(
+    'path1,path2,same\n' + 10 * 'a.png,b.png,1\n' + 10 * 'a.png,c.png,0\n'
+  )
+  asked = sections.Verifying(listed=str(tmp_path / 'pairs.csv'), folder=str(tmp_path), far=0.1)
+  like = lambda *shape: data.Dataset(np.zeros((2, *shape), np.uint8), np.array([0, 1]))
+  assert verifying.pairs(asked, None, like(8, 12, 3)).images.shape == (3, 8, 12, 3)
+  with pytest.raises(UserError, match=r'are \(8, 12, 3\), and the networks read .*\(4, 6, 3\)'):
+    verifying.pairs(asked, None, like(4, 6, 3))
+
+
+def test_a_work_dir_knows_its_list_of_pairs_and_the_pictures(tmp_path):
+  def begin(rows, grey):
+    for name in 'abc':
+      PIL.Image.new('L', (8, 8), grey).save(tmp_path / f'{name}.png')
+    (tmp_path / 'pairs.csv').write_text(f'path1,path2,same\n{rows}')
+    config = configs.load('distillation/kd:digits,quick,student=mlp,teacher=mlp')
+    listed = {'listed': str(tmp_path / 'pairs.csv'), 'folder': str(tmp_path), 'far': 0.1}
+    config.verification.update(listed)
+    config.data.image_size = 8
+    with Run(tmp_path / 'run') as run:
+      running.settle(run, checks.load(sections.of_config(config)))
+
+  rows = 10 * 'a.png,b.png,1\n' + 10 * 'a.png,c.png,0\n'
+  begin(rows, 90)
+  begin(rows, 90)
+  for changed in ((rows + 'a.png,b.png,1\n', 90), (rows, 91)):
+    with pytest.raises(UserError, match='begun with other data: the list of pairs has changed'):
+      begin(*changed)
+
+
 @pytest.mark.parametrize(
   'rows, message',
   [
@@ -224,11 +257,13 @@ def test_an_adaptation_has_the_numbers_that_are_asked_for(digits, networks, aske
     (dict(adapt='full', adapt_rate=0.2), "is online, and here it is 'full'; leave it at 0.1"),
     (dict(adapt='online', adapt_sweeps=2), "adapt is full, and here it is 'online'"),
     (dict(adapt_batch=64), "adapt is batch or online or full, and here it is ''"),
+    (dict(classes=0, shift=('blur', 'noise')), 'shift is blur and noise, .* there are no pairs'),
+    (dict(folder='faces'), "folder is 'faces', .* verification.listed names none"),
   ],
 )
-def test_numbers_of_an_adaptation_that_would_not_be_read_are_refused(asked, message):
+def test_what_would_not_be_read_is_refused(asked, message):
   with pytest.raises(UserError, match=message):
-    sections.Verifying(classes=3, **asked)
+    sections.Verifying(**{'classes': 3, **asked})
 
 
 @pytest.mark.parametrize(

@@ -129,10 +129,11 @@ def asked(
       run's batches and devices need that.
   """
   guides = {name: guides[name] for name in game.guides}
-  entries = {'images': work.train.images[:_ROWS], 'labels': work.train.labels[:_ROWS]}
-  entries |= {name: np.asarray(table[:_ROWS]) for name, table in tables.items()}
-  variables = {name: guide.variables for name, guide in guides.items()}
   images = len(work.train)
+  rows = np.arange(_ROWS) % images  # of few images some come twice
+  entries = {'images': work.train.images[rows], 'labels': work.train.labels[rows]}
+  entries |= {name: np.asarray(table)[rows] for name, table in tables.items()}
+  variables = {name: guide.variables for name, guide in guides.items()}
   learner = players.learner(game, entries, work.recipe, views.train, variables, images)
   counted = replicas.counts_rows(learner, work.fields.distillation.seeds, work.mesh)
   for name, guide in guides.items():

@@ -1,5 +1,7 @@
 """What a game asks of its teacher, and what of it is kept."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,13 @@ def test_prototypes_of_a_function_belong_to_no_image(method, changes, names):
   game = flow.stage_game(begun, made.stages[0])
   kept = keeping.outputs(work, begun.views, begun.guides, game, {})
   assert set(kept) == {players.kept_name('teacher', name) for name in names}
+
+
+@pytest.mark.parametrize('images', [1, 3])
+def test_students_may_see_fewer_images_than_are_traced(images):
+  work = work_of('kd', teachers.of_function(linear))
+  few = dataclasses.replace(work, train=work.train.take(np.arange(images)))
+  checks.check_parts(few)
 
 
 def test_prototypes_of_a_function_are_there_beside_kept_outputs():

@@ -27,6 +27,7 @@ _EMBEDDED = {STUDENT: 'relation_student_embedding', TEACHER: 'relation_teacher_e
 # Of the cosines, where nothing is said: that of a public third party, and that of CRD.
 _TEMPERATURES = {'batch': 0.1, 'bank': 0.07}
 _WIDTH = 128
+_NEGATIVES, _MOMENTUM = 512, 0.5
 
 
 def method(
@@ -41,8 +42,8 @@ def method(
   hidden: int = 128,
   embedding: int = 0,
   other_classes: bool = True,
-  negatives: int = 512,
-  momentum: float = 0.5,
+  negatives: int = _NEGATIVES,
+  momentum: float = _MOMENTUM,
 ) -> Method:
   """Returns CRRCD, in one phase.
 
@@ -74,7 +75,8 @@ def method(
     momentum: of the bank's average.
 
   Raises:
-    UserError: a number out of its range, or KD between different classes.
+    UserError: a number out of its range, numbers of a bank where there is none, or KD between
+      different classes.
 
   Source: relation modules, anchors and the contrast are the paper's. The sigmoid, its τ and β are
   those of a third party's public code, the bank that of CRCD and CRD, whose terms hold one image's
@@ -83,6 +85,11 @@ def method(
   """
   errors.real_numbers(alpha=alpha, beta=beta, temperature=temperature)
   pieces.check_momentum(momentum)
+  if form != 'bank' and (negatives, momentum) != (_NEGATIVES, _MOMENTUM):
+    raise errors.UserError(
+      f"negatives and momentum are of a bank, and form is {form!r}; take form='bank', or leave "
+      f'them at {_NEGATIVES} and {_MOMENTUM}.'
+    )
   for name, number in dict(width=width, hidden=hidden).items():
     errors.whole(name, number, at_least=1)
   errors.whole('embedding', embedding)

@@ -38,6 +38,7 @@ def test_a_teacher_without_embeddings_is_refused(name):
     ('crrcd', dict(hidden=-3), 'hidden is -3; it must be at least 1'),
     ('crrcd', dict(embedding=-3), 'embedding is -3; it must be at least 0'),
     ('crrcd', dict(form='bank', momentum=7), 'momentum is 7; it is from 0 to below 1'),
+    ('crrcd', dict(negatives=7), "negatives and momentum are of a bank, and form is 'batch'"),
     ('evokd', dict(width=0), 'width is 0; it must be at least 1'),
     ('bridge', dict(hidden=0), 'hidden is 0; it must be at least 1'),
     ('bridge', dict(regress=0, classify=0), 'Nothing is left for the student to learn: regress'),

@@ -11,7 +11,8 @@ vectors:PATH, multilabel:PATH, mosaic:PATH, patches:PATH, yeast or yeast:PATH) a
   noise=asymmetric     law by which labels are made wrong, or none: they are as the data set has
                        them (of a known set symmetric_inclusive where the method reads one label an
                        example)
-  rate=0.4             of wrong labels; of a matrix 0 -> 1 and 1 -> 0, as in 0+0.6 (0.4)
+  rate=0.4             of wrong labels; of a matrix 0 -> 1 and 1 -> 0, as in 0+0.6 (0.4; of a matrix
+                       of your own none)
   crowd=cifar10n:PATH  annotators: ind, by_image, or those of cifar10n:PATH or csv:PATH (of a known
                        set ind where the method reads a crowd)
   labels=2             labels an example of a simulated crowd (3; by_image 2), or which of cifar10n:

@@ -75,7 +75,10 @@ class Arguments:
     'known set symmetric_inclusive where the method reads one label an example)',
   )
   rate: str = schema.field(
-    '', example='0.4', help='of wrong labels; of a matrix 0 -> 1 and 1 -> 0, as in 0+0.6 (0.4)'
+    '',
+    example='0.4',
+    help='of wrong labels; of a matrix 0 -> 1 and 1 -> 0, as in 0+0.6 (0.4; of a matrix of your '
+    'own none)',
   )
   crowd: str = schema.field(
     '',
@@ -208,9 +211,7 @@ def _evidence(args, kind):
     return _matrix(args)
   if args.crowd:
     return _crowd(args)
-  row = data_presets.find(args.data)
-  is_known = row.published or row.ships(args.data)
-  if args.noise == 'none' or not (args.noise or is_known):
+  if args.noise == 'none' or not (args.noise or presets.is_known(args.data)):
     return sections.EvidenceFields('given')
   if not args.noise and kind == 'crowd':
     return _crowd(dataclasses.replace(args, crowd='ind'))
@@ -232,6 +233,8 @@ def _rate(args):
 def _matrix(args):
   if args.noise:
     return sections.EvidenceFields('given' if args.noise == 'none' else 'multilabel')
+  if not (args.rate or presets.is_known(args.data)):
+    return sections.EvidenceFields('given')
   false_positive, _, rate = (args.rate or f'0+{_RATE}').rpartition('+')
   return sections.EvidenceFields(
     'multilabel',

@@ -53,6 +53,15 @@ def test_a_matrix_of_labels_is_flipped_at_two_rates():
   assert origin_of('bce:yeast,noise=none')[0] == 'given'
 
 
+def test_a_matrix_of_ones_own_is_as_it_is_unless_a_rate_is_given():
+  for known in ('yeast', 'yeast:mine.arff', 'mosaic:digits', 'mosaic:80:cifar10'):
+    asked = origin_of(f'bce:{known}')[1]
+    assert (asked.origin, asked.false_positive, asked.rate) == ('multilabel', 0.0, 0.4)
+  for own in ('multilabel:mine.npz', 'mosaic:npz:mine.npz'):
+    assert origin_of(f'mlntm:{own}')[0] == origin_of(f'compare:{own}')[0] == 'given'
+    assert origin_of(f'mlntm:{own},rate=0.2')[0] == 'multilabel'
+
+
 @pytest.mark.parametrize(
   'arguments_given, message',
   [

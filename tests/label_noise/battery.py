@@ -78,9 +78,8 @@ def is_matrix(name):
 
 def config(name, **changes):
   """The config of a method on a tiny network."""
-  loaded = configs.load(
-    f'label_noise/{name}:{"multilabel:x" if is_matrix(name) else "digits"},quick'
-  )
+  labels = 'multilabel:x,rate=0+0.4' if is_matrix(name) else 'digits'
+  loaded = configs.load(f'label_noise/{name}:{labels},quick')
   small = {**SMALL, **FIELDS.get(name, {}), **changes}
   if is_matrix(name):
     small['learning.trusted'] = 0

@@ -102,8 +102,8 @@ def label_matrix(
   """Returns several labels an example as bool [n, q], see `multi`.
 
   Args:
-    labels: a matrix, or lists of classes, for which `classes` must be known.
-    classes: q.
+    labels: a matrix; or lists of classes, where `classes` is known.
+    classes: q; None: nested lists are a matrix.
 
   Raises:
     UserError: as `multi`.
@@ -112,9 +112,14 @@ def label_matrix(
   Traceback (most recent call last):
   jaxdistill.errors.UserError: A label matrix holds 0 and 1; this one goes from 0 to 2.
   """
-  if _is_lists(labels):
+  if _is_lists(labels) and classes is not None:
     return _matrix_of_lists(labels, classes)
-  matrix = np.asarray(labels)
+  try:
+    matrix = np.asarray(labels)
+  except ValueError as error:  # lists of different lengths
+    raise errors.UserError(
+      'Labels are a matrix of 0 and 1 here, [n, q]; lists of classes do not say how many there are.'
+    ) from error
   if matrix.ndim != 2 or not matrix.size or classes is not None and matrix.shape[1] != classes:
     columns = 'q' if classes is None else classes
     raise errors.UserError(

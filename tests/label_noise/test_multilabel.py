@@ -225,6 +225,17 @@ def test_what_is_harmless_is_so_where_dual_t_stands_in(harmless, row):
 EYE = np.eye(3, dtype=int)
 
 
+def test_a_matrix_may_be_a_nested_list():
+  noise = label_noise.corrupt_multilabel([[0, 1], [1, 1]], 1.0, 0.0)
+  assert noise.labels.tolist() == [[1, 1], [1, 1]]
+  given = [[0, 1], [1, 0], [1, 1]]
+  counted = label_noise.multilabel_transition(given, [[True, True]] * 3, least_selected=1)
+  np.testing.assert_array_equal(
+    counted.rates,
+    label_noise.multilabel_transition(np.array(given), np.ones((3, 2)), least_selected=1).rates,
+  )
+
+
 @pytest.mark.parametrize(
   'call, words',
   [
@@ -233,6 +244,7 @@ EYE = np.eye(3, dtype=int)
     (lambda: label_noise.corrupt_multilabel(EYE, 0, [0.1, 0.2]), 'each of the 3 labels'),
     (lambda: label_noise.corrupt_multilabel(EYE, np.nan), 'rates must be from 0 to 1'),
     (lambda: label_noise.corrupt_multilabel(EYE * 2, 0.1), 'holds 0 and 1'),
+    (lambda: label_noise.corrupt_multilabel([[0], [0, 2]], 0.1), 'a matrix of 0 and 1 here'),
     (lambda: label_noise.corrupt_multilabel(EYE, 0.1, seed=-1), 'seed is -1'),
     (lambda: label_noise.multilabel_transition(EYE, EYE[:2]), 'a mark a label'),
     (lambda: label_noise.multilabel_transition(EYE, EYE, choice='best'), "no choice 'best'"),

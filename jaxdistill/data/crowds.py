@@ -116,7 +116,8 @@ class Crowd:
 
   @classmethod
   def from_table(cls, table: ArrayLike, classes: int | Sequence[str]) -> 'Crowd':
-    """Returns the crowd of a table [n, R]: labels, with -1 or NaN for what an annotator left out.
+    """Returns the crowd of a table [n, R]: labels, with -1, NaN or the mask of a masked array for
+    what an annotator left out.
 
     Raises:
       UserError: for another shape, labels that are no whole numbers, a row without labels.
@@ -124,6 +125,7 @@ class Crowd:
     >>> Crowd.from_table([[1, -1], [float('nan'), 0]], classes=2).annotator.tolist()
     [0, 1]
     """
+    mask = np.ma.getmaskarray(table) if np.ma.isMaskedArray(table) else None
     table = np.asarray(table)
     if table.ndim != 2 or table.dtype.kind not in 'iuf' or not table.size:
       raise UserError(
@@ -131,6 +133,8 @@ class Crowd:
         f'missing; it is {table.dtype} of shape {list(table.shape)}.'
       )
     filled = np.where(np.isnan(table), -1, table) if table.dtype.kind == 'f' else table
+    if mask is not None:
+      filled = np.where(mask, np.int64(-1), filled)
     strange = filled[(filled != np.trunc(filled)) | np.isinf(filled)]
     if strange.size:
       raise UserError(f'A table of labels holds {strange[0]}; labels are whole numbers.')

@@ -27,10 +27,11 @@ def test_triples_are_sorted_and_give_the_table_back():
   assert crowd.per_example.tolist() == [2, 1, 3] and crowd.per_annotator.tolist() == [2, 2, 2, 0]
 
 
-def test_tables_mark_what_is_missing_by_minus_one_or_nan():
+def test_tables_mark_what_is_missing_by_minus_one_nan_or_a_mask():
   whole = Crowd.from_table(TABLE, classes=3)
   with_nan = Crowd.from_table(np.where(TABLE < 0, np.nan, TABLE), classes=3)
-  for crowd in (whole, with_nan):
+  masked = Crowd.from_table(np.ma.masked_array(np.abs(TABLE), TABLE < 0), classes=3)
+  for crowd in (whole, with_nan, masked):
     np.testing.assert_array_equal(crowd.to_table(), TABLE)
 
 

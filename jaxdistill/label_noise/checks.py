@@ -1,8 +1,10 @@
 """The checks of a config before any work: what would fail later, told in one sentence."""
 
+import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from jaxdistill.errors import UserError
 from jaxdistill.experiment import checking, datasets, running, schema
 from jaxdistill.label_noise import methods, sections
 from jaxdistill.label_noise import work as works
@@ -42,6 +44,23 @@ def check_values(config: ConfigDict) -> None:
 
 
 def check_parts(work: Work) -> None:
-  """Raises `UserError` where labels and methods do not go together."""
+  """Raises `UserError` where labels and methods do not go together, or scores make no sense."""
+  if work.is_multilabel:
+    _check_labelled(work)
   for section in running.methods_of(work.fields).values():
     methods.make(work.setting, section)
+
+
+def _check_labelled(work):
+  """Refuses sets that are scored by mean average precision, which needs a label."""
+  matrices = {'training examples': work.evidence.matrix, 'test examples': work.test.labels}
+  if work.validation is not None:
+    matrices['held-out examples'] = work.validation_observed.evidence.matrix
+  if work.observed.truth is not None:
+    matrices['rows of true labels'] = work.observed.truth
+  for what, matrix in matrices.items():
+    if not np.any(matrix):
+      raise UserError(
+        f'None of the {len(matrix)} {what} of {work.train.name} has any label, and the mean '
+        'average precision by which networks are scored needs one; give others, or more.'
+      )

@@ -267,6 +267,21 @@ def test_a_crowd_with_names_is_brought_into_the_order_of_the_set(digits, reached
   np.testing.assert_array_equal(reached[0].validation.labels, train.labels)
 
 
+def test_sets_that_are_scored_by_a_matrix_have_some_label():
+  some, none = (
+    data.MultiLabelled(np.eye(4), np.eye(4, 2)),
+    data.MultiLabelled(np.eye(4), np.zeros((4, 2))),
+  )
+  for words, evidence, test, fields in (
+    ('4 training examples', none.labels, some, {}),
+    ('4 test examples', None, none, {}),
+    ('4 held-out examples', None, some, {'validation': (some, none.labels)}),
+    ('4 rows of true labels', None, some, {'truth': none.labels}),
+  ):
+    with pytest.raises(UserError, match=f'None of the {words} of arrays has any label'):
+      label_noise.fit(some, evidence, test, 'bce', **{'validation': None, **fields})
+
+
 def test_a_matrix_of_labels_may_be_a_nested_list():
   many = data.MultiLabelled([[0.0], [2.0], [5.0]], [[0, 1], [1, 1], [0, 0]])
   observed = making.handed(many, [[1, 1], [0, 1], [1, 0]], [[0, 1], [1, 1], [0, 0]])

@@ -44,10 +44,11 @@ def law(
   ((6, 3), True)
   """
   real_numbers(upper=upper)
-  if not 0 < upper <= 1 or rate > upper:
+  if not 0 < upper <= 1:
+    raise UserError(f'upper is {upper}; it must be above 0 and at most 1.')
+  if rate > upper:
     raise UserError(
-      f'upper is {upper} at the rate {rate:g}; it must be above 0, at most 1, and not below the '
-      'rate.'
+      f'The rate is {rate:g}, and no image has a rate above upper, {upper:g}; give a lower rate.'
     )
   if pixels not in PIXELS:
     raise unknown('kind of pixels', pixels, PIXELS)

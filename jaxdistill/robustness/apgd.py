@@ -171,11 +171,12 @@ def dlr(
 
   >>> dlr(2)
   Traceback (most recent call last):
-  jaxdistill.errors.UserError: The DLR loss needs logits of at least 3 classes; these have 2.
+  jaxdistill.errors.UserError: The DLR loss needs logits of at least 3 classes; these have 2: ...
   """
   if classes < 3:
     raise errors.UserError(
-      f'The DLR loss needs logits of at least 3 classes; these have {classes}.'
+      f'The DLR loss needs logits of at least 3 classes; these have {classes}: name another '
+      'attack, such as apgd_ce.'
     )
   return _untargeted(objectives.dlr, eps, norm, steps)
 
@@ -210,7 +211,8 @@ def targeted(
   """
   if classes < 4:
     raise errors.UserError(
-      f'The targeted DLR loss needs logits of at least 4 classes; these have {classes}.'
+      f'The targeted DLR loss of apgd_t and autoattack needs logits of at least 4 classes; these '
+      f'have {classes}: name other attacks, such as pgd20, apgd_ce, fab_t and square.'
     )
   errors.whole('targets', targets, at_least=1)
   ball = threat.ball(eps, norm)

@@ -131,7 +131,8 @@ def test_noise_by_image_is_realised_at_its_rate():
     ('pair_flip', float('nan'), {}, 'rate is nan'),
     ('pair_flip', 0.1, dict(upper=0.6), "no field of pair_flip noise 'upper'"),
     ('asymmetric', 0.2, {}, 'asymmetric noise is known of CIFAR-10 and CIFAR-100'),
-    ('instance', 0.7, dict(upper=0.6), 'upper is 0.6 at the rate 0.7'),
+    ('instance', 0.7, dict(upper=0.6), 'The rate is 0.7, and no image has a rate above upper, 0.6'),
+    ('instance', 0.7, dict(upper=1.5), 'upper is 1.5; it must be above 0'),
     ('instance', 0.2, dict(pixels='white'), "no kind of pixels 'white'"),
   ],
 )

@@ -151,7 +151,7 @@ def test_crowds_that_cannot_be_made_are_refused(arguments, sentence):
   'fields, sentence',
   [
     (dict(rate=2), 'rate is 2'),
-    (dict(rate=0.7), 'upper is 0.6 at the rate 0.7'),
+    (dict(rate=0.7), 'no image has a rate above upper, 0.6; give a lower rate'),
     (dict(rate=0.1, per_example=0.5), 'per_example is 0.5; it must be from 1 to 300'),
     (dict(rate=0.1, num_groups=301), 'num_groups is 301; it must be below 301'),
   ],

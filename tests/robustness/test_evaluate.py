@@ -188,9 +188,9 @@ def test_what_cannot_be_attacked_is_refused_in_one_sentence(change, words):
 @pytest.mark.parametrize(
   'classes, name, words',
   [
-    (2, 'apgd_dlr', 'The DLR loss needs logits of at least 3 classes; these have 2.'),
-    (3, 'apgd_t', 'The targeted DLR loss needs logits of at least 4 classes; these have 3.'),
-    (3, 'autoattack', 'The targeted DLR loss needs logits of at least 4 classes; these have 3.'),
+    (2, 'apgd_dlr', 'The DLR loss needs logits of at least 3 classes; these have 2: name another'),
+    (3, 'apgd_t', 'at least 4 classes; these have 3: name other attacks, such as pgd20, apgd_ce'),
+    (3, 'autoattack', 'of apgd_t and autoattack needs logits of at least 4 classes; these have 3'),
   ],
 )
 def test_dlr_needs_classes(classes, name, words):

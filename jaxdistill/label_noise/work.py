@@ -213,7 +213,7 @@ def divide(
   if asked.train_images > len(train):
     raise UserError(
       f'learning.train_images is {asked.train_images}; {train.name} has {len(train)} training '
-      'examples.'
+      'examples: ask for at most as many, by images= behind the data set in a quick run too.'
     )
   rows = np.arange(len(train))
   if not len(train.ids):

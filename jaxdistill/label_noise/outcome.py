@@ -33,7 +33,8 @@ def tables(
       `Result.learned`: those without `ids` are called by them; None: by their own places.
 
   Raises:
-    UserError: the evidence is not of these examples and classes, or there is not a row an example.
+    UserError: the evidence or the beliefs are not of these examples and classes, or there is not a
+      row an example.
 
   >>> from jaxdistill.data import Crowd, Dataset
   >>> pictures = Dataset(np.zeros((2, 8, 8, 1), np.uint8), [0, 1], ('cat', 'dog'))
@@ -47,6 +48,12 @@ def tables(
   rows = np.arange(len(examples)) if rows is None else np.asarray(rows)
   if rows.shape != (len(examples),):
     raise UserError(f'{len(examples)} examples need as many rows; got {list(rows.shape)}.')
+  shape, wanted = np.shape(believed.labels), (len(examples), examples.num_classes)
+  if len(shape) != 3 or shape[1:] != wanted:
+    raise UserError(
+      f'The beliefs are an array {list(shape)}, and there are {wanted[0]} examples of {wanted[1]} '
+      'classes; give [seeds, examples, classes]. A result has those of train.take(result.learned).'
+    )
   texts = {'labels.csv': _written(*label_table(examples, evidence, believed, rows))}
   if evidence.kind == 'crowd':
     texts['annotators.csv'] = _written(*annotator_table(evidence, believed))

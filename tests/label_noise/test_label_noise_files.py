@@ -28,6 +28,10 @@ def test_tables_are_made_of_a_crowd_as_of_evidence():
     label_noise.tables(pictures, crowd, believed, rows=[4])
   with pytest.raises(UserError, match='The evidence is of 1 examples'):
     label_noise.tables(pictures, crowd.take([0]), believed)
+  # Those of a result, where some examples were held out.
+  for beliefs in (Believed(believed.labels[:, :1]), Believed(believed.labels[0]), Believed()):
+    with pytest.raises(UserError, match=r'there are 2 examples of 2 classes.*train\.take'):
+      label_noise.tables(pictures, crowd, beliefs)
 
 
 def test_tables_take_names_of_files_that_are_no_utf8(tmp_path, monkeypatch):

@@ -209,7 +209,7 @@ def network_of(model: str | Mapping[str, Any]) -> dict[str, Any]:
   """Returns all fields of a network that is given by its name, or by some of its fields.
 
   Raises:
-    UserError: it is neither, or the fields lack the name.
+    UserError: it is neither, the fields lack the name, or have a precision, which is the run's.
 
   >>> network_of('mlp')['name'], network_of({'name': 'mlp', 'width': 4})['width']
   ('mlp', 4)
@@ -217,6 +217,11 @@ def network_of(model: str | Mapping[str, Any]) -> dict[str, Any]:
   fields = fields_of(model)
   if not fields.get('name'):
     raise _no_network(model)
+  if (dtype := fields.get('dtype', 'float32')) != 'float32':
+    raise UserError(
+      f'The fields of {fields["name"]} say dtype={dtype!r}; all networks of a run compute in one '
+      "precision, which overrides={'dtype': ...} chooses. Leave it out of the fields."
+    )
   return network('', fields)
 
 

@@ -129,9 +129,13 @@ def test_a_file_has_the_config_of_one_method_of_the_family(tmp_path):
 def test_a_network_is_given_by_its_name_or_some_of_its_fields():
   usual = {name: value for name, value in models.defaults('mlp').items() if name != 'dtype'}
   assert arguments.network_of('mlp') == {**usual, 'name': 'mlp'}
-  given = {'name': 'mlp', 'width': 3, 'dtype': 'bfloat16'}
-  assert arguments.network_of(given) == {**usual, 'name': 'mlp', 'width': 3}
-  for wrong, sentence in (('mlpp', 'There is no model'), ({'width': 3}, "got {'width': 3}")):
+  given = {'name': 'mlp', 'width': 3}
+  assert arguments.network_of({**given, 'dtype': 'float32'}) == {**usual, 'name': 'mlp', 'width': 3}
+  for wrong, sentence in (
+    ('mlpp', 'There is no model'),
+    ({'width': 3}, "got {'width': 3}"),
+    ({**given, 'dtype': 'bfloat16'}, "mlp say dtype='bfloat16'; all networks of a run compute in"),
+  ):
     with pytest.raises(UserError, match=sentence):
       arguments.network_of(wrong)
 
